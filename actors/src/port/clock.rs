@@ -1,0 +1,21 @@
+//! Time and ids: the only sources of what no two runs have alike.
+
+use async_trait::async_trait;
+use purser_events::Timestamp;
+use uuid::Uuid;
+
+/// Tells the time and waits for it.
+#[async_trait]
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// Returns once `now` is at least `moment`.
+    async fn sleep_until(&self, moment: Timestamp);
+}
+
+/// Draws ids that were never drawn before.
+pub trait Ids: Send + Sync + 'static {
+    /// A new UUIDv7, greater than every one drawn before it by this source.
+    fn uuid(&self) -> Uuid;
+}

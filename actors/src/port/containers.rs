@@ -1,0 +1,253 @@
+//! Container runtimes as the actors see them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
+use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
+use purser_events::worker::ProcessIdentity;
+use purser_events::{ContainerName, PodUid, Timestamp};
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+
+/// One try to run one container of one pod incarnation: what a runtime's own id stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerKey {
+    /// The pod's incarnation.
+    pub pod: PodUid,
+    /// The container in it.
+    pub container: ContainerName,
+    /// Which try, from 1.
+    pub attempt: u32,
+}
+
+impl fmt::Display for ContainerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.pod, self.container, self.attempt)
+    }
+}
+
+/// What a runtime must make ready before the first container of a pod starts.
+#[derive(Debug, Clone)]
+pub struct PodPlan {
+    /// The pod's incarnation.
+    pub uid: PodUid,
+    /// What it is to be.
+    pub spec: Arc<PodSpec>,
+}
+
+/// What a runtime must start.
+#[derive(Debug, Clone)]
+pub struct ContainerPlan {
+    /// Which try of which container.
+    pub key: ContainerKey,
+    /// The pod that it belongs to.
+    pub pod: Arc<PodSpec>,
+    /// The container, as in the manifest.
+    pub spec: ContainerSpec,
+    /// Environment with every `$(VAR)` expanded, in order.
+    pub env: Vec<(String, String)>,
+    /// `command` with every `$(VAR)` expanded.
+    pub command: Vec<String>,
+    /// `args` with every `$(VAR)` expanded.
+    pub args: Vec<String>,
+    /// The image that setup found for it; none for the process runtime.
+    pub image: Option<ResolvedImage>,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedContainer {
+    /// Its main process.
+    pub process: ProcessIdentity,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// What a runtime knows of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: it was never created, or has been removed.
+    Absent,
+    /// It was created and never ran; it may be removed and tried again.
+    Created,
+    /// It runs.
+    Running(StartedContainer),
+    /// It ran and ended.
+    Exited {
+        /// What ran.
+        started: Option<StartedContainer>,
+        /// How it ended.
+        exit: Exit,
+    },
+}
+
+/// How a container is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM to the main process.
+    Terminate,
+    /// SIGKILL to every process of the container.
+    Kill,
+}
+
+/// Why a runtime could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RuntimeError {
+    /// What kind of failure it was: says whether a later try may succeed.
+    pub class: FailureClass,
+    /// What the runtime said and what to do about it; at most 1,024 bytes, no secrets, no environment values.
+    pub message: String,
+}
+
+impl RuntimeError {
+    /// Longest message that is kept, in bytes.
+    pub const MESSAGE_LEN_MAX: usize = 1_024;
+
+    /// A failure with its message, which is cut if it is too long.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> RuntimeError {
+        let mut message = message.into();
+        let mut end = message.len().min(RuntimeError::MESSAGE_LEN_MAX);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        RuntimeError { class, message }
+    }
+}
+
+/// A field of a manifest that is wrong, and how.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FieldError {
+    /// Where, as in `spec.containers[0].image`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// Where the output of a command in a container belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A piece of output, at most 64 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecChunk {
+    /// Which stream it came from.
+    pub stream: OutputStream,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The ends of a command that runs in a container.
+pub struct ExecIo {
+    /// What it reads; nothing if none.
+    pub stdin: Option<Pin<Box<dyn AsyncRead + Send>>>,
+    /// Where its output goes. A receiver that is gone does not end the command.
+    pub output: mpsc::Sender<ExecChunk>,
+}
+
+/// Something that a runtime noticed by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The kernel killed a process for want of memory within a container's limit.
+    OutOfMemory(ContainerKey),
+    /// The runtime stopped answering.
+    Lost {
+        /// What was seen.
+        message: String,
+    },
+    /// The runtime answers (again).
+    Found {
+        /// What it calls itself.
+        version: String,
+    },
+}
+
+/// A container runtime. Every method may be called again after a crash with the same arguments.
+#[async_trait]
+pub trait Containers: Send + Sync + 'static {
+    /// Which runtime it is.
+    fn class(&self) -> RuntimeClass;
+
+    /// Asks the runtime what it calls itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    async fn version(&self) -> Result<String, RuntimeError>;
+
+    /// Says what of a pod this runtime cannot do, before the pod is admitted. Looks at nothing outside.
+    fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError>;
+
+    /// Fetches images and makes volumes. *Idempotent*: what is there already stays.
+    ///
+    /// # Errors
+    /// An image or a volume cannot be had; what was made so far may stay for the next try.
+    async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError>;
+
+    /// Creates a container and starts it. *Checkable* by [`Containers::inspect`]. What a failed try made is
+    /// removed before it returns, or by [`Containers::remove`] later.
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn start(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError>;
+
+    /// Says what the runtime knows of a container; also of one that an earlier process of the node started.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    async fn inspect(&self, key: &ContainerKey) -> Result<Standing, RuntimeError>;
+
+    /// Waits until a container has ended and says how; at once if it has. A container that the runtime does not
+    /// know, or whose end nobody saw, has exit reason `Lost`. Survives a restart of the runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot be asked for good; passing failures are waited out inside.
+    async fn wait(&self, key: &ContainerKey) -> Result<Exit, RuntimeError>;
+
+    /// Sends a signal. *Idempotent*; a container that has ended or is gone is fine.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    async fn signal(&self, key: &ContainerKey, signal: Signal) -> Result<(), RuntimeError>;
+
+    /// Removes whatever the runtime holds of a container, killing it first if it runs. The log stays.
+    /// *Idempotent*.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError>;
+
+    /// Removes a pod's volumes, logs and folders. *Idempotent*.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError>;
+
+    /// Runs a command in a running container to its end; the exit code is 128 + signal if a signal ended it.
+    /// Dropping the future kills the command. *Once-only*.
+    ///
+    /// # Errors
+    /// The command could not be run.
+    async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError>;
+
+    /// Every container that the runtime holds for this node, ended ones too.
+    ///
+    /// # Errors
+    /// The runtime does not answer.
+    async fn list(&self) -> Result<Vec<ContainerKey>, RuntimeError>;
+
+    /// What the runtime notices by itself, from now on. Can be taken once.
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>>;
+}
+
+/// The runtimes of a node by class.
+pub type Runtimes = BTreeMap<RuntimeClass, Arc<dyn Containers>>;

@@ -1,0 +1,12 @@
+//! The outside as the actors see it: traits, and the values that cross them. Adapters are the node's.
+
+pub mod clock;
+pub mod containers;
+pub mod probes;
+
+pub use clock::{Clock, Ids};
+pub use containers::{
+    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, Notice, OutputStream, PodPlan,
+    RuntimeError, Signal, StartedContainer, Standing,
+};
+pub use probes::{ProbeTransport, ProbeVerdict};

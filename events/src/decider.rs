@@ -1,0 +1,51 @@
+//! What every entity is: a decision and a transition, both pure.
+
+use std::fmt;
+
+use crate::context::Context;
+use crate::ids::StreamKind;
+
+/// An entity as pure logic. The initial state is [`Default`]: nothing has happened yet.
+pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'static {
+    /// What may be asked of it.
+    type Command: fmt::Debug + Clone + Send + 'static;
+    /// What can happen to it.
+    type Event: fmt::Debug + Clone + PartialEq + Into<crate::Event> + Send + 'static;
+    /// Why it may refuse.
+    type Rejection: std::error::Error + Clone + PartialEq + Send + 'static;
+
+    /// The kind of its stream.
+    const KIND: StreamKind;
+
+    /// Says what a command would make happen: events, none (it is already so), or a refusal.
+    ///
+    /// # Errors
+    /// The named reason why the command is refused; nothing happens then.
+    fn decide(&self, command: &Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Rejection>;
+
+    /// The state after an event.
+    ///
+    /// # Errors
+    /// The event cannot happen in this state: our own defect, or a damaged journal.
+    fn evolve(&self, event: &Self::Event) -> Result<Self, IllegalTransition>;
+
+    /// Whether nothing can happen any more.
+    fn is_terminal(&self) -> bool;
+}
+
+/// An event that its entity's state cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event `{event}` is impossible in state `{state}`")]
+pub struct IllegalTransition {
+    /// The state, in short.
+    pub state: String,
+    /// The event, in short.
+    pub event: String,
+}
+
+impl IllegalTransition {
+    /// Notes an event that cannot follow a state.
+    pub fn new(state: impl fmt::Display, event: impl fmt::Display) -> IllegalTransition {
+        IllegalTransition { state: state.to_string(), event: event.to_string() }
+    }
+}

@@ -1,0 +1,215 @@
+//! Every event that a journal can hold, with the number and version of its layout.
+
+use serde::{Serialize, Serializer};
+
+use crate::layout::{Decode, Encode, Layout, UnknownLayout};
+use crate::node::NodeEvent;
+use crate::pod::PodEvent;
+use crate::worker::WorkerEvent;
+use crate::{ids::StreamKind, node, pod, worker};
+
+/// Anything that can happen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// To the node.
+    Node(NodeEvent),
+    /// To a pod.
+    Pod(PodEvent),
+    /// To a worker.
+    Worker(WorkerEvent),
+}
+
+impl From<NodeEvent> for Event {
+    fn from(event: NodeEvent) -> Event {
+        Event::Node(event)
+    }
+}
+
+impl From<PodEvent> for Event {
+    fn from(event: PodEvent) -> Event {
+        Event::Pod(event)
+    }
+}
+
+impl From<WorkerEvent> for Event {
+    fn from(event: WorkerEvent) -> Event {
+        Event::Worker(event)
+    }
+}
+
+/// Why stored bytes could not be made an event again.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError<E: std::error::Error + 'static> {
+    /// The layout is not one of this release.
+    #[error(transparent)]
+    Unknown(#[from] UnknownLayout),
+    /// The bytes are not of the layout that they are said to have.
+    #[error("payload of event `{name}` version {version} is malformed")]
+    Malformed {
+        /// The event's name.
+        name: &'static str,
+        /// The layout's version.
+        version: u16,
+        /// What the codec said.
+        source: E,
+    },
+}
+
+/// One line an event: number, name, current version, the variant and its payload type. Numbers are on disk
+/// for ever and stand in `layouts.tsv` too; a test compares the two.
+macro_rules! layouts {
+    ($($number:literal $name:literal v $version:literal => $entity:ident($event:ident::$variant:ident($payload:ty)),)*) => {
+        /// Every current layout, in the order of its number.
+        pub const LAYOUTS: &[Layout] = &[$(Layout { number: $number, version: $version, name: $name }),*];
+
+        impl Event {
+            /// The layout in which this event is stored.
+            #[must_use]
+            pub fn layout(&self) -> Layout {
+                match self {
+                    $(Event::$entity($event::$variant(_)) => {
+                        Layout { number: $number, version: $version, name: $name }
+                    })*
+                }
+            }
+
+            /// Encodes the payload in its current layout.
+            pub fn encode<E: Encode>(&self, encoder: &E) -> E::Output {
+                match self {
+                    $(Event::$entity($event::$variant(payload)) => encoder.encode::<$payload>(payload),)*
+                }
+            }
+
+            /// The event that these bytes hold, in the terms of today.
+            ///
+            /// # Errors
+            /// The layout is unknown, or the bytes are not of that layout.
+            pub fn decode<D: Decode>(
+                number: u16,
+                version: u16,
+                bytes: &[u8],
+                decoder: &D,
+            ) -> Result<Event, DecodeError<D::Error>>
+            where
+                D::Error: std::error::Error + 'static,
+            {
+                match (number, version) {
+                    $(($number, $version) => decoder
+                        .decode::<$payload>(bytes)
+                        .map(|payload| Event::$entity(payload.into()))
+                        .map_err(|source| DecodeError::Malformed { name: $name, version, source }),)*
+                    $(($number, _) => Err(UnknownLayout::Version { name: $name, version }.into()),)*
+                    _ => Err(UnknownLayout::Type { number }.into()),
+                }
+            }
+        }
+    };
+}
+
+layouts! {
+    0x0101 "node.started" v 1 => Node(NodeEvent::Started(node::event::Started)),
+    0x0102 "node.stopped" v 1 => Node(NodeEvent::Stopped(node::event::Stopped)),
+    0x0103 "node.cordoned" v 1 => Node(NodeEvent::Cordoned(node::event::Cordoned)),
+    0x0104 "node.uncordoned" v 1 => Node(NodeEvent::Uncordoned(node::event::Uncordoned)),
+    0x0105 "node.policy-set" v 1 => Node(NodeEvent::PolicySet(node::event::PolicySet)),
+    0x0106 "node.runtime-lost" v 1 => Node(NodeEvent::RuntimeLost(node::event::RuntimeLost)),
+    0x0107 "node.runtime-found" v 1 => Node(NodeEvent::RuntimeFound(node::event::RuntimeFound)),
+    0x0108 "node.orphan-removed" v 1 => Node(NodeEvent::OrphanRemoved(node::event::OrphanRemoved)),
+    0x0201 "pod.admitted" v 1 => Pod(PodEvent::Admitted(pod::event::Admitted)),
+    0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted)),
+    0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested)),
+    0x0204 "pod.setup-completed" v 1 => Pod(PodEvent::SetupCompleted(pod::event::SetupCompleted)),
+    0x0205 "pod.setup-failed" v 1 => Pod(PodEvent::SetupFailed(pod::event::SetupFailed)),
+    0x0206 "pod.container-create-requested" v 1 => Pod(PodEvent::ContainerCreateRequested(pod::event::ContainerCreateRequested)),
+    0x0207 "pod.container-started" v 1 => Pod(PodEvent::ContainerStarted(pod::event::ContainerStarted)),
+    0x0208 "pod.container-create-failed" v 1 => Pod(PodEvent::ContainerCreateFailed(pod::event::ContainerCreateFailed)),
+    0x0209 "pod.started" v 1 => Pod(PodEvent::Started(pod::event::Started)),
+    0x020a "pod.readiness-changed" v 1 => Pod(PodEvent::ReadinessChanged(pod::event::ReadinessChanged)),
+    0x020b "pod.startup-passed" v 1 => Pod(PodEvent::StartupPassed(pod::event::StartupPassed)),
+    0x020c "pod.probe-failed" v 1 => Pod(PodEvent::ProbeFailed(pod::event::ProbeFailed)),
+    0x020d "pod.container-stop-requested" v 1 => Pod(PodEvent::ContainerStopRequested(pod::event::ContainerStopRequested)),
+    0x020e "pod.container-kill-requested" v 1 => Pod(PodEvent::ContainerKillRequested(pod::event::ContainerKillRequested)),
+    0x020f "pod.container-exited" v 1 => Pod(PodEvent::ContainerExited(pod::event::ContainerExited)),
+    0x0210 "pod.container-removed" v 1 => Pod(PodEvent::ContainerRemoved(pod::event::ContainerRemoved)),
+    0x0211 "pod.restart-scheduled" v 1 => Pod(PodEvent::RestartScheduled(pod::event::RestartScheduled)),
+    0x0212 "pod.out-of-memory" v 1 => Pod(PodEvent::OutOfMemory(pod::event::OutOfMemory)),
+    0x0213 "pod.stop-requested" v 1 => Pod(PodEvent::StopRequested(pod::event::StopRequested)),
+    0x0214 "pod.stopped" v 1 => Pod(PodEvent::Stopped(pod::event::Stopped)),
+    0x0215 "pod.failed" v 1 => Pod(PodEvent::Failed(pod::event::Failed)),
+    0x0216 "pod.start-requested" v 1 => Pod(PodEvent::StartRequested(pod::event::StartRequested)),
+    0x0217 "pod.termination-requested" v 1 => Pod(PodEvent::TerminationRequested(pod::event::TerminationRequested)),
+    0x0218 "pod.cleanup-requested" v 1 => Pod(PodEvent::CleanupRequested(pod::event::CleanupRequested)),
+    0x0219 "pod.terminated" v 1 => Pod(PodEvent::Terminated(pod::event::Terminated)),
+    0x021a "pod.exec-requested" v 1 => Pod(PodEvent::ExecRequested(pod::event::ExecRequested)),
+    0x021b "pod.exec-finished" v 1 => Pod(PodEvent::ExecFinished(pod::event::ExecFinished)),
+    0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered)),
+    0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited)),
+}
+
+impl Event {
+    /// The kind of stream that this event belongs in.
+    #[must_use]
+    pub fn stream_kind(&self) -> StreamKind {
+        match self {
+            Event::Node(_) => StreamKind::Node,
+            Event::Pod(_) => StreamKind::Pod,
+            Event::Worker(_) => StreamKind::Worker,
+        }
+    }
+
+    /// The payload as JSON, for people and programs.
+    #[must_use]
+    pub fn payload_json(&self) -> serde_json::Value {
+        self.encode(&Json)
+    }
+}
+
+struct Json;
+
+impl Encode for Json {
+    type Output = serde_json::Value;
+
+    fn encode<T: Serialize>(&self, payload: &T) -> serde_json::Value {
+        serde_json::to_value(payload).expect("payloads have text keys and no failing serializers")
+    }
+}
+
+/// As JSON: `{"type": "pod.admitted", "version": 1, "payload": {…}}`.
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+
+        let layout = self.layout();
+        let mut event = serializer.serialize_struct("Event", 3)?;
+        event.serialize_field("type", layout.name)?;
+        event.serialize_field("version", &layout.version)?;
+        event.serialize_field("payload", &self.payload_json())?;
+        event.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `layouts.tsv` is what other programs read; numbers there never change and are never given twice.
+    #[test]
+    fn registry_file_lists_every_layout() {
+        let registry = include_str!("../layouts.tsv");
+        let listed: BTreeSet<(u16, u16, &str)> = registry
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let fields: Vec<&str> = line.split('\t').collect();
+                let number = u16::from_str_radix(fields[0].trim_start_matches("0x"), 16).unwrap();
+                (number, fields[1].parse().unwrap(), fields[2])
+            })
+            .collect();
+        let known: BTreeSet<(u16, u16, &str)> =
+            LAYOUTS.iter().map(|layout| (layout.number, layout.version, layout.name)).collect();
+        assert_eq!(listed, known);
+        assert_eq!(known.len(), LAYOUTS.len(), "a number is given twice");
+    }
+}

@@ -1,0 +1,174 @@
+//! Identifiers: numbers of the journal and uuids of the things it speaks of.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::names::ContainerName;
+
+/// Position of a record in the journal: 1, 2, 3 … without a gap; 0 stands for "before the first".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first record.
+    pub const ZERO: Seq = Seq(0);
+
+    /// The position after this one.
+    #[must_use]
+    pub fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Position of a record in its stream: 1, 2, 3 …; 0 is the version of a stream that does not exist yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamVersion(pub u64);
+
+impl StreamVersion {
+    /// The version of a stream without records.
+    pub const NONE: StreamVersion = StreamVersion(0);
+
+    /// The version after this one.
+    #[must_use]
+    pub fn next(self) -> StreamVersion {
+        StreamVersion(self.0 + 1)
+    }
+}
+
+impl fmt::Display for StreamVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What kind of entity a stream belongs to. The numbers are on disk for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum StreamKind {
+    /// The node itself.
+    Node = 1,
+    /// One incarnation of a pod.
+    Pod = 2,
+    /// One worker process.
+    Worker = 3,
+}
+
+impl StreamKind {
+    /// The kind that this number stands for on disk.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<StreamKind> {
+        match number {
+            1 => Some(StreamKind::Node),
+            2 => Some(StreamKind::Pod),
+            3 => Some(StreamKind::Worker),
+            _ => None,
+        }
+    }
+
+    /// The word used in text, as in `pod/<uid>`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            StreamKind::Node => "node",
+            StreamKind::Pod => "pod",
+            StreamKind::Worker => "worker",
+        }
+    }
+}
+
+/// Name of a stream: one entity's records, written by that entity alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StreamId {
+    /// What the entity is.
+    pub kind: StreamKind,
+    /// Which one it is.
+    pub id: Uuid,
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.word(), self.id)
+    }
+}
+
+macro_rules! uuid_newtype {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_newtype! {
+    /// One incarnation of a pod (a UUIDv7, drawn when it is admitted).
+    PodUid
+}
+uuid_newtype! {
+    /// One worker process: derived from the container attempt that it runs, see [`WorkerUid::of`].
+    WorkerUid
+}
+uuid_newtype! {
+    /// One node, drawn at its first start and kept for the life of its journal.
+    NodeUid
+}
+uuid_newtype! {
+    /// One request from outside; a retry carries the same id and gets the first answer.
+    CommandId
+}
+
+impl PodUid {
+    /// The stream of this incarnation.
+    #[must_use]
+    pub fn stream(self) -> StreamId {
+        StreamId { kind: StreamKind::Pod, id: self.0 }
+    }
+}
+
+impl NodeUid {
+    /// The node's stream.
+    #[must_use]
+    pub fn stream(self) -> StreamId {
+        StreamId { kind: StreamKind::Node, id: self.0 }
+    }
+}
+
+impl WorkerUid {
+    /// The worker of one attempt to run one container: always the same id, so that a start which is repeated
+    /// after a crash speaks of the same worker.
+    #[must_use]
+    pub fn of(pod: PodUid, container: &ContainerName, attempt: u32) -> WorkerUid {
+        let mut hash = Sha256::new();
+        hash.update(pod.0.as_bytes());
+        hash.update(container.as_str().as_bytes());
+        hash.update(attempt.to_be_bytes());
+        let digest = hash.finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        WorkerUid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// The worker's stream.
+    #[must_use]
+    pub fn stream(self) -> StreamId {
+        StreamId { kind: StreamKind::Worker, id: self.0 }
+    }
+}

@@ -1,0 +1,29 @@
+//! The pure core of Purser: what can happen, what may be asked, and what follows.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: time and ids come in as arguments, so the
+//! node, the auditor's tool and the tests run the very same logic. Each entity is a [`Decider`]; everything
+//! that a journal says, folded together, is a [`World`].
+
+pub mod context;
+pub mod decider;
+pub mod event;
+pub mod ids;
+pub mod invariant;
+pub mod layout;
+pub mod names;
+pub mod node;
+pub mod pod;
+pub mod record;
+pub mod units;
+pub mod view;
+pub mod worker;
+
+pub use context::{BackOffPolicy, Context, Policy};
+pub use decider::{Decider, IllegalTransition};
+pub use event::Event;
+pub use ids::{CommandId, NodeUid, PodUid, Seq, StreamId, StreamKind, StreamVersion, WorkerUid};
+pub use layout::{Decode, Encode, Layout};
+pub use names::{ContainerName, NameError, PodId};
+pub use record::{Cause, Header, Origin, Principal, Record};
+pub use units::{Bytes, MilliCpu, Timestamp};
+pub use view::world::World;

@@ -1,0 +1,67 @@
+//! What may be asked of the node, and why it may refuse.
+
+use super::event::{OrphanRemoved, RuntimeFound, RuntimeLost, Started};
+use crate::context::Policy;
+
+/// A request to the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeCommand {
+    /// The service came up.
+    Start(Started),
+    /// The service goes down.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// Refuse new pods.
+    Cordon {
+        /// Why.
+        reason: String,
+    },
+    /// Take new pods again.
+    Uncordon,
+    /// Put these numbers in force.
+    SetPolicy(Policy),
+    /// A runtime does not answer.
+    ReportRuntimeLost(RuntimeLost),
+    /// A runtime answers.
+    ReportRuntimeFound(RuntimeFound),
+    /// An orphan was removed.
+    ReportOrphan(OrphanRemoved),
+}
+
+/// Why the node refused a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NodeRejection {
+    /// It has not started yet.
+    #[error("node has not started")]
+    NotStarted,
+    /// The journal belongs to another node.
+    #[error("the journal belongs to node {owner}")]
+    OtherNode {
+        /// Whose it is.
+        owner: crate::ids::NodeUid,
+    },
+    /// A reason is too long.
+    #[error("reason has {len} bytes; at most 256 are kept")]
+    ReasonTooLong {
+        /// Bytes given.
+        len: usize,
+    },
+    /// Waits must not be zero, nor the first longer than the longest.
+    #[error("back-off must satisfy 0 < first <= max and 0 < reset")]
+    BadBackOff,
+}
+
+impl NodeRejection {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            NodeRejection::NotStarted => "node-not-started",
+            NodeRejection::OtherNode { .. } => "other-node",
+            NodeRejection::ReasonTooLong { .. } => "reason-too-long",
+            NodeRejection::BadBackOff => "bad-back-off",
+        }
+    }
+}

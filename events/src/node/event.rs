@@ -1,0 +1,116 @@
+//! What happens to a node. Payloads are on disk for ever, see [`crate::pod::event`].
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::context::Policy;
+use crate::ids::NodeUid;
+use crate::pod::spec::RuntimeClass;
+use crate::units::Bytes;
+
+/// What has happened to the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// The service came up and has read its journal.
+    Started(Started),
+    /// The service went down in order; pods go on.
+    Stopped(Stopped),
+    /// New pods are refused from now on.
+    Cordoned(Cordoned),
+    /// New pods are taken again.
+    Uncordoned(Uncordoned),
+    /// These numbers are in force from now on.
+    PolicySet(PolicySet),
+    /// A runtime stopped answering.
+    RuntimeLost(RuntimeLost),
+    /// A runtime answers.
+    RuntimeFound(RuntimeFound),
+    /// Something of this node that no pod knows was found in a runtime and removed.
+    OrphanRemoved(OrphanRemoved),
+}
+
+macro_rules! from_payload {
+    ($($name:ident),* $(,)?) => {
+        $(impl From<$name> for NodeEvent {
+            fn from(payload: $name) -> NodeEvent {
+                NodeEvent::$name(payload)
+            }
+        })*
+    };
+}
+
+from_payload!(Started, Stopped, Cordoned, Uncordoned, PolicySet, RuntimeLost, RuntimeFound, OrphanRemoved);
+
+/// `node.started` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// The node.
+    pub node: NodeUid,
+    /// Host name.
+    pub hostname: String,
+    /// Which boot of the host.
+    pub boot_id: Uuid,
+    /// Release of the service.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Processor cores that are online.
+    pub cores: u32,
+    /// Memory of the host.
+    pub memory: Bytes,
+    /// Process id of the service.
+    pub pid: u32,
+}
+
+/// `node.stopped` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Why, as in `SIGTERM`.
+    pub reason: String,
+}
+
+/// `node.cordoned` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cordoned {
+    /// Why, in the words of who asked; at most 256 bytes.
+    pub reason: String,
+}
+
+/// `node.uncordoned` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncordoned {}
+
+/// `node.policy-set` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicySet {
+    /// The numbers.
+    pub policy: Policy,
+}
+
+/// `node.runtime-lost` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeLost {
+    /// Which.
+    pub runtime: RuntimeClass,
+    /// What was seen, shortened.
+    pub message: String,
+}
+
+/// `node.runtime-found` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeFound {
+    /// Which.
+    pub runtime: RuntimeClass,
+    /// What it calls itself.
+    pub version: String,
+}
+
+/// `node.orphan-removed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanRemoved {
+    /// Which runtime held it.
+    pub runtime: RuntimeClass,
+    /// What the runtime calls it.
+    pub id: String,
+}

@@ -1,0 +1,9 @@
+//! The node: its starts and stops, whether it takes pods, and the policy in force.
+
+pub mod command;
+pub mod event;
+pub mod state;
+
+pub use command::{NodeCommand, NodeRejection};
+pub use event::NodeEvent;
+pub use state::{Node, NodeState};

@@ -1,0 +1,194 @@
+//! What the node is, and the rules by which it changes.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::event::{
+    Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned,
+};
+use super::{NodeCommand, NodeRejection};
+use crate::context::{Context, Policy};
+use crate::decider::{Decider, IllegalTransition};
+use crate::ids::StreamKind;
+use crate::pod::spec::RuntimeClass;
+
+/// Longest reason that is kept, in bytes.
+const REASON_LEN_MAX: usize = 256;
+
+/// The node that a journal belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub enum Node {
+    /// It has never started.
+    #[default]
+    Unknown,
+    /// It has started at least once.
+    Known(Box<NodeState>),
+}
+
+/// What is known of a node that has started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeState {
+    /// Facts of the last start.
+    pub last_start: Started,
+    /// Starts so far.
+    pub starts: u64,
+    /// Starts that found no stop before them: the service had been killed, or the host.
+    pub unclean_starts: u64,
+    /// Whether the service runs, as far as the journal knows.
+    pub up: bool,
+    /// Why new pods are refused, if they are.
+    pub cordoned: Option<String>,
+    /// The numbers in force.
+    pub policy: Policy,
+    /// Runtimes by whether they answer: a version, or what was seen instead.
+    pub runtimes: BTreeMap<RuntimeClass, RuntimeStanding>,
+    /// Orphans removed so far.
+    pub orphans_removed: u64,
+}
+
+/// Whether a runtime answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RuntimeStanding {
+    /// It answers.
+    Up {
+        /// What it calls itself.
+        version: String,
+    },
+    /// It does not.
+    Down {
+        /// What was seen.
+        message: String,
+    },
+}
+
+impl Node {
+    /// The word for its state.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Node::Unknown => "Unknown",
+            Node::Known(node) if node.up => "Up",
+            Node::Known(_) => "Down",
+        }
+    }
+
+    /// What is known of it, if it ever started.
+    #[must_use]
+    pub fn known(&self) -> Option<&NodeState> {
+        match self {
+            Node::Unknown => None,
+            Node::Known(node) => Some(node),
+        }
+    }
+}
+
+impl Decider for Node {
+    type Command = NodeCommand;
+    type Event = NodeEvent;
+    type Rejection = NodeRejection;
+
+    const KIND: StreamKind = StreamKind::Node;
+
+    fn decide(&self, command: &NodeCommand, _: &Context) -> Result<Vec<NodeEvent>, NodeRejection> {
+        use NodeCommand as C;
+        let events: Vec<NodeEvent> = match (command, self) {
+            (C::Start(facts), Node::Unknown) => vec![facts.clone().into()],
+            (C::Start(facts), Node::Known(node)) if facts.node == node.last_start.node => {
+                vec![facts.clone().into()]
+            }
+            (C::Start(_), Node::Known(node)) => {
+                return Err(NodeRejection::OtherNode { owner: node.last_start.node });
+            }
+            (_, Node::Unknown) => return Err(NodeRejection::NotStarted),
+            (C::Stop { reason }, Node::Known(node)) if node.up => {
+                vec![Stopped { reason: reason.clone() }.into()]
+            }
+            (C::Stop { .. }, Node::Known(_)) => vec![],
+            (C::Cordon { reason }, Node::Known(_)) if REASON_LEN_MAX < reason.len() => {
+                return Err(NodeRejection::ReasonTooLong { len: reason.len() });
+            }
+            (C::Cordon { reason }, Node::Known(node)) if node.cordoned.as_ref() != Some(reason) => {
+                vec![Cordoned { reason: reason.clone() }.into()]
+            }
+            (C::Uncordon, Node::Known(node)) if node.cordoned.is_some() => vec![Uncordoned {}.into()],
+            (C::SetPolicy(policy), Node::Known(node)) if *policy != node.policy => {
+                check_policy(policy)?;
+                vec![PolicySet { policy: policy.clone() }.into()]
+            }
+            (C::Cordon { .. } | C::Uncordon | C::SetPolicy(_), Node::Known(_)) => vec![],
+            (C::ReportRuntimeLost(lost), Node::Known(node)) => match node.runtimes.get(&lost.runtime) {
+                Some(RuntimeStanding::Down { .. }) => vec![],
+                Some(RuntimeStanding::Up { .. }) | None => vec![lost.clone().into()],
+            },
+            (C::ReportRuntimeFound(found), Node::Known(node)) => match node.runtimes.get(&found.runtime) {
+                Some(RuntimeStanding::Up { version }) if *version == found.version => vec![],
+                Some(_) | None => vec![found.clone().into()],
+            },
+            (C::ReportOrphan(orphan), Node::Known(_)) => vec![orphan.clone().into()],
+        };
+        Ok(events)
+    }
+
+    fn evolve(&self, event: &NodeEvent) -> Result<Node, IllegalTransition> {
+        use NodeEvent as E;
+        let next = match (event, self) {
+            (E::Started(facts), Node::Unknown) => NodeState {
+                last_start: facts.clone(),
+                starts: 1,
+                unclean_starts: 0,
+                up: true,
+                cordoned: None,
+                policy: Policy::default(),
+                runtimes: BTreeMap::new(),
+                orphans_removed: 0,
+            },
+            (_, Node::Unknown) => return Err(IllegalTransition::new(self.word(), "node event before a start")),
+            (E::Started(facts), Node::Known(node)) => NodeState {
+                last_start: facts.clone(),
+                starts: node.starts + 1,
+                unclean_starts: node.unclean_starts + u64::from(node.up),
+                up: true,
+                ..NodeState::clone(node)
+            },
+            (E::Stopped(_), Node::Known(node)) if node.up => NodeState { up: false, ..NodeState::clone(node) },
+            (E::Stopped(_), Node::Known(_)) => return Err(IllegalTransition::new(self.word(), "node.stopped")),
+            (E::Cordoned(Cordoned { reason }), Node::Known(node)) => {
+                NodeState { cordoned: Some(reason.clone()), ..NodeState::clone(node) }
+            }
+            (E::Uncordoned(_), Node::Known(node)) => NodeState { cordoned: None, ..NodeState::clone(node) },
+            (E::PolicySet(PolicySet { policy }), Node::Known(node)) => {
+                NodeState { policy: policy.clone(), ..NodeState::clone(node) }
+            }
+            (E::RuntimeLost(RuntimeLost { runtime, message }), Node::Known(node)) => {
+                with_runtime(node, *runtime, RuntimeStanding::Down { message: message.clone() })
+            }
+            (E::RuntimeFound(RuntimeFound { runtime, version }), Node::Known(node)) => {
+                with_runtime(node, *runtime, RuntimeStanding::Up { version: version.clone() })
+            }
+            (E::OrphanRemoved(_), Node::Known(node)) => {
+                NodeState { orphans_removed: node.orphans_removed + 1, ..NodeState::clone(node) }
+            }
+        };
+        Ok(Node::Known(Box::new(next)))
+    }
+
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+fn check_policy(policy: &Policy) -> Result<(), NodeRejection> {
+    let back_off = &policy.back_off;
+    let fine = 0 < back_off.first_ms && back_off.first_ms <= back_off.max_ms && 0 < back_off.reset_after_ms;
+    if fine { Ok(()) } else { Err(NodeRejection::BadBackOff) }
+}
+
+fn with_runtime(node: &NodeState, runtime: RuntimeClass, standing: RuntimeStanding) -> NodeState {
+    let mut next = node.clone();
+    next.runtimes.insert(runtime, standing);
+    next
+}

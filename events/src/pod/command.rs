@@ -1,0 +1,229 @@
+//! What may be asked of a pod, and why it may refuse.
+
+use uuid::Uuid;
+
+use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage};
+use super::spec::{PodSpec, ProbeKind};
+use crate::ids::PodUid;
+use crate::names::{ContainerName, PodId};
+use crate::units::Timestamp;
+use crate::worker::ProcessIdentity;
+
+/// A request to a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PodCommand {
+    /// Run this.
+    Admit {
+        /// The incarnation to be.
+        uid: PodUid,
+        /// What it is to be.
+        spec: Box<PodSpec>,
+        /// The incarnation that had the name before.
+        supersedes: Option<PodUid>,
+    },
+    /// Images and volumes are there.
+    CompleteSetup {
+        /// The images that will run.
+        images: Vec<ResolvedImage>,
+    },
+    /// Images or volumes could not be had.
+    FailSetup {
+        /// What kind of failure it was.
+        class: FailureClass,
+        /// What the runtime said.
+        message: String,
+    },
+    /// The runtime says that a container runs.
+    ReportStarted {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+        /// Its main process.
+        process: ProcessIdentity,
+        /// When it started.
+        started_at: Timestamp,
+    },
+    /// The runtime says that a container could not be started.
+    ReportCreateFailed {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+        /// What kind of failure it was.
+        class: FailureClass,
+        /// What the runtime said.
+        message: String,
+    },
+    /// A container ended.
+    ReportExit {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+        /// How.
+        exit: Exit,
+    },
+    /// What the runtime held of an attempt is gone.
+    ReportRemoved {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+    },
+    /// The kernel killed something within a container's memory limit.
+    ReportOutOfMemory {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+    },
+    /// A probe's standing changed: it succeeded or failed as often as its threshold says.
+    ReportProbe {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+        /// Which probe.
+        probe: ProbeKind,
+        /// Whether it succeeds now.
+        success: bool,
+        /// What it saw last.
+        message: String,
+    },
+    /// A time that the pod waits for may have come.
+    CheckTime,
+    /// Stop; may be started again.
+    Stop {
+        /// Seconds until the kill; the pod's own if none.
+        grace_s: Option<u32>,
+    },
+    /// Run again after a stop or a failure.
+    Start,
+    /// Go for good.
+    Delete {
+        /// Seconds until the kill; the pod's own if none.
+        grace_s: Option<u32>,
+    },
+    /// Volumes and logs are gone.
+    CompleteCleanup,
+    /// Run a command in a container.
+    BeginExec {
+        /// This run of the command.
+        exec: Uuid,
+        /// Where; the pod's only container if none.
+        container: Option<ContainerName>,
+        /// Program and arguments; at least one.
+        argv: Vec<String>,
+    },
+    /// A command in a container ended.
+    FinishExec {
+        /// Which run.
+        exec: Uuid,
+        /// How.
+        outcome: ExecOutcome,
+    },
+}
+
+/// Why a pod refused a command. A caller can act on every one of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PodRejection {
+    /// No pod goes by that name or uid.
+    #[error("pod does not exist")]
+    NotFound,
+    /// A pod of that name runs with another specification.
+    #[error("pod `{id}` exists with another specification (`{path}` differs); delete it first")]
+    SpecConflict {
+        /// The name.
+        id: PodId,
+        /// The first field that differs.
+        path: String,
+    },
+    /// A pod of that name is on its way out.
+    #[error("pod `{id}` is being deleted; wait until it is gone")]
+    BeingDeleted {
+        /// The name.
+        id: PodId,
+    },
+    /// The incarnation is gone.
+    #[error("pod is gone")]
+    Terminated,
+    /// The node takes no new pods.
+    #[error("the node is cordoned: {reason}")]
+    Cordoned {
+        /// Why.
+        reason: String,
+    },
+    /// What is asked cannot follow the state that the pod is in.
+    #[error("pod is {phase}; it cannot {verb} now")]
+    WrongPhase {
+        /// Its state.
+        phase: String,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// The pod has no such container.
+    #[error("pod has no container `{container}`; it has {known}")]
+    NoSuchContainer {
+        /// What was asked for.
+        container: String,
+        /// What there is.
+        known: String,
+    },
+    /// The pod has several containers and none was named.
+    #[error("pod has several containers ({known}); name one")]
+    AmbiguousContainer {
+        /// What there is.
+        known: String,
+    },
+    /// The container does not run.
+    #[error("container `{container}` does not run ({state})")]
+    NotRunning {
+        /// Which.
+        container: ContainerName,
+        /// Its state.
+        state: String,
+    },
+    /// A report speaks of a try that is not the present one.
+    #[error("attempt {attempt} of container `{container}` is not the one that was asked for")]
+    StaleAttempt {
+        /// Which container.
+        container: ContainerName,
+        /// Which try.
+        attempt: u32,
+    },
+    /// As many commands run in the pod as may.
+    #[error("{open} commands already run in this pod; wait for one to end")]
+    TooManyExecs {
+        /// How many run.
+        open: usize,
+    },
+    /// No command was given.
+    #[error("no command was given")]
+    EmptyCommand,
+    /// No such run of a command is open.
+    #[error("no such command runs in this pod")]
+    NoSuchExec,
+}
+
+impl PodRejection {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            PodRejection::NotFound => "pod-not-found",
+            PodRejection::SpecConflict { .. } => "spec-conflict",
+            PodRejection::BeingDeleted { .. } => "being-deleted",
+            PodRejection::Terminated => "pod-gone",
+            PodRejection::Cordoned { .. } => "cordoned",
+            PodRejection::WrongPhase { .. } => "wrong-phase",
+            PodRejection::NoSuchContainer { .. } => "no-such-container",
+            PodRejection::AmbiguousContainer { .. } => "ambiguous-container",
+            PodRejection::NotRunning { .. } => "container-not-running",
+            PodRejection::StaleAttempt { .. } => "stale-attempt",
+            PodRejection::TooManyExecs { .. } => "too-many-execs",
+            PodRejection::EmptyCommand => "empty-command",
+            PodRejection::NoSuchExec => "no-such-exec",
+        }
+    }
+}

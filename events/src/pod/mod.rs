@@ -1,0 +1,12 @@
+//! A pod: one incarnation of a manifest, its containers and what runs in them.
+
+mod advance;
+pub mod command;
+pub mod event;
+pub mod spec;
+pub mod state;
+
+pub use command::{PodCommand, PodRejection};
+pub use event::PodEvent;
+pub use spec::{ContainerSpec, PodSpec};
+pub use state::{Container, ContainerState, Phase, Pod, PodState};

@@ -1,0 +1,3 @@
+//! Views: read-only folds over records.
+
+pub mod world;

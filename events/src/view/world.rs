@@ -1,0 +1,4 @@
+//! Placeholder while the core is written.
+/// Everything.
+#[derive(Debug, Default)]
+pub struct World;

@@ -21,7 +21,8 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
     ///
     /// # Errors
     /// The named reason why the command is refused; nothing happens then.
-    fn decide(&self, command: &Self::Command, context: &Context) -> Result<Vec<Self::Event>, Self::Rejection>;
+    fn decide(&self, command: &Self::Command, context: &Context)
+    -> Result<Vec<Self::Event>, Self::Rejection>;
 
     /// The state after an event.
     ///

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::event::{
-    Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned,
-};
+use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
@@ -146,7 +144,9 @@ impl Decider for Node {
                 runtimes: BTreeMap::new(),
                 orphans_removed: 0,
             },
-            (_, Node::Unknown) => return Err(IllegalTransition::new(self.word(), "node event before a start")),
+            (_, Node::Unknown) => {
+                return Err(IllegalTransition::new(self.word(), "node event before a start"));
+            }
             (E::Started(facts), Node::Known(node)) => NodeState {
                 last_start: facts.clone(),
                 starts: node.starts + 1,
@@ -154,8 +154,12 @@ impl Decider for Node {
                 up: true,
                 ..NodeState::clone(node)
             },
-            (E::Stopped(_), Node::Known(node)) if node.up => NodeState { up: false, ..NodeState::clone(node) },
-            (E::Stopped(_), Node::Known(_)) => return Err(IllegalTransition::new(self.word(), "node.stopped")),
+            (E::Stopped(_), Node::Known(node)) if node.up => {
+                NodeState { up: false, ..NodeState::clone(node) }
+            }
+            (E::Stopped(_), Node::Known(_)) => {
+                return Err(IllegalTransition::new(self.word(), "node.stopped"));
+            }
             (E::Cordoned(Cordoned { reason }), Node::Known(node)) => {
                 NodeState { cordoned: Some(reason.clone()), ..NodeState::clone(node) }
             }

@@ -23,11 +23,19 @@ pub enum PodCommand {
     },
     /// Images and volumes are there.
     CompleteSetup {
+        /// Which run of the pod it was for.
+        run: u32,
+        /// Which try within that run.
+        attempt: u32,
         /// The images that will run.
         images: Vec<ResolvedImage>,
     },
     /// Images or volumes could not be had.
     FailSetup {
+        /// Which run of the pod it was for.
+        run: u32,
+        /// Which try within that run.
+        attempt: u32,
         /// What kind of failure it was.
         class: FailureClass,
         /// What the runtime said.
@@ -192,6 +200,14 @@ pub enum PodRejection {
         /// Which try.
         attempt: u32,
     },
+    /// A report speaks of a setup that is not the present one.
+    #[error("setup {attempt} of run {run} is not the one that was asked for")]
+    StaleSetup {
+        /// Which run of the pod.
+        run: u32,
+        /// Which try.
+        attempt: u32,
+    },
     /// As many commands run in the pod as may.
     #[error("{open} commands already run in this pod; wait for one to end")]
     TooManyExecs {
@@ -221,6 +237,7 @@ impl PodRejection {
             PodRejection::AmbiguousContainer { .. } => "ambiguous-container",
             PodRejection::NotRunning { .. } => "container-not-running",
             PodRejection::StaleAttempt { .. } => "stale-attempt",
+            PodRejection::StaleSetup { .. } => "stale-setup",
             PodRejection::TooManyExecs { .. } => "too-many-execs",
             PodRejection::EmptyCommand => "empty-command",
             PodRejection::NoSuchExec => "no-such-exec",

@@ -2,11 +2,14 @@
 
 mod advance;
 pub mod command;
+mod decide;
 pub mod event;
+mod evolve;
+pub mod expansion;
 pub mod spec;
 pub mod state;
 
 pub use command::{PodCommand, PodRejection};
 pub use event::PodEvent;
 pub use spec::{ContainerSpec, PodSpec};
-pub use state::{Container, ContainerState, Phase, Pod, PodState};
+pub use state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};

@@ -48,6 +48,35 @@ impl PodSpec {
     }
 }
 
+impl PodSpec {
+    /// The first part in which another specification differs, named as in a manifest.
+    #[must_use]
+    pub fn first_difference(&self, other: &PodSpec) -> Option<String> {
+        let parts: [(&str, bool); 8] = [
+            ("metadata.labels", self.labels == other.labels),
+            ("metadata.annotations", self.annotations == other.annotations),
+            ("spec.runtimeClassName", self.runtime == other.runtime),
+            ("spec.restartPolicy", self.restart_policy == other.restart_policy),
+            ("spec.terminationGracePeriodSeconds", self.termination_grace_s == other.termination_grace_s),
+            ("spec.securityContext.fsGroup", self.fs_group == other.fs_group),
+            ("spec.volumes", self.volumes == other.volumes),
+            ("metadata.name", self.id == other.id),
+        ];
+        let part = parts.into_iter().find(|(_, same)| !same).map(|(path, _)| path.to_owned());
+        part.or_else(|| difference_of("spec.initContainers", &self.init_containers, &other.init_containers))
+            .or_else(|| difference_of("spec.containers", &self.containers, &other.containers))
+    }
+}
+
+fn difference_of(path: &str, ours: &[ContainerSpec], theirs: &[ContainerSpec]) -> Option<String> {
+    let differs = ours.iter().zip(theirs).position(|(our, their)| our != their);
+    match differs {
+        Some(index) => Some(format!("{path}[{index}]")),
+        None if ours.len() != theirs.len() => Some(path.to_owned()),
+        None => None,
+    }
+}
+
 /// Whether a container prepares the pod or is what the pod is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -161,6 +190,18 @@ pub struct ContainerSpec {
     pub startup: Option<Probe>,
     /// Who it runs as.
     pub user: User,
+}
+
+impl ContainerSpec {
+    /// Its probe of that kind, if it has one.
+    #[must_use]
+    pub fn probe(&self, kind: ProbeKind) -> Option<&Probe> {
+        match kind {
+            ProbeKind::Liveness => self.liveness.as_ref(),
+            ProbeKind::Readiness => self.readiness.as_ref(),
+            ProbeKind::Startup => self.startup.as_ref(),
+        }
+    }
 }
 
 /// When an image is fetched (`imagePullPolicy`).

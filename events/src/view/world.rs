@@ -1,4 +1,150 @@
-//! Placeholder while the core is written.
-/// Everything.
-#[derive(Debug, Default)]
-pub struct World;
+//! The world: everything that one journal says, folded together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::by_text;
+use super::registry::Registry;
+use crate::decider::{Decider, IllegalTransition};
+use crate::event::Event;
+use crate::ids::{NodeUid, PodUid, Seq, StreamId, WorkerUid};
+use crate::node::Node;
+use crate::pod::{Pod, PodEvent};
+use crate::record::Record;
+use crate::worker::{Worker, WorkerEvent};
+
+/// Everything that a journal says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct World {
+    /// The last record that is folded in.
+    pub head: Seq,
+    /// The node that the journal belongs to, once it has started.
+    pub node_uid: Option<NodeUid>,
+    /// The node.
+    pub node: Node,
+    /// Every pod that is not gone.
+    pub pods: BTreeMap<PodUid, Pod>,
+    /// Every worker that runs, or whose end its pod has not noticed yet.
+    pub workers: BTreeMap<WorkerUid, Worker>,
+    /// Workers that were ever registered.
+    pub workers_registered: u64,
+    /// Pods by name.
+    pub registry: Registry,
+    /// Streams with a record that their entity cannot follow, and from which on nothing was folded.
+    #[serde(serialize_with = "by_text")]
+    pub quarantined: BTreeMap<StreamId, Quarantine>,
+}
+
+/// Why a stream is no longer folded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantine {
+    /// The record that does not fit.
+    pub seq: Seq,
+    /// Why.
+    pub reason: String,
+}
+
+impl World {
+    /// Folds one record in. A record that does not fit puts its stream into quarantine: what the stream was
+    /// before stays, the rest of the world goes on.
+    ///
+    /// # Errors
+    /// The record does not fit; `self` has noted that.
+    pub fn apply(&mut self, record: &Record) -> Result<(), IllegalTransition> {
+        let header = &record.header;
+        self.head = header.seq;
+        if self.quarantined.contains_key(&header.stream) {
+            return Ok(());
+        }
+        let folded = match &record.event {
+            Event::Node(event) => self.node.evolve(event).map(|node| {
+                self.node_uid = Some(NodeUid(header.stream.id));
+                self.node = node;
+            }),
+            Event::Pod(event) => self.apply_pod(PodUid(header.stream.id), event, record),
+            Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
+        };
+        folded.inspect_err(|illegal| self.quarantine(header.stream, header.seq, illegal.to_string()))
+    }
+
+    /// Notes that a stream has a record that cannot be read: nothing of it is folded from here on.
+    pub fn quarantine(&mut self, stream: StreamId, seq: Seq, reason: String) {
+        self.head = self.head.max(seq);
+        self.quarantined.entry(stream).or_insert(Quarantine { seq, reason });
+    }
+
+    /// Notes that a record of no known stream was passed over.
+    pub fn skip(&mut self, seq: Seq) {
+        self.head = self.head.max(seq);
+    }
+
+    fn apply_pod(&mut self, uid: PodUid, event: &PodEvent, record: &Record) -> Result<(), IllegalTransition> {
+        let pod = self.pods.get(&uid).unwrap_or(&Pod::Unknown).evolve(event)?;
+        self.registry.notice(&pod, &record.header);
+        let ended_worker = match event {
+            PodEvent::ContainerExited(exited) => Some(WorkerUid::of(uid, &exited.container, exited.attempt)),
+            _ => None,
+        };
+        if pod.is_terminal() {
+            self.pods.remove(&uid);
+        } else {
+            self.pods.insert(uid, pod);
+        }
+        if let Some(worker) = ended_worker {
+            self.forget_if_over(worker);
+        }
+        Ok(())
+    }
+
+    fn apply_worker(&mut self, uid: WorkerUid, event: &WorkerEvent) -> Result<(), IllegalTransition> {
+        let worker = self.workers.get(&uid).unwrap_or(&Worker::Unknown).evolve(event)?;
+        if matches!(event, WorkerEvent::Registered(_)) {
+            self.workers_registered += 1;
+        }
+        self.workers.insert(uid, worker);
+        self.forget_if_over(uid);
+        Ok(())
+    }
+
+    /// A worker that ended stays until its pod knows: after a crash in between, the pod must still be told.
+    fn forget_if_over(&mut self, uid: WorkerUid) {
+        let Some(Worker::Exited { worker, .. }) = self.workers.get(&uid) else { return };
+        let pod = self.pods.get(&worker.pod).and_then(Pod::live);
+        let attempt =
+            pod.and_then(|pod| pod.container(&worker.container)).and_then(|container| container.attempt());
+        if attempt.is_none_or(|attempt| attempt.worker != uid) {
+            self.workers.remove(&uid);
+        }
+    }
+
+    /// A fingerprint of everything in here: two worlds with the same digest are the same.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = HashWriter(Sha256::new());
+        serde_json::to_writer(&mut hash, self).expect("the world has text keys and no failing serializers");
+        hash.0.finalize().into()
+    }
+
+    /// The pod of an incarnation, if it is not gone.
+    #[must_use]
+    pub fn pod(&self, uid: PodUid) -> Option<&Pod> {
+        self.pods.get(&uid)
+    }
+}
+
+struct HashWriter(Sha256);
+
+impl std::io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The registry: which pods there are by name, which there were lately, and how they stand.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+
+use super::by_text;
+use crate::ids::{PodUid, Seq};
+use crate::names::PodId;
+use crate::pod::Pod;
+use crate::record::Header;
+use crate::units::Timestamp;
+
+/// Incarnations that are gone and still remembered, newest last.
+const TOMBSTONES_MAX: usize = 1_000;
+
+/// Pods by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registry {
+    /// Every pod that is not gone.
+    #[serde(serialize_with = "by_text")]
+    pub entries: BTreeMap<PodId, Entry>,
+    /// The incarnations that went last, oldest first.
+    pub recent: VecDeque<Tombstone>,
+    /// Incarnations that were ever admitted.
+    pub admitted: u64,
+}
+
+/// One pod that is not gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Which incarnation it is.
+    pub uid: PodUid,
+    /// The word for its state.
+    pub phase: &'static str,
+    /// Containers that can serve.
+    pub ready: u32,
+    /// Containers that the pod is for.
+    pub containers: u32,
+    /// Restarts of its containers in all.
+    pub restarts: u32,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// The record that admitted it.
+    pub admitted_by: Seq,
+    /// The last record of its stream.
+    pub last: Seq,
+}
+
+/// An incarnation that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tombstone {
+    /// What it was called.
+    pub id: PodId,
+    /// Which incarnation it was.
+    pub uid: PodUid,
+    /// Restarts of its containers in all.
+    pub restarts: u32,
+    /// When it went.
+    pub at: Timestamp,
+    /// The record that says so.
+    pub seq: Seq,
+}
+
+impl Registry {
+    /// Takes notice of what a pod has become by the record with this header.
+    pub(crate) fn notice(&mut self, pod: &Pod, header: &Header) {
+        match pod {
+            Pod::Unknown => {}
+            Pod::Live(live) => {
+                let known = self.entries.get(&live.spec.id).filter(|entry| entry.uid == live.uid);
+                if known.is_none() {
+                    self.admitted += 1;
+                }
+                let (admitted_at, admitted_by) =
+                    known.map_or((header.time, header.seq), |entry| (entry.admitted_at, entry.admitted_by));
+                let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                let entry = Entry {
+                    uid: live.uid,
+                    phase: live.phase.word(),
+                    ready: count(live.apps().filter(|app| app.is_ready()).count()),
+                    containers: count(live.apps().count()),
+                    restarts: live.restarts(),
+                    admitted_at,
+                    admitted_by,
+                    last: header.seq,
+                };
+                self.entries.insert(live.spec.id.clone(), entry);
+            }
+            Pod::Terminated { id, uid, restarts, at } => {
+                if self.entries.get(id).is_some_and(|entry| entry.uid == *uid) {
+                    self.entries.remove(id);
+                }
+                if self.recent.len() == TOMBSTONES_MAX {
+                    self.recent.pop_front();
+                }
+                let (id, uid, restarts, at) = (id.clone(), *uid, *restarts, *at);
+                self.recent.push_back(Tombstone { id, uid, restarts, at, seq: header.seq });
+            }
+        }
+    }
+
+    /// The incarnation that has this name now, or had it last as far as is remembered.
+    #[must_use]
+    pub fn latest(&self, id: &PodId) -> Option<PodUid> {
+        let live = self.entries.get(id).map(|entry| entry.uid);
+        live.or_else(|| self.recent.iter().rev().find(|gone| gone.id == *id).map(|gone| gone.uid))
+    }
+}

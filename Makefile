@@ -1,0 +1,51 @@
+# Purser's targets. `make` alone lists them.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+# What `make run` builds: `release`, or `dev` for a quick build.
+PROFILE ?= release
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+target_dir := $(or $(CARGO_TARGET_DIR),target)
+bin_dir := $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.DEFAULT_GOAL := help
+.PHONY: help build run clean-run check fmt lint deny test bench
+
+help: ## Lists the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Builds purserd, purser and purser-replay.
+	@.ci/packages.sh build
+	$(CARGO) build --locked --profile $(PROFILE) -p purser-node -p purser-replay
+
+run: build ## Runs a node in ./run with the example pods, until Ctrl-C; pods go on. RUN_ONCE=1 stops by itself.
+	@dist/run.sh start $(bin_dir)
+
+clean-run: build ## Deletes the pods that `make run` left and the folder ./run.
+	@dist/run.sh clean $(bin_dir)
+
+check: fmt lint ## Checks format and lints.
+
+fmt:
+	@.ci/components.sh
+	$(CARGO) fmt --all --check
+
+lint:
+	@.ci/packages.sh build
+	@.ci/components.sh
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## Checks licences, sources, forbidden crates and known vulnerabilities.
+	@.ci/packages.sh build
+	@.ci/deny.sh
+
+test: ## Checks everything; as root it first installs what the tests need.
+	@.ci/packages.sh test
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory deny
+	$(CARGO) test --locked --workspace
+
+bench: ## Measures pod start, restart and memory against fixed bounds.
+	@.ci/packages.sh test
+	$(CARGO) bench --locked -p purser-tests

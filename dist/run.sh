@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Runs a node from a checkout, with everything that it keeps in ./run.
+#
+#   dist/run.sh start DIR   starts purserd from DIR, applies examples/, stays until Ctrl-C; pods go on
+#   dist/run.sh clean DIR   deletes the node's pods and ./run
+#
+# With RUN_ONCE=1 `start` stops by itself once it has shown the pods.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+top=$PWD
+run=$top/run
+socket=$run/purser.sock
+config=$run/purserd.toml
+pid_file=$run/purserd.pid
+socket_len_max=107 # bytes, without the closing zero: what the kernel takes
+
+# Where Debian's containerd listens.
+containerd_socket=/run/containerd/containerd.sock
+
+say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'make run: %s\n' "$*" >&2
+    exit 1
+}
+
+usage() {
+    say "usage: dist/run.sh start|clean DIR" >&2
+    exit 2
+}
+
+# Says whether containerd answers to this user.
+containerd_answers() {
+    [ -S "$containerd_socket" ] && [ -r "$containerd_socket" ] && [ -w "$containerd_socket" ] || return 1
+    ! command -v ctr >/dev/null 2>&1 || timeout 5 ctr --address "$containerd_socket" version >/dev/null 2>&1
+}
+
+write_config() {
+    local runtime=process
+    if containerd_answers; then runtime=containerd; fi
+    mkdir -p "$run"
+    chmod 0700 "$run"
+    cat >"$config" <<TOML
+# Written anew by each \`make run\`.
+data-dir = "$run/data"
+
+[api]
+socket = "$socket"
+
+[runtime]
+default = "$runtime"
+TOML
+    say "pods that name no runtime run with: $runtime"
+}
+
+# Starts purserd in a session of its own, so that Ctrl-C reaches this script alone and purserd is asked once.
+launch() {
+    write_config
+    setsid "$bin/purserd" --config "$config" </dev/null >>"$run/purserd.log" 2>&1 &
+    purserd=$!
+    echo "$purserd" >"$pid_file"
+    local waiter first=0
+    "$bin/purser" status --wait >/dev/null 2>>"$run/purserd.log" &
+    waiter=$!
+    wait -n "$purserd" "$waiter" || first=$?
+    if ! kill -0 "$purserd" 2>/dev/null; then
+        kill "$waiter" 2>/dev/null || true
+        tail -n 20 "$run/purserd.log" >&2
+        fail "purserd ended with status $first; the lines above are from $run/purserd.log"
+    fi
+    [ "$first" -eq 0 ] || fail "purserd did not get ready (status $first); see $run/purserd.log"
+}
+
+# Asks purserd to stop and waits until it has.
+halt() {
+    trap '' INT TERM HUP
+    local status=0
+    kill -TERM "$purserd" 2>/dev/null || true
+    wait "$purserd" || status=$?
+    rm -f "$pid_file"
+    [ "$status" -eq 0 ] || fail "purserd ended with status $status; see $run/purserd.log"
+}
+
+finish() {
+    say
+    halt
+    say "purserd has stopped. Its pods go on: \`make run\` takes them over again."
+    say "\`make clean-run\` deletes them and ./run."
+    exit 0
+}
+
+show_next_steps() {
+    cat <<TEXT
+
+Purser is ready. In another terminal, in this folder:
+
+  export PATH="$bin:\$PATH" PURSER_SOCKET="$socket"
+  purser get pods
+  purser describe pod NAME
+  purser logs NAME -f
+  purser events
+  purser-replay log
+
+Its own messages: $run/purserd.log
+TEXT
+}
+
+start() {
+    trap finish INT TERM HUP
+    launch
+    "$bin/purser" apply -f examples/
+    "$bin/purser" get pods
+    show_next_steps
+    if [ "${RUN_ONCE-}" = 1 ]; then finish; fi
+    say "Ctrl-C stops purserd; its pods go on."
+    local status=0
+    wait "$purserd" || status=$?
+    rm -f "$pid_file"
+    tail -n 20 "$run/purserd.log" >&2
+    fail "purserd ended by itself with status $status; see $run/purserd.log"
+}
+
+clean() {
+    [ -d "$run" ] || {
+        say "there is no ./run: nothing to delete"
+        exit 0
+    }
+    trap finish INT TERM HUP
+    launch
+    "$bin/purser" delete --all --all-namespaces --wait
+    halt
+    rm -rf "$run"
+    say "the pods and ./run are deleted"
+}
+
+[ $# -eq 2 ] || usage
+bin=$(cd "$2" && pwd)
+export PURSER_SOCKET=$socket
+[ "${#socket}" -le "$socket_len_max" ] || fail "the path of this checkout is too long for a unix socket: $socket"
+if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null \
+    && [ "$(readlink "/proc/$(cat "$pid_file")/exe")" -ef "$bin/purserd" ]; then
+    fail "it runs already (pid $(cat "$pid_file")); stop it there with Ctrl-C, or: kill $(cat "$pid_file")"
+fi
+case $1 in
+start) start ;;
+clean) clean ;;
+*) usage ;;
+esac

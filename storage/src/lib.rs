@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Purser's journal: an append-only, gap-free, hash-chained row of records in one folder.
+//!
+//! One thread writes. A reply to [`Journal::append`] means that the records are on disk and survive a loss of
+//! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
+
+pub mod answers;
+pub mod codec;
+pub mod error;
+pub mod export;
+pub mod folder;
+pub mod frame;
+pub mod journal;
+pub mod observer;
+pub mod offline;
+mod open;
+pub mod panic_guard;
+mod read;
+pub mod record;
+pub mod store;
+mod varint;
+pub mod verify;
+mod writer;
+
+pub use answers::StoredAnswer;
+pub use codec::{Codec, CodecError};
+pub use error::{AppendError, JournalError};
+pub use folder::FolderError;
+pub use frame::{FRAME_LEN_MAX, FrameError, Hash};
+pub use journal::{Append, Appended, CommandWrite, Journal, JournalConfig, JournalStats, StreamWrite};
+pub use observer::{CommitCost, JournalObserver};
+pub use open::Replayed;
+pub use panic_guard::install_open_guard;
+pub use record::{PayloadError, StoredRecord};
+pub use store::{Store, StoreError};
+pub use verify::{Fault, Head, Verifier};

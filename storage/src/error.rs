@@ -1,0 +1,118 @@
+//! Why the journal could not do what was asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use purser_events::{CommandId, Seq, StreamId, StreamVersion};
+
+use crate::folder::FolderError;
+use crate::frame::FrameError;
+use crate::store::StoreError;
+use crate::verify::Fault;
+
+/// Why the journal could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in it is not what was written.
+    #[error(
+        "journal at `{dir}` is damaged: records up to {sound} are sound; copy the folder before anything else, see \
+         with `purser-replay verify --dir COPY` what can be read, then start with a sound copy or an empty folder"
+    )]
+    Damaged {
+        /// The folder.
+        dir: PathBuf,
+        /// The last sound record.
+        sound: Seq,
+        /// What is wrong with the one after it.
+        source: Fault,
+    },
+    /// It holds records that only a newer release can read.
+    #[error("journal at `{dir}` was written by a newer release from record {seq} on: start that release")]
+    Newer {
+        /// The folder.
+        dir: PathBuf,
+        /// The first such record.
+        seq: Seq,
+        /// What is new in it.
+        source: FrameError,
+    },
+    /// A record could be read at the start but cannot now.
+    #[error("failed to read record {seq}")]
+    Record {
+        /// Which record.
+        seq: Seq,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// A record that is known to be there is not.
+    #[error("record {seq} is not in the store")]
+    Missing {
+        /// Which record.
+        seq: Seq,
+    },
+    /// The stored answer of a command is malformed.
+    #[error("stored answer of command {id} is malformed")]
+    Answer {
+        /// Which command.
+        id: CommandId,
+    },
+    /// A number that the journal keeps about itself is malformed.
+    #[error("stored value `{name}` is malformed")]
+    Value {
+        /// Which.
+        name: &'static str,
+    },
+    /// The thread that writes could not be started.
+    #[error("failed to start the journal's thread")]
+    Thread(#[source] std::io::Error),
+    /// A write failed before: what is on disk is unknown until the journal is opened again.
+    #[error("the journal failed")]
+    Failed(#[source] Arc<JournalError>),
+    /// The thread that writes ended by a defect of ours.
+    #[error("the journal's thread panicked")]
+    Panicked,
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Another write came first: decide again on the newer state.
+    #[error("stream {stream} is at version {actual}, not {expected}")]
+    Conflict {
+        /// The first stream that was not as expected.
+        stream: StreamId,
+        /// The version that the caller had decided on.
+        expected: StreamVersion,
+        /// The version that it has.
+        actual: StreamVersion,
+    },
+    /// Too many requests wait.
+    #[error("too many requests wait for the journal")]
+    Busy,
+    /// A record, a commit or an answer is longer than allowed.
+    #[error("{len} bytes are to be written at once, at most {max} are allowed")]
+    TooLarge {
+        /// Bytes asked for.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A write failed before: what is on disk is unknown until the journal is opened again.
+    #[error("the journal failed and takes no more records")]
+    Fenced,
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+    /// There was neither an event nor an answer in the request.
+    #[error("there is nothing to write")]
+    NothingToWrite,
+}

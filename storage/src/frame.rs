@@ -1,0 +1,332 @@
+//! One record's bytes: what is where, how it is checked, and how the hashes form a chain.
+//!
+//! The layout is told byte by byte in `docs/journal-format.md`; the two must say the same.
+
+use purser_events::{
+    Cause, CommandId, Header, Origin, Principal, Seq, StreamId, StreamKind, StreamVersion, Timestamp,
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::codec::Codec;
+use crate::record::StoredRecord;
+use crate::varint;
+
+/// Longest frame, in bytes. The store keeps longer values in files of their own that it never syncs.
+pub const FRAME_LEN_MAX: usize = 60 * 1024;
+
+/// SHA-256 over a record and the hash before it.
+pub type Hash = [u8; 32];
+
+/// What stands before the first record in the chain of hashes.
+pub const GENESIS: Hash = [0; 32];
+
+/// Length and checksum in front of the body, in bytes.
+pub(crate) const PREFIX_LEN: usize = 8;
+
+/// Most bytes that a body's header takes.
+pub(crate) const HEADER_LEN_MAX: usize = FIXED_LEN + 5 * varint::LEN_MAX + 16 + 1 + Principal::LEN_MAX;
+
+const FRAME_VERSION: u8 = 1;
+const FIXED_LEN: usize = 48;
+const FLAGS_AT: usize = 2;
+const HASH_LEN: usize = 32;
+
+const FLAG_REDACTED: u8 = 0b0000_0001;
+const FLAG_CONTINUED: u8 = 0b0000_0010;
+const FLAGS_RESERVED: u8 = 0b1000_1100;
+const CAUSE_SHIFT: u8 = 4;
+
+const CAUSE_NODE: u8 = 0;
+const CAUSE_COMMAND: u8 = 1;
+const CAUSE_COMMAND_CORRELATED: u8 = 2;
+const CAUSE_RECORD: u8 = 3;
+const CAUSE_TIMER: u8 = 4;
+const CAUSE_OBSERVATION: u8 = 5;
+
+/// Why bytes are not a frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Fewer bytes than the length in front announces, or than any frame has.
+    #[error("frame is cut short: {len} bytes, {announced} announced")]
+    CutShort {
+        /// Bytes there.
+        len: usize,
+        /// Bytes that should be there.
+        announced: usize,
+    },
+    /// The announced length is none that a frame can have.
+    #[error("frame announces {len} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Bytes announced.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// Bytes follow where the frame should have ended.
+    #[error("{len} bytes follow the end of the frame")]
+    Trailing {
+        /// Bytes that follow.
+        len: usize,
+    },
+    /// The bytes are not those that were written.
+    #[error("checksum is {found:08x}, the bytes give {computed:08x}")]
+    Checksum {
+        /// The checksum stored.
+        found: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+    /// A newer release wrote it.
+    #[error("frame version {version} is not known to this release")]
+    NewerVersion {
+        /// The version found.
+        version: u8,
+    },
+    /// A newer release wrote it, about a kind of entity that this one does not know.
+    #[error("stream kind {number} is not known to this release")]
+    UnknownStreamKind {
+        /// The number found.
+        number: u8,
+    },
+    /// The checksum holds but a field does not: it was written wrongly.
+    #[error("field `{field}` is malformed")]
+    Malformed {
+        /// The first such field.
+        field: &'static str,
+    },
+}
+
+impl FrameError {
+    /// Whether a newer release may be able to read it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, FrameError::NewerVersion { .. } | FrameError::UnknownStreamKind { .. })
+    }
+}
+
+/// What a frame is made of.
+#[derive(Debug)]
+pub(crate) struct FrameParts<'a> {
+    pub header: &'a Header,
+    pub layout_number: u16,
+    pub layout_version: u16,
+    pub codec: Codec,
+    /// Whether the next record belongs to the same commit.
+    pub continued: bool,
+    pub payload: &'a [u8],
+    /// Hash of the record before.
+    pub previous: &'a Hash,
+}
+
+/// Makes a frame; also gives the hash with which it ends.
+pub(crate) fn encode(parts: &FrameParts<'_>) -> (Vec<u8>, Hash) {
+    let mut frame = Vec::with_capacity(PREFIX_LEN + HEADER_LEN_MAX + parts.payload.len() + HASH_LEN);
+    frame.extend_from_slice(&[0; PREFIX_LEN]);
+    put_header(&mut frame, parts);
+    let hash = record_hash(parts.previous, &frame[PREFIX_LEN..], &sha256(parts.payload));
+    frame.extend_from_slice(parts.payload);
+    frame.extend_from_slice(&hash);
+    seal(&mut frame);
+    (frame, hash)
+}
+
+fn put_header(frame: &mut Vec<u8>, parts: &FrameParts<'_>) {
+    let header = parts.header;
+    let origin = &header.origin;
+    let correlated = |id: CommandId| id.0 == origin.correlation;
+    let (cause_kind, of) = match origin.cause {
+        Cause::Node => (CAUSE_NODE, None),
+        Cause::Command(id) if correlated(id) => (CAUSE_COMMAND_CORRELATED, None),
+        Cause::Command(_) => (CAUSE_COMMAND, None),
+        Cause::Record(seq) => (CAUSE_RECORD, Some(seq)),
+        Cause::Timer(seq) => (CAUSE_TIMER, Some(seq)),
+        Cause::Observation(seq) => (CAUSE_OBSERVATION, Some(seq)),
+    };
+    let continued = if parts.continued { FLAG_CONTINUED } else { 0 };
+    frame.extend_from_slice(&[FRAME_VERSION, parts.codec.number(), continued | (cause_kind << CAUSE_SHIFT)]);
+    frame.extend_from_slice(&parts.layout_number.to_le_bytes());
+    frame.extend_from_slice(&parts.layout_version.to_le_bytes());
+    frame.push(header.stream.kind as u8);
+    frame.extend_from_slice(header.stream.id.as_bytes());
+    frame.extend_from_slice(origin.correlation.as_bytes());
+    frame.extend_from_slice(&header.time.0.to_le_bytes());
+    varint::put(frame, header.seq.0);
+    varint::put(frame, header.version.0);
+    varint::put(frame, header.epoch);
+    match (origin.cause, of) {
+        (Cause::Command(id), _) if !correlated(id) => frame.extend_from_slice(id.0.as_bytes()),
+        (_, Some(seq)) => varint::put(frame, seq.0),
+        (_, None) => {}
+    }
+    let principal = origin.principal.as_str().as_bytes();
+    frame.push(u8::try_from(principal.len()).expect("a principal is at most 64 bytes long"));
+    frame.extend_from_slice(principal);
+    varint::put(frame, parts.payload.len() as u64);
+}
+
+/// Writes length and checksum into the first eight bytes.
+fn seal(frame: &mut [u8]) {
+    let body_len = u32::try_from(frame.len() - PREFIX_LEN).expect("a frame is at most 60 KiB long");
+    frame[..4].copy_from_slice(&body_len.to_le_bytes());
+    let checksum = checksum(frame);
+    frame[4..PREFIX_LEN].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn checksum(frame: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[PREFIX_LEN..])
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+fn record_hash(previous: &Hash, header: &[u8], payload_hash: &Hash) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(previous);
+    // The flag that a redaction sets is left out, so that the chain holds after one.
+    hash.update(&header[..FLAGS_AT]);
+    hash.update([header[FLAGS_AT] & !FLAG_REDACTED]);
+    hash.update(&header[FLAGS_AT + 1..]);
+    hash.update(payload_hash);
+    hash.finalize().into()
+}
+
+/// The hash that a record must have if it follows the record whose hash is `previous`.
+pub(crate) fn expected_hash(record: &StoredRecord, previous: &Hash) -> Hash {
+    let (header, payload) = (record.header_bytes(), record.payload());
+    if record.redacted {
+        let mut payload_hash = GENESIS;
+        payload_hash.copy_from_slice(payload);
+        record_hash(previous, header, &payload_hash)
+    } else {
+        record_hash(previous, header, &sha256(payload))
+    }
+}
+
+/// The length of the frame that begins with these bytes, prefix included.
+pub(crate) fn announced_len(prefix: [u8; 4]) -> Result<usize, FrameError> {
+    let len = (u32::from_le_bytes(prefix) as usize).saturating_add(PREFIX_LEN);
+    if len > FRAME_LEN_MAX {
+        return Err(FrameError::TooLong { len, max: FRAME_LEN_MAX });
+    }
+    Ok(len)
+}
+
+/// Reads one frame, which must take all of the bytes, and checks its checksum.
+pub(crate) fn parse(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
+    let len = bytes.len();
+    let Some(prefix) = bytes.first_chunk::<4>() else {
+        return Err(FrameError::CutShort { len, announced: PREFIX_LEN });
+    };
+    let announced = announced_len(*prefix)?;
+    if len < announced || len < PREFIX_LEN + FIXED_LEN + HASH_LEN {
+        return Err(FrameError::CutShort { len, announced });
+    }
+    if len > announced {
+        return Err(FrameError::Trailing { len: len - announced });
+    }
+    let found = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    let computed = checksum(&bytes);
+    if found != computed {
+        return Err(FrameError::Checksum { found, computed });
+    }
+    parse_body(bytes)
+}
+
+fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
+    let body = &bytes[PREFIX_LEN..bytes.len() - HASH_LEN];
+    let mut fields = Fields { rest: body };
+    let [version, codec, flags] = fields.array("flags")?;
+    if version != FRAME_VERSION {
+        return Err(FrameError::NewerVersion { version });
+    }
+    if flags & FLAGS_RESERVED != 0 {
+        return Err(FrameError::Malformed { field: "flags" });
+    }
+    let layout_number = u16::from_le_bytes(fields.array("event type")?);
+    let layout_version = u16::from_le_bytes(fields.array("layout version")?);
+    let [kind] = fields.array("stream kind")?;
+    let id = Uuid::from_bytes(fields.array("stream id")?);
+    let correlation = Uuid::from_bytes(fields.array("correlation")?);
+    let time = Timestamp(i64::from_le_bytes(fields.array("time")?));
+    let seq = Seq(fields.number("seq")?);
+    let stream_version = StreamVersion(fields.number("stream version")?);
+    let epoch = fields.number("epoch")?;
+    let cause = fields.cause(flags >> CAUSE_SHIFT, correlation)?;
+    let principal = fields.principal()?;
+    let payload_len = fields.number("payload length")?;
+    let redacted = flags & FLAG_REDACTED != 0;
+    let stored_len = if redacted { HASH_LEN as u64 } else { payload_len };
+    if fields.rest.len() as u64 != stored_len {
+        return Err(FrameError::Malformed { field: "payload length" });
+    }
+    let Some(kind) = StreamKind::from_number(kind) else {
+        return Err(FrameError::UnknownStreamKind { number: kind });
+    };
+    let payload_at = bytes.len() - HASH_LEN - fields.rest.len();
+    Ok(StoredRecord {
+        header: Header {
+            seq,
+            stream: StreamId { kind, id },
+            version: stream_version,
+            time,
+            epoch,
+            origin: Origin { cause, correlation, principal },
+        },
+        layout_number,
+        layout_version,
+        codec_number: codec,
+        redacted,
+        continued: flags & FLAG_CONTINUED != 0,
+        hash: *bytes.last_chunk().expect("shorter frames were refused above"),
+        payload_at,
+        bytes,
+    })
+}
+
+/// The part of a body that is not read yet.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], FrameError> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(FrameError::Malformed { field })?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<u64, FrameError> {
+        varint::take(&mut self.rest).ok_or(FrameError::Malformed { field })
+    }
+
+    fn cause(&mut self, kind: u8, correlation: Uuid) -> Result<Cause, FrameError> {
+        Ok(match kind {
+            CAUSE_NODE => Cause::Node,
+            CAUSE_COMMAND => Cause::Command(CommandId(Uuid::from_bytes(self.array("cause")?))),
+            CAUSE_COMMAND_CORRELATED => Cause::Command(CommandId(correlation)),
+            CAUSE_RECORD => Cause::Record(Seq(self.number("cause")?)),
+            CAUSE_TIMER => Cause::Timer(Seq(self.number("cause")?)),
+            CAUSE_OBSERVATION => Cause::Observation(Seq(self.number("cause")?)),
+            _ => return Err(FrameError::Malformed { field: "cause" }),
+        })
+    }
+
+    fn principal(&mut self) -> Result<Principal, FrameError> {
+        let malformed = FrameError::Malformed { field: "principal" };
+        let [len] = self.array("principal")?;
+        let Some((bytes, rest)) = self.rest.split_at_checked(usize::from(len)) else {
+            return Err(malformed);
+        };
+        self.rest = rest;
+        let Ok(text) = std::str::from_utf8(bytes) else { return Err(malformed) };
+        let principal = Principal::new(text);
+        // Control characters would come out changed, and reach an auditor's terminal otherwise.
+        if principal.as_str() == text { Ok(principal) } else { Err(malformed) }
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,367 @@
+//! The journal as its users see it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::answers::{self, ANSWER_LEN_MAX, AnswerOrder, StoredAnswer};
+use crate::codec::Codec;
+use crate::error::{AppendError, JournalError};
+use crate::folder::{Folder, HeadFile};
+use crate::frame::{FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
+use crate::observer::JournalObserver;
+use crate::open::{self, Replayed};
+use crate::store::{SledStore, Store};
+use crate::verify::Head;
+use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request, Writer};
+
+/// Most payload bytes that one request may hold.
+pub const COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// Longest payload that fits into a frame under every header.
+const PAYLOAD_LEN_MAX: usize = FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>();
+
+/// Where and how a journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Its folder; made if it is absent.
+    pub dir: PathBuf,
+    /// The codec of new records; old ones keep theirs.
+    pub codec: Codec,
+    /// Memory in which the store keeps pages, in bytes.
+    pub cache_bytes: u64,
+    /// Requests that may wait; more are refused as [`AppendError::Busy`].
+    pub queue_len_max: usize,
+}
+
+impl JournalConfig {
+    /// A journal in `dir` with defaults for all else.
+    pub fn new(dir: impl Into<PathBuf>) -> JournalConfig {
+        JournalConfig {
+            dir: dir.into(),
+            codec: Codec::default(),
+            cache_bytes: 16 << 20,
+            queue_len_max: 4_096,
+        }
+    }
+}
+
+/// What is to be written together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// Events with the versions that they were decided on.
+    pub writes: Vec<StreamWrite>,
+    /// What led to them.
+    pub origin: Origin,
+    /// The request from outside that is answered by this, if it is one.
+    pub command: Option<CommandWrite>,
+}
+
+/// Events for one stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamWrite {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version that the stream must have; also checked if there are no events.
+    pub expected: StreamVersion,
+    /// The events in order; none only if a command is answered.
+    pub events: Vec<Event>,
+}
+
+/// The answer to a request from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandWrite {
+    /// The request's id.
+    pub id: CommandId,
+    /// Hash of what was asked.
+    pub fingerprint: Hash,
+    /// The answer that a retry gets too, at most 4 KiB.
+    pub answer: Vec<u8>,
+}
+
+/// What an append came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// What was written, in order.
+    pub records: Vec<Record>,
+    /// The first answer, if the command was known already; nothing was written then.
+    pub duplicate: Option<StoredAnswer>,
+}
+
+/// Figures about a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalStats {
+    /// The last acknowledged record.
+    pub head: Head,
+    /// Which opening of the journal this is.
+    pub epoch: u64,
+    /// Bytes that it takes on disk.
+    pub bytes_on_disk: u64,
+    /// Requests that wait.
+    pub queue_len: usize,
+    /// Requests that may wait.
+    pub queue_len_max: usize,
+}
+
+/// A handle on an open journal; clones are the same journal.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    codec: Codec,
+    epoch: u64,
+    queue_len_max: usize,
+    published: Arc<Published>,
+    /// None once the journal is closed.
+    store: RwLock<Option<Arc<dyn Store>>>,
+    /// None once the journal is closed.
+    requests: RwLock<Option<mpsc::Sender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = self.head();
+        f.debug_struct("Journal")
+            .field("epoch", &self.shared.epoch)
+            .field("head", &head.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Opens the journal in a folder: locks it, reads and checks every record once, handing each to `replay` in
+    /// order, then starts the thread that writes. `now` stamps new records. `on_commit` is called on that thread
+    /// with the records of each commit, once they are durable and before anyone is told.
+    ///
+    /// # Errors
+    /// The folder is in use, of a newer format or not a journal's, the store cannot be read or written, or the
+    /// records are not the ones that were written.
+    pub fn open(
+        config: JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+    ) -> Result<Journal, JournalError> {
+        let folder = Folder::hold(&config.dir)?;
+        let store = SledStore::open(&folder.store(), config.cache_bytes)?;
+        folder.sync_names()?;
+        Journal::start(Arc::new(store), Some(folder), &config, Box::new(now), replay, Box::new(on_commit))
+    }
+
+    /// Opens a journal on another store; the folder in `config` then only names it in errors.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or the records are not the ones that were written.
+    pub fn open_on(
+        store: impl Store,
+        config: &JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+    ) -> Result<Journal, JournalError> {
+        Journal::start(Arc::new(store), None, config, Box::new(now), replay, Box::new(on_commit))
+    }
+
+    fn start(
+        store: Arc<dyn Store>,
+        folder: Option<Folder>,
+        config: &JournalConfig,
+        now: Box<dyn Fn() -> Timestamp + Send>,
+        mut replay: impl FnMut(Replayed),
+        on_commit: Box<dyn FnMut(&[Record]) + Send>,
+    ) -> Result<Journal, JournalError> {
+        let known = if folder.is_some() { HeadFile::read(&config.dir)? } else { None };
+        let verifier = open::replay_all(&*store, &config.dir, known, &mut replay)?;
+        let epoch = open::next_epoch(&*store, verifier.epoch())?;
+        let answers = AnswerOrder::load(&*store)?;
+        let published = Arc::new(Published::new(verifier.head(), answers.next));
+        let folder =
+            folder.map(|folder| Ok::<_, JournalError>((HeadFile::open(&folder)?, folder))).transpose()?;
+        let writer = Writer {
+            store: Arc::clone(&store),
+            folder,
+            codec: config.codec,
+            now,
+            on_commit,
+            head: verifier.head(),
+            epoch,
+            streams: verifier.into_streams(),
+            answers,
+            published: Arc::clone(&published),
+        };
+        let queue_len_max = config.queue_len_max.max(1);
+        let (requests, waiting) = mpsc::channel(queue_len_max);
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
+        let shared = Shared {
+            codec: config.codec,
+            epoch,
+            queue_len_max,
+            published,
+            store: RwLock::new(Some(store)),
+            requests: RwLock::new(Some(requests)),
+            thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
+        };
+        Ok(Journal { shared: Arc::new(shared) })
+    }
+
+    /// Writes records; returns once they are durable. If the caller goes away before, they may be written
+    /// all the same.
+    ///
+    /// # Panics
+    /// An event is of another kind than the stream that it is to be written to.
+    ///
+    /// # Errors
+    /// Nothing was written, except with [`AppendError::Fenced`], after which it is unknown.
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let started = Instant::now();
+        let outcome = self.append_unmeasured(append).await;
+        if let Some(observer) = self.shared.published.observer.get() {
+            observer.answered(started.elapsed());
+        }
+        outcome
+    }
+
+    async fn append_unmeasured(&self, append: Append) -> Result<Appended, AppendError> {
+        let append = prepare(append, self.shared.codec)?;
+        if self.shared.published.fatal.borrow().is_some() {
+            return Err(AppendError::Fenced);
+        }
+        let (reply, outcome) = oneshot::channel();
+        {
+            let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
+            let requests = requests.as_ref().ok_or(AppendError::Closed)?;
+            requests.try_send(Request { append, reply }).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
+                mpsc::error::TrySendError::Closed(_) => AppendError::Fenced,
+            })?;
+        }
+        // The thread answers every request that it takes, unless it panicked.
+        outcome.await.unwrap_or(Err(AppendError::Fenced))
+    }
+
+    /// Which opening of the journal this is, from 1.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// The last acknowledged record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.shared.published.state().head
+    }
+
+    /// Tells of every new head. Those who follow the journal wait here and then read from disk, so a slow one
+    /// holds nobody up.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Seq> {
+        self.shared.published.heads.subscribe()
+    }
+
+    /// Is set once, when a write failed: the journal then takes no more records until it is opened again.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<Arc<JournalError>>> {
+        self.shared.published.fatal.subscribe()
+    }
+
+    /// Hands figures about every commit to `observer` from now on; the first one given stays.
+    pub fn observe(&self, observer: impl JournalObserver) {
+        let _ = self.shared.published.observer.set(Box::new(observer));
+    }
+
+    /// Figures about the journal; measures its files.
+    ///
+    /// # Errors
+    /// The journal is closed, or its files cannot be measured.
+    pub fn stats(&self) -> Result<JournalStats, JournalError> {
+        let bytes_on_disk = self.store()?.bytes_on_disk()?;
+        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let queue_len_max = self.shared.queue_len_max;
+        let queue_len = requests.as_ref().map_or(0, |requests| queue_len_max - requests.capacity());
+        Ok(JournalStats { head: self.head(), epoch: self.epoch(), bytes_on_disk, queue_len, queue_len_max })
+    }
+
+    /// The first answer to a command, if it is remembered.
+    ///
+    /// # Errors
+    /// The journal is closed or cannot be read.
+    pub fn answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, JournalError> {
+        // Taken first: an answer that comes in between is not durable yet for all we know.
+        let answers_end = self.shared.published.state().answers_end;
+        let found = answers::find(&*self.store()?, id)?;
+        Ok(found.filter(|(_, order)| *order < answers_end).map(|(answer, _)| answer))
+    }
+
+    /// Writes what waits, stops the thread and releases the folder. Blocks until that is done; every other
+    /// handle is closed with this one.
+    ///
+    /// # Errors
+    /// A write had failed.
+    pub fn close(self) -> Result<(), JournalError> {
+        self.shared.stop();
+        let fatal = self.shared.published.fatal.borrow().clone();
+        fatal.map_or(Ok(()), |error| Err(JournalError::Failed(error)))
+    }
+
+    pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
+        let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.clone().ok_or(JournalError::Closed)
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        // Without senders the thread ends once it has served what waits.
+        self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // A panic of the thread is told as `fatal`.
+            let _ = thread.join();
+        }
+        self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Checks a request and encodes its events, on the caller's thread.
+fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
+    let Append { writes, origin, command } = append;
+    if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
+        return Err(AppendError::NothingToWrite);
+    }
+    if let Some(command) = &command {
+        check_len(command.answer.len(), ANSWER_LEN_MAX)?;
+    }
+    let mut bytes = 0;
+    let mut prepared = Vec::with_capacity(writes.len());
+    for StreamWrite { stream, expected, events } in writes {
+        let mut encoded = Vec::with_capacity(events.len());
+        for event in events {
+            assert_eq!(event.stream_kind(), stream.kind, "an event belongs in a stream of its own kind");
+            let payload =
+                event.encode(&codec).expect("payloads are plain structs, which every codec encodes");
+            check_len(payload.len(), PAYLOAD_LEN_MAX)?;
+            bytes += payload.len();
+            check_len(bytes, COMMIT_BYTES_MAX)?;
+            encoded.push(PreparedEvent { layout: event.layout(), event, payload });
+        }
+        prepared.push(PreparedWrite { stream, expected, events: encoded });
+    }
+    Ok(Prepared { writes: prepared, origin, command, bytes })
+}
+
+fn check_len(len: usize, max: usize) -> Result<(), AppendError> {
+    if len > max { Err(AppendError::TooLarge { len, max }) } else { Ok(()) }
+}

@@ -1,0 +1,55 @@
+//! What is where in the store: one letter, then big-endian numbers, so that keys sort as their numbers do.
+
+use purser_events::{CommandId, Seq, StreamId, StreamVersion};
+
+/// Key of the number of openings, as eight bytes, big-endian.
+pub(crate) const EPOCH: &[u8] = b"m/epoch";
+
+/// Holds a frame.
+pub(crate) fn record(seq: Seq) -> [u8; 9] {
+    lettered(b'e', seq.0)
+}
+
+/// The position of a record from its key.
+pub(crate) fn record_seq(key: &[u8]) -> Option<Seq> {
+    numbered(b'e', key).map(Seq)
+}
+
+/// Holds the position of a stream's record, as eight bytes, big-endian.
+pub(crate) fn stream(stream: StreamId, version: StreamVersion) -> [u8; 26] {
+    let mut key = [0; 26];
+    key[0] = b's';
+    key[1] = stream.kind as u8;
+    key[2..18].copy_from_slice(stream.id.as_bytes());
+    key[18..].copy_from_slice(&version.0.to_be_bytes());
+    key
+}
+
+/// Holds the answer to a command, see [`crate::answers`].
+pub(crate) fn answer(id: CommandId) -> [u8; 17] {
+    let mut key = [b'c'; 17];
+    key[1..].copy_from_slice(id.0.as_bytes());
+    key
+}
+
+/// Holds the id of the command that was answered at this place in order, as 16 bytes.
+pub(crate) fn answer_order(order: u64) -> [u8; 9] {
+    lettered(b'o', order)
+}
+
+/// The place in order from its key.
+pub(crate) fn answer_order_of(key: &[u8]) -> Option<u64> {
+    numbered(b'o', key)
+}
+
+fn lettered(letter: u8, number: u64) -> [u8; 9] {
+    let mut key = [letter; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn numbered(letter: u8, key: &[u8]) -> Option<u64> {
+    let (first, number) = key.split_first()?;
+    let number = number.try_into().ok()?;
+    (*first == letter).then(|| u64::from_be_bytes(number))
+}

@@ -1,0 +1,174 @@
+//! The checks that make a row of frames a journal: no gap, an unbroken chain, streams in step.
+
+use std::collections::BTreeMap;
+
+use purser_events::{Seq, StreamId, StreamVersion};
+
+use crate::frame::{self, FrameError, GENESIS, Hash};
+use crate::record::StoredRecord;
+
+/// The last record of a journal, or of a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its position; 0 if there is none.
+    pub seq: Seq,
+    /// Its hash; zeros if there is none.
+    pub hash: Hash,
+}
+
+impl Head {
+    /// Before the first record.
+    pub const GENESIS: Head = Head { seq: Seq::ZERO, hash: GENESIS };
+}
+
+/// What is wrong with a journal at its first bad record; all before it is sound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The frame itself is damaged.
+    #[error("record {seq} is damaged")]
+    Damaged {
+        /// Where it should be.
+        seq: Seq,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// A record is missing, repeated or in a place that is not its own.
+    #[error("record {expected} is missing: record {found} stands in its place")]
+    Gap {
+        /// The position that comes next.
+        expected: Seq,
+        /// The position found.
+        found: Seq,
+    },
+    /// The record is not the one that was written after the record before it.
+    #[error("record {seq} breaks the chain of hashes")]
+    BrokenChain {
+        /// Which record.
+        seq: Seq,
+    },
+    /// A record of its stream is missing or repeated.
+    #[error("record {seq} has version {found} of stream {stream}, where version {expected} comes next")]
+    StreamGap {
+        /// Which record.
+        seq: Seq,
+        /// Its stream.
+        stream: StreamId,
+        /// The version that comes next.
+        expected: StreamVersion,
+        /// The version found.
+        found: StreamVersion,
+    },
+    /// An older opening of the journal wrote after a newer one: there were two writers.
+    #[error("record {seq} is of epoch {found}, after a record of epoch {newest}: two writers were at work")]
+    EpochWentBack {
+        /// Which record.
+        seq: Seq,
+        /// Its epoch.
+        found: u64,
+        /// The newest epoch before it.
+        newest: u64,
+    },
+    /// The journal ends before a record that it is known to have had.
+    #[error("the journal ends at record {found}, but record {expected} was acknowledged")]
+    Shortened {
+        /// The last record there.
+        found: Seq,
+        /// The last record known to have been there.
+        expected: Seq,
+    },
+    /// A record is not the one that is known to have stood there.
+    #[error("record {seq} is not the one that was acknowledged")]
+    Replaced {
+        /// Which record.
+        seq: Seq,
+    },
+    /// A record is in no stream's index, or in the wrong place of one.
+    #[error("record {seq} is not where the index of stream {stream} has it")]
+    OutOfIndex {
+        /// Which record.
+        seq: Seq,
+        /// Its stream.
+        stream: StreamId,
+    },
+}
+
+impl Fault {
+    /// Whether nothing is broken, but a newer release is needed to read on.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Fault::Damaged { source, .. } if source.is_unknown())
+    }
+}
+
+/// Checks records one after the other. Its memory grows with the number of streams, not of records.
+#[derive(Debug)]
+pub struct Verifier {
+    head: Head,
+    epoch: u64,
+    streams: BTreeMap<StreamId, StreamVersion>,
+    /// Whether every stream has been seen from its first record on.
+    from_genesis: bool,
+}
+
+impl Default for Verifier {
+    fn default() -> Verifier {
+        Verifier::after(Head::GENESIS)
+    }
+}
+
+impl Verifier {
+    /// Checks what follows `head`, which is taken on trust.
+    #[must_use]
+    pub fn after(head: Head) -> Verifier {
+        let from_genesis = head.seq == Seq::ZERO;
+        Verifier { head, epoch: 0, streams: BTreeMap::new(), from_genesis }
+    }
+
+    /// The last record that was found sound.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The newest epoch among the records found sound; 0 if there is none.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The last version of every stream seen.
+    #[must_use]
+    pub fn into_streams(self) -> BTreeMap<StreamId, StreamVersion> {
+        self.streams
+    }
+
+    /// Checks the next record.
+    ///
+    /// # Errors
+    /// The record cannot follow those before it; it is then left out and the checks may not go on.
+    pub fn check(&mut self, record: &StoredRecord) -> Result<(), Fault> {
+        let header = &record.header;
+        let seq = header.seq;
+        let expected = Seq(self.head.seq.0.saturating_add(1));
+        if seq != expected {
+            return Err(Fault::Gap { expected, found: seq });
+        }
+        if record.hash != frame::expected_hash(record, &self.head.hash) {
+            return Err(Fault::BrokenChain { seq });
+        }
+        if header.epoch < self.epoch {
+            return Err(Fault::EpochWentBack { seq, found: header.epoch, newest: self.epoch });
+        }
+        let stream = header.stream;
+        let before = self.streams.get(&stream).copied();
+        let first_known = before.is_some() || self.from_genesis;
+        let expected = StreamVersion(before.unwrap_or(StreamVersion::NONE).0.saturating_add(1));
+        if first_known && header.version != expected {
+            return Err(Fault::StreamGap { seq, stream, expected, found: header.version });
+        }
+        self.streams.insert(stream, header.version);
+        self.epoch = header.epoch;
+        self.head = Head { seq, hash: record.hash };
+        Ok(())
+    }
+}

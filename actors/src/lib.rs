@@ -1,4 +1,21 @@
 //! Purser's shell around the pure core: actors that own entities, and the ports through which they act.
 
+mod audit;
+pub mod directory;
+pub mod entity;
+pub mod live;
+mod mailbox;
+pub mod node;
 pub mod paths;
+pub mod pod;
 pub mod port;
+mod runtimes;
+pub mod service;
+pub mod shell;
+pub mod start;
+pub mod worker;
+
+pub use live::LiveWorld;
+pub use service::Service;
+pub use shell::Shell;
+pub use start::{HostFacts, Parts, StartError, start};

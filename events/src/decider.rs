@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::context::Context;
 use crate::ids::StreamKind;
 
@@ -12,7 +15,7 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
     /// What can happen to it.
     type Event: fmt::Debug + Clone + PartialEq + Into<crate::Event> + Send + 'static;
     /// Why it may refuse.
-    type Rejection: std::error::Error + Clone + PartialEq + Send + 'static;
+    type Rejection: std::error::Error + Clone + PartialEq + Serialize + DeserializeOwned + Send + 'static;
 
     /// The kind of its stream.
     const KIND: StreamKind;

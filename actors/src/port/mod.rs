@@ -7,6 +7,6 @@ pub mod probes;
 pub use clock::{Clock, Ids};
 pub use containers::{
     ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, Notice, OutputStream, PodPlan,
-    RuntimeError, Signal, StartedContainer, Standing,
+    RuntimeError, Signal, Standing, StartedContainer,
 };
 pub use probes::{ProbeTransport, ProbeVerdict};

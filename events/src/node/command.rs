@@ -1,5 +1,7 @@
 //! What may be asked of the node, and why it may refuse.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{OrphanRemoved, RuntimeFound, RuntimeLost, Started};
 use crate::context::Policy;
 
@@ -31,7 +33,8 @@ pub enum NodeCommand {
 }
 
 /// Why the node refused a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "code")]
 pub enum NodeRejection {
     /// It has not started yet.
     #[error("node has not started")]

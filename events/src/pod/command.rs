@@ -1,5 +1,6 @@
 //! What may be asked of a pod, and why it may refuse.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage};
@@ -134,7 +135,8 @@ pub enum PodCommand {
 }
 
 /// Why a pod refused a command. A caller can act on every one of these.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "code")]
 pub enum PodRejection {
     /// No pod goes by that name or uid.
     #[error("pod does not exist")]
@@ -168,7 +170,7 @@ pub enum PodRejection {
         /// Its state.
         phase: String,
         /// What was asked.
-        verb: &'static str,
+        verb: String,
     },
     /// The pod has no such container.
     #[error("pod has no container `{container}`; it has {known}")]

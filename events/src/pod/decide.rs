@@ -105,8 +105,8 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
     }
 }
 
-fn wrong_phase(pod: &PodState, verb: &'static str) -> PodRejection {
-    PodRejection::WrongPhase { phase: pod.phase.word().to_owned(), verb }
+fn wrong_phase(pod: &PodState, verb: &str) -> PodRejection {
+    PodRejection::WrongPhase { phase: pod.phase.word().to_owned(), verb: verb.to_owned() }
 }
 
 /// Answers an `apply` of a name that is taken: it is already so, or it is another specification.

@@ -77,11 +77,6 @@ impl World {
         self.quarantined.entry(stream).or_insert(Quarantine { seq, reason });
     }
 
-    /// Notes that a record of no known stream was passed over.
-    pub fn skip(&mut self, seq: Seq) {
-        self.head = self.head.max(seq);
-    }
-
     fn apply_pod(&mut self, uid: PodUid, event: &PodEvent, record: &Record) -> Result<(), IllegalTransition> {
         let pod = self.pods.get(&uid).unwrap_or(&Pod::Unknown).evolve(event)?;
         self.registry.notice(&pod, &record.header);

@@ -1,5 +1,7 @@
 //! What may be asked of a worker, and why it may refuse.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::Registered;
 use crate::pod::event::Exit;
 
@@ -16,7 +18,8 @@ pub enum WorkerCommand {
 }
 
 /// Why a worker refused a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "code")]
 pub enum WorkerRejection {
     /// It was never registered.
     #[error("worker was never registered")]

@@ -1,0 +1,309 @@
+//! An entity that lives: its state, its place in the journal, and the only way in which it changes.
+
+use purser_events::{
+    Cause, CommandId, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
+};
+use purser_storage::{Append, AppendError, Appended, CommandWrite, JournalError, StoredAnswer, StreamWrite};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::shell::Shell;
+
+/// Asks an entity to carry out a command.
+#[derive(Debug, Clone)]
+pub struct Execute<D: Decider> {
+    /// What is asked.
+    pub command: D::Command,
+    /// Why, and on whose behalf.
+    pub by: By,
+}
+
+impl<D: Decider> actix::Message for Execute<D> {
+    type Result = Result<Done, Refusal<D::Rejection>>;
+}
+
+/// Why something is asked, and on whose behalf.
+#[derive(Debug, Clone)]
+pub struct By {
+    /// Recorded with every event that follows.
+    pub origin: Origin,
+    /// What makes a retry of the same request recognisable, if it came from outside.
+    pub key: Option<CommandKey>,
+}
+
+impl By {
+    /// The node's own doing, caused by `cause` in the conversation `correlation`.
+    #[must_use]
+    pub fn node(cause: Cause, correlation: Uuid) -> By {
+        By { origin: Origin { cause, correlation, principal: Principal::node() }, key: None }
+    }
+}
+
+/// What makes a retry recognisable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandKey {
+    /// The request's id.
+    pub id: CommandId,
+    /// Digest of what was asked: the same id with another request is a mistake.
+    pub fingerprint: [u8; 32],
+}
+
+/// A command that was carried out, or was so already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The entity.
+    pub stream: StreamId,
+    /// Whether anything happened.
+    pub changed: bool,
+    /// The last record of this command, or the entity's last if nothing happened.
+    pub seq: Seq,
+    /// Whether this is the first answer to a retry.
+    pub replayed: bool,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Refusal<R> {
+    /// The entity refuses.
+    #[error(transparent)]
+    Rejected(R),
+    /// The same command id came with another request before.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The journal takes no more for now.
+    #[error("the journal is busy")]
+    Busy,
+    /// The events are too large to be recorded.
+    #[error("the events have {len} bytes; at most {max} can be recorded")]
+    TooLarge {
+        /// Bytes needed.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The entity is about to go because it never came to be; ask again.
+    #[error("the entity is being retired")]
+    Retired,
+    /// The journal cannot be written: the node is about to end.
+    #[error("the journal cannot be written")]
+    Fenced,
+}
+
+/// What is stored under a command id.
+#[derive(Serialize, Deserialize)]
+struct Verdict<R> {
+    stream: StreamId,
+    changed: bool,
+    refused: Option<R>,
+}
+
+/// One entity: what it is now and where its stream stands.
+#[derive(Debug, Clone)]
+pub struct Entity<D: Decider> {
+    /// Its stream.
+    pub stream: StreamId,
+    /// Version of its last record.
+    pub version: StreamVersion,
+    /// Where its last record is.
+    pub last: Seq,
+    /// The conversation that its last record belongs to.
+    pub correlation: Uuid,
+    /// What it is.
+    pub state: D,
+}
+
+/// A decision that is on disk and that the entity has yet to accept.
+#[derive(Debug)]
+pub struct Committed<D: Decider> {
+    done: Done,
+    next: D,
+    events: Vec<D::Event>,
+    records: Vec<Record>,
+}
+
+impl<D: Decider> Entity<D> {
+    /// An entity to which nothing has happened.
+    #[must_use]
+    pub fn new(id: Uuid) -> Entity<D> {
+        let stream = StreamId { kind: D::KIND, id };
+        Entity { stream, version: StreamVersion::NONE, last: Seq::ZERO, correlation: id, state: D::default() }
+    }
+
+    /// An entity as the live world has it.
+    #[must_use]
+    pub fn recovered(id: Uuid, state: D, shell: &Shell) -> Entity<D> {
+        let fresh = Entity::new(id);
+        match shell.live.head(fresh.stream) {
+            Some(head) => Entity {
+                version: head.version,
+                last: head.seq,
+                correlation: head.correlation,
+                state,
+                ..fresh
+            },
+            None => fresh,
+        }
+    }
+
+    /// Decides and makes the outcome durable. The entity changes only in [`Entity::accept`]; let no other
+    /// command be decided in between.
+    pub fn commit(
+        &self,
+        execute: &Execute<D>,
+        shell: &Shell,
+    ) -> impl Future<Output = Result<Committed<D>, Refusal<D::Rejection>>> + use<D> {
+        let prepared = self.prepare(execute, shell);
+        let journal = shell.journal.clone();
+        let clock = shell.clock.clone();
+        async move {
+            let prepared = match prepared? {
+                Prepared::Settled(committed) => return Ok(committed),
+                Prepared::ToWrite(prepared) => prepared,
+            };
+            // What the node itself has to record is never dropped for want of room: it waits.
+            let patient = prepared.append.command.is_none();
+            let appended = loop {
+                match journal.append(prepared.append.clone()).await {
+                    Ok(appended) => break appended,
+                    Err(AppendError::Busy) if patient => clock.sleep_until(clock.now().plus_ms(10)).await,
+                    Err(error) => return Err(refusal(error)),
+                }
+            };
+            prepared.settle(appended)
+        }
+    }
+
+    fn prepare(&self, execute: &Execute<D>, shell: &Shell) -> Result<Prepared<D>, Refusal<D::Rejection>> {
+        let By { origin, key } = execute.by.clone();
+        if let Some(key) = key
+            && let Some(answer) = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?
+        {
+            return first_answer(&answer, key, self).map(Prepared::Settled);
+        }
+        let context = shell.live.context(shell.clock.now());
+        let (events, refused) = match self.state.decide(&execute.command, &context) {
+            Ok(events) => (events, None),
+            Err(rejection) => (vec![], Some(rejection)),
+        };
+        let next = events
+            .iter()
+            .try_fold(self.state.clone(), |state, event| state.evolve(event))
+            .expect("a decider only emits events that its state can follow");
+        let changed = !events.is_empty();
+        let done = Done { stream: self.stream, changed, seq: self.last, replayed: false };
+        if let (None, false) = (&key, changed) {
+            return match refused {
+                Some(rejection) => Err(Refusal::Rejected(rejection)),
+                None => Ok(Prepared::Settled(Committed { done, next, events, records: vec![] })),
+            };
+        }
+        let command = key.map(|key| CommandWrite {
+            id: key.id,
+            fingerprint: key.fingerprint,
+            answer: serde_json::to_vec(&Verdict { stream: self.stream, changed, refused: refused.clone() })
+                .expect("rejections have text keys and no failing serializers"),
+        });
+        let facts: Vec<Event> = events.iter().cloned().map(Into::into).collect();
+        let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
+        let append = Append { writes: vec![write], origin, command };
+        Ok(Prepared::ToWrite(Box::new(ToWrite {
+            append,
+            key,
+            entity: self.clone(),
+            done,
+            next,
+            events,
+            refused,
+        })))
+    }
+
+    /// Takes what was committed as the new state and returns each event with where it is.
+    pub fn accept(&mut self, committed: Committed<D>) -> (Done, Vec<(D::Event, Seq)>) {
+        if let Some(last) = committed.records.last() {
+            self.version = last.header.version;
+            self.last = last.header.seq;
+            self.correlation = last.header.origin.correlation;
+        }
+        self.state = committed.next;
+        let seqs = committed.records.iter().map(|record| record.header.seq);
+        (committed.done, committed.events.into_iter().zip(seqs).collect())
+    }
+}
+
+enum Prepared<D: Decider> {
+    /// Nothing is to be written.
+    Settled(Committed<D>),
+    /// This is.
+    ToWrite(Box<ToWrite<D>>),
+}
+
+struct ToWrite<D: Decider> {
+    append: Append,
+    key: Option<CommandKey>,
+    entity: Entity<D>,
+    done: Done,
+    next: D,
+    events: Vec<D::Event>,
+    refused: Option<D::Rejection>,
+}
+
+impl<D: Decider> ToWrite<D> {
+    fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
+        if let (Some(answer), Some(key)) = (&appended.duplicate, self.key) {
+            return first_answer(answer, key, &self.entity);
+        }
+        if let Some(rejection) = self.refused {
+            return Err(Refusal::Rejected(rejection));
+        }
+        let seq = appended.records.last().map_or(self.done.seq, |record| record.header.seq);
+        let done = Done { seq, ..self.done };
+        Ok(Committed { done, next: self.next, events: self.events, records: appended.records })
+    }
+}
+
+/// The answer that the first request with this id got; the entity stays as it is.
+fn first_answer<D: Decider>(
+    answer: &StoredAnswer,
+    key: CommandKey,
+    entity: &Entity<D>,
+) -> Result<Committed<D>, Refusal<D::Rejection>> {
+    let done = recall::<D>(answer, key)?;
+    Ok(Committed { done, next: entity.state.clone(), events: vec![], records: vec![] })
+}
+
+/// Reads a stored answer as one of this kind of entity.
+///
+/// # Errors
+/// The refusal that was answered first, or that the id stands for another request.
+pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done, Refusal<D::Rejection>> {
+    if answer.fingerprint != key.fingerprint {
+        return Err(Refusal::KeyReused);
+    }
+    // An answer of another kind of entity under the same fingerprint cannot be: the path is part of it.
+    let verdict: Verdict<D::Rejection> =
+        serde_json::from_slice(&answer.answer).map_err(|_| Refusal::KeyReused)?;
+    match verdict.refused {
+        Some(rejection) => Err(Refusal::Rejected(rejection)),
+        None => {
+            Ok(Done { stream: verdict.stream, changed: verdict.changed, seq: answer.last, replayed: true })
+        }
+    }
+}
+
+fn refusal<R>(error: AppendError) -> Refusal<R> {
+    match error {
+        AppendError::Busy => Refusal::Busy,
+        AppendError::TooLarge { len, max } => Refusal::TooLarge { len, max },
+        AppendError::Fenced | AppendError::Closed => Refusal::Fenced,
+        AppendError::Conflict { .. } | AppendError::NothingToWrite => {
+            // One stream has one writer: this is a defect of ours, and going on would make it worse.
+            tracing::error!(%error, "an entity does not know where its own stream stands");
+            Refusal::Fenced
+        }
+    }
+}
+
+fn unreadable<R>(error: &JournalError) -> Refusal<R> {
+    tracing::error!(%error, "failed to look up a command id");
+    Refusal::Fenced
+}

@@ -1,0 +1,141 @@
+//! The world as the journal has it, kept up to date by the journal's writer before any reply goes out: who
+//! reads here after an answer sees at least what the answer speaks of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use purser_events::invariant::{self, Inconsistency};
+use purser_events::{Context, Policy, Record, Seq, StreamId, StreamVersion, Timestamp, World};
+use purser_storage::Replayed;
+use uuid::Uuid;
+
+/// The live view. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LiveWorld {
+    inner: Arc<RwLock<Inner>>,
+    /// What the last self-check found.
+    inconsistencies: Arc<Mutex<Vec<Inconsistency>>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    world: World,
+    heads: BTreeMap<StreamId, StreamHead>,
+    unreadable: u64,
+}
+
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamHead {
+    /// Version of its last record.
+    pub version: StreamVersion,
+    /// Where in the journal that record is.
+    pub seq: Seq,
+    /// The conversation that it belongs to.
+    pub correlation: Uuid,
+}
+
+impl LiveWorld {
+    /// A world in which nothing has happened.
+    #[must_use]
+    pub fn new() -> LiveWorld {
+        LiveWorld::default()
+    }
+
+    /// Folds in what the journal holds from before; a record that cannot be read puts its stream into quarantine.
+    pub fn replay(&self, replayed: Replayed) {
+        match replayed {
+            Replayed::Record(record) => self.commit(std::slice::from_ref(&record)),
+            Replayed::Unreadable { seq, header, reason } => {
+                tracing::error!(%seq, %reason, "a record cannot be read; its stream is left as it was before");
+                let mut inner = self.write();
+                inner.unreadable += 1;
+                inner.world.quarantine(header.stream, seq, reason.to_string());
+            }
+        }
+    }
+
+    /// Folds in records that have just been made durable.
+    pub fn commit(&self, records: &[Record]) {
+        let mut inner = self.write();
+        for record in records {
+            inner.fold(record);
+        }
+    }
+
+    /// Reads the world; nothing is committed meanwhile, so be brief.
+    pub fn read<R>(&self, read: impl FnOnce(&World) -> R) -> R {
+        read(&self.inner.read().unwrap_or_else(PoisonError::into_inner).world)
+    }
+
+    /// Where a stream stands, if its entity is not gone.
+    #[must_use]
+    pub fn head(&self, stream: StreamId) -> Option<StreamHead> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).heads.get(&stream).copied()
+    }
+
+    /// Records of the journal that this release could not read at its start.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).unreadable
+    }
+
+    /// The circumstances of a decision made now.
+    #[must_use]
+    pub fn context(&self, now: Timestamp) -> Context {
+        self.read(|world| {
+            let node = world.node.known();
+            Context {
+                now,
+                policy: node.map_or_else(Policy::default, |node| node.policy.clone()),
+                cordoned: node.and_then(|node| node.cordoned.clone()),
+            }
+        })
+    }
+
+    /// Checks the catalogue of invariants, adds what `others` found, and keeps it all until the next check.
+    pub fn check(&self, others: Vec<Inconsistency>) -> usize {
+        let mut found = self.read(invariant::check);
+        found.extend(others);
+        for inconsistency in &found {
+            tracing::error!(%inconsistency, "an invariant is broken: please report this with an export of the journal");
+        }
+        let count = found.len();
+        *self.inconsistencies.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        count
+    }
+
+    /// What the last self-check found.
+    #[must_use]
+    pub fn inconsistencies(&self) -> Vec<Inconsistency> {
+        self.inconsistencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn fold(&mut self, record: &Record) {
+        let header = &record.header;
+        if let Err(illegal) = self.world.apply(record) {
+            tracing::error!(seq = %header.seq, stream = %header.stream, %illegal, "a record does not fit its stream");
+        }
+        let over = match header.stream.kind {
+            purser_events::StreamKind::Node => false,
+            purser_events::StreamKind::Pod => {
+                !self.world.pods.contains_key(&purser_events::PodUid(header.stream.id))
+            }
+            purser_events::StreamKind::Worker => {
+                !self.world.workers.contains_key(&purser_events::WorkerUid(header.stream.id))
+            }
+        };
+        if over {
+            self.heads.remove(&header.stream);
+        } else {
+            let (version, seq, correlation) = (header.version, header.seq, header.origin.correlation);
+            self.heads.insert(header.stream, StreamHead { version, seq, correlation });
+        }
+    }
+}

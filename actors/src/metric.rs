@@ -1,0 +1,111 @@
+//! Every metric by name, once: what counts it and what renders it both read this table, and the manual is
+//! tested against it.
+
+/// What kind of series a metric has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the service is started again.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The word in the exposition format.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of series it has.
+    pub kind: Kind,
+    /// The unit of its values, in words.
+    pub unit: &'static str,
+    /// The labels that every one of its series has.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub description: &'static str,
+    /// The buckets' upper bounds, for a histogram.
+    pub buckets: &'static [f64],
+}
+
+/// Buckets for what takes from 50 microseconds to 10 seconds.
+const SECONDS: &[f64] = &[
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// Buckets for how many records share one sync.
+const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
+
+macro_rules! metrics {
+    ($($(#[$attribute:meta])* $constant:ident: $kind:ident $name:literal $unit:literal [$($label:literal),*] $buckets:ident = $description:literal;)*) => {
+        $(
+            #[doc = $description]
+            pub const $constant: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                labels: &[$($label),*],
+                description: $description,
+                buckets: $buckets,
+            };
+        )*
+
+        /// Every metric of the node, in the order of the manual.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+/// No buckets: the metric is no histogram.
+const NONE: &[f64] = &[];
+
+metrics! {
+    PODS: Gauge "purser_pods" "pods" ["phase"] NONE = "Pods that are not gone, by state.";
+    WORKERS: Gauge "purser_workers" "processes" ["state"] NONE = "Worker processes that the node knows, by state.";
+    CONTAINER_RESTARTS: Counter "purser_container_restarts_total" "restarts" ["namespace", "pod", "container"] NONE = "Times that a container was started again after it had ended; the series goes with its pod.";
+    CONTAINER_READY: Gauge "purser_container_ready" "0 or 1" ["namespace", "pod", "container"] NONE = "Whether a container runs and can serve; the series goes with its pod.";
+    CONTAINER_OOM_KILLS: Counter "purser_container_oom_kills_total" "kills" ["namespace", "pod", "container"] NONE = "Times that the kernel killed something in a container for want of memory; the series goes with its pod.";
+    PODS_ADMITTED: Counter "purser_pods_admitted_total" "pods" [] NONE = "Incarnations of pods that were ever admitted, over all starts of the service.";
+    WORKERS_REGISTERED: Counter "purser_workers_registered_total" "processes" [] NONE = "Worker processes that were ever registered, over all starts of the service.";
+    JOURNAL_HEAD: Gauge "purser_journal_head_seq" "records" [] NONE = "Sequence number of the last durable record.";
+    JOURNAL_BYTES: Gauge "purser_journal_bytes" "bytes" [] NONE = "Size of the journal's files.";
+    JOURNAL_APPEND: Histogram "purser_journal_append_seconds" "seconds" [] SECONDS = "Time from asking for an append until it is durable.";
+    JOURNAL_FSYNC: Histogram "purser_journal_fsync_seconds" "seconds" [] SECONDS = "Time that one sync of the journal to disk takes.";
+    JOURNAL_BATCH: Histogram "purser_journal_batch_records" "records" [] BATCH = "Records that were made durable by one sync.";
+    JOURNAL_QUEUE: Gauge "purser_journal_queue_depth" "appends" [] NONE = "Appends that wait for the journal's writer.";
+    API_REQUESTS: Counter "purser_api_requests_total" "requests" ["route", "method", "status"] NONE = "Requests answered, by route, method and status.";
+    API_SECONDS: Histogram "purser_api_request_seconds" "seconds" ["route", "method"] SECONDS = "Time from a request until the head of its answer.";
+    INCONSISTENCIES: Gauge "purser_inconsistencies" "findings" ["invariant"] NONE = "Places where the node's state breaks one of its own rules: anything but 0 is a defect to report.";
+    STARTS: Counter "purser_node_starts_total" "starts" [] NONE = "Starts of the service that the journal knows.";
+    UNCLEAN_STARTS: Counter "purser_node_unclean_starts_total" "starts" [] NONE = "Starts of the service that found no orderly stop before them.";
+    ORPHANS: Counter "purser_node_orphans_removed_total" "containers" [] NONE = "Containers of this node that no pod knew, and which were removed.";
+    CORDONED: Gauge "purser_node_cordoned" "0 or 1" [] NONE = "Whether the node refuses new pods.";
+    RUNTIME_UP: Gauge "purser_runtime_up" "0 or 1" ["runtime"] NONE = "Whether a container runtime answers.";
+    BUILD: Gauge "purser_build_info" "1" ["version", "rustc"] NONE = "Always 1; the labels say which release of the service runs.";
+    CPU_SECONDS: Counter "process_cpu_seconds_total" "seconds" [] NONE = "Processor time that the service has used, user and system.";
+    RESIDENT_BYTES: Gauge "process_resident_memory_bytes" "bytes" [] NONE = "Memory of the service that is in RAM.";
+    OPEN_FDS: Gauge "process_open_fds" "descriptors" [] NONE = "File descriptors that the service has open.";
+    MAX_FDS: Gauge "process_max_fds" "descriptors" [] NONE = "File descriptors that the service may open.";
+    START_TIME: Gauge "process_start_time_seconds" "seconds" [] NONE = "When the service was started, in seconds since 1970.";
+}
+
+/// Tells the recorder in force what a metric says, so that its help and type are exposed.
+pub fn describe(metric: &Metric) {
+    match metric.kind {
+        Kind::Counter => metrics::describe_counter!(metric.name, metric.description),
+        Kind::Gauge => metrics::describe_gauge!(metric.name, metric.description),
+        Kind::Histogram => metrics::describe_histogram!(metric.name, metric.description),
+    }
+}

@@ -1,0 +1,403 @@
+//! The façade: what the API may ask of the node, from any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::Addr;
+use purser_events::invariant::Inconsistency;
+use purser_events::node::{Node, NodeCommand, NodeRejection};
+use purser_events::pod::spec::RuntimeClass;
+use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
+use purser_events::{
+    Cause, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, Timestamp, World,
+};
+use purser_storage::Journal;
+use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use uuid::Uuid;
+
+use crate::directory::{Apply, Directory, Find};
+pub use crate::entity::CommandKey;
+use crate::entity::{By, Done, Execute, Refusal, recall};
+use crate::node::NodeActor;
+use crate::paths::PodPaths;
+use crate::pod::{Exec, PodActor};
+use crate::port::{ExecIo, FieldError, RuntimeError};
+use crate::shell::Shell;
+
+/// Requests that may be under way at once; more are told to come again.
+const REQUESTS_MAX: usize = 512;
+/// What a caller is told to wait when the node is busy, in milliseconds.
+const RETRY_AFTER_MS: u64 = 200;
+/// Times that a request is made again when it met an entity that never came to be.
+const RETIRED_RETRIES: usize = 8;
+
+/// A handle on the running node. Cheap to clone; works from any thread and any tokio runtime.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shell: Arc<Shell>,
+    directory: Addr<Directory>,
+    node: Addr<NodeActor>,
+    default_runtime: RuntimeClass,
+    permits: Semaphore,
+    ready: AtomicBool,
+    stopping: AtomicBool,
+}
+
+/// Who asks, in which conversation, and what makes a retry recognisable.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// On whose behalf.
+    pub principal: Principal,
+    /// The conversation.
+    pub correlation: Uuid,
+    /// Present if the caller gave an idempotency key.
+    pub command: Option<CommandKey>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// A pod was admitted.
+    Created,
+    /// It was so already.
+    Unchanged,
+    /// It happened, or has begun.
+    Accepted,
+}
+
+/// A request that was carried out. It is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    /// The pod's name.
+    pub pod: PodId,
+    /// Its incarnation.
+    pub uid: PodUid,
+    /// The last record that the request led to directly.
+    pub seq: Seq,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether this is the first answer, given again to a retry.
+    pub replayed: bool,
+}
+
+/// Why a request was not carried out. Nothing was changed, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The pod refuses.
+    #[error(transparent)]
+    Pod(PodRejection),
+    /// The node refuses.
+    #[error(transparent)]
+    Node(NodeRejection),
+    /// The manifest asks for what this node cannot do.
+    #[error("the manifest asks for what this node cannot do")]
+    Invalid(Vec<FieldError>),
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Too much is under way.
+    #[error("the node is busy; try again in {retry_after_ms} ms")]
+    Busy {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The node is going down, or its journal has failed.
+    #[error("the node is going down")]
+    Stopping,
+    /// The command could not be run in the container. That it was asked for is on record.
+    #[error("failed to run the command: {0}")]
+    Exec(RuntimeError),
+    /// The pod's specification is too large to be recorded.
+    #[error("the specification needs {len} bytes on record; at most {max} fit")]
+    SpecTooLarge {
+        /// Bytes needed.
+        len: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+}
+
+impl Service {
+    pub(crate) fn new(
+        shell: Arc<Shell>,
+        directory: Addr<Directory>,
+        node: Addr<NodeActor>,
+        default_runtime: RuntimeClass,
+    ) -> Service {
+        let permits = Semaphore::new(REQUESTS_MAX);
+        let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        let inner = Inner { shell, directory, node, default_runtime, permits, ready, stopping };
+        Service { inner: Arc::new(inner) }
+    }
+
+    /// Says that recovery is over.
+    pub(crate) fn set_ready(&self) {
+        self.inner.ready.store(true, Ordering::Release);
+    }
+
+    /// Runs a pod, unless it runs already.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn apply(&self, spec: PodSpec, by: Request) -> Result<Accepted, ServiceError> {
+        let _permit = self.permit()?;
+        let invalid = self.check(&spec);
+        if !invalid.is_empty() {
+            return Err(ServiceError::Invalid(invalid));
+        }
+        let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
+        for _ in 0..RETIRED_RETRIES {
+            let apply = Apply { spec: spec.clone(), by: by.clone() };
+            match self.inner.directory.send(apply).await.map_err(|_| ServiceError::Stopping)? {
+                Err(Refusal::Retired) => {}
+                outcome => {
+                    let outcome_word = |done: &Done| {
+                        if done.changed { Outcome::Created } else { Outcome::Unchanged }
+                    };
+                    return accepted(id, outcome, outcome_word);
+                }
+            }
+        }
+        Err(ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS })
+    }
+
+    /// Stops a pod; it can be started again. Returns once the stop is on record, not once it is over.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn stop(
+        &self,
+        id: &PodId,
+        grace_s: Option<u32>,
+        by: Request,
+    ) -> Result<Accepted, ServiceError> {
+        self.command(id, PodCommand::Stop { grace_s }, by).await
+    }
+
+    /// Starts a pod that has stopped or failed.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn start(&self, id: &PodId, by: Request) -> Result<Accepted, ServiceError> {
+        self.command(id, PodCommand::Start, by).await
+    }
+
+    /// Removes a pod for good. Returns once the removal is on record, not once it is over.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn delete(
+        &self,
+        id: &PodId,
+        grace_s: Option<u32>,
+        by: Request,
+    ) -> Result<Accepted, ServiceError> {
+        self.command(id, PodCommand::Delete { grace_s }, by).await
+    }
+
+    async fn command(&self, id: &PodId, command: PodCommand, by: Request) -> Result<Accepted, ServiceError> {
+        let _permit = self.permit()?;
+        let by = by.into_by(self.inner.shell.ids.uuid());
+        // A retry may come after the pod is gone, and its actor with it.
+        if let Some(first) = self.recalled::<Pod>(&by)? {
+            return accepted(id.clone(), first, accepted_word);
+        }
+        let not_found = || ServiceError::Pod(PodRejection::NotFound);
+        let pod = self.find(id).await?.ok_or_else(not_found)?;
+        let outcome = pod.send(Execute { command, by }).await.map_err(|_| not_found())?;
+        accepted(id.clone(), outcome, accepted_word)
+    }
+
+    /// Runs a command in a container to its end and returns its exit code. Dropping the future kills it.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn exec(
+        &self,
+        id: &PodId,
+        container: Option<ContainerName>,
+        argv: Vec<String>,
+        io: ExecIo,
+        by: Request,
+    ) -> Result<u8, ServiceError> {
+        let permit = self.permit()?;
+        let not_found = || ServiceError::Pod(PodRejection::NotFound);
+        let pod = self.find(id).await?.ok_or_else(not_found)?;
+        let by = by.into_by(self.inner.shell.ids.uuid());
+        let (done, ended) = oneshot::channel();
+        let begun = pod.send(Exec { container, argv, io, by, done }).await.map_err(|_| not_found())?;
+        begun.map_err(pod_error)?;
+        // A command may run for days: it must not count against those who only ask.
+        drop(permit);
+        ended.await.map_err(|_| ServiceError::Stopping)?.map_err(ServiceError::Exec)
+    }
+
+    /// Makes the node refuse new pods.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn cordon(&self, reason: String, by: Request) -> Result<Seq, ServiceError> {
+        self.node_command(NodeCommand::Cordon { reason }, by).await
+    }
+
+    /// Makes the node take new pods again.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn uncordon(&self, by: Request) -> Result<Seq, ServiceError> {
+        self.node_command(NodeCommand::Uncordon, by).await
+    }
+
+    async fn node_command(&self, command: NodeCommand, by: Request) -> Result<Seq, ServiceError> {
+        let _permit = self.permit()?;
+        let by = by.into_by(self.inner.shell.ids.uuid());
+        let outcome = self.inner.node.send(Execute::<Node> { command, by }).await;
+        outcome.map_err(|_| ServiceError::Stopping)?.map(|done| done.seq).map_err(node_error)
+    }
+
+    /// Records that the service goes down; pods go on. From here on every request is refused.
+    pub async fn shut_down(&self, reason: &str) {
+        self.inner.stopping.store(true, Ordering::Release);
+        let by = By::node(Cause::Node, self.inner.shell.ids.uuid());
+        let command = NodeCommand::Stop { reason: reason.to_owned() };
+        if let Err(error) = self.inner.node.send(Execute::<Node> { command, by }).await {
+            tracing::warn!(%error, "failed to record the stop");
+        }
+    }
+
+    /// Reads the live view: at least as new as every answer given so far.
+    pub fn world<R>(&self, read: impl FnOnce(&World) -> R) -> R {
+        self.inner.shell.live.read(read)
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.inner.shell.journal
+    }
+
+    /// Where pods' files are.
+    #[must_use]
+    pub fn paths(&self) -> &PodPaths {
+        &self.inner.shell.paths
+    }
+
+    /// The time by the node's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.shell.clock.now()
+    }
+
+    /// What of a specification this node cannot do.
+    #[must_use]
+    pub fn check(&self, spec: &PodSpec) -> Vec<FieldError> {
+        match self.inner.shell.runtime(spec.runtime) {
+            Some(runtime) => runtime.unsupported(spec),
+            None => {
+                let known: Vec<&str> = self.inner.shell.runtimes.keys().map(|class| class.word()).collect();
+                let message = format!(
+                    "this node has no runtime `{}`; it has {}",
+                    spec.runtime.word(),
+                    known.join(" and ")
+                );
+                vec![FieldError { path: "spec.runtimeClassName".to_owned(), message }]
+            }
+        }
+    }
+
+    /// The runtime of pods that name none.
+    #[must_use]
+    pub fn default_runtime(&self) -> RuntimeClass {
+        self.inner.default_runtime
+    }
+
+    /// Whether recovery is over and requests are taken.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.inner.ready.load(Ordering::Acquire) && !self.inner.stopping.load(Ordering::Acquire)
+    }
+
+    /// What the last self-check found to be inconsistent.
+    #[must_use]
+    pub fn inconsistencies(&self) -> Vec<Inconsistency> {
+        self.inner.shell.live.inconsistencies()
+    }
+
+    /// Records that this release could not read when it started.
+    #[must_use]
+    pub fn unreadable_records(&self) -> u64 {
+        self.inner.shell.live.unreadable()
+    }
+
+    fn permit(&self) -> Result<SemaphorePermit<'_>, ServiceError> {
+        if !self.ready() {
+            return Err(ServiceError::Stopping);
+        }
+        let busy = |_| ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS };
+        self.inner.permits.try_acquire().map_err(busy)
+    }
+
+    async fn find(&self, id: &PodId) -> Result<Option<Addr<PodActor>>, ServiceError> {
+        self.inner.directory.send(Find { id: id.clone() }).await.map_err(|_| ServiceError::Stopping)
+    }
+
+    fn recalled<D: Decider>(
+        &self,
+        by: &By,
+    ) -> Result<Option<Result<Done, Refusal<D::Rejection>>>, ServiceError> {
+        let Some(key) = by.key else { return Ok(None) };
+        let answer = self.inner.shell.journal.answer(key.id).map_err(|error| {
+            tracing::error!(%error, "failed to look up a command id");
+            ServiceError::Stopping
+        })?;
+        Ok(answer.map(|answer| recall::<D>(&answer, key)))
+    }
+}
+
+impl Request {
+    /// What is recorded of the request. `fresh` becomes the command's id if the caller gave no key.
+    fn into_by(self, fresh: Uuid) -> By {
+        let id = self.command.map_or(purser_events::CommandId(fresh), |key| key.id);
+        let (correlation, principal) = (self.correlation, self.principal);
+        By { origin: Origin { cause: Cause::Command(id), correlation, principal }, key: self.command }
+    }
+}
+
+fn accepted_word(done: &Done) -> Outcome {
+    if done.changed { Outcome::Accepted } else { Outcome::Unchanged }
+}
+
+fn accepted(
+    pod: PodId,
+    outcome: Result<Done, Refusal<PodRejection>>,
+    word: impl FnOnce(&Done) -> Outcome,
+) -> Result<Accepted, ServiceError> {
+    let done = outcome.map_err(pod_error)?;
+    let StreamId { id, .. } = done.stream;
+    Ok(Accepted { pod, uid: PodUid(id), seq: done.seq, outcome: word(&done), replayed: done.replayed })
+}
+
+fn pod_error(refusal: Refusal<PodRejection>) -> ServiceError {
+    refused(refusal, ServiceError::Pod)
+}
+
+fn node_error(refusal: Refusal<NodeRejection>) -> ServiceError {
+    refused(refusal, ServiceError::Node)
+}
+
+fn refused<R>(refusal: Refusal<R>, rejected: impl FnOnce(R) -> ServiceError) -> ServiceError {
+    match refusal {
+        Refusal::Rejected(rejection) => rejected(rejection),
+        Refusal::KeyReused => ServiceError::KeyReused,
+        Refusal::Busy | Refusal::Retired => ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refusal::TooLarge { len, max } => ServiceError::SpecTooLarge { len, max },
+        Refusal::Fenced => ServiceError::Stopping,
+    }
+}

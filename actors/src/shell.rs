@@ -1,0 +1,36 @@
+//! What every actor needs of the node around it.
+
+use std::sync::Arc;
+
+use purser_events::pod::spec::RuntimeClass;
+use purser_storage::Journal;
+
+use crate::live::LiveWorld;
+use crate::paths::PodPaths;
+use crate::port::{Clock, Containers, Ids, ProbeTransport, containers::Runtimes};
+
+/// The node around the actors: journal, live view and ports.
+pub struct Shell {
+    /// Where everything is recorded.
+    pub journal: Journal,
+    /// What the journal says now.
+    pub live: LiveWorld,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Container runtimes.
+    pub runtimes: Runtimes,
+    /// Network probes.
+    pub probes: Arc<dyn ProbeTransport>,
+    /// Where pods' files are.
+    pub paths: PodPaths,
+}
+
+impl Shell {
+    /// The runtime of that class, if this node has it.
+    #[must_use]
+    pub fn runtime(&self, class: RuntimeClass) -> Option<Arc<dyn Containers>> {
+        self.runtimes.get(&class).cloned()
+    }
+}

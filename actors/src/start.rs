@@ -1,0 +1,97 @@
+//! Bringing the node up: from a journal that has been read to actors that take requests.
+
+use std::sync::Arc;
+
+use actix::Actor;
+use purser_events::node::event::Started;
+use purser_events::node::{Node, NodeCommand, NodeRejection};
+use purser_events::pod::spec::RuntimeClass;
+use purser_events::{Bytes, Cause, NodeUid, Policy};
+use uuid::Uuid;
+
+use crate::directory::{Directory, Recover};
+use crate::entity::{By, Entity, Execute, Refusal};
+use crate::node::NodeActor;
+use crate::service::Service;
+use crate::shell::Shell;
+use crate::{audit, runtimes};
+
+/// What the node is made of.
+pub struct Parts {
+    /// Journal, live view and ports.
+    pub shell: Shell,
+    /// Facts of the host.
+    pub host: HostFacts,
+    /// The policy of the config: in force from here on.
+    pub policy: Policy,
+    /// The runtime of pods that name none.
+    pub default_runtime: RuntimeClass,
+}
+
+/// Facts of the host at this start.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// Host name.
+    pub hostname: String,
+    /// Which boot of the host.
+    pub boot_id: Uuid,
+    /// Release of the service.
+    pub version: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Processor cores that are online.
+    pub cores: u32,
+    /// Memory of the host.
+    pub memory: Bytes,
+    /// Process id of the service.
+    pub pid: u32,
+}
+
+/// Why the node could not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The node's own entity refuses.
+    #[error("failed to record the start of the node: {0}")]
+    Node(Refusal<NodeRejection>),
+    /// An actor ended while it was needed.
+    #[error("failed to start the actors: {0}")]
+    Actors(actix::MailboxError),
+}
+
+/// Starts the actors on the current arbiter and returns once every pod of the journal has its actor again and
+/// requests are taken. What was open is finished from here on, beside the requests.
+///
+/// # Errors
+/// The start could not be recorded.
+pub async fn start(parts: Parts) -> Result<Service, StartError> {
+    let Parts { shell, host, policy, default_runtime } = parts;
+    let shell = Arc::new(shell);
+    let known = shell.live.read(|world| world.node_uid.map(|uid| (uid, world.node.clone())));
+    let (uid, state) = known.unwrap_or_else(|| (NodeUid(shell.ids.uuid()), Node::default()));
+    let node = NodeActor::new(Entity::recovered(uid.0, state, &shell), shell.clone()).start();
+    // One conversation for all that the start leads to.
+    let by = By::node(Cause::Node, shell.ids.uuid());
+    for command in [NodeCommand::Start(started(uid, host)), NodeCommand::SetPolicy(policy)] {
+        let execute = Execute::<Node> { command, by: by.clone() };
+        node.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Node)?;
+    }
+    let directory = Directory::new(shell.clone()).start();
+    let pods = shell.live.read(|world| {
+        let sound = |uid: &purser_events::PodUid| !world.quarantined.contains_key(&uid.stream());
+        world.pods.iter().filter(|(uid, _)| sound(uid)).map(|(uid, pod)| (*uid, pod.clone())).collect()
+    });
+    let left_alone = directory.send(Recover { pods }).await.map_err(StartError::Actors)?;
+    for id in left_alone {
+        tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
+    }
+    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime);
+    runtimes::watch(&shell, &directory, &node, by);
+    audit::begin(&shell, &directory);
+    service.set_ready();
+    Ok(service)
+}
+
+fn started(node: NodeUid, host: HostFacts) -> Started {
+    let HostFacts { hostname, boot_id, version, kernel, cores, memory, pid } = host;
+    Started { node, hostname, boot_id, version, kernel, cores, memory, pid }
+}

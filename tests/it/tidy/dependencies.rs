@@ -1,0 +1,104 @@
+//! The rules over Cargo.toml files: who may depend on whom.
+
+use toml::Table;
+
+use super::rules::Finding;
+
+/// What a package of the workspace may depend on.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    /// Its folder.
+    pub(crate) folder: &'static str,
+    /// The packages of the workspace that it may name.
+    pub(crate) inner: &'static [&'static str],
+    /// Crates that it must not name.
+    pub(crate) never: &'static [&'static str],
+}
+
+/// The direction of dependencies.
+pub(crate) const ALLOWANCES: &[Allowance] = &[
+    Allowance {
+        folder: "events",
+        inner: &[],
+        never: &["actix", "tokio", "sled", "bincode", "postcard", "rand", "getrandom", "async-trait", "nix"],
+    },
+    Allowance {
+        folder: "storage",
+        inner: &["purser-events"],
+        never: &["actix", "axum", "tonic", "metrics", "redb", "rocksdb"],
+    },
+    Allowance {
+        folder: "actors",
+        inner: &["purser-events", "purser-storage"],
+        never: &[
+            "nvml-wrapper",
+            "containerd-client",
+            "tonic",
+            "axum",
+            "hyper",
+            "reqwest",
+            "oci-client",
+            "sled",
+        ],
+    },
+    Allowance {
+        folder: "node",
+        inner: &["purser-events", "purser-storage", "purser-actors"],
+        never: &["sled", "bincode", "postcard"],
+    },
+    Allowance {
+        folder: "replay-tool",
+        inner: &["purser-events", "purser-storage"],
+        never: &["actix", "tokio", "hyper", "axum", "sled", "bincode", "postcard"],
+    },
+    Allowance {
+        folder: "tests",
+        inner: &["purser-events", "purser-storage", "purser-actors", "purser-node", "purser-replay"],
+        never: &[],
+    },
+];
+
+const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+
+/// What a manifest names that its package may not depend on.
+pub(crate) fn against(allowance: &Allowance, manifest: &Table) -> Vec<Finding> {
+    let named = TABLES.iter().filter_map(|table| manifest.get(*table)?.as_table()).flat_map(Table::keys);
+    let wrong = |name: &&String| {
+        let inner = name.starts_with("purser-");
+        allowance.never.contains(&name.as_str()) || inner && !allowance.inner.contains(&name.as_str())
+    };
+    let say = |name: &String| format!("{}/Cargo.toml: must not depend on `{name}`", allowance.folder);
+    named.filter(wrong).map(say).collect()
+}
+
+/// Members of the workspace that have no rule.
+pub(crate) fn unruled(workspace: &Table) -> Vec<Finding> {
+    let members = workspace["workspace"]["members"].as_array().expect("a workspace lists its members");
+    let members = members.iter().filter_map(|member| member.as_str());
+    let unruled = members.filter(|member| !ALLOWANCES.iter().any(|allowance| allowance.folder == *member));
+    unruled.map(|member| format!("{member}: has no rule about its dependencies")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(folder: &str, manifest: &str) -> Vec<Finding> {
+        let allowance = ALLOWANCES.iter().find(|allowance| allowance.folder == folder).unwrap();
+        against(allowance, &manifest.parse().unwrap())
+    }
+
+    #[test]
+    fn a_dependency_against_the_direction_is_found() {
+        assert_eq!(findings("storage", "[dependencies]\npurser-actors = {}").len(), 1);
+        assert_eq!(findings("events", "[dev-dependencies]\ntokio = {}").len(), 1);
+        assert_eq!(findings("replay-tool", "[build-dependencies]\nactix = {}").len(), 1);
+        assert_eq!(findings("actors", "[dependencies]\npurser-storage = {}\nserde = {}"), [""; 0]);
+    }
+
+    #[test]
+    fn a_member_without_a_rule_is_found() {
+        let workspace = "[workspace]\nmembers = [\"events\", \"new\"]".parse().unwrap();
+        assert_eq!(unruled(&workspace).len(), 1);
+    }
+}

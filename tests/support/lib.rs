@@ -1,1 +1,9 @@
+//! What tests share: real services and components, started for one test and gone after it.
 
+pub mod binaries;
+pub mod bounded;
+pub mod leftovers;
+pub mod purserd;
+
+pub mod scenario;
+pub mod specs;

@@ -75,7 +75,7 @@ proptest! {
         for bit in 0..frame.len() * 8 {
             let mut flipped = frame.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(parse(flipped).is_err(), "bit {} of {} was not missed", bit, frame.len() * 8);
+            prop_assert!(parse(flipped).is_err(), "bit {} of {} went unnoticed", bit, frame.len() * 8);
         }
     }
 

@@ -80,14 +80,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
     match event {
         E::Admitted(_) | E::Terminated(_) => None,
         E::ProvisioningStarted(started) => provisioning(pod, started.run),
-        E::SetupRequested(requested) => {
-            let fits = match pod.setup {
-                Setup::NotBegun => requested.attempt == 1,
-                Setup::Failed { attempt, .. } => requested.attempt == attempt + 1,
-                Setup::Requested { .. } | Setup::Done => false,
-            };
-            (fits && pod.is_wanted()).then(|| pod.setup = Setup::Requested { attempt: requested.attempt })
-        }
+        E::SetupRequested(requested) => setup_requested(pod, requested.attempt),
         E::SetupCompleted(completed) => setup_completed(pod, completed),
         E::SetupFailed(failed) => setup_failed(pod, failed),
         E::ContainerCreateRequested(requested) => create_requested(pod, requested),
@@ -98,7 +91,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             pod.started_at = Some(started.at);
         }),
         E::ReadinessChanged(changed) => match &mut container(pod, &changed.container)?.state {
-            ContainerState::Running { ready, .. } if *ready != changed.ready => Some(*ready = changed.ready),
+            ContainerState::Running { ready, .. } => flip(ready, changed.ready),
             _ => None,
         },
         E::StartupPassed(passed) => startup_passed(pod, &passed.container),
@@ -107,7 +100,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
         }
         E::ContainerStopRequested(requested) => stop_requested(pod, requested),
         E::ContainerKillRequested(requested) => match &mut container(pod, &requested.container)?.state {
-            ContainerState::Stopping { killed, .. } if !*killed => Some(*killed = true),
+            ContainerState::Stopping { killed, .. } => flip(killed, true),
             _ => None,
         },
         E::ContainerExited(exited) => container_exited(pod, exited),
@@ -137,14 +130,11 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             Some(())
         }
         E::CleanupRequested(_) => match &mut pod.phase {
-            Phase::Terminating { cleaning, .. } if !*cleaning => Some(*cleaning = true),
+            Phase::Terminating { cleaning, .. } => flip(cleaning, true),
             _ => None,
         },
         E::ExecRequested(requested) => {
-            let absent = !pod.execs.contains_key(&requested.exec);
-            absent.then(|| {
-                pod.execs.insert(requested.exec, requested.container.clone());
-            })
+            pod.execs.insert(requested.exec, requested.container.clone()).is_none().then_some(())
         }
         E::ExecFinished(finished) => pod.execs.remove(&finished.exec).map(drop),
     }
@@ -167,6 +157,21 @@ fn provisioning(pod: &mut PodState, run: u32) -> Option<()> {
         container.up_in_run = false;
     }
     Some(())
+}
+
+/// Sets a flag that must not be so already.
+fn flip(flag: &mut bool, to: bool) -> Option<()> {
+    let before = std::mem::replace(flag, to);
+    (before != to).then_some(())
+}
+
+fn setup_requested(pod: &mut PodState, attempt: u32) -> Option<()> {
+    let fits = match pod.setup {
+        Setup::NotBegun => attempt == 1,
+        Setup::Failed { attempt: failed, .. } => attempt == failed + 1,
+        Setup::Requested { .. } | Setup::Done => false,
+    };
+    (fits && pod.is_wanted()).then(|| pod.setup = Setup::Requested { attempt })
 }
 
 fn setup_completed(pod: &mut PodState, completed: &SetupCompleted) -> Option<()> {

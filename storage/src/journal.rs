@@ -17,7 +17,7 @@ use crate::observer::JournalObserver;
 use crate::open::{self, Replayed};
 use crate::store::{SledStore, Store};
 use crate::verify::Head;
-use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request, Writer};
+use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request, Writer};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
@@ -152,7 +152,7 @@ impl Journal {
         let folder = Folder::hold(&config.dir)?;
         let store = SledStore::open(&folder.store(), config.cache_bytes)?;
         folder.sync_names()?;
-        Journal::start(Arc::new(store), Some(folder), &config, Box::new(now), replay, Box::new(on_commit))
+        Journal::start(Arc::new(store), Some(folder), config, Box::new(now), replay, Box::new(on_commit))
     }
 
     /// Opens a journal on another store; the folder in `config` then only names it in errors.
@@ -161,7 +161,7 @@ impl Journal {
     /// The store cannot be read or written, or the records are not the ones that were written.
     pub fn open_on(
         store: impl Store,
-        config: &JournalConfig,
+        config: JournalConfig,
         now: impl Fn() -> Timestamp + Send + 'static,
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
@@ -172,13 +172,14 @@ impl Journal {
     fn start(
         store: Arc<dyn Store>,
         folder: Option<Folder>,
-        config: &JournalConfig,
+        config: JournalConfig,
         now: Box<dyn Fn() -> Timestamp + Send>,
         mut replay: impl FnMut(Replayed),
-        on_commit: Box<dyn FnMut(&[Record]) + Send>,
+        on_commit: OnCommit,
     ) -> Result<Journal, JournalError> {
-        let known = if folder.is_some() { HeadFile::read(&config.dir)? } else { None };
-        let verifier = open::replay_all(&*store, &config.dir, known, &mut replay)?;
+        let JournalConfig { dir, codec, queue_len_max, cache_bytes: _ } = config;
+        let known = if folder.is_some() { HeadFile::read(&dir)? } else { None };
+        let verifier = open::replay_all(&*store, &dir, known, &mut replay)?;
         let epoch = open::next_epoch(&*store, verifier.epoch())?;
         let answers = AnswerOrder::load(&*store)?;
         let published = Arc::new(Published::new(verifier.head(), answers.next));
@@ -187,7 +188,7 @@ impl Journal {
         let writer = Writer {
             store: Arc::clone(&store),
             folder,
-            codec: config.codec,
+            codec,
             now,
             on_commit,
             head: verifier.head(),
@@ -196,11 +197,11 @@ impl Journal {
             answers,
             published: Arc::clone(&published),
         };
-        let queue_len_max = config.queue_len_max.max(1);
+        let queue_len_max = queue_len_max.max(1);
         let (requests, waiting) = mpsc::channel(queue_len_max);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
         let shared = Shared {
-            codec: config.codec,
+            codec,
             epoch,
             queue_len_max,
             published,

@@ -31,7 +31,10 @@ pub fn install_open_guard() {
 
 /// As [`install_open_guard`], with an exit code and advice of the program's own. The first call counts.
 pub fn install_open_guard_with(exit_code: i32, advice: &'static str) {
-    #[expect(clippy::disallowed_methods, reason = "the panic would abort the process with less of a message")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the panic would abort the process with less of a message"
+    )]
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| match damaged_store() {

@@ -6,10 +6,10 @@ pub(crate) const LEN_MAX: usize = 10;
 /// Appends a number.
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
     }
-    out.push(number as u8);
+    out.push(number.to_le_bytes()[0]);
 }
 
 /// Takes a number off the front; none if the bytes end in it, or it is wider than 64 bits.

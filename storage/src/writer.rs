@@ -49,6 +49,9 @@ pub(crate) struct PreparedEvent {
     pub payload: Vec<u8>,
 }
 
+/// Is shown the records of each commit.
+pub(crate) type OnCommit = Box<dyn FnMut(&[Record]) + Send>;
+
 type Outcome = Result<Appended, AppendError>;
 
 #[derive(Debug)]
@@ -103,7 +106,7 @@ pub(crate) struct Writer {
     pub folder: Option<(HeadFile, Folder)>,
     pub codec: Codec,
     pub now: Box<dyn Fn() -> Timestamp + Send>,
-    pub on_commit: Box<dyn FnMut(&[Record]) + Send>,
+    pub on_commit: OnCommit,
     pub head: Head,
     pub epoch: u64,
     pub streams: BTreeMap<StreamId, StreamVersion>,

@@ -93,7 +93,7 @@ impl Store for Shared {
 fn open_on(store: &Shared, queue_len_max: usize) -> Result<Journal, JournalError> {
     let config = JournalConfig { queue_len_max, ..JournalConfig::new("memory") };
     let readable = |found| assert!(matches!(found, Replayed::Record(_)), "{found:?}");
-    Journal::open_on(store.clone(), &config, || NOW, readable, |_| {})
+    Journal::open_on(store.clone(), config, || NOW, readable, |_| {})
 }
 
 async fn fences(store: Shared) {

@@ -1,3 +1,8 @@
 //! The outside behind the actors' ports: container runtimes, their volumes and their logs.
 
+pub mod clock;
+pub mod containerd;
+pub mod logs;
+pub mod probes;
+pub mod process;
 pub mod volumes;

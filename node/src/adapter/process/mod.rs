@@ -1,0 +1,342 @@
+//! The process runtime: containers as plain processes of the host, without images.
+//!
+//! Each try of a container has a folder and a *shim*: a small process, run from the node's own program, that
+//! starts the container, watches it to its end and writes both down. So neither the container nor what is known
+//! of it depends on the node being there: a node that comes back reads the folders and waits for the shims.
+
+mod cgroup;
+mod enter;
+mod exec;
+mod folder;
+mod identity;
+mod planning;
+mod program;
+mod records;
+mod settings;
+mod shim;
+mod standing;
+mod start;
+mod support;
+mod watch;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use purser_actors::paths::PodPaths;
+use purser_actors::port::{
+    ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Notice, PodPlan, RuntimeError, Signal,
+    Standing, StartedContainer,
+};
+use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
+use purser_events::pod::spec::{PodSpec, RuntimeClass};
+use purser_events::{ContainerName, PodUid};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use self::cgroup::Cgroups;
+use self::folder::Folder;
+use self::records::{Ending, Failure, State};
+use self::settings::NodeUser;
+use self::standing::{Found, look, look_settled, lost};
+use crate::adapter::volumes;
+
+pub use self::settings::Settings;
+pub use self::shim::{exec_main, init_main, shim_main};
+
+/// Longest wait for a killed container's shim to be done.
+const REMOVE_MAX: Duration = Duration::from_secs(15);
+const NOTICES_MAX: usize = 256;
+
+/// Runs what a shim's command line asks for and gives the exit code of the process; none if it asks for
+/// something else. To be called before anything else in the program: a shim has no threads and no runtime.
+pub fn dispatch(args: &[OsString]) -> Option<i32> {
+    let verb = args.get(1)?.to_str()?;
+    match (verb, &args[2..]) {
+        ("shim", [dir]) => Some(shim_main(Path::new(dir))),
+        ("shim-init", [dir]) => Some(init_main(Path::new(dir))),
+        ("shim-exec", [dir, report, argv @ ..]) => {
+            let argv: Option<Vec<String>> = argv.iter().map(|arg| arg.to_str().map(String::from)).collect();
+            Some(argv.map_or(2, |argv| exec_main(Path::new(dir), Path::new(report), &argv)))
+        }
+        _ => None,
+    }
+}
+
+/// Runs containers as processes of the host.
+#[derive(Debug)]
+pub struct ProcessRuntime {
+    core: Arc<Core>,
+    notices: Mutex<Option<mpsc::Receiver<Notice>>>,
+}
+
+#[derive(Debug)]
+struct Core {
+    paths: PodPaths,
+    settings: Settings,
+    cgroups: Cgroups,
+    node: NodeUser,
+    noticed: mpsc::Sender<Notice>,
+}
+
+impl ProcessRuntime {
+    /// A runtime whose pods are below `paths`; finds out which control groups the node may write.
+    pub fn new(paths: PodPaths, settings: Settings) -> ProcessRuntime {
+        let cgroups = Cgroups::detect(&settings.cgroup_mount, &settings.cgroup_prefix);
+        if let Cgroups::Unwritable(why) = &cgroups {
+            tracing::warn!(why, "processes have no control groups: limits are refused");
+        }
+        let (noticed, notices) = mpsc::channel(NOTICES_MAX);
+        let node = NodeUser::current();
+        let core = Core { paths, settings, cgroups, node, noticed };
+        ProcessRuntime { core: Arc::new(core), notices: Mutex::new(Some(notices)) }
+    }
+
+    /// Runs something that waits for the disk where that holds up nobody.
+    async fn off<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> T + Send + 'static) -> T {
+        let core = Arc::clone(&self.core);
+        off_thread(move || work(&core)).await
+    }
+
+    /// Looks at an attempt once it is not being started any more.
+    async fn found(&self, key: &ContainerKey) -> Result<Found, RuntimeError> {
+        let folder = self.core.folder(key);
+        Ok(off_thread(move || look_settled(&folder)).await?)
+    }
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("a task that is waited for is not cancelled")
+}
+
+impl Core {
+    fn folder(&self, key: &ContainerKey) -> Folder {
+        Folder::at(self.paths.process(key))
+    }
+
+    /// Takes an attempt's folder for a first start; or says that it was started before.
+    fn claim(&self, key: &ContainerKey) -> Result<Claim, RuntimeError> {
+        let failed = |error| {
+            RuntimeError::from(Failure::runtime(format!("failed to make the container's folder: {error}")))
+        };
+        let folder = self.folder(key);
+        match look_settled(&folder)? {
+            // Never twice under one key: whoever asks again learns what came of the first time.
+            Found::Running(state) | Found::Ended(state, _) => return Ok(Claim::Started(state)),
+            Found::Created => folder.remove().map_err(failed)?,
+            Found::Absent | Found::Starting => {}
+        }
+        volumes::pod_folder(&self.paths, key.pod)?;
+        folder.make().map_err(failed)?;
+        match folder.try_lock().map_err(failed)? {
+            Some(lock) => Ok(Claim::Free(folder, lock)),
+            None => {
+                Err(RuntimeError::new(FailureClass::Unavailable, "the container is already being started"))
+            }
+        }
+    }
+
+    /// Sends a signal to an attempt that runs.
+    fn signal(&self, key: &ContainerKey, state: &State, signal: Signal) -> Result<(), RuntimeError> {
+        let failed =
+            |error| RuntimeError::from(Failure::runtime(format!("failed to signal the container: {error}")));
+        match signal {
+            // Only the main process, as Kubernetes does: how its children end is its own affair. The process
+            // is held by descriptor, so that a reused pid is never hit.
+            Signal::Terminate => identity::send(&state.main, rustix::process::Signal::TERM).map_err(failed),
+            // The shim sees to it that everything else goes with the main process.
+            Signal::Kill => {
+                identity::send(&state.main, rustix::process::Signal::KILL).map_err(failed)?;
+                if let Ok(Some(plan)) = self.folder(key).plan() {
+                    cgroup::kill_all(&plan.cgroups);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the folder and the control groups of an attempt of which nothing runs any more.
+    fn forget(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let failed =
+            |error| RuntimeError::from(Failure::runtime(format!("failed to remove the container: {error}")));
+        let folder = self.folder(key);
+        if let Ok(Some(plan)) = folder.plan() {
+            cgroup::remove(&plan.cgroups).map_err(failed)?;
+        }
+        folder.remove().map_err(failed)
+    }
+
+    fn keys(&self) -> std::io::Result<Vec<ContainerKey>> {
+        let mut keys = Vec::new();
+        for pod in names(self.paths.root())? {
+            let Ok(pod) = pod.parse().map(PodUid) else { continue };
+            for container in names(&self.paths.pod(pod).join("process"))? {
+                let Ok(container) = ContainerName::new(container) else { continue };
+                keys.extend(self.attempts(pod, &container)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    fn attempts(&self, pod: PodUid, container: &ContainerName) -> std::io::Result<Vec<ContainerKey>> {
+        let folder = self.paths.pod(pod).join("process").join(container.as_str());
+        let mut attempts: Vec<u32> = names(&folder)?.iter().filter_map(|name| name.parse().ok()).collect();
+        attempts.sort_unstable();
+        let key = |attempt| ContainerKey { pod, container: container.clone(), attempt };
+        Ok(attempts.into_iter().map(key).collect())
+    }
+
+    /// Removes all that a pod has on disk and in the control groups. Its containers are gone.
+    fn forget_pod(&self, pod: PodUid) -> Result<(), RuntimeError> {
+        let failed = |error| {
+            RuntimeError::from(Failure::runtime(format!("failed to remove the pod's folder: {error}")))
+        };
+        self.cgroups.remove_pod(&pod.to_string()).map_err(failed)?;
+        match std::fs::remove_dir_all(self.paths.pod(pod)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The names in a folder, in order; none if there is no such folder.
+fn names(folder: &Path) -> std::io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+enum Claim {
+    Started(State),
+    Free(Folder, std::fs::File),
+}
+
+#[async_trait]
+impl Containers for ProcessRuntime {
+    fn class(&self) -> RuntimeClass {
+        RuntimeClass::Process
+    }
+
+    async fn version(&self) -> Result<String, RuntimeError> {
+        Ok(format!("process/{}", env!("CARGO_PKG_VERSION")))
+    }
+
+    fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError> {
+        support::unsupported(spec, self.core.node)
+    }
+
+    async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {
+        let plan = plan.clone();
+        self.off(move |core| {
+            volumes::prepare(&core.paths, plan.uid, &plan.spec, &core.settings.host_path_roots)
+        })
+        .await?;
+        Ok(Vec::new())
+    }
+
+    async fn start(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError> {
+        let asked = plan.clone();
+        let claim = self.off(move |core| {
+            Ok::<_, RuntimeError>(match core.claim(&asked.key)? {
+                Claim::Started(state) => Err(state),
+                Claim::Free(folder, lock) => {
+                    let plan = planning::plan(&core.paths, &core.settings, &core.cgroups, core.node, &asked);
+                    Ok((plan.inspect_err(|_| drop(folder.remove()))?, folder, lock))
+                }
+            })
+        });
+        match claim.await? {
+            Err(state) => Ok(state.started()),
+            Ok((plan, folder, lock)) => start::start(&self.core.settings.shim, folder, plan, lock).await,
+        }
+    }
+
+    async fn inspect(&self, key: &ContainerKey) -> Result<Standing, RuntimeError> {
+        Ok(match self.found(key).await? {
+            Found::Absent => Standing::Absent,
+            Found::Created | Found::Starting => Standing::Created,
+            Found::Running(state) => Standing::Running(state.started()),
+            Found::Ended(state, ending) => {
+                Standing::Exited { started: Some(state.started()), exit: ending.exit }
+            }
+        })
+    }
+
+    async fn wait(&self, key: &ContainerKey) -> Result<Exit, RuntimeError> {
+        loop {
+            match self.found(key).await? {
+                Found::Absent | Found::Created | Found::Starting => return Ok(lost()),
+                Found::Running(state) => watch::ended(&state.shim).await,
+                Found::Ended(_, Ending { exit, oom_kills }) => {
+                    if oom_kills > 0 {
+                        // The exit says so too: a notice that finds no room is no loss.
+                        let _ = self.core.noticed.try_send(Notice::OutOfMemory(key.clone()));
+                    }
+                    return Ok(exit);
+                }
+            }
+        }
+    }
+
+    async fn signal(&self, key: &ContainerKey, signal: Signal) -> Result<(), RuntimeError> {
+        let key = key.clone();
+        self.off(move |core| match look_settled(&core.folder(&key))? {
+            Found::Running(state) => core.signal(&key, &state, signal),
+            Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.signal(key, Signal::Kill).await?;
+        let (ended, folder) = (timeout(REMOVE_MAX, self.wait(key)).await, self.core.folder(key));
+        let still =
+            || RuntimeError::from(Failure::runtime("the container does not end, although it was killed"));
+        ended.map_err(|_| still())??;
+        let key = key.clone();
+        self.off(move |core| match look(&folder)? {
+            Found::Running(_) | Found::Starting => Err(still()),
+            Found::Absent | Found::Created | Found::Ended(..) => core.forget(&key),
+        })
+        .await
+    }
+
+    async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError> {
+        for key in self.list().await?.into_iter().filter(|key| key.pod == pod) {
+            self.remove(&key).await?;
+        }
+        self.off(move |core| core.forget_pod(pod)).await
+    }
+
+    async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError> {
+        match self.found(key).await? {
+            Found::Running(state) => {
+                exec::exec(&self.core.settings.shim, &self.core.folder(key), &state, argv, io).await
+            }
+            Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => {
+                Err(Failure::invalid("the container does not run").into())
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<ContainerKey>, RuntimeError> {
+        let failed =
+            |error| RuntimeError::from(Failure::runtime(format!("failed to list the containers: {error}")));
+        self.off(move |core| core.keys().map_err(failed)).await
+    }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

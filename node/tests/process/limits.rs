@@ -1,0 +1,76 @@
+//! Limits: what the kernel was told, and what it does about it.
+
+use std::fs;
+
+use purser_actors::port::{Containers, Notice};
+use purser_events::pod::event::{ExitReason, FailureClass};
+use purser_events::pod::spec::Resources;
+use purser_events::{Bytes, MilliCpu};
+
+use super::scene::{Scene, container, script};
+
+fn held(scene: &Scene, controller: &str, files: [&str; 2]) -> String {
+    let group = scene.cgroup(controller);
+    let read = |file: &str| fs::read_to_string(group.join(file)).ok();
+    let text = files.into_iter().find_map(read).unwrap_or_else(|| panic!("{group:?} has none of {files:?}"));
+    text.trim().to_string()
+}
+
+#[tokio::test]
+async fn limits_reach_the_kernel() {
+    let scene = Scene::with(|settings| settings.pids_max = Some(77));
+    let mut spec = container(&["sleep", "1000"]);
+    spec.resources = Resources {
+        cpu_limit: Some(MilliCpu(250)),
+        cpu_request: Some(MilliCpu(500)),
+        memory_limit: Some(Bytes(64 << 20)),
+        memory_request: None,
+    };
+    scene.start(spec).await.unwrap();
+    assert_eq!(held(&scene, "memory", ["memory.limit_in_bytes", "memory.max"]), "67108864");
+    assert_eq!(held(&scene, "pids", ["pids.max", "pids.max"]), "77");
+    let quota = held(&scene, "cpu", ["cpu.cfs_quota_us", "cpu.max"]);
+    assert!(quota == "25000" || quota == "25000 100000", "{quota}");
+    let weight = held(&scene, "cpu", ["cpu.shares", "cpu.weight"]);
+    assert!(weight == "512" || weight == "20", "{weight}");
+    let main = scene.record("state.json")["main"]["hostPid"].to_string();
+    assert!(held(&scene, "memory", ["cgroup.procs", "tasks"]).lines().any(|pid| pid == main));
+}
+
+#[tokio::test]
+async fn too_much_memory_is_seen_as_that() {
+    let scene = Scene::new();
+    let mut notices = scene.runtime.notices().expect("nobody has taken it");
+    let mut spec = container(&["dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]);
+    spec.resources.memory_limit = Some(Bytes(32 << 20));
+    let (exit, _) = scene.run(spec).await;
+    assert_eq!((exit.code, exit.reason), (137, ExitReason::OomKilled));
+    assert_eq!(notices.recv().await, Some(Notice::OutOfMemory(scene.key(1))));
+    assert!(scene.runtime.notices().is_none(), "there is one receiver");
+}
+
+#[tokio::test]
+async fn limits_that_cannot_be_held_are_refused() {
+    let mut spec = script("exit 0");
+    spec.resources.memory_limit = Some(Bytes(32 << 20));
+    let scene = Scene::with(|settings| settings.cgroup_mount = "/no/such/mount".into());
+    let error = scene.start(spec.clone()).await.unwrap_err();
+    assert_eq!(error.class, FailureClass::Invalid);
+    assert!(error.message.contains("resource limits need control groups"), "{error}");
+    let scene = Scene::with(|settings| {
+        settings.cgroup_mount = "/no/such/mount".into();
+        settings.unlimited_ok = true;
+    });
+    assert_eq!(scene.run(spec).await.0.code, 0);
+}
+
+#[tokio::test]
+async fn groups_are_gone_after_the_pod() {
+    let scene = Scene::new();
+    let (_, _) = scene.run(script("exit 0")).await;
+    let group = scene.cgroup("memory");
+    scene.runtime.clean_up(scene.pod).await.unwrap();
+    assert!(!group.parent().unwrap().exists());
+    assert!(!scene.paths.pod(scene.pod).exists());
+    scene.runtime.clean_up(scene.pod).await.expect("once more is fine");
+}

@@ -1,0 +1,6 @@
+mod adoption;
+mod commands;
+mod limits;
+mod running;
+mod scene;
+mod storage;

@@ -5,6 +5,8 @@
 //! written by `PURSER_GOLDEN=write cargo test -p purser-storage --test golden`. Bytes that exist are never
 //! written again: to change a layout is to break every journal.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -40,8 +40,8 @@ async fn records_come_back_in_order_after_a_restart() {
 async fn reading_is_bounded_and_by_stream() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _, _) = open(dir.path()).unwrap();
-    for number in 0..10 {
-        journal.append(append(stream(number % 2), (number / 2) as u64, &["x"])).await.unwrap();
+    for number in 0..10_u64 {
+        journal.append(append(stream((number % 2).into()), number / 2, &["x"])).await.unwrap();
     }
     let seqs = |records: Vec<purser_storage::StoredRecord>| -> Vec<u64> {
         records.iter().map(|record| record.header.seq.0).collect()

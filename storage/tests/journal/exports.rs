@@ -120,7 +120,7 @@ async fn a_live_folder_is_not_opened() {
     let (journal, _, _) = open(dir.path()).unwrap();
     match Source::from_folder_copy(dir.path()).map(|_| ()) {
         Err(SourceError::Folder(FolderError::Locked { pid, .. })) => {
-            assert_eq!(pid, Some(std::process::id()))
+            assert_eq!(pid, Some(std::process::id()));
         }
         other => panic!("{other:?}"),
     }

@@ -40,8 +40,11 @@ pub(crate) fn command(id: u128, answer: &[u8]) -> CommandWrite {
     CommandWrite { id: CommandId(Uuid::from_u128(id)), fingerprint: [9; 32], answer: answer.to_vec() }
 }
 
+/// What a journal commits, as it commits it.
+pub(crate) type Committed = Arc<Mutex<Vec<Record>>>;
+
 /// Opens a journal; also gives what it replayed and collects what it commits.
-pub(crate) fn open(dir: &Path) -> Result<(Journal, Vec<Record>, Arc<Mutex<Vec<Record>>>), JournalError> {
+pub(crate) fn open(dir: &Path) -> Result<(Journal, Vec<Record>, Committed), JournalError> {
     let committed = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&committed);
     let mut replayed = Vec::new();

@@ -1,0 +1,134 @@
+//! The cgroups of containers: where they are, what the kernel counted in them, and their removal.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use purser_actors::port::ContainerKey;
+use purser_events::PodUid;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The cgroups below one prefix, in every hierarchy of the host.
+#[derive(Debug, Clone)]
+pub(super) struct Cgroups {
+    prefix: String,
+    /// The mounted hierarchies: one for version 2, one per controller for version 1.
+    roots: Vec<PathBuf>,
+    /// Whether the kernel can limit swap.
+    pub(super) limits_swap: bool,
+}
+
+impl Cgroups {
+    /// Looks at what the host has.
+    pub(super) fn detect(prefix: &str) -> Cgroups {
+        let mount = Path::new(MOUNT);
+        if mount.join("cgroup.controllers").exists() {
+            return Cgroups { prefix: prefix.to_owned(), roots: vec![mount.to_owned()], limits_swap: true };
+        }
+        let entries = fs::read_dir(mount).into_iter().flatten().flatten();
+        let mut roots: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        roots.sort();
+        let limits_swap = mount.join("memory/memory.memsw.limit_in_bytes").exists();
+        Cgroups { prefix: prefix.to_owned(), roots, limits_swap }
+    }
+
+    /// The cgroup of one try of a container: a fresh one for each, since a left-over one would bring old limits.
+    pub(super) fn path(&self, key: &ContainerKey) -> String {
+        format!("{}/{}-{}", self.pod_path(key.pod), key.container, key.attempt)
+    }
+
+    fn pod_path(&self, pod: PodUid) -> String {
+        format!("/{}/{pod}", self.prefix)
+    }
+
+    /// Processes of a container that the kernel killed for want of memory; none if its cgroup is gone.
+    pub(super) fn out_of_memory_kills(&self, key: &ContainerKey) -> Option<u64> {
+        let inside = self.path(key);
+        let files = ["memory.events", "memory.oom_control"];
+        let folders = self.roots.iter().map(|root| root.join(inside.trim_start_matches('/')));
+        let mut texts = folders.flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file)).ok()));
+        texts.find_map(|text| oom_kills(&text?))
+    }
+
+    /// Removes the cgroup of a try, as far as it is left.
+    pub(super) fn remove(&self, key: &ContainerKey) -> std::io::Result<()> {
+        self.remove_path(&self.path(key))
+    }
+
+    /// Removes the cgroup of a pod with all below it, as far as it is left.
+    pub(super) fn remove_pod(&self, pod: PodUid) -> std::io::Result<()> {
+        self.remove_path(&self.pod_path(pod))
+    }
+
+    /// Divides processor time among pods, not only among the containers of one: the pod's share is its
+    /// containers' sum. A host that does not let it be set divides equally.
+    pub(super) fn weigh_pod(&self, pod: PodUid, shares: u64) {
+        let inside = self.pod_path(pod);
+        for root in &self.roots {
+            let folder = root.join(inside.trim_start_matches('/'));
+            // The range of version 1 (2 to 262144) on that of version 2 (1 to 10000), as runtimes map it.
+            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142;
+            for (file, value) in [("cpu.shares", shares.clamp(2, 262_144)), ("cpu.weight", weight)] {
+                let path = folder.join(file);
+                if path.exists()
+                    && let Err(error) = fs::write(&path, value.to_string())
+                {
+                    tracing::debug!(path = %path.display(), %error, "failed to weigh a pod's processor time");
+                }
+            }
+        }
+    }
+
+    fn remove_path(&self, inside: &str) -> std::io::Result<()> {
+        for root in &self.roots {
+            remove_tree(&root.join(inside.trim_start_matches('/')))?;
+        }
+        Ok(())
+    }
+}
+
+/// Cgroups are removed from the leaves up; their files go with them.
+fn remove_tree(folder: &Path) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_read_from_both_versions() {
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), Some(3));
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"), Some(1));
+        assert_eq!(oom_kills("oom_kill_disable 0\n"), None);
+    }
+
+    #[test]
+    fn a_tree_is_removed_from_its_leaves() {
+        let root = tempfile::tempdir().unwrap();
+        let prefix = root.path().join("p");
+        fs::create_dir_all(prefix.join("a/b")).unwrap();
+        remove_tree(&prefix).unwrap();
+        assert!(!prefix.exists());
+        remove_tree(&prefix).unwrap();
+    }
+}

@@ -1,0 +1,205 @@
+//! Containers of containerd, run by runc: the adapter behind [`Containers`].
+//!
+//! A container's record is made first and removed last, so that whatever a crash leaves is found by
+//! [`Containers::list`] and can be removed. Pods share the node's network in this release.
+
+mod accounts;
+mod archive;
+mod cgroup;
+mod command;
+mod config;
+mod connection;
+mod content;
+mod create;
+mod document;
+mod exec;
+mod failure;
+mod images;
+mod lifecycle;
+mod naming;
+mod notices;
+mod process;
+mod reference;
+mod registry;
+mod seccomp;
+mod source;
+mod spec;
+mod unpack;
+mod user;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use purser_actors::paths::PodPaths;
+use purser_actors::port::{
+    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, Notice, PodPlan, RuntimeError, Signal,
+    StartedContainer, Standing,
+};
+use purser_events::PodUid;
+use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
+use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
+use tokio::sync::mpsc;
+
+pub use config::ContainerdConfig;
+pub use images::FetchedImage;
+
+use self::cgroup::Cgroups;
+use self::connection::Connection;
+use self::failure::from_status;
+use self::images::Images;
+use self::reference::ImageName;
+use super::volumes;
+
+/// Runs containers through containerd. Clones share one connection.
+#[derive(Clone)]
+pub struct ContainerdRuntime {
+    line: Connection,
+    config: Arc<ContainerdConfig>,
+    paths: PodPaths,
+    host_path_roots: Arc<[PathBuf]>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    cgroups: Cgroups,
+    images: Arc<Images>,
+    notices_taken: Arc<AtomicBool>,
+}
+
+impl ContainerdRuntime {
+    /// A runtime over the containerd of `config`, which need not be up yet. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A value of the configuration cannot be used.
+    pub fn new(
+        config: ContainerdConfig,
+        paths: PodPaths,
+        host_path_roots: Vec<PathBuf>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<ContainerdRuntime, RuntimeError> {
+        config.check()?;
+        let line = Connection::lazy(&config.socket, &config.namespace);
+        let images = Arc::new(Images::new(line.clone(), &config, clock.clone(), ids.clone()));
+        Ok(ContainerdRuntime {
+            line,
+            cgroups: Cgroups::detect(&config.cgroup_prefix),
+            config: Arc::new(config),
+            paths,
+            host_path_roots: host_path_roots.into(),
+            clock,
+            ids,
+            images,
+            notices_taken: Arc::default(),
+        })
+    }
+
+    /// Takes an image from an OCI archive or layout on this node, under `name` or under the archive's own name.
+    ///
+    /// # Errors
+    /// The file is no OCI archive, has no name, or has no image for this machine; or containerd does not answer.
+    pub async fn import_archive(&self, path: PathBuf, name: Option<&str>) -> Result<FetchedImage, RuntimeError> {
+        self.images.import_as(path, name).await
+    }
+
+    async fn remove_folders(&self, pod: PodUid) -> Result<(), RuntimeError> {
+        let folder = self.paths.pod(pod);
+        let cgroups = self.cgroups.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            cgroups.remove_pod(pod).map_err(|error| format!("failed to remove the pod's cgroup: {error}"))?;
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(format!("failed to remove the pod's folder `{}`: {error}", folder.display()))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            }
+        });
+        let removed = removed.await.expect("removing folders does not panic");
+        removed.map_err(|message| RuntimeError::new(FailureClass::Runtime, message))
+    }
+}
+
+#[async_trait]
+impl Containers for ContainerdRuntime {
+    fn class(&self) -> RuntimeClass {
+        RuntimeClass::Containerd
+    }
+
+    async fn version(&self) -> Result<String, RuntimeError> {
+        self.ask_version().await.map_err(|status| from_status("ask for the version", &status))
+    }
+
+    fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError> {
+        let init = spec.init_containers.iter().enumerate().map(|(i, c)| (format!("spec.initContainers[{i}]"), c));
+        let app = spec.containers.iter().enumerate().map(|(i, c)| (format!("spec.containers[{i}]"), c));
+        init.chain(app).filter_map(|(path, container)| image_error(&path, container)).collect()
+    }
+
+    async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {
+        let (paths, roots) = (self.paths.clone(), self.host_path_roots.clone());
+        let (pod, spec) = (plan.uid, plan.spec.clone());
+        let prepared = tokio::task::spawn_blocking(move || volumes::prepare(&paths, pod, &spec, &roots));
+        prepared.await.expect("preparing volumes does not panic")?;
+        let mut resolved = Vec::new();
+        for (_, container) in plan.spec.all_containers() {
+            let Some(image) = &container.image else { continue };
+            let fetched = self.images.ensure(image, container.image_pull_policy).await?;
+            resolved.push(ResolvedImage {
+                container: container.name.clone(),
+                reference: fetched.reference,
+                digest: fetched.digest,
+            });
+        }
+        Ok(resolved)
+    }
+
+    async fn start(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError> {
+        self.start_or_adopt(plan).await
+    }
+
+    async fn inspect(&self, key: &ContainerKey) -> Result<Standing, RuntimeError> {
+        self.standing(key).await
+    }
+
+    async fn wait(&self, key: &ContainerKey) -> Result<Exit, RuntimeError> {
+        self.ended(key).await
+    }
+
+    async fn signal(&self, key: &ContainerKey, signal: Signal) -> Result<(), RuntimeError> {
+        self.send_signal(key, signal).await
+    }
+
+    async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.take_away(key).await
+    }
+
+    async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError> {
+        self.remove_folders(pod).await
+    }
+
+    async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError> {
+        self.run_command(key, argv, io).await
+    }
+
+    async fn list(&self) -> Result<Vec<ContainerKey>, RuntimeError> {
+        self.listed().await
+    }
+
+    fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
+        if self.notices_taken.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(notices::NOTICES_LEN_MAX);
+        tokio::spawn(notices::report(self.clone(), sender));
+        Some(receiver)
+    }
+}
+
+fn image_error(path: &str, container: &ContainerSpec) -> Option<FieldError> {
+    let message = match &container.image {
+        None => "is required by the containerd runtime".to_owned(),
+        Some(image) => ImageName::parse(image).err()?,
+    };
+    Some(FieldError { path: format!("{path}.image"), message })
+}

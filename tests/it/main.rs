@@ -1,5 +1,6 @@
 //! Every test that needs more than one package, in one binary.
 
-mod tidy;
+mod dist;
 mod pod_model;
 mod pod_scenarios;
+mod tidy;

@@ -148,6 +148,31 @@ fn the_auditor_runs_no_service() {
     assert_none(&forbidden_names(&sources("replay-tool"), Part::Shipped, &names, "the auditor reads, alone"));
 }
 
+/// The one place where a decision becomes records and records become state, in that order.
+const ENTITY: &str = "actors/src/entity.rs";
+
+#[test]
+fn one_place_decides_writes_and_changes_state() {
+    let mut findings = Vec::new();
+    for package in ["actors", "node", "replay-tool"] {
+        let others: Vec<SourceFile> =
+            sources(package).into_iter().filter(|file| file.path != ENTITY).collect();
+        findings.extend(forbidden_names(
+            &others,
+            Part::Shipped,
+            &["StreamWrite"],
+            "an entity writes its own stream",
+        ));
+        findings.extend(forbidden_names(
+            &others,
+            Part::Shipped,
+            &["evolve"],
+            "state changes where it was written",
+        ));
+    }
+    assert_none(&findings);
+}
+
 /// Files that may ask for the time or draw an id, each with its reason.
 const CLOCKS: &[(&str, &str)] = &[
     ("node/src/adapter/clock.rs", "the clock adapter itself"),
@@ -187,9 +212,17 @@ fn nothing_is_left_unfinished() {
     assert_none(&rules::unfinished(&every_rust_file()));
 }
 
+/// Test code that looks again and again, because what it waits for tells nobody; each with its reason.
+const LOOKERS: &[(&str, &str)] = &[
+    ("tests/support/containerd.rs", "containerd says nowhere that its socket answers"),
+    ("tests/support/registry.rs", "the registry says nowhere that it answers"),
+];
+
 #[test]
 fn tests_wait_for_events_and_not_for_time() {
-    assert_none(&rules::sleeping_tests(&every_rust_file()));
+    let mut files = every_rust_file();
+    files.retain(|file| !LOOKERS.iter().any(|(path, reason)| *path == file.path && !reason.is_empty()));
+    assert_none(&rules::sleeping_tests(&files));
 }
 
 #[test]
@@ -236,4 +269,16 @@ fn documents_name_targets_that_exist() {
         findings.extend(unknown.map(|target| format!("{}: there is no `make {target}`", document.path)));
     }
     assert_none(&findings);
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let page = read("docs/dependencies.md");
+    let manifests = PACKAGES.map(|package| manifest(&format!("{package}/Cargo.toml")));
+    let mut named: BTreeSet<&str> = manifests.iter().flat_map(dependencies::named).collect();
+    named.retain(|name| !name.starts_with("purser-"));
+    let missing = named.into_iter().filter(|name| !page.contains(&format!("| `{name}` |")));
+    assert_none(
+        &missing.map(|name| format!("docs/dependencies.md: no reason for `{name}`")).collect::<Vec<_>>(),
+    );
 }

@@ -21,7 +21,7 @@ pub fn output(command: &mut Command) -> Output {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
     let Ok(output) = receiver.recv_timeout(PATIENCE) else {
-        drop(kill(pid, Signal::SIGKILL));
+        let _ = kill(pid, Signal::SIGKILL);
         panic!("{} has not ended within {} s", name(command), PATIENCE.as_secs());
     };
     output.expect("a child that was started can be waited for")
@@ -37,7 +37,7 @@ pub fn wait(child: &mut Child, what: &str) -> ExitStatus {
     let guard = std::thread::spawn(move || {
         // The sender is dropped as soon as the child has ended.
         if receiver.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            drop(kill(pid, Signal::SIGKILL));
+            let _ = kill(pid, Signal::SIGKILL);
         }
     });
     let since = Instant::now();

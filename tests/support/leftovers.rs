@@ -53,8 +53,8 @@ pub fn running_processes(data_dir: &Path) -> Vec<Recorded> {
 pub fn end_processes(data_dir: &Path) {
     for process in running_processes(data_dir) {
         // A process that went away in between is what is wanted.
-        drop(kill(Pid::from_raw(process.pid), Signal::SIGKILL));
-        drop(killpg(Pid::from_raw(process.pid), Signal::SIGKILL));
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(process.pid), Signal::SIGKILL);
     }
     let plans = records(data_dir, "plan.json");
     let folders = plans.iter().filter_map(|plan| plan.get("content")?.get("cgroups")?.as_array()).flatten();
@@ -68,7 +68,7 @@ fn end_control_group(folder: &Path) {
     while folder.exists() && Instant::now() < deadline {
         let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
         for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
-            drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         // Refused until the kernel has taken the last member out.
         if fs::remove_dir(folder).is_ok() {

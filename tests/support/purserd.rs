@@ -155,6 +155,7 @@ impl Purserd {
     }
 
     /// Runs the operator's command line to its end.
+    #[must_use]
     pub fn purser(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
         bounded::output(self.command().args(args))
     }
@@ -171,11 +172,12 @@ impl Purserd {
         String::from_utf8(output.stdout).expect("purser prints UTF-8")
     }
 
-    /// Applies a manifest, which must be accepted.
+    /// Applies a manifest, which must be accepted; gives back what was printed.
     ///
     /// # Panics
     /// It is refused.
     #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "most tests care that it was accepted and no more")]
     pub fn apply(&self, manifest: &str) -> String {
         let path = self.folder.path().join("manifest.yaml");
         fs::write(&path, manifest).expect("a manifest can be written");

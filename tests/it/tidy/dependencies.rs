@@ -60,15 +60,20 @@ pub(crate) const ALLOWANCES: &[Allowance] = &[
 
 const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
+/// Every crate that a manifest names.
+pub(crate) fn named(manifest: &Table) -> impl Iterator<Item = &str> {
+    let tables = TABLES.iter().filter_map(|table| manifest.get(*table)?.as_table());
+    tables.flat_map(Table::keys).map(String::as_str)
+}
+
 /// What a manifest names that its package may not depend on.
 pub(crate) fn against(allowance: &Allowance, manifest: &Table) -> Vec<Finding> {
-    let named = TABLES.iter().filter_map(|table| manifest.get(*table)?.as_table()).flat_map(Table::keys);
-    let wrong = |name: &&String| {
+    let wrong = |name: &&str| {
         let inner = name.starts_with("purser-");
-        allowance.never.contains(&name.as_str()) || inner && !allowance.inner.contains(&name.as_str())
+        allowance.never.contains(name) || inner && !allowance.inner.contains(name)
     };
-    let say = |name: &String| format!("{}/Cargo.toml: must not depend on `{name}`", allowance.folder);
-    named.filter(wrong).map(say).collect()
+    let say = |name: &str| format!("{}/Cargo.toml: must not depend on `{name}`", allowance.folder);
+    named(manifest).filter(wrong).map(say).collect()
 }
 
 /// Members of the workspace that have no rule.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::rules::Finding;
-use super::source::{SourceFile, strings_of};
+use super::source::{SourceFile, is_word, strings_of};
 
 /// Where only the machine of whoever wrote something has files.
 const PRIVATE_FOLDER: &str = "/work/";
@@ -35,7 +35,7 @@ pub(crate) fn metric_names(files: &[SourceFile], packages: &[String]) -> BTreeSe
 pub(crate) fn undescribed(names: &BTreeSet<String>, document: &str) -> Vec<Finding> {
     let in_backticks = document.split('`').skip(1).step_by(2);
     let described: BTreeSet<&str> = in_backticks
-        .map(|text| text.split('{').next().expect("a split has a first part"))
+        .map(|text| text.split(|c| !is_word(c)).next().expect("a split has a first part"))
         .filter(|text| text.starts_with("purser_"))
         .collect();
     let silent = names.iter().filter(|name| !described.contains(name.as_str()));
@@ -99,7 +99,7 @@ mod tests {
         let file = SourceFile::new("a.rs", "count(\"purser_pods\"); log(\"purser_node\"); // \"purser_no\"");
         let names = metric_names(&[file], &["purser_node".to_owned()]);
         assert_eq!(names, BTreeSet::from(["purser_pods".to_owned()]));
-        assert_eq!(undescribed(&names, "`purser_pods{phase}`: pods."), [""; 0]);
+        assert_eq!(undescribed(&names, "`purser_pods{phase}`: pods; alert on `purser_pods > 9`."), [""; 0]);
         assert_eq!(undescribed(&names, "Nothing, and `purser_gone`.").len(), 2);
     }
 

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod entity;
 pub mod live;
 mod mailbox;
+pub mod metric;
 pub mod node;
 pub mod paths;
 pub mod pod;

@@ -25,7 +25,7 @@ impl Kind {
 }
 
 /// One metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
@@ -93,7 +93,7 @@ metrics! {
     ORPHANS: Counter "purser_node_orphans_removed_total" "containers" [] NONE = "Containers of this node that no pod knew, and which were removed.";
     CORDONED: Gauge "purser_node_cordoned" "0 or 1" [] NONE = "Whether the node refuses new pods.";
     RUNTIME_UP: Gauge "purser_runtime_up" "0 or 1" ["runtime"] NONE = "Whether a container runtime answers.";
-    BUILD: Gauge "purser_build_info" "1" ["version", "rustc"] NONE = "Always 1; the labels say which release of the service runs.";
+    BUILD: Gauge "purser_build_info" "1" ["version"] NONE = "Always 1; the labels say which release of the service runs.";
     CPU_SECONDS: Counter "process_cpu_seconds_total" "seconds" [] NONE = "Processor time that the service has used, user and system.";
     RESIDENT_BYTES: Gauge "process_resident_memory_bytes" "bytes" [] NONE = "Memory of the service that is in RAM.";
     OPEN_FDS: Gauge "process_open_fds" "descriptors" [] NONE = "File descriptors that the service has open.";

@@ -1,3 +1,8 @@
 //! The Purser node: the adapters to the outside, and the programs `purserd` and `purser` made of them.
 
 pub mod adapter;
+pub mod api;
+pub mod config;
+pub mod manifest;
+pub mod metrics;
+pub mod service;

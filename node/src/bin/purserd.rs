@@ -1,14 +1,14 @@
-//! The service, and the shims of its processes.
+//! The node agent.
 
 use std::process::ExitCode;
 
 use purser_node::adapter::process;
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().collect();
-    // First of all: a shim is small and has no threads.
-    if let Some(code) = process::dispatch(&args) {
+    // First of all: a shim has no threads, no config and no log.
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let Some(code) = process::dispatch(&arguments) {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    ExitCode::SUCCESS
+    purser_node::service::main()
 }

@@ -1,0 +1,197 @@
+//! What every request passes before it is handled: who it is from, how many there may be, and the count of it.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http_body_util::BodyExt;
+use purser_actors::port::Ids;
+use purser_events::Principal;
+use tokio::sync::Semaphore;
+
+use super::caller::{self, Caller, REQUEST_ID};
+use super::problem::Problem;
+use super::token::Tokens;
+use crate::metrics::request;
+
+/// Callers that are remembered before those with a full allowance are forgotten.
+const CALLERS_MAX: usize = 1_024;
+
+/// Where a connection came in; says how its caller is known.
+#[derive(Clone)]
+pub enum Entrance {
+    /// The unix socket: the kernel says who connected.
+    Socket(Principal),
+    /// TCP: each request must have a token.
+    Tcp(Arc<Tokens>),
+}
+
+/// The gate before the routes.
+pub struct Gate {
+    ids: Arc<dyn Ids>,
+    allowance: DefaultKeyedRateLimiter<Principal>,
+    open: Arc<Semaphore>,
+    clock: DefaultClock,
+}
+
+/// How many requests there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A second, of one caller, on average.
+    pub per_second: NonZeroU32,
+    /// At once, of one caller, after a pause.
+    pub burst: NonZeroU32,
+    /// Open at the same time, of all callers.
+    pub open_max: NonZeroU32,
+}
+
+impl Gate {
+    /// A gate with these limits that draws names of conversations from `ids`.
+    #[must_use]
+    pub fn new(limits: Limits, ids: Arc<dyn Ids>) -> Gate {
+        let quota = Quota::per_second(limits.per_second).allow_burst(limits.burst);
+        Gate {
+            ids,
+            allowance: RateLimiter::keyed(quota),
+            open: Arc::new(Semaphore::new(limits.open_max.get() as usize)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    fn identify(&self, request: &Request) -> Result<Caller, Problem> {
+        let entrance = request.extensions().get::<Entrance>();
+        let principal = match entrance.expect("every connection is given its entrance when it is accepted") {
+            Entrance::Socket(principal) => principal.clone(),
+            Entrance::Tcp(tokens) => principal_of_token(tokens, request.headers())?,
+        };
+        let correlation = caller::correlation(request.headers(), self.ids.as_ref())?;
+        Ok(Caller { principal, correlation })
+    }
+
+    fn check_rate(&self, principal: &Principal) -> Result<(), Problem> {
+        if self.allowance.len() > CALLERS_MAX {
+            self.allowance.retain_recent();
+        }
+        self.allowance.check_key(principal).map_err(|refused| {
+            let wait = refused.wait_time_from(self.clock.now());
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+            let detail = "the caller's allowance is used up; wait, or raise `api.requests-per-second`";
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(ms)
+        })
+    }
+}
+
+fn principal_of_token(tokens: &Tokens, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let name = token.and_then(|token| tokens.name_of(token)).ok_or_else(|| {
+        let detail = "send `Authorization: Bearer <token>` with a token of the node's token file";
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    })?;
+    Ok(Principal::new(&format!("token:{name}")))
+}
+
+/// Lets a request in or refuses it, and counts it either way. To be layered around every route.
+pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let answer = match enter(&gate, &mut request) {
+        Ok((caller, permit)) => {
+            let mut answer = next.run(request).await;
+            let id = HeaderValue::from_str(&caller.correlation.to_string());
+            answer.headers_mut().insert(REQUEST_ID, id.expect("a uuid is visible ASCII"));
+            // An answer that streams counts as open until its last byte is sent.
+            answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _held = &permit;
+                    frame
+                }))
+            })
+        }
+        Err(problem) => refuse(problem),
+    };
+    request::count(&method, route.as_deref().unwrap_or("none"), answer.status(), begun.elapsed());
+    answer
+}
+
+type Permit = tokio::sync::OwnedSemaphorePermit;
+
+fn enter(gate: &Gate, request: &mut Request) -> Result<(Caller, Permit), Problem> {
+    let caller = gate.identify(request)?;
+    gate.check_rate(&caller.principal)?;
+    let permit = Arc::clone(&gate.open).try_acquire_owned().map_err(|_| {
+        let detail = "as many requests are open as `api.requests-open-max` allows";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-open-requests", detail).retry_after(1_000)
+    })?;
+    request.extensions_mut().insert(caller.clone());
+    Ok((caller, permit))
+}
+
+fn refuse(problem: Problem) -> Response {
+    let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
+    let mut answer = problem.into_response();
+    if unauthorized {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::adapter::clock::UuidV7;
+
+    fn router(per_second: u32, burst: u32, open_max: u32) -> Router {
+        let number = |value| NonZeroU32::new(value).unwrap();
+        let limits =
+            Limits { per_second: number(per_second), burst: number(burst), open_max: number(open_max) };
+        let gate = Arc::new(Gate::new(limits, Arc::new(UuidV7)));
+        let route = get(async |request: Request| {
+            request.extensions().get::<Caller>().unwrap().principal.as_str().to_owned()
+        });
+        Router::new().route("/", route).layer(axum::middleware::from_fn_with_state(gate, admit))
+    }
+
+    async fn ask(router: &Router, uid: u32) -> Response {
+        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Entrance::Socket(Principal::new(&format!("uid:{uid}"))));
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_caller_over_its_allowance_is_told_when_to_come_back() {
+        let router = router(1, 2, 10);
+        assert_eq!(ask(&router, 7).await.status(), 200);
+        assert_eq!(ask(&router, 7).await.status(), 200);
+        let refused = ask(&router, 7).await;
+        assert_eq!(refused.status(), 429);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(refused.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(ask(&router, 8).await.status(), 200, "another caller has its own allowance");
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_as_open_until_it_is_read() {
+        let router = router(100, 100, 1);
+        let first = ask(&router, 7).await;
+        assert_eq!(ask(&router, 7).await.status(), 429);
+        first.into_body().collect().await.unwrap();
+        assert_eq!(ask(&router, 7).await.status(), 200);
+    }
+}

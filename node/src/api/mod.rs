@@ -1,0 +1,19 @@
+//! The API: HTTP and JSON over a unix socket, and over TCP for those with a token.
+
+#![allow(unused_qualifications, reason = "the macros that describe routes write full paths")]
+
+pub mod admission;
+pub mod caller;
+pub mod exec;
+pub mod export;
+pub mod feed;
+pub mod listen;
+pub mod logs;
+pub mod node;
+pub mod pods;
+pub mod problem;
+pub mod router;
+pub mod selector;
+pub mod state;
+pub mod token;
+pub mod view;

@@ -1,0 +1,136 @@
+//! Failures as callers see them: `application/problem+json` (RFC 9457) with a code for programs and the
+//! fields that are wrong.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use purser_actors::port::FieldError;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// Why a request was refused or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `urn:purser:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The same for every problem of this code.
+    pub title: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// What was wrong this time, and what to do about it.
+    pub detail: String,
+    /// A stable word for programs.
+    pub code: String,
+    /// The fields that are wrong, if the request had some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<WrongField>,
+    /// Milliseconds after which another try may succeed, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// A field that is wrong, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WrongField {
+    /// Where, as in `spec.containers[0].image`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl From<FieldError> for WrongField {
+    fn from(error: FieldError) -> WrongField {
+        WrongField { path: error.path, message: error.message }
+    }
+}
+
+impl Problem {
+    /// A problem with its status, code and what was wrong this time.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: format!("urn:purser:problem:{code}"),
+            title: title_of(code, status),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            errors: Vec::new(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// A request that cannot be understood.
+    pub fn bad_request(code: &str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// A request with wrong fields.
+    pub fn invalid(errors: impl IntoIterator<Item = WrongField>) -> Problem {
+        let errors: Vec<WrongField> = errors.into_iter().collect();
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.path, only.message),
+            several => format!("{} fields are wrong", several.len()),
+        };
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+    }
+
+    /// The same problem with the time after which another try may succeed.
+    #[must_use]
+    pub fn retry_after(self, ms: u64) -> Problem {
+        Problem { retry_after_ms: Some(ms), ..self }
+    }
+}
+
+fn title_of(code: &str, status: StatusCode) -> String {
+    let title = match code {
+        "invalid" => "The manifest or request has fields that are wrong",
+        "malformed-manifest" => "The manifest cannot be read",
+        "malformed-body" => "The body cannot be read",
+        "malformed-query" => "The query cannot be read",
+        "malformed-header" => "A header cannot be read",
+        "body-too-large" => "The body is too large",
+        "unsupported-media-type" => "The body has a media type that is not taken here",
+        "no-such-route" => "There is nothing at this path",
+        "method-not-allowed" => "This path does not take this method",
+        "rate-limited" => "The caller makes too many requests",
+        "too-many-open-requests" => "Too many requests are open",
+        "unauthorized" => "The bearer token is missing or unknown",
+        "pod-not-found" => "There is no such pod",
+        "spec-conflict" => "The pod exists with another specification",
+        "being-deleted" => "The pod is being deleted",
+        "pod-gone" => "The pod is gone",
+        "cordoned" => "The node takes no new pods",
+        "wrong-phase" => "The pod's state does not allow this",
+        "no-such-container" => "The pod has no such container",
+        "ambiguous-container" => "The pod has several containers and none was named",
+        "container-not-running" => "The container does not run",
+        "too-many-execs" => "Too many commands run in this pod",
+        "key-reused" => "The Idempotency-Key was used for another request",
+        "key-expired" => "The Idempotency-Key is too old",
+        "stopping" => "The service is stopping",
+        "busy" => "The service is busy",
+        "exec-failed" => "The command could not be run",
+        "no-log" => "There is no such log",
+        "disk-full" => "The data folder's file system is almost full",
+        "spec-too-large" => "The specification is too large",
+        _ => status.canonical_reason().unwrap_or("The request failed"),
+    };
+    title.to_owned()
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).expect("a problem has text keys");
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(ms) = self.retry_after_ms {
+            // Whole seconds, rounded up: too early would be refused again.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000).max(1)));
+        }
+        response
+    }
+}

@@ -1,0 +1,104 @@
+//! Every route, each described where it is handled: a route without a description cannot be added.
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode, Uri};
+use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::admission::{Gate, admit};
+use super::problem::Problem;
+use super::state::Api;
+use super::{exec, export, feed, logs, node, pods};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Purser",
+        description = "Runs and watches pods on one node, and remembers every state transition.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    tags(
+        (name = "pods", description = "Pods and what runs in them"),
+        (name = "journal", description = "What happened"),
+        (name = "node", description = "The node itself"),
+        (name = "probes", description = "For whatever watches the service")
+    )
+)]
+struct Description;
+
+fn described() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(pods::apply, pods::list))
+        .routes(routes!(pods::show, pods::delete))
+        .routes(routes!(pods::stop))
+        .routes(routes!(pods::start))
+        .routes(routes!(logs::log))
+        .routes(routes!(exec::exec))
+        .routes(routes!(feed::events))
+        .routes(routes!(export::export))
+        .routes(routes!(node::status))
+        .routes(routes!(node::cordon))
+        .routes(routes!(node::uncordon))
+        .routes(routes!(node::healthz))
+        .routes(routes!(node::readyz))
+        .routes(routes!(node::metrics))
+}
+
+/// The description of every route, as OpenAPI 3.1.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+/// The routes behind the gate.
+#[must_use]
+pub fn router(api: Api, gate: Arc<Gate>) -> Router {
+    let (router, description) = described().split_for_parts();
+    // The description of the description would describe itself: it is the one route without.
+    let description = Arc::new(description);
+    let serve = axum::routing::get(async move || Json(Arc::unwrap_or_clone(description)));
+    router
+        .route("/openapi.json", serve)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(gate, admit))
+        .with_state(api)
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(256).collect();
+    let detail = format!("`{path}` is no path of this API; see /openapi.json");
+    Problem::new(StatusCode::NOT_FOUND, "no-such-route", detail)
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    let detail = format!("{method} is not taken here; see /openapi.json");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_names_every_route() {
+        let page = include_str!("../../../docs/api.md");
+        for (path, item) in openapi().paths.paths {
+            let methods = [
+                ("GET", item.get.is_some()),
+                ("POST", item.post.is_some()),
+                ("DELETE", item.delete.is_some()),
+            ];
+            for (method, _) in methods.iter().filter(|(_, there)| *there) {
+                assert!(
+                    page.contains(&format!("| `{method} {path}` |")),
+                    "docs/api.md lacks `{method} {path}`"
+                );
+            }
+        }
+    }
+}

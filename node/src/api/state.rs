@@ -1,0 +1,246 @@
+//! What handlers work with, and how they read requests: every failure to read one is a [`Problem`].
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use purser_actors::service::{self, Service, ServiceError};
+use purser_events::{ContainerName, NameError, PodId, Timestamp};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::caller::{self, Caller};
+use super::problem::Problem;
+use crate::config::Config;
+use crate::metrics::Exposition;
+
+/// Largest body that is read, in bytes.
+pub const BODY_LEN_MAX: usize = 256 * 1024;
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct Api {
+    /// The node.
+    pub service: Service,
+    /// The config in effect.
+    pub config: Arc<Config>,
+    /// What `/metrics` shows.
+    pub exposition: Exposition,
+    /// When the service was started.
+    pub started_at: Timestamp,
+    /// Turns true when the service goes down: streams end then.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// Refuses what would need more disk than is left.
+    ///
+    /// # Errors
+    /// The data folder's file system has less room than `free-disk-min-bytes`.
+    pub fn check_disk(&self) -> Result<(), Problem> {
+        let floor = self.config.free_disk_min_bytes;
+        let Ok(stat) = nix::sys::statvfs::statvfs(&self.config.data_dir) else { return Ok(()) };
+        // The types differ between platforms; on all of them they fit.
+        let free = u128::from(stat.blocks_available()) * u128::from(stat.fragment_size());
+        if u128::from(floor) <= free {
+            return Ok(());
+        }
+        let detail = format!(
+            "the file system of the node's data has {free} bytes left; new pods are taken from {floor} on \
+             (`free-disk-min-bytes`)"
+        );
+        Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail))
+    }
+}
+
+/// The pod that a path names.
+pub struct PodPath(pub PodId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PodPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PodPath, Problem> {
+        let Path((namespace, name)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::bad_request("malformed-path", error.body_text()))?;
+        PodId::new(namespace, name).map(PodPath).map_err(|error| name_problem("name or namespace", &error))
+    }
+}
+
+/// A name in a request that is not well formed.
+pub fn name_problem(what: &str, error: &NameError) -> Problem {
+    Problem::bad_request("malformed-name", format!("{what} {error}"))
+}
+
+/// The query of a request; an unknown parameter is refused by its type.
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Problem> {
+        let malformed = |error: QueryRejection| Problem::bad_request("malformed-query", cause_of(&error));
+        Query::from_request_parts(parts, state).await.map(|Query(params)| Params(params)).map_err(malformed)
+    }
+}
+
+/// What a rejection says at its root: the layers above only repeat each other.
+fn cause_of(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// Who asks, put there by the gate.
+pub struct By(pub Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<By, Problem> {
+        Ok(By(By::of(parts)))
+    }
+}
+
+impl By {
+    /// Who asks.
+    #[must_use]
+    pub fn of(parts: &Parts) -> Caller {
+        parts.extensions.get::<Caller>().cloned().expect("the gate is layered around every route")
+    }
+}
+
+/// A request that changes something: who asks, whether it is a retry, and its body.
+pub struct Change {
+    /// On whose behalf, and the key of a retry.
+    pub by: service::Request,
+    /// The body.
+    pub body: Bytes,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Change {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Change, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let By(caller) = By::from_request_parts(&mut parts, state).await?;
+        let body = read(body).await?;
+        let key = caller::key(&caller.principal, &parts.headers, &parts.method, &parts.uri, &body)?;
+        let command = key.map(|key| service::CommandKey { id: key.id, fingerprint: key.fingerprint });
+        let by = service::Request { principal: caller.principal, correlation: caller.correlation, command };
+        Ok(Change { by, body, headers: parts.headers })
+    }
+}
+
+impl Change {
+    /// The body as JSON of this type; the default if there is no body.
+    ///
+    /// # Errors
+    /// The body is not JSON, or not of this type.
+    pub fn json<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() {
+            return Ok(T::default());
+        }
+        json(&self.headers, &self.body)
+    }
+}
+
+/// Reads JSON of a type, naming the field that is wrong.
+///
+/// # Errors
+/// The media type is another, the text is not JSON, or a field is wrong.
+pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    let media = media_type(headers);
+    if !matches!(media.as_str(), "" | "application/json") {
+        return Err(unsupported(&media, "application/json"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        Problem::bad_request("malformed-body", format!("{path}: {}", error.into_inner()))
+    })?;
+    reader.end().map_err(|error| Problem::bad_request("malformed-body", error.to_string()))?;
+    Ok(value)
+}
+
+/// The media type of a body without its parameters, in lower case; empty if there is none.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    media.trim().to_ascii_lowercase()
+}
+
+/// A body of a media type that is not taken.
+#[must_use]
+pub fn unsupported(media: &str, taken: &str) -> Problem {
+    let detail = format!("`{media}` is not taken here; send {taken}");
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let read = Limited::new(body, BODY_LEN_MAX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("at most {BODY_LEN_MAX} bytes are read");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+        } else {
+            Problem::bad_request("malformed-body", "the body ended early")
+        }
+    })?;
+    Ok(read.to_bytes())
+}
+
+/// A container's name in a request, checked.
+///
+/// # Errors
+/// It is not well formed.
+pub fn container_name(name: Option<String>) -> Result<Option<ContainerName>, Problem> {
+    let checked = name.map(ContainerName::new).transpose();
+    checked.map_err(|error| name_problem("container", &error))
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Pod(rejection) => {
+                Problem::new(status_of(rejection.code()), rejection.code(), detail)
+            }
+            ServiceError::Node(rejection) => {
+                Problem::new(status_of(rejection.code()), rejection.code(), detail)
+            }
+            ServiceError::Invalid(errors) => Problem::invalid(errors.into_iter().map(Into::into)),
+            ServiceError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail),
+            ServiceError::Busy { retry_after_ms } => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).retry_after(retry_after_ms)
+            }
+            ServiceError::Stopping => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)
+            }
+            ServiceError::Exec(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "exec-failed", detail),
+            ServiceError::SpecTooLarge { .. } => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "spec-too-large", detail)
+            }
+        }
+    }
+}
+
+/// The status that goes with the code of a refusal.
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "pod-not-found" | "no-such-container" | "no-such-exec" => StatusCode::NOT_FOUND,
+        "pod-gone" => StatusCode::GONE,
+        "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
+        "too-many-execs" => StatusCode::TOO_MANY_REQUESTS,
+        "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
+    }
+}

@@ -1,0 +1,286 @@
+//! What an operator may set: one TOML file, environment variables over it, and a default for every key.
+
+mod check;
+mod source;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use purser_events::pod::spec::RuntimeClass;
+use serde::{Deserialize, Serialize};
+
+pub use source::{Surroundings, load, render};
+
+/// What an operator may set. Every key has a default; an unknown key is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where the journal, the pods' files and the default socket are.
+    pub data_dir: PathBuf,
+    /// Free bytes below which the data folder's file system takes no new pods.
+    pub free_disk_min_bytes: u64,
+    /// How requests come in.
+    pub api: Api,
+    /// What holds for every runtime, and for plain processes.
+    pub runtime: Runtime,
+    /// How containerd is used.
+    pub containerd: Containerd,
+    /// Numbers that decisions use: the journal remembers each change.
+    pub policy: Policy,
+    /// How the journal is kept.
+    pub journal: Journal,
+    /// What the service says about itself on standard error.
+    pub log: Log,
+}
+
+/// How requests come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Api {
+    /// The unix socket, made with mode 0660; at most 107 bytes.
+    pub socket: PathBuf,
+    /// The group that may use the socket, by name or number; the service's own if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+    /// Requests a second that one caller may make on average.
+    pub requests_per_second: NonZeroU32,
+    /// Requests that one caller may make at once after a pause.
+    pub requests_burst: NonZeroU32,
+    /// Requests that may be open at the same time, feeds and log streams included.
+    pub requests_open_max: NonZeroU32,
+    /// Time within which the head of a request must have come.
+    pub head_timeout_ms: NonZeroU64,
+    /// Requests over TCP; off if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
+}
+
+/// Requests over TCP, each with a bearer token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tcp {
+    /// Where to listen, as in `127.0.0.1:7070`. There is no TLS: put a proxy before any other address.
+    pub address: SocketAddr,
+    /// A file with one `name token` a line, readable by the service alone.
+    pub token_file: PathBuf,
+}
+
+/// What holds for every runtime, and for plain processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Runtime {
+    /// What runs a pod that names no `runtimeClassName`.
+    pub default: DefaultRuntime,
+    /// Folders of the host below which `hostPath` volumes may be; none allows no such volume.
+    pub host_path_roots: Vec<PathBuf>,
+    /// Whether a process pod with limits is run without them where the node may not write to its cgroup.
+    pub unlimited_ok: bool,
+    /// Most bytes of output that are kept of one try of a container.
+    pub log_bytes_max: NonZeroU64,
+}
+
+/// What runs a pod that names no runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultRuntime {
+    /// Containerd if it is there, plain processes if not.
+    Auto,
+    /// Plain processes.
+    Process,
+    /// Containers of containerd.
+    Containerd,
+}
+
+impl DefaultRuntime {
+    /// The runtime meant, given whether containerd is in use.
+    #[must_use]
+    pub fn resolve(self, containerd: bool) -> RuntimeClass {
+        match self {
+            DefaultRuntime::Auto if containerd => RuntimeClass::Containerd,
+            DefaultRuntime::Auto | DefaultRuntime::Process => RuntimeClass::Process,
+            DefaultRuntime::Containerd => RuntimeClass::Containerd,
+        }
+    }
+}
+
+/// How containerd is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Containerd {
+    /// Whether it is used at all.
+    pub enabled: Enabled,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The containerd namespace that holds what Purser makes; nothing else may use it.
+    pub namespace: String,
+    /// The snapshotter, as containerd calls it.
+    pub snapshotter: String,
+    /// Folder of OCI archives (`*.tar`) that are looked through before a registry is asked; none if unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_dir: Option<PathBuf>,
+    /// For a registry's host, the endpoints, as `http://host:port`, that are asked in order before itself.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries, as `host[:port]`, that are asked over HTTP without TLS.
+    pub plain_http: Vec<String>,
+}
+
+/// Whether something is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Enabled {
+    /// If its socket is there when the service starts.
+    Auto,
+    /// Yes; what it is needed for waits until it answers.
+    Always,
+    /// No.
+    Never,
+}
+
+/// Numbers that decisions use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// Waits between the tries to run a container.
+    pub back_off: BackOff,
+}
+
+/// Waits between the tries to run a container: doubling from the first to the longest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BackOff {
+    /// The first wait that is not zero.
+    pub first_ms: NonZeroU64,
+    /// The longest wait.
+    pub max_ms: NonZeroU64,
+    /// How long a container must have run for its waits to start over.
+    pub reset_after_ms: NonZeroU64,
+}
+
+impl Policy {
+    /// The policy as the journal holds it.
+    #[must_use]
+    pub fn in_force(&self) -> purser_events::Policy {
+        let back_off = purser_events::BackOffPolicy {
+            first_ms: self.back_off.first_ms.get(),
+            max_ms: self.back_off.max_ms.get(),
+            reset_after_ms: self.back_off.reset_after_ms.get(),
+        };
+        purser_events::Policy { back_off }
+    }
+}
+
+/// How the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Journal {
+    /// How new records are encoded; old ones stay readable whatever this says.
+    pub codec: Codec,
+    /// Memory that the store may use to keep pages at hand.
+    pub cache_bytes: NonZeroU64,
+}
+
+/// An encoding of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Codec {
+    /// Bincode 2.
+    Bincode,
+    /// Postcard 1.
+    Postcard,
+}
+
+/// What the service says about itself on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The least important lines that are written.
+    pub level: LogLevel,
+}
+
+/// How a line of the service's log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How important a line of the service's log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word, as in the config.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// Why there is no config to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read the config `{path}`")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("the config `{path}` is not valid TOML")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A variable of the environment names no key, or something inside a key that is no table.
+    #[error("environment variable {name} names no config key (`{key}`)")]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The key that it would stand for.
+        key: String,
+    },
+    /// A key is unknown or its value does not fit.
+    #[error("config key `{key}`: {message}")]
+    Value {
+        /// Where.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    /// A value that does not fit.
+    pub(crate) fn value(key: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError::Value { key: key.into(), message: message.into() }
+    }
+}

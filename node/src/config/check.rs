@@ -1,0 +1,59 @@
+//! Rules of the config that types alone do not hold.
+
+use std::path::{Component, Path};
+
+use super::{Config, ConfigError};
+
+/// Longest path of a unix socket on Linux, in bytes: the address has 108 and ends with a zero.
+const SOCKET_LEN_MAX: usize = 107;
+
+/// The first rule that is broken, if any.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    check_path("data-dir", &config.data_dir)?;
+    check_socket("api.socket", &config.api.socket)?;
+    check_socket("containerd.socket", &config.containerd.socket)?;
+    if let Some(folder) = &config.containerd.images_dir {
+        check_path("containerd.images-dir", folder)?;
+    }
+    if let Some(tcp) = &config.api.tcp {
+        check_path("api.tcp.token-file", &tcp.token_file)?;
+    }
+    for (index, root) in config.runtime.host_path_roots.iter().enumerate() {
+        check_path(&format!("runtime.host-path-roots[{index}]"), root)?;
+    }
+    check_word("containerd.namespace", &config.containerd.namespace)?;
+    check_word("containerd.snapshotter", &config.containerd.snapshotter)?;
+    let back_off = &config.policy.back_off;
+    if back_off.max_ms < back_off.first_ms {
+        let message = format!("must be at most `policy.back-off.max-ms` ({})", back_off.max_ms);
+        return Err(ConfigError::value("policy.back-off.first-ms", message));
+    }
+    Ok(())
+}
+
+fn check_path(key: &str, path: &Path) -> Result<(), ConfigError> {
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if !path.is_absolute() || climbs {
+        return Err(ConfigError::value(key, "must be an absolute path without `..`"));
+    }
+    Ok(())
+}
+
+fn check_socket(key: &str, path: &Path) -> Result<(), ConfigError> {
+    check_path(key, path)?;
+    let len = path.as_os_str().len();
+    if len > SOCKET_LEN_MAX {
+        let message = format!("has {len} bytes; a socket's path has at most {SOCKET_LEN_MAX}");
+        return Err(ConfigError::value(key, message));
+    }
+    Ok(())
+}
+
+/// What containerd accepts as an identifier, without the separators that it allows inside.
+fn check_word(key: &str, word: &str) -> Result<(), ConfigError> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if word.is_empty() || word.len() > 76 || !word.bytes().all(fine) {
+        return Err(ConfigError::value(key, "must have 1 to 76 letters, digits, `-`, `_` and `.`"));
+    }
+    Ok(())
+}

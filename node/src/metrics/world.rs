@@ -1,0 +1,164 @@
+//! What the world and the journal say now, as metrics.
+
+use std::collections::BTreeMap;
+
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use purser_actors::metric::{self, Metric};
+use purser_actors::service::Service;
+use purser_events::invariant::{Inconsistency, Invariant};
+use purser_events::node::state::RuntimeStanding;
+use purser_events::pod::PodState;
+use purser_events::worker::Worker;
+use purser_events::{PodId, World};
+
+use super::process;
+use super::process::exact;
+
+/// The states that are always shown, so that a zero can be told from no answer.
+const PHASES: [&str; 7] =
+    ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
+
+/// The metrics that are kept by the process' own recorder instead.
+const COUNTED: [Metric; 5] = [
+    metric::JOURNAL_APPEND,
+    metric::JOURNAL_FSYNC,
+    metric::JOURNAL_BATCH,
+    metric::API_REQUESTS,
+    metric::API_SECONDS,
+];
+
+/// Whether a metric is rendered here.
+pub(super) fn renders(metric: &Metric) -> bool {
+    !COUNTED.contains(metric)
+}
+
+/// The metrics of this module in Prometheus' text format.
+pub(super) fn render(service: &Service) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        metric::ALL.iter().filter(|metric| renders(metric)).for_each(metric::describe);
+        // Taken out first: nothing is committed while the world is read.
+        let figures = service.world(Figures::of);
+        figures.record();
+        record_journal(service);
+        record_inconsistencies(&service.inconsistencies());
+        process::record();
+        gauge!(metric::BUILD.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    });
+    recorder.handle().render()
+}
+
+/// What is shown of the world.
+struct Figures {
+    phases: BTreeMap<&'static str, u64>,
+    workers: BTreeMap<&'static str, u64>,
+    containers: Vec<ContainerFigures>,
+    admitted: u64,
+    registered: u64,
+    starts: u64,
+    unclean_starts: u64,
+    orphans: u64,
+    cordoned: bool,
+    runtimes: Vec<(&'static str, bool)>,
+}
+
+struct ContainerFigures {
+    pod: PodId,
+    container: String,
+    restarts: u32,
+    oom_kills: u32,
+    ready: bool,
+}
+
+impl Figures {
+    fn of(world: &World) -> Figures {
+        let mut phases: BTreeMap<&'static str, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
+        for entry in world.registry.entries.values() {
+            *phases.entry(entry.phase).or_default() += 1;
+        }
+        let mut workers = BTreeMap::from([("Running", 0), ("Exited", 0)]);
+        for worker in world.workers.values() {
+            *workers.entry(Worker::word(worker)).or_default() += 1;
+        }
+        let live = world.pods.values().filter_map(|pod| pod.live());
+        let node = world.node.known();
+        Figures {
+            phases,
+            workers,
+            containers: live.flat_map(ContainerFigures::of).collect(),
+            admitted: world.registry.admitted,
+            registered: world.workers_registered,
+            starts: node.map_or(0, |node| node.starts),
+            unclean_starts: node.map_or(0, |node| node.unclean_starts),
+            orphans: node.map_or(0, |node| node.orphans_removed),
+            cordoned: node.is_some_and(|node| node.cordoned.is_some()),
+            runtimes: node.map_or_else(Vec::new, |node| {
+                let up = |standing: &RuntimeStanding| matches!(standing, RuntimeStanding::Up { .. });
+                node.runtimes.iter().map(|(class, standing)| (class.word(), up(standing))).collect()
+            }),
+        }
+    }
+
+    fn record(&self) {
+        for (phase, count) in &self.phases {
+            gauge!(metric::PODS.name, "phase" => *phase).set(exact(*count));
+        }
+        for (state, count) in &self.workers {
+            gauge!(metric::WORKERS.name, "state" => *state).set(exact(*count));
+        }
+        for (runtime, up) in &self.runtimes {
+            gauge!(metric::RUNTIME_UP.name, "runtime" => *runtime).set(f64::from(u8::from(*up)));
+        }
+        counter!(metric::PODS_ADMITTED.name).absolute(self.admitted);
+        counter!(metric::WORKERS_REGISTERED.name).absolute(self.registered);
+        counter!(metric::STARTS.name).absolute(self.starts);
+        counter!(metric::UNCLEAN_STARTS.name).absolute(self.unclean_starts);
+        counter!(metric::ORPHANS.name).absolute(self.orphans);
+        gauge!(metric::CORDONED.name).set(f64::from(u8::from(self.cordoned)));
+        self.containers.iter().for_each(ContainerFigures::record);
+    }
+}
+
+impl ContainerFigures {
+    fn of(pod: &PodState) -> impl Iterator<Item = ContainerFigures> + '_ {
+        pod.containers.iter().map(|container| ContainerFigures {
+            pod: pod.spec.id.clone(),
+            container: container.name.to_string(),
+            restarts: container.restarts,
+            oom_kills: container.oom_kills,
+            ready: container.is_ready(),
+        })
+    }
+
+    fn record(&self) {
+        let labels = [
+            ("namespace", self.pod.namespace().to_owned()),
+            ("pod", self.pod.name().to_owned()),
+            ("container", self.container.clone()),
+        ];
+        counter!(metric::CONTAINER_RESTARTS.name, &labels).absolute(self.restarts.into());
+        counter!(metric::CONTAINER_OOM_KILLS.name, &labels).absolute(self.oom_kills.into());
+        gauge!(metric::CONTAINER_READY.name, &labels).set(f64::from(u8::from(self.ready)));
+    }
+}
+
+fn record_journal(service: &Service) {
+    match service.journal().stats() {
+        Ok(stats) => {
+            gauge!(metric::JOURNAL_HEAD.name).set(exact(stats.head.seq.0));
+            gauge!(metric::JOURNAL_BYTES.name).set(exact(stats.bytes_on_disk));
+            gauge!(metric::JOURNAL_QUEUE.name).set(exact(stats.queue_len as u64));
+        }
+        // The series are missing then, which an alert can see.
+        Err(error) => tracing::warn!(%error, "failed to measure the journal"),
+    }
+}
+
+fn record_inconsistencies(found: &[Inconsistency]) {
+    for invariant in Invariant::ALL {
+        let count = found.iter().filter(|inconsistency| inconsistency.invariant == invariant).count();
+        gauge!(metric::INCONSISTENCIES.name, "invariant" => format!("{invariant:?}"))
+            .set(exact(count as u64));
+    }
+}

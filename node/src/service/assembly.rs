@@ -1,0 +1,119 @@
+//! Every part of the node, made from the config: each value is read here once and passed on as an argument.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use purser_actors::paths::PodPaths;
+use purser_actors::port::containers::Runtimes;
+use purser_actors::port::{Clock, Ids};
+use purser_actors::{LiveWorld, Parts, Shell};
+use purser_events::pod::spec::RuntimeClass;
+use purser_storage::{Journal, JournalConfig};
+use sha2::{Digest, Sha256};
+
+use super::exit::Failure;
+use super::host;
+use crate::adapter::clock::{SystemClock, UuidV7};
+use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
+use crate::adapter::probes::NetworkProbes;
+use crate::adapter::process::{ProcessRuntime, Settings};
+use crate::config::{Codec, Config, Enabled};
+use crate::metrics::journal::JournalMeter;
+
+/// Makes the data folder for the service alone.
+pub(super) fn make_data_dir(path: &Path) -> Result<(), Failure> {
+    crate::adapter::volumes::private_folder(path)
+        .map_err(|source| Failure::Folder { path: path.to_path_buf(), source })
+}
+
+/// Opens the journal, replays it and makes the parts of the node around it. Blocks on the disk.
+pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
+    let live = LiveWorld::new();
+    let journal = open_journal(config, &live)?;
+    journal.observe(JournalMeter::new());
+    let paths = PodPaths::new(config.data_dir.join("pods"));
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
+    let runtimes = runtimes(config, &paths, &clock, &ids)?;
+    let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
+    let probes = Arc::new(NetworkProbes);
+    let shell = Shell { journal, live, clock, ids, runtimes, probes, paths };
+    Ok(Parts { shell, host: host::facts()?, policy: config.policy.in_force(), default_runtime })
+}
+
+fn open_journal(config: &Config, live: &LiveWorld) -> Result<Journal, Failure> {
+    let codec = match config.journal.codec {
+        Codec::Bincode => purser_storage::Codec::Bincode,
+        Codec::Postcard => purser_storage::Codec::Postcard,
+    };
+    let settings = JournalConfig {
+        codec,
+        cache_bytes: config.journal.cache_bytes.get(),
+        ..JournalConfig::new(config.data_dir.join("journal"))
+    };
+    let (replayed, committed) = (live.clone(), live.clone());
+    let replay = move |record| replayed.replay(record);
+    Journal::open(settings, || SystemClock.now(), replay, move |records| committed.commit(records))
+        .map_err(Failure::Open)
+}
+
+fn runtimes(
+    config: &Config,
+    paths: &PodPaths,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+) -> Result<Runtimes, Failure> {
+    let own = node_name(&config.data_dir);
+    let settings = Settings {
+        host_path_roots: config.runtime.host_path_roots.clone(),
+        unlimited_ok: config.runtime.unlimited_ok,
+        cgroup_prefix: own.clone(),
+        ..Settings::with_shim(std::env::current_exe().map_err(Failure::OwnProgram)?)
+    };
+    let mut runtimes = Runtimes::new();
+    runtimes.insert(RuntimeClass::Process, Arc::new(ProcessRuntime::new(paths.clone(), settings)));
+    let used = match config.containerd.enabled {
+        Enabled::Always => true,
+        Enabled::Never => false,
+        Enabled::Auto => config.containerd.socket.exists(),
+    };
+    if used {
+        let runtime = ContainerdRuntime::new(
+            containerd_config(config, &own),
+            paths.clone(),
+            config.runtime.host_path_roots.clone(),
+            Arc::clone(clock),
+            Arc::clone(ids),
+        );
+        runtimes.insert(RuntimeClass::Containerd, Arc::new(runtime.map_err(Failure::Containerd)?));
+    }
+    Ok(runtimes)
+}
+
+fn containerd_config(config: &Config, own: &str) -> ContainerdConfig {
+    let given = &config.containerd;
+    let run = Path::new("/run").join(own);
+    ContainerdConfig {
+        socket: given.socket.clone(),
+        namespace: given.namespace.clone(),
+        snapshotter: given.snapshotter.clone(),
+        runc_root: run.join("runc"),
+        runtime_dir: run.join("containerd"),
+        cgroup_prefix: own.to_owned(),
+        node_label: own.to_owned(),
+        plain_http_registries: given.plain_http.clone(),
+        mirrors: given.mirrors.clone(),
+        images_dir: given.images_dir.clone(),
+        ..ContainerdConfig::default()
+    }
+}
+
+/// What marks this node's control groups and containers among those of other nodes on the host: the same data
+/// folder is the same node.
+fn node_name(data_dir: &Path) -> String {
+    if data_dir == Path::new("/var/lib/purser") {
+        return "purser".to_owned();
+    }
+    let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
+    let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("purser-{short}")
+}

@@ -1,0 +1,91 @@
+//! Why the service ended, and the exit code that says so.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::BuildError;
+use purser_actors::StartError;
+use purser_actors::port::RuntimeError;
+use purser_storage::{FolderError, JournalError};
+
+use crate::api::listen::ListenError;
+use crate::api::token::TokenError;
+use crate::config::ConfigError;
+
+/// Why the service did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("failed to make the folder `{path}`")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("failed to open the journal")]
+    Open(#[source] JournalError),
+    #[error(
+        "the journal cannot be written any more; nothing that was acknowledged is lost. Free disk space or mend the \
+         disk below `{path}`, then start purserd again: it replays the journal and takes its pods over"
+    )]
+    Fatal { path: PathBuf, source: Arc<JournalError> },
+    #[error("failed to close the journal")]
+    Close(#[source] JournalError),
+    #[error("failed to learn about this host: `{path}` cannot be read")]
+    Host { path: &'static str, source: std::io::Error },
+    #[error("failed to set containerd up")]
+    Containerd(#[source] RuntimeError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("failed to set metrics up")]
+    Metrics(#[from] BuildError),
+    #[error("failed to start threads or to listen for signals")]
+    Runtime(#[source] std::io::Error),
+    #[error("failed to find this program's own file")]
+    OwnProgram(#[source] std::io::Error),
+}
+
+impl Failure {
+    /// The exit code, as in the manual.
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Config(_) | Failure::Token(_) | Failure::Containerd(_) => 2,
+            Failure::Listen(ListenError::NoSuchGroup { .. }) => 2,
+            Failure::Listen(_) | Failure::Folder { .. } => 73,
+            Failure::Open(error) => open_code(error),
+            Failure::Fatal { .. }
+            | Failure::Close(_)
+            | Failure::Host { .. }
+            | Failure::Start(_)
+            | Failure::Metrics(_)
+            | Failure::Runtime(_)
+            | Failure::OwnProgram(_) => 70,
+        })
+    }
+
+    /// The error with its causes, one after the other.
+    pub(super) fn sentence(&self) -> String {
+        let mut sentence = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some causes are repeated by what they caused.
+            if !sentence.ends_with(&text) {
+                sentence.push_str(": ");
+                sentence.push_str(&text);
+            }
+            cause = error.source();
+        }
+        sentence
+    }
+}
+
+fn open_code(error: &JournalError) -> u8 {
+    match error {
+        JournalError::Folder(FolderError::Locked { .. }) => 75,
+        JournalError::Folder(FolderError::Io { .. }) => 73,
+        _ => 74,
+    }
+}

@@ -1,0 +1,12 @@
+//! `purserd`: the parts of the node put together, started, and stopped in order.
+
+pub mod arguments;
+mod assembly;
+mod exit;
+mod host;
+mod log_keeper;
+mod notify;
+mod run;
+mod telling;
+
+pub use run::main;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use purser_events::pod::expansion::{self, EXPANDED_BYTES_MAX};
 use purser_events::pod::spec::{
-    ContainerPort, ContainerSpec, EnvVar, ProbeKind, Protocol, PullPolicy, Resources, User, Volume,
+    ContainerPort, ContainerSpec, EnvVar, ProbeKind, Protocol, PullPolicy, Resources, User,
 };
 
 use super::error::FieldErrors;
@@ -21,7 +21,8 @@ const PORT_NAME_LEN_MAX: usize = 15;
 /// What the containers of one pod share, and what only one of them may have.
 pub(super) struct Containers<'a> {
     security: &'a k8s::PodSecurityContext,
-    volumes: &'a [Volume],
+    /// Names of the pod's volumes.
+    volumes: &'a BTreeSet<String>,
     names: BTreeSet<String>,
     /// Ports of containers that run side by side: all are ports of the node.
     ports: BTreeSet<(u16, &'static str)>,
@@ -29,7 +30,10 @@ pub(super) struct Containers<'a> {
 }
 
 impl<'a> Containers<'a> {
-    pub(super) fn new(security: &'a k8s::PodSecurityContext, volumes: &'a [Volume]) -> Containers<'a> {
+    pub(super) fn new(
+        security: &'a k8s::PodSecurityContext,
+        volumes: &'a BTreeSet<String>,
+    ) -> Containers<'a> {
         Containers { security, volumes, names: BTreeSet::new(), ports: BTreeSet::new(), env_bytes: 0 }
     }
 
@@ -45,14 +49,22 @@ impl<'a> Containers<'a> {
         }
         let count = init.len() + app.len();
         if count > CONTAINERS_MAX {
-            errors.add("spec.containers", format!("there are {count} containers, at most {CONTAINERS_MAX} are allowed"));
+            errors.add(
+                "spec.containers",
+                format!("there are {count} containers, at most {CONTAINERS_MAX} are allowed"),
+            );
         }
         let init = self.list("spec.initContainers", init, errors);
         self.ports.clear();
         (init, self.list("spec.containers", app, errors))
     }
 
-    fn list(&mut self, list: &str, given: Vec<k8s::Container>, errors: &mut FieldErrors) -> Vec<ContainerSpec> {
+    fn list(
+        &mut self,
+        list: &str,
+        given: Vec<k8s::Container>,
+        errors: &mut FieldErrors,
+    ) -> Vec<ContainerSpec> {
         let mut specs = Vec::with_capacity(given.len());
         for (index, container) in given.into_iter().enumerate() {
             if list == "spec.initContainers" {
@@ -75,16 +87,24 @@ impl<'a> Containers<'a> {
         if let Some(folder) = &container.working_dir {
             volume::check_path(folder, &format!("{path}.workingDir"), errors);
         }
-        let ports = self.ports(container.ports.unwrap_or_default(), path, errors);
+        let given = container.ports.unwrap_or_default();
+        let declared: BTreeSet<String> = given.iter().filter_map(|port| port.name.clone()).collect();
+        let ports = self.ports(given, path, errors);
+        let named = probe::Ports { ports: &ports, declared: &declared };
         let mut probe = |kind, probe: Option<k8s::Probe>| {
-            probe.and_then(|given| probe::probe(kind, given, &ports, &format!("{path}.{}Probe", kind.word()), errors))
+            probe.and_then(|given| {
+                probe::probe(kind, given, named, &format!("{path}.{}Probe", kind.word()), errors)
+            })
         };
         let liveness = probe(ProbeKind::Liveness, container.liveness_probe);
         let readiness = probe(ProbeKind::Readiness, container.readiness_probe);
         let startup = probe(ProbeKind::Startup, container.startup_probe);
         let spec = ContainerSpec {
             name: name?,
-            image_pull_policy: pull_policy(container.image_pull_policy.as_deref(), container.image.as_deref()),
+            image_pull_policy: pull_policy(
+                container.image_pull_policy.as_deref(),
+                container.image.as_deref(),
+            ),
             image: container.image,
             command: container.command.unwrap_or_default(),
             args: container.args.unwrap_or_default(),
@@ -105,18 +125,27 @@ impl<'a> Containers<'a> {
         Some(spec)
     }
 
-    fn ports(&mut self, ports: Vec<k8s::ContainerPort>, path: &str, errors: &mut FieldErrors) -> Vec<ContainerPort> {
+    fn ports(
+        &mut self,
+        ports: Vec<k8s::ContainerPort>,
+        path: &str,
+        errors: &mut FieldErrors,
+    ) -> Vec<ContainerPort> {
         let mut names = BTreeSet::new();
         let convert = |(index, port): (usize, k8s::ContainerPort)| {
             let path = format!("{path}.ports[{index}]");
             let at = format!("{path}.containerPort");
-            let protocol = if port.protocol.as_deref() == Some("UDP") { Protocol::Udp } else { Protocol::Tcp };
+            let protocol =
+                if port.protocol.as_deref() == Some("UDP") { Protocol::Udp } else { Protocol::Tcp };
             let Some(number) = u16::try_from(port.container_port).ok().filter(|&number| number > 0) else {
                 errors.add(&at, "is required");
                 return None;
             };
             if port.host_port.is_some_and(|host| host != port.container_port) {
-                errors.add(&format!("{path}.hostPort"), "must equal containerPort: pods share the node's network");
+                errors.add(
+                    &format!("{path}.hostPort"),
+                    "must equal containerPort: pods share the node's network",
+                );
             }
             if !self.ports.insert((number, protocol_word(protocol))) {
                 errors.add(&at, "is given more than once: pods share the node's network");
@@ -183,7 +212,10 @@ fn check_port_name(name: &str, at: &str, names: &mut BTreeSet<String>, errors: &
         && name.bytes().any(|byte| byte.is_ascii_lowercase())
         && !(name.starts_with('-') || name.ends_with('-') || name.contains("--"));
     if !fine {
-        errors.add(at, "must have at most 15 lower-case letters, digits and single '-' between them, and one letter");
+        errors.add(
+            at,
+            "must have at most 15 lower-case letters, digits and single '-' between them, and one letter",
+        );
     } else if !names.insert(name.to_owned()) {
         errors.add(at, "is given more than once in this container");
     }
@@ -243,7 +275,8 @@ fn resources(given: k8s::ResourceRequirements, path: &str, errors: &mut FieldErr
         (limit, if requests.contains_key(name) { request } else { limit })
     };
     let (cpu_limit, cpu_request) = amounts("cpu", |text| quantity::milli_cpu(text).map(|amount| amount.0));
-    let (memory_limit, memory_request) = amounts("memory", |text| quantity::bytes(text).map(|amount| amount.0));
+    let (memory_limit, memory_request) =
+        amounts("memory", |text| quantity::bytes(text).map(|amount| amount.0));
     Resources {
         cpu_limit: cpu_limit.map(purser_events::MilliCpu),
         cpu_request: cpu_request.map(purser_events::MilliCpu),

@@ -73,7 +73,12 @@ fn checked_text(bytes: &[u8]) -> Result<&str, ManifestError> {
         // What precedes is valid UTF-8: one column for each character.
         let column = 1 + String::from_utf8_lossy(&before[line_start..]).chars().count();
         let before = String::from_utf8_lossy(before);
-        ManifestError::Syntax { document: chunks(&before).len().max(1), line, column, message: message.into() }
+        ManifestError::Syntax {
+            document: chunks(&before).len().max(1),
+            line,
+            column,
+            message: message.into(),
+        }
     };
     let text = std::str::from_utf8(bytes).map_err(|error| syntax(error.valid_up_to(), "is not UTF-8"))?;
     match bytes.iter().position(|&byte| byte == 0) {
@@ -92,21 +97,24 @@ struct Chunk<'a> {
 fn chunks(text: &str) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
     let (mut start, mut start_line, mut offset) = (0, 0, 0);
-    let mut has_content = false;
+    let (mut has_content, mut has_directive) = (false, false);
     for (line, line_text) in text.split_inclusive('\n').enumerate() {
         let after_marker = line_text.strip_prefix("---");
         if after_marker.is_some_and(|after| after.is_empty() || after.starts_with([' ', '\t', '\r', '\n'])) {
             if has_content {
                 chunks.push(Chunk { text: &text[start..offset], lines_before: start_line });
             }
-            (start, start_line, has_content) = (offset, line, true);
+            // Directives before it are for the YAML version, of which one is read, and for tags, of which none is.
+            (start, start_line, has_content, has_directive) = (offset, line, true, false);
+        } else if line_text.starts_with('%') && !has_content {
+            has_directive = true;
         } else {
             let trimmed = line_text.trim_start();
             has_content |= !trimmed.is_empty() && !trimmed.starts_with('#');
         }
         offset += line_text.len();
     }
-    if has_content {
+    if has_content || has_directive {
         chunks.push(Chunk { text: &text[start..], lines_before: start_line });
     }
     chunks
@@ -130,9 +138,39 @@ fn parse(chunk: &Chunk<'_>, document: usize, limits: &Limits) -> Result<Value, M
 /// Longest message of the parser that is passed on, in characters.
 const MESSAGE_LEN_MAX: usize = 300;
 
-/// The parser's message on one line, without the place that is reported beside it.
+/// What is wrong, on one line, without the place that is reported beside it and in words of manifests where the
+/// parser's are about its own settings.
 fn message(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
+    use serde_saphyr::Error as E;
+    use serde_saphyr::budget::BudgetBreach as Breach;
+    let known = match error.without_snippet() {
+        E::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().map(super::path::key).unwrap_or_default();
+            return format!("the key {key} is given more than once");
+        }
+        E::NonFiniteFloat { .. } => "must be a finite number; put it in quotes if it is text",
+        E::RecursiveReferencesRequireWeakTypes { .. } => "an alias must not refer to what it stands in",
+        E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => "aliases make the document too large",
+        E::Budget { breach, .. } => match breach {
+            Breach::Depth { .. } => "maps and lists are nested too deeply",
+            Breach::Documents { .. } => "another document must begin with ---",
+            Breach::Events { .. } | Breach::Nodes { .. } => "the document has too many values",
+            Breach::Aliases { .. } | Breach::Anchors { .. } | Breach::AliasAnchorRatio { .. } => {
+                "the document has too many anchors and aliases"
+            }
+            Breach::MergeKeys { .. } => "the document has too many merge keys",
+            // The parser may learn to count more things.
+            _ => "the document is too large",
+        },
+        other => return parser_message(other),
+    };
+    known.to_owned()
+}
+
+fn parser_message(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().filter(|c| !c.is_control()).take(MESSAGE_LEN_MAX).collect()

@@ -52,7 +52,8 @@ pub(super) fn check_labels(
     }
     let bytes: usize = labels.iter().chain(annotations).map(|(key, value)| key.len() + value.len()).sum();
     if bytes > LABELS_BYTES_MAX {
-        let message = format!("labels and annotations have {bytes} bytes, at most {LABELS_BYTES_MAX} are allowed");
+        let message =
+            format!("labels and annotations have {bytes} bytes, at most {LABELS_BYTES_MAX} are allowed");
         errors.add("metadata.annotations", message);
     }
 }

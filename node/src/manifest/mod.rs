@@ -18,8 +18,8 @@ mod volume;
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as k8s;
-use purser_events::pod::spec::{PodSpec, RestartPolicy, RuntimeClass};
 use purser_events::ContainerName;
+use purser_events::pod::spec::{PodSpec, RestartPolicy, RuntimeClass};
 use serde_json::Value;
 
 pub use documents::{Limits, documents};
@@ -114,8 +114,8 @@ fn convert(pod: k8s::Pod, defaults: &Defaults, errors: &mut FieldErrors) -> Opti
     metadata::check_labels(&labels, &annotations, errors);
     let spec = pod.spec.unwrap_or_default();
     let security = spec.security_context.unwrap_or_default();
-    let volumes = volume::volumes(spec.volumes.unwrap_or_default(), errors);
-    let all_containers = container::Containers::new(&security, &volumes);
+    let (volumes, declared) = volume::volumes(spec.volumes.unwrap_or_default(), errors);
+    let all_containers = container::Containers::new(&security, &declared);
     let (init_containers, containers) =
         all_containers.convert(spec.init_containers.unwrap_or_default(), spec.containers, errors);
     let grace_s = spec.termination_grace_period_seconds.unwrap_or(TERMINATION_GRACE_S);

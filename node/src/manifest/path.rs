@@ -45,7 +45,9 @@ impl Place {
         self.0.iter().fold(String::new(), |mut path, step| {
             match step {
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
-                Step::Key(name) if !is_plain(name) && !path.is_empty() => path.push_str(&format!("[{}]", key(name))),
+                Step::Key(name) if !is_plain(name) && !path.is_empty() => {
+                    path.push_str(&format!("[{}]", key(name)))
+                }
                 Step::Key(name) => {
                     if !path.is_empty() {
                         path.push('.');

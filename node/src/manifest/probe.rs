@@ -1,5 +1,7 @@
 //! Probes: how a container is checked.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use purser_events::pod::spec::{ContainerPort, Probe, ProbeCheck, ProbeKind, Protocol};
@@ -10,11 +12,20 @@ use super::error::FieldErrors;
 /// Longest host, path, or name or value of a header, in bytes.
 const TEXT_LEN_MAX: usize = 2_048;
 
+/// The ports of a container, to which probes may refer by name.
+#[derive(Clone, Copy)]
+pub(super) struct Ports<'a> {
+    /// Those that are well formed.
+    pub(super) ports: &'a [ContainerPort],
+    /// Names of all of them: also of those with which something is wrong.
+    pub(super) declared: &'a BTreeSet<String>,
+}
+
 /// The probe at `path` of a container that has `ports`.
 pub(super) fn probe(
     kind: ProbeKind,
     given: k8s::Probe,
-    ports: &[ContainerPort],
+    ports: Ports<'_>,
     path: &str,
     errors: &mut FieldErrors,
 ) -> Option<Probe> {
@@ -61,7 +72,7 @@ fn exec_check(exec: k8s::ExecAction, path: &str, errors: &mut FieldErrors) -> Op
 
 fn http_check(
     get: k8s::HTTPGetAction,
-    ports: &[ContainerPort],
+    ports: Ports<'_>,
     path: &str,
     errors: &mut FieldErrors,
 ) -> Option<ProbeCheck> {
@@ -82,7 +93,7 @@ fn http_check(
 
 fn tcp_check(
     socket: k8s::TCPSocketAction,
-    ports: &[ContainerPort],
+    ports: Ports<'_>,
     path: &str,
     errors: &mut FieldErrors,
 ) -> Option<ProbeCheck> {
@@ -92,14 +103,17 @@ fn tcp_check(
     Some(ProbeCheck::TcpSocket { host, port: port? })
 }
 
-fn port(given: &IntOrString, ports: &[ContainerPort], at: &str, errors: &mut FieldErrors) -> Option<u16> {
+fn port(given: &IntOrString, ports: Ports<'_>, at: &str, errors: &mut FieldErrors) -> Option<u16> {
     let found = match given {
-        IntOrString::Int(number) => u16::try_from(*number).ok().filter(|&number| number > 0).ok_or("is required"),
+        IntOrString::Int(number) => {
+            u16::try_from(*number).ok().filter(|&number| number > 0).ok_or("is required")
+        }
         IntOrString::String(name) => {
-            let named = ports.iter().find(|port| port.name.as_deref() == Some(name));
-            match named {
+            match ports.ports.iter().find(|port| port.name.as_deref() == Some(name)) {
                 Some(port) if port.protocol == Protocol::Tcp => Ok(port.port),
                 Some(_) => Err("that port is not TCP"),
+                // What is wrong with it has been said.
+                None if ports.declared.contains(name) => return None,
                 None => Err("the container has no port of that name"),
             }
         }
@@ -123,7 +137,9 @@ fn check_header(header: &k8s::HTTPHeader, path: &str, errors: &mut FieldErrors) 
     if !name_is_fine {
         errors.add(&format!("{path}.name"), "must consist of letters, digits and '-'");
     }
-    if header.value.len() > TEXT_LEN_MAX || header.value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+    if header.value.len() > TEXT_LEN_MAX
+        || header.value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
+    {
         errors.add(&format!("{path}.value"), format!("must be one line of at most {TEXT_LEN_MAX} bytes"));
     }
 }

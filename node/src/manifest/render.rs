@@ -1,7 +1,8 @@
 //! A spec back to a manifest: applying it again changes nothing.
 
 use purser_events::pod::spec::{
-    ContainerSpec, HostPathKind, PodSpec, Probe, ProbeCheck, PullPolicy, Resources, RestartPolicy, User, VolumeSource,
+    ContainerSpec, HostPathKind, PodSpec, Probe, ProbeCheck, PullPolicy, Resources, RestartPolicy, User,
+    VolumeSource,
 };
 use serde_json::{Map, Value, json};
 
@@ -42,7 +43,8 @@ pub fn to_manifest(spec: &PodSpec) -> Value {
 }
 
 fn container(spec: &ContainerSpec) -> Value {
-    let env: Vec<Value> = spec.env.iter().map(|var| json!({ "name": var.name, "value": var.value })).collect();
+    let env: Vec<Value> =
+        spec.env.iter().map(|var| json!({ "name": var.name, "value": var.value })).collect();
     let ports: Vec<Value> = spec
         .ports
         .iter()
@@ -93,7 +95,10 @@ fn probe(probe: &Probe) -> Value {
         ProbeCheck::HttpGet { host, port, path, headers } => {
             let header = |(name, value): &(String, String)| json!({ "name": name, "value": value });
             let headers: Vec<Value> = headers.iter().map(header).collect();
-            ("httpGet", json!({ "host": host, "port": port, "path": path, "scheme": "HTTP", "httpHeaders": headers }))
+            (
+                "httpGet",
+                json!({ "host": host, "port": port, "path": path, "scheme": "HTTP", "httpHeaders": headers }),
+            )
         }
         ProbeCheck::TcpSocket { host, port } => ("tcpSocket", json!({ "host": host, "port": port })),
     };
@@ -125,7 +130,10 @@ fn compact(value: Value) -> Value {
                 let field = if name == "emptyDir" { field } else { compact(field) };
                 (name, field)
             });
-            Value::Object(kept.filter(|(name, field)| name == "emptyDir" || !says_nothing(field)).collect::<Map<_, _>>())
+            Value::Object(
+                kept.filter(|(name, field)| name == "emptyDir" || !says_nothing(field))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Value::Array(values) => Value::Array(values.into_iter().map(compact).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,

@@ -22,14 +22,15 @@ fn check_value(shape: &Shape, value: Value, place: &Place, errors: &mut FieldErr
     }
     match (shape, value) {
         (Shape::Object(fields), Value::Object(values)) => {
-            let checked = values.into_iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| {
-                let place = place.key(&key);
-                let Some(shape) = fields.get(key.as_str()) else {
-                    refuse(&place, value, errors);
-                    return None;
-                };
-                check_value(shape, value, &place, errors).map(|value| (key, value))
-            });
+            let checked =
+                values.into_iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| {
+                    let place = place.key(&key);
+                    let Some(shape) = fields.get(key.as_str()) else {
+                        refuse(&place, value, errors);
+                        return None;
+                    };
+                    check_value(shape, value, &place, errors).map(|value| (key, value))
+                });
             Some(Value::Object(checked.collect()))
         }
         (Shape::List(shape), Value::Array(values)) => {
@@ -58,20 +59,25 @@ fn check_leaf(field: &Field, value: Value, place: &Place, errors: &mut FieldErro
     match (field.kind, value) {
         (Kind::Text, Value::String(text)) => checked_text(text, place, errors),
         (Kind::TextMap, Value::Object(values)) => {
-            let checked = values.into_iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| {
-                let place = place.key(&key);
-                let checked = match value {
-                    Value::String(text) => checked_text(text, &place, errors),
-                    other => wrong_type(&place, "a string", &other, errors),
-                };
-                checked.map(|value| (key, value))
-            });
+            let checked =
+                values.into_iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| {
+                    let place = place.key(&key);
+                    let checked = match value {
+                        Value::String(text) => checked_text(text, &place, errors),
+                        other => wrong_type(&place, "a string", &other, errors),
+                    };
+                    checked.map(|value| (key, value))
+                });
             Some(Value::Object(checked.collect()))
         }
         (Kind::Flag, value @ Value::Bool(_)) => Some(value),
         (Kind::Only(only), value @ Value::Bool(_)) if value == Value::Bool(only) => Some(value),
-        (Kind::Only(only), Value::Bool(_)) => refuse_value(place, format!("must be {only}: {}", field.note), errors),
-        (Kind::Word(words), Value::String(text)) if words.contains(&text.as_str()) => Some(Value::String(text)),
+        (Kind::Only(only), Value::Bool(_)) => {
+            refuse_value(place, format!("must be {only}: {}", field.note), errors)
+        }
+        (Kind::Word(words), Value::String(text)) if words.contains(&text.as_str()) => {
+            Some(Value::String(text))
+        }
         (Kind::Word(words), Value::String(_)) => refuse_value(place, wrong_word(words, field.note), errors),
         (Kind::Whole(min, max), Value::Number(number)) => match number.as_i64() {
             Some(whole) if (min..=max).contains(&whole) => Some(Value::from(whole)),
@@ -91,8 +97,15 @@ fn check_leaf(field: &Field, value: Value, place: &Place, errors: &mut FieldErro
             Some(Value::Object(Map::new()))
         }
         (
-            Kind::Text | Kind::TextMap | Kind::Flag | Kind::Only(_) | Kind::Word(_) | Kind::Whole(..)
-            | Kind::Quantity | Kind::Port | Kind::Empty,
+            Kind::Text
+            | Kind::TextMap
+            | Kind::Flag
+            | Kind::Only(_)
+            | Kind::Word(_)
+            | Kind::Whole(..)
+            | Kind::Quantity
+            | Kind::Port
+            | Kind::Empty,
             other,
         ) => wrong_type(place, expected(field.kind), &other, errors),
     }

@@ -67,8 +67,16 @@ pub(super) const POD_FIELDS: &[Field] = &[
     field("spec.securityContext.runAsNonRoot", Kind::Flag, "for containers that don't say otherwise"),
     field("spec.securityContext.fsGroup", ID, "supplementary group that owns `emptyDir` volumes"),
     field("spec.volumes[].name", Kind::Text, "required; a DNS label, given once"),
-    field("spec.volumes[].emptyDir", Kind::Empty, "a new folder on the node's disk that lives as long as the pod"),
-    field("spec.volumes[].hostPath.path", Kind::Text, "required; absolute, without `..`, below an allowed root"),
+    field(
+        "spec.volumes[].emptyDir",
+        Kind::Empty,
+        "a new folder on the node's disk that lives as long as the pod",
+    ),
+    field(
+        "spec.volumes[].hostPath.path",
+        Kind::Text,
+        "required; absolute, without `..`, below an allowed root",
+    ),
     field(
         "spec.volumes[].hostPath.type",
         Kind::Word(&["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File"]),
@@ -116,13 +124,21 @@ pub(super) const CONTAINER_FIELDS: &[Field] = &[
 /// Fields of a probe, below each of [`PROBES`].
 pub(super) const PROBE_FIELDS: &[Field] = &[
     field("exec.command[]", Kind::Text, "required for `exec`; exit code 0 is success"),
-    field("httpGet.port", Kind::Port, "required for `httpGet`; a number, or the name of a port of the container"),
+    field(
+        "httpGet.port",
+        Kind::Port,
+        "required for `httpGet`; a number, or the name of a port of the container",
+    ),
     field("httpGet.path", Kind::Text, "`/` if absent"),
     field("httpGet.host", Kind::Text, "the node itself if absent"),
     field("httpGet.scheme", Kind::Word(&["HTTP"]), "probes don't speak TLS"),
     field("httpGet.httpHeaders[].name", Kind::Text, "required; letters, digits and `-`"),
     field("httpGet.httpHeaders[].value", Kind::Text, "one line"),
-    field("tcpSocket.port", Kind::Port, "required for `tcpSocket`; a number, or the name of a port of the container"),
+    field(
+        "tcpSocket.port",
+        Kind::Port,
+        "required for `tcpSocket`; a number, or the name of a port of the container",
+    ),
     field("tcpSocket.host", Kind::Text, "the node itself if absent"),
     field("initialDelaySeconds", SECONDS, "0 if absent"),
     field("periodSeconds", SECONDS, "10 if absent or 0"),
@@ -175,8 +191,11 @@ pub struct SupportedField {
 /// Every field that a manifest may have.
 #[must_use]
 pub fn supported_fields() -> Vec<SupportedField> {
-    let shown =
-        |(path, field): (String, &Field)| SupportedField { path, holds: field.kind.shown(), note: field.note };
+    let shown = |(path, field): (String, &Field)| SupportedField {
+        path,
+        holds: field.kind.shown(),
+        note: field.note,
+    };
     all().into_iter().map(shown).collect()
 }
 
@@ -202,7 +221,8 @@ impl Kind {
             Kind::Flag => "boolean".into(),
             Kind::Only(value) => format!("`{value}`"),
             Kind::Word(words) => {
-                let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", shown_word(word))).collect();
+                let quoted: Vec<String> =
+                    words.iter().map(|word| format!("`{}`", shown_word(word))).collect();
                 quoted.join(", ")
             }
             Kind::Whole(min, max) if max == i64::from(i32::MAX) => format!("whole number from {min}"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as k8s;
+use purser_events::ContainerName;
 use purser_events::pod::spec::{HostPathKind, Volume, VolumeMount, VolumeSource};
 
 use super::error::FieldErrors;
@@ -11,9 +12,14 @@ use super::{VOLUMES_MAX, unique_name};
 /// Longest path that Linux takes, in bytes.
 const PATH_LEN_MAX: usize = 4_095;
 
-pub(super) fn volumes(volumes: Vec<k8s::Volume>, errors: &mut FieldErrors) -> Vec<Volume> {
+/// The pod's volumes, and the names of all that it declares: also of those with which something is wrong.
+pub(super) fn volumes(
+    volumes: Vec<k8s::Volume>,
+    errors: &mut FieldErrors,
+) -> (Vec<Volume>, BTreeSet<String>) {
     if volumes.len() > VOLUMES_MAX {
-        errors.add("spec.volumes", format!("has {} volumes, at most {VOLUMES_MAX} are allowed", volumes.len()));
+        errors
+            .add("spec.volumes", format!("has {} volumes, at most {VOLUMES_MAX} are allowed", volumes.len()));
     }
     let mut taken = BTreeSet::new();
     let convert = |(index, volume): (usize, k8s::Volume)| {
@@ -22,7 +28,8 @@ pub(super) fn volumes(volumes: Vec<k8s::Volume>, errors: &mut FieldErrors) -> Ve
         let source = source(volume, &path, errors);
         Some(Volume { name: name?, source: source? })
     };
-    volumes.into_iter().enumerate().filter_map(convert).collect()
+    let converted = volumes.into_iter().enumerate().filter_map(convert).collect();
+    (converted, taken)
 }
 
 fn source(volume: k8s::Volume, path: &str, errors: &mut FieldErrors) -> Option<VolumeSource> {
@@ -54,10 +61,10 @@ fn host_path_kind(word: Option<&str>) -> HostPathKind {
     }
 }
 
-/// Mounts of the container at `path`, each of one of `volumes`.
+/// Mounts of the container at `path`, each of a volume of the pod.
 pub(super) fn mounts(
     mounts: Vec<k8s::VolumeMount>,
-    volumes: &[Volume],
+    declared: &BTreeSet<String>,
     path: &str,
     errors: &mut FieldErrors,
 ) -> Vec<VolumeMount> {
@@ -76,13 +83,14 @@ pub(super) fn mounts(
         if !parts.is_empty() && !taken.insert(parts) {
             errors.add(&at, "is given more than once in this container");
         }
-        let volume = volumes.iter().find(|volume| volume.name.as_str() == mount.name);
-        if volume.is_none() {
-            let message = if mount.name.is_empty() { "is required" } else { "there is no volume of that name" };
+        if !declared.contains(&mount.name) {
+            let message =
+                if mount.name.is_empty() { "is required" } else { "there is no volume of that name" };
             errors.add(&format!("{path}.name"), message);
         }
         let read_only = mount.read_only.unwrap_or(false);
-        Some(VolumeMount { volume: volume?.name.clone(), path: mount.mount_path, read_only })
+        // What is not a name is no declared one either.
+        Some(VolumeMount { volume: ContainerName::new(mount.name).ok()?, path: mount.mount_path, read_only })
     };
     mounts.into_iter().enumerate().filter_map(convert).collect()
 }

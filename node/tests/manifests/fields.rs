@@ -1,0 +1,459 @@
+//! Each supported field once as it may be and once as it may not, and the rules between fields.
+
+use serde_json::{Value, json};
+
+use crate::sample::{full, read, refused_paths, small, with};
+
+const MAIN: &str = "spec.containers[0]";
+
+/// Values that the field at a path may not hold, and that are refused at that very path.
+fn wrong(path: &str) -> Vec<Value> {
+    let field = path.rsplit('.').next().expect("a path has a last part");
+    let mut wrong = vec![json!([1]), json!({ "x": { "y": 1 } })];
+    wrong.extend(match field {
+        "apiVersion" => vec![json!("v2"), json!(1)],
+        "kind" => vec![json!("Deployment"), json!(true)],
+        "namespace" => vec![json!("Team"), json!("a.b"), json!("../x"), json!(5)],
+        "restartPolicy" => vec![json!("always"), json!("")],
+        "runtimeClassName" => vec![json!("runc"), json!("gvisor"), json!("")],
+        "imagePullPolicy" => vec![json!("always")],
+        "protocol" => vec![json!("SCTP"), json!("tcp")],
+        "scheme" => vec![json!("HTTPS")],
+        "type" => vec![json!("Socket"), json!("BlockDevice"), json!("CharDevice")],
+        "dnsPolicy" => vec![json!("ClusterFirst"), json!("None")],
+        "hostNetwork" => vec![json!(false), json!("true")],
+        "enableServiceLinks" | "automountServiceAccountToken" => vec![json!(true)],
+        "runAsUser" | "runAsGroup" | "fsGroup" => {
+            vec![json!(-1), json!(2_147_483_648_u64), json!(1.5), json!("0")]
+        }
+        "containerPort" => vec![json!(0), json!(65_536), json!(-1), json!("80")],
+        "hostPort" => vec![json!(0), json!(81), json!(65_536)],
+        "port" => vec![json!(0), json!(65_536), json!("nobody"), json!(1.5), json!("80")],
+        "cpu" | "memory" => {
+            vec![json!(-1), json!("-1Mi"), json!("1Zi"), json!("lots"), json!(""), json!("1e99"), json!(true)]
+        }
+        "mountPath" => {
+            vec![json!("relative"), json!("/a/../b"), json!("/a:b"), json!("/"), json!(""), json!("//.")]
+        }
+        "path" if path.contains("hostPath") => vec![json!("relative"), json!("/srv/../etc"), json!("")],
+        "path" => vec![json!("/a b"), json!("/a\r\nX: y")],
+        "workingDir" => vec![json!("relative"), json!("/a/../b"), json!("")],
+        "image" => vec![json!(""), json!("a b"), json!("x\ny"), json!(7)],
+        "host" => vec![json!("a b"), json!("x/y"), json!("h\r\n")],
+        "readOnly" | "runAsNonRoot" | "allowPrivilegeEscalation" => {
+            vec![json!("true"), json!(1), json!("yes")]
+        }
+        "name" if path.contains("httpHeaders") => vec![json!(""), json!("a b"), json!("X:"), json!("a\n")],
+        "name" if path.contains("env[") => vec![json!(""), json!("A=B"), json!("\u{e9}"), json!("a\tb")],
+        "name" if path.contains("ports[") => {
+            vec![json!(""), json!("8080"), json!("Web"), json!("a--b"), json!("sixteencharacter")]
+        }
+        "name" if path == "spec.os.name" => vec![json!("windows"), json!("")],
+        "name" => vec![
+            json!(""),
+            json!("UP"),
+            json!("a/b"),
+            json!("../x"),
+            json!("-a"),
+            json!("a".repeat(254)),
+            json!(9),
+        ],
+        "value" if path.contains("httpHeaders") => vec![json!("a\r\nb"), json!(1)],
+        "initialDelaySeconds"
+        | "periodSeconds"
+        | "timeoutSeconds"
+        | "successThreshold"
+        | "failureThreshold"
+        | "terminationGracePeriodSeconds" => vec![json!(-1), json!(1.5), json!("1"), json!(1_u64 << 40)],
+        _ => vec![json!(true)],
+    });
+    wrong
+}
+
+/// Every scalar of a manifest, as a JSON pointer and as a path.
+fn scalars(value: &Value, pointer: &str, path: &str, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                let step = if plain { format!(".{key}") } else { format!("[{key}]") };
+                let path = format!("{path}{step}").trim_start_matches('.').to_owned();
+                scalars(value, &format!("{pointer}/{}", key.replace('/', "~1")), &path, found);
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                scalars(value, &format!("{pointer}/{index}"), &format!("{path}[{index}]"), found);
+            }
+        }
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => found.push((pointer.into(), path.into())),
+    }
+}
+
+#[test]
+fn every_field_is_accepted_and_its_wrong_values_are_refused_at_its_path() {
+    read(full()).unwrap_or_else(|error| panic!("{error}"));
+    let mut places = Vec::new();
+    scalars(&full(), "", "", &mut places);
+    assert!(places.len() > 80, "only {} fields were found", places.len());
+    for (pointer, path) in places {
+        for value in wrong(&path) {
+            let shown = value.to_string();
+            let error =
+                read(with(full(), &pointer, value)).expect_err(&format!("{path}: {shown} was accepted"));
+            let is_here = |error: &purser_actors::port::FieldError| error.path == path;
+            assert!(error.fields().iter().any(is_here), "{path}: {shown} was refused as\n{error}");
+        }
+    }
+}
+
+#[test]
+fn every_supported_field_is_in_the_full_sample() {
+    let pattern = |path: &str| -> String {
+        let mut kept = String::new();
+        let mut in_index = false;
+        for c in path.chars() {
+            in_index = (in_index || c == '[') && c != ']';
+            if !in_index || c == '[' {
+                kept.push(c);
+            }
+        }
+        kept
+    };
+    let mut places = Vec::new();
+    scalars(&full(), "", "", &mut places);
+    let given: Vec<String> = places.iter().map(|(_, path)| pattern(path)).collect();
+    for field in purser_node::manifest::supported_fields() {
+        // One handler per probe: all kinds are given, on different probes.
+        let wanted = ["livenessProbe", "readinessProbe", "startupProbe"]
+            .iter()
+            .fold(field.path.clone(), |path, probe| path.replace(probe, "*"));
+        let is_given = given.iter().any(|path| {
+            let path = path
+                .replace("livenessProbe", "*")
+                .replace("readinessProbe", "*")
+                .replace("startupProbe", "*");
+            path == wanted
+                || path.starts_with(&format!("{wanted}["))
+                || path.starts_with(&format!("{wanted}."))
+        });
+        let has_no_scalar = field.holds == "`{}`";
+        assert!(is_given || has_no_scalar, "{} is not in the sample", field.path);
+    }
+}
+
+#[test]
+fn unknown_and_unsupported_fields_are_told_apart() {
+    for (pointer, path, message) in [
+        ("/spec/containers/0/comand", "spec.containers[0].comand", "unknown field"),
+        ("/spec/restartpolicy", "spec.restartpolicy", "unknown field"),
+        ("/metadata/nmae", "metadata.nmae", "unknown field"),
+        ("/extra", "extra", "unknown field"),
+        ("/spec/containers/0/env/0/valeu", "spec.containers[0].env[0].valeu", "unknown field"),
+        ("/spec/affinity", "spec.affinity", "is not supported by Purser"),
+        ("/spec/hostPID", "spec.hostPID", "is not supported by Purser"),
+        ("/spec/ephemeralContainers", "spec.ephemeralContainers", "is not supported by Purser"),
+        ("/metadata/uid", "metadata.uid", "is not supported by Purser"),
+        ("/metadata/finalizers", "metadata.finalizers", "is not supported by Purser"),
+        ("/metadata/generateName", "metadata.generateName", "is not supported by Purser: give a name"),
+        ("/spec/containers/0/tty", "spec.containers[0].tty", "is not supported by Purser"),
+        (
+            "/spec/volumes/0/emptyDir/medium",
+            "spec.volumes[0].emptyDir.medium",
+            "is not supported by Purser: an",
+        ),
+        ("/spec/volumes/0/emptyDir/madium", "spec.volumes[0].emptyDir.madium", "unknown field"),
+        (
+            "/spec/initContainers/0/livenessProbe",
+            "spec.initContainers[0].livenessProbe",
+            "is not supported by Purser: init",
+        ),
+        ("/status/phase", "status.phase", "is not supported by Purser"),
+    ] {
+        for value in [json!("x"), json!({}), json!([]), json!(1), json!({ "deep": [{ "er": 1 }] })] {
+            let error = read(with(full(), pointer, value.clone())).expect_err(path);
+            let fields = error.fields();
+            assert_eq!(fields.len(), 1, "{path} = {value}: {error}");
+            assert_eq!(fields[0].path, path);
+            assert!(fields[0].message.starts_with(message), "{path}: {}", fields[0].message);
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_refused_with_the_reason() {
+    let env = json!([{ "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "s", "key": "k" } } }]);
+    let error = read(with(small(), "/spec/containers/0/env", env)).expect_err("a secret");
+    assert_eq!(error.fields()[0].path, "spec.containers[0].env[0].valueFrom");
+    assert!(error.to_string().contains("never put in the journal"), "{error}");
+}
+
+#[test]
+fn no_error_shows_a_value_of_the_environment_or_an_argument() {
+    let mut manifest = small();
+    for (pointer, value) in [
+        (
+            "/spec/containers/0/env",
+            json!([{ "name": "A", "value": "hush\0" }, { "name": "hush=", "value": "hush" }]),
+        ),
+        ("/spec/containers/0/args", json!(["hush\0", { "hush": 1 }])),
+        ("/metadata/annotations", json!({ "a": "hush\0" })),
+    ] {
+        manifest = with(manifest, pointer, value);
+    }
+    let error = read(manifest).expect_err("NUL characters").to_string();
+    assert!(!error.replace("args[1]", "").contains("hush"), "{error}");
+}
+
+#[test]
+fn all_errors_come_at_once() {
+    let manifest = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "Bad", "namespace": "a_b" },
+        "spec": {
+            "nodeName": "n", "restartPolicy": 5,
+            "containers": [
+                { "name": "a", "image": 5, "ports": [{ "containerPort": "x" }] },
+                7,
+                { "name": "a", "resources": { "limits": { "cpu": "0" } }, "volumeMounts": [{ "name": "v" }] },
+            ],
+        },
+    });
+    let expected = [
+        "metadata.name",
+        "metadata.namespace",
+        "spec.containers[0].image",
+        "spec.containers[0].ports[0].containerPort",
+        "spec.containers[1]",
+        "spec.containers[2].name",
+        "spec.containers[2].resources.limits.cpu",
+        "spec.containers[2].volumeMounts[0].mountPath",
+        "spec.containers[2].volumeMounts[0].name",
+        "spec.nodeName",
+        "spec.restartPolicy",
+    ];
+    assert_eq!(refused_paths(manifest), expected);
+}
+
+#[test]
+fn what_is_required_is_asked_for() {
+    for (given, paths) in [
+        (json!({ "apiVersion": "v1", "kind": "Pod" }), vec!["metadata.name", "spec.containers"]),
+        (json!({ "apiVersion": "v1" }), vec!["kind"]),
+        (json!({}), vec!["apiVersion", "kind"]),
+        (json!({ "apiVersion": "apps/v1", "kind": "Deployment" }), vec!["apiVersion", "kind"]),
+        (with(small(), "/spec/containers", json!([])), vec!["spec.containers"]),
+        (with(small(), "/spec/containers", json!([{}])), vec!["spec.containers[0].name"]),
+        (with(small(), "/spec/containers/0/env", json!([{}])), vec!["spec.containers[0].env[0].name"]),
+        (
+            with(small(), "/spec/containers/0/ports", json!([{}])),
+            vec!["spec.containers[0].ports[0].containerPort"],
+        ),
+        (
+            with(small(), "/spec/containers/0/livenessProbe", json!({})),
+            vec!["spec.containers[0].livenessProbe"],
+        ),
+        (
+            with(small(), "/spec/containers/0/livenessProbe", json!({ "exec": {} })),
+            vec!["spec.containers[0].livenessProbe.exec.command"],
+        ),
+        (
+            with(small(), "/spec/containers/0/livenessProbe", json!({ "tcpSocket": {} })),
+            vec!["spec.containers[0].livenessProbe.tcpSocket.port"],
+        ),
+        (with(small(), "/spec/volumes", json!([{ "name": "v" }])), vec!["spec.volumes[0]"]),
+        (
+            with(small(), "/spec/volumes", json!([{ "name": "v", "hostPath": {} }])),
+            vec!["spec.volumes[0].hostPath.path"],
+        ),
+    ] {
+        assert_eq!(refused_paths(given.clone()), paths, "{given}");
+    }
+    for document in [json!(null), json!([]), json!("x"), json!(1)] {
+        assert_eq!(refused_paths(document), [""]);
+    }
+}
+
+#[test]
+fn what_must_be_unique_is() {
+    let two = |field: &str, first: Value, second: Value| {
+        with(small(), &format!("/spec/containers/0/{field}"), json!([first, second]))
+    };
+    let volumes = |manifest| with(manifest, "/spec/volumes", json!([{ "name": "v", "emptyDir": {} }]));
+    let mount = |path: &str| json!({ "name": "v", "mountPath": path });
+    for (manifest, path) in [
+        (two("env", json!({ "name": "A" }), json!({ "name": "A" })), format!("{MAIN}.env[1].name")),
+        (
+            two(
+                "ports",
+                json!({ "containerPort": 1, "name": "a" }),
+                json!({ "containerPort": 2, "name": "a" }),
+            ),
+            format!("{MAIN}.ports[1].name"),
+        ),
+        (
+            two("ports", json!({ "containerPort": 1 }), json!({ "containerPort": 1 })),
+            format!("{MAIN}.ports[1].containerPort"),
+        ),
+        (volumes(two("volumeMounts", mount("/a"), mount("/a"))), format!("{MAIN}.volumeMounts[1].mountPath")),
+        (
+            volumes(two("volumeMounts", mount("/a/b"), mount("/a//./b/"))),
+            format!("{MAIN}.volumeMounts[1].mountPath"),
+        ),
+        (
+            with(
+                small(),
+                "/spec/volumes",
+                json!([{ "name": "v", "emptyDir": {} }, { "name": "v", "emptyDir": {} }]),
+            ),
+            "spec.volumes[1].name".into(),
+        ),
+        (with(small(), "/spec/initContainers", json!([{ "name": "main" }])), format!("{MAIN}.name")),
+        (
+            with(
+                with(small(), "/spec/containers/0/ports", json!([{ "containerPort": 1 }])),
+                "/spec/containers/1",
+                json!({ "name": "other", "ports": [{ "containerPort": 1 }] }),
+            ),
+            "spec.containers[1].ports[0].containerPort".into(),
+        ),
+    ] {
+        assert_eq!(refused_paths(manifest.clone()), [path], "{manifest}");
+    }
+    let udp = two("ports", json!({ "containerPort": 1 }), json!({ "containerPort": 1, "protocol": "UDP" }));
+    read(udp).expect("a number is free for each protocol");
+    let init = json!([{ "name": "i", "ports": [{ "containerPort": 1 }] }, { "name": "j", "ports": [{ "containerPort": 1 }] }]);
+    let both = with(
+        with(small(), "/spec/initContainers", init),
+        "/spec/containers/0/ports",
+        json!([{ "containerPort": 1 }]),
+    );
+    read(both).expect("init containers are over before the others begin");
+}
+
+#[test]
+fn rules_between_fields_hold() {
+    for (pointer, value, path) in [
+        (
+            "/resources",
+            json!({ "limits": { "cpu": "1" }, "requests": { "cpu": "1001m" } }),
+            "resources.requests.cpu",
+        ),
+        (
+            "/resources",
+            json!({ "limits": { "memory": "1Mi" }, "requests": { "memory": "2M" } }),
+            "resources.requests.memory",
+        ),
+        ("/resources", json!({ "limits": { "memory": 0 } }), "resources.limits.memory"),
+        ("/securityContext", json!({ "runAsUser": 0, "runAsNonRoot": true }), "securityContext.runAsUser"),
+        (
+            "/livenessProbe",
+            json!({ "tcpSocket": { "port": 1 }, "successThreshold": 2 }),
+            "livenessProbe.successThreshold",
+        ),
+        (
+            "/startupProbe",
+            json!({ "tcpSocket": { "port": 1 }, "successThreshold": 2 }),
+            "startupProbe.successThreshold",
+        ),
+        (
+            "/livenessProbe",
+            json!({ "tcpSocket": { "port": 1 }, "exec": { "command": ["x"] } }),
+            "livenessProbe",
+        ),
+        ("/livenessProbe", json!({ "httpGet": { "port": "web" } }), "livenessProbe.httpGet.port"),
+        ("/volumeMounts", json!([{ "name": "gone", "mountPath": "/x" }]), "volumeMounts[0].name"),
+        ("/env", json!([{ "name": "A", "value": "x".repeat(33 << 10) }]), "env"),
+    ] {
+        let manifest = with(small(), &format!("/spec/containers/0{pointer}"), value);
+        assert_eq!(refused_paths(manifest), [format!("{MAIN}.{path}")]);
+    }
+    let both = json!([{ "name": "v", "emptyDir": {}, "hostPath": { "path": "/srv" } }]);
+    assert_eq!(refused_paths(with(small(), "/spec/volumes", both)), ["spec.volumes[0]"]);
+    let pod_user = with(small(), "/spec/securityContext", json!({ "runAsUser": 0, "runAsNonRoot": true }));
+    assert_eq!(refused_paths(pod_user), ["spec.securityContext.runAsUser"]);
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let many: Vec<Value> = (0..33).map(|n| json!({ "name": format!("c{n}") })).collect();
+    assert_eq!(refused_paths(with(small(), "/spec/containers", json!(many))), ["spec.containers"]);
+    let labels = |len: usize| with(small(), "/metadata/annotations", json!({ "note": "x".repeat(len) }));
+    assert_eq!(refused_paths(labels(33 << 10)), ["metadata.annotations"]);
+    read(labels(31 << 10)).expect("31 KiB of annotations");
+    let long = with(small(), "/spec/containers/0/args", json!(["x".repeat(57 << 10)]));
+    assert_eq!(refused_paths(long), [""]);
+    let doubling: Vec<Value> = (0..40)
+        .map(|n: usize| json!({ "name": format!("V{n}"), "value": n.checked_sub(1).map_or("x".into(), |n| format!("$(V{n})$(V{n})")) }))
+        .collect();
+    assert_eq!(
+        refused_paths(with(small(), "/spec/containers/0/env", json!(doubling))),
+        ["spec.containers[0].env"]
+    );
+}
+
+#[test]
+fn labels_and_annotations_are_those_of_kubernetes() {
+    for key in ["a", "A.b_c-d", "example.com/x", "app.kubernetes.io/name"] {
+        read(with(small(), "/metadata/labels", json!({ key: "V.1_x-2", "empty": "" })))
+            .unwrap_or_else(|e| panic!("{key}: {e}"));
+    }
+    for key in ["", "a/", "/a", "a b", "-a", "a/b/c", "Ex_ample/x", &"a".repeat(64)] {
+        let error = read(with(small(), "/metadata/labels", json!({ key: "v" }))).expect_err(key);
+        assert!(error.fields()[0].path.starts_with("metadata.labels["), "{error}");
+        read(with(small(), "/metadata/annotations", json!({ key: "v" }))).expect_err(key);
+    }
+    for value in ["a b", "-a", "a-", "é", &"a".repeat(64)] {
+        assert_eq!(
+            refused_paths(with(small(), "/metadata/labels", json!({ "k": value }))),
+            ["metadata.labels[k]"]
+        );
+    }
+}
+
+#[test]
+fn defaults_are_those_of_kubernetes() {
+    use purser_events::pod::spec::{PullPolicy, RestartPolicy, RuntimeClass};
+    let spec = read(with(
+        small(),
+        "/spec/containers/0/livenessProbe",
+        json!({ "tcpSocket": { "port": 1 }, "periodSeconds": 0 }),
+    ))
+    .expect("it is accepted");
+    assert_eq!(spec.id.to_string(), "default/small");
+    assert_eq!((spec.restart_policy, spec.termination_grace_s), (RestartPolicy::Always, 30));
+    assert_eq!(spec.runtime, RuntimeClass::Process);
+    let probe = spec.containers[0].liveness.as_ref().expect("it is given");
+    let numbers = (
+        probe.initial_delay_s,
+        probe.period_s,
+        probe.timeout_s,
+        probe.success_threshold,
+        probe.failure_threshold,
+    );
+    assert_eq!(numbers, (0, 10, 1, 1, 3));
+    for (image, policy) in [
+        ("nginx", PullPolicy::Always),
+        ("nginx:latest", PullPolicy::Always),
+        ("nginx:1", PullPolicy::IfNotPresent),
+        ("localhost:5000/nginx", PullPolicy::Always),
+        ("localhost:5000/nginx:1", PullPolicy::IfNotPresent),
+        ("nginx@sha256:0123", PullPolicy::IfNotPresent),
+    ] {
+        let spec = read(with(small(), "/spec/containers/0/image", json!(image))).expect(image);
+        assert_eq!(spec.containers[0].image_pull_policy, policy, "{image}");
+    }
+    let limits = json!({ "limits": { "cpu": "100u", "memory": "1500m" } });
+    let spec = read(with(small(), "/spec/containers/0/resources", limits)).expect("it is accepted");
+    let resources = &spec.containers[0].resources;
+    assert_eq!(resources.cpu_limit.map(|cpu| cpu.0), Some(1), "part of a thousandth counts as one");
+    assert_eq!(resources.cpu_request, resources.cpu_limit, "a limit without a request asks for all of it");
+    assert_eq!(resources.memory_limit.map(|memory| memory.0), Some(2));
+}
+
+#[test]
+fn a_null_is_an_absent_field() {
+    let manifest =
+        with(with(small(), "/spec/affinity", Value::Null), "/metadata/creationTimestamp", Value::Null);
+    assert_eq!(read(manifest), read(small()));
+}

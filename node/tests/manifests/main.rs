@@ -1,0 +1,9 @@
+//! Kubernetes manifests as Purser reads them: what is accepted, what is refused and where, and what survives.
+
+mod examples;
+mod fields;
+mod hostile;
+mod kubernetes_docs;
+mod reference;
+mod round_trip;
+mod sample;

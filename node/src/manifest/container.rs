@@ -115,7 +115,7 @@ impl<'a> Containers<'a> {
             liveness,
             readiness,
             startup,
-            user: self.user(container.security_context.unwrap_or_default(), path, errors),
+            user: self.user(&container.security_context.unwrap_or_default(), path, errors),
             ports,
         };
         if errors.is_empty() && !expansion::fits(&spec) {
@@ -182,7 +182,7 @@ impl<'a> Containers<'a> {
         env
     }
 
-    fn user(&self, own: k8s::SecurityContext, path: &str, errors: &mut FieldErrors) -> User {
+    fn user(&self, own: &k8s::SecurityContext, path: &str, errors: &mut FieldErrors) -> User {
         let uid = own.run_as_user.or(self.security.run_as_user).map(checked_u32);
         let non_root = own.run_as_non_root.or(self.security.run_as_non_root).unwrap_or(false);
         if non_root && uid == Some(0) {
@@ -237,7 +237,7 @@ fn pull_policy(word: Option<&str>, image: Option<&str>) -> PullPolicy {
         (Some("Never"), _) => PullPolicy::Never,
         (None, Some(image)) if is_latest(image) => PullPolicy::Always,
         // The table has no other word, and without an image nothing is fetched.
-        (Some(_), _) | (None, _) => PullPolicy::IfNotPresent,
+        (Some(_) | None, _) => PullPolicy::IfNotPresent,
     }
 }
 

@@ -46,7 +46,7 @@ impl Place {
             match step {
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
                 Step::Key(name) if !is_plain(name) && !path.is_empty() => {
-                    path.push_str(&format!("[{}]", key(name)))
+                    path.push_str(&format!("[{}]", key(name)));
                 }
                 Step::Key(name) => {
                     if !path.is_empty() {

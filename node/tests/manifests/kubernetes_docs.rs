@@ -49,7 +49,8 @@ fn examples_with_unsupported_fields_are_refused_by_their_paths() {
         assert!(!expected.is_empty(), "{} does not say what is refused", path.display());
         let Err(error) = read_text(&text) else { panic!("{} was accepted", path.display()) };
         let mut paths: Vec<&str> = error.fields().iter().map(|error| error.path.as_str()).collect();
-        (expected.sort_unstable(), paths.sort_unstable());
+        expected.sort_unstable();
+        paths.sort_unstable();
         assert_eq!(paths, expected, "{}: {error}", path.display());
         assert!(
             !error.to_string().contains("unknown field"),

@@ -6,4 +6,5 @@ mod hostile;
 mod kubernetes_docs;
 mod reference;
 mod round_trip;
+mod rules;
 mod sample;

@@ -9,9 +9,9 @@ use crate::sample::{full, read, read_text, small, with, yaml_files};
 fn applying_what_was_got_changes_nothing() {
     let mut specs = vec![read(full()).expect("the full sample"), read(small()).expect("the small sample")];
     for folder in ["tests/k8s-docs/accepted", "examples", "examples/containerd", "examples/root"] {
-        specs.extend(
-            yaml_files(folder).iter().map(|(path, text)| read_text(text).expect(&path.display().to_string())),
-        );
+        for (path, text) in yaml_files(folder) {
+            specs.push(read_text(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        }
     }
     let odd = with(
         small(),

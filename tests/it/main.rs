@@ -1,6 +1,7 @@
 //! Every test that needs more than one package, in one binary.
 
 mod dist;
+mod containerd_runtime;
 mod pod_model;
 mod pod_scenarios;
 mod tidy;

@@ -2,8 +2,13 @@
 
 pub mod binaries;
 pub mod bounded;
+pub mod containerd;
+pub mod images;
 pub mod leftovers;
 pub mod purserd;
+pub mod registry;
 
 pub mod scenario;
 pub mod specs;
+pub mod http;
+pub mod journal;

@@ -41,7 +41,8 @@ pub(super) async fn read(
     if let Err(status) = within(CALL_LIMIT, line.snapshots().remove(line.request(remove))).await {
         tracing::debug!(code = ?status.code(), "failed to remove a view of an image; it will be collected");
     }
-    files.map_err(|error| Status::failed_precondition(format!("failed to read the image's accounts: {error}")))
+    files
+        .map_err(|error| Status::failed_precondition(format!("failed to read the image's accounts: {error}")))
 }
 
 /// The folders that, laid over each other, are the root file system; the uppermost first.
@@ -92,7 +93,8 @@ mod tests {
     #[test]
     fn the_uppermost_layer_that_has_the_file_wins() {
         let root = tempfile::tempdir().unwrap();
-        let layers: Vec<PathBuf> = ["top", "middle", "base"].iter().map(|name| root.path().join(name)).collect();
+        let layers: Vec<PathBuf> =
+            ["top", "middle", "base"].iter().map(|name| root.path().join(name)).collect();
         for layer in &layers {
             std::fs::create_dir_all(layer.join("etc")).unwrap();
         }
@@ -118,7 +120,11 @@ mod tests {
     fn overlays_and_single_layers_are_read_alike() {
         let overlay = Mount { options: vec!["lowerdir=/a/2/fs:/a/1/fs".into()], ..Mount::default() };
         assert_eq!(layers_of(&[overlay]), [PathBuf::from("/a/2/fs"), PathBuf::from("/a/1/fs")]);
-        let bind = Mount { source: "/a/1/fs".into(), options: vec!["ro".into(), "rbind".into()], ..Mount::default() };
+        let bind = Mount {
+            source: "/a/1/fs".into(),
+            options: vec!["ro".into(), "rbind".into()],
+            ..Mount::default()
+        };
         assert_eq!(layers_of(&[bind]), [PathBuf::from("/a/1/fs")]);
     }
 }

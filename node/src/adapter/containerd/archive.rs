@@ -91,12 +91,15 @@ impl Archive {
                 }
                 return Ok((Box::pin(file.take(held.len())) as BlobReader, held.len()));
             };
-            let (offset, len) = *entries.get(name).ok_or_else(|| std::io::Error::other("it is not in the archive"))?;
+            let (offset, len) =
+                *entries.get(name).ok_or_else(|| std::io::Error::other("it is not in the archive"))?;
             let mut file = tokio::fs::File::open(&self.path).await?;
             tokio::io::AsyncSeekExt::seek(&mut file, SeekFrom::Start(offset)).await?;
             Ok((Box::pin(file.take(len)) as BlobReader, len))
         };
-        opened.await.map_err(|error: std::io::Error| self.unusable(&format!("failed to read `{name}`: {error}")))
+        opened
+            .await
+            .map_err(|error: std::io::Error| self.unusable(&format!("failed to read `{name}`: {error}")))
     }
 
     async fn read_document(&self, reader: &mut BlobReader, len: u64) -> Result<Vec<u8>, RuntimeError> {
@@ -215,7 +218,8 @@ mod tests {
         let docker = tar_of(&[("manifest.json", b"[]")]);
         let noise = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(noise.path(), [7; 4_096]).unwrap();
-        for (file, told) in [(gzip.path(), "gzip"), (docker.path(), "skopeo"), (noise.path(), "OCI archive")] {
+        for (file, told) in [(gzip.path(), "gzip"), (docker.path(), "skopeo"), (noise.path(), "OCI archive")]
+        {
             let Err(error) = Archive::open(file.into()).await else { panic!("{told}") };
             assert!(error.message.contains(told), "{error}");
         }

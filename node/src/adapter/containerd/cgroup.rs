@@ -27,7 +27,8 @@ impl Cgroups {
             return Cgroups { prefix: prefix.to_owned(), roots: vec![mount.to_owned()], limits_swap: true };
         }
         let entries = fs::read_dir(mount).into_iter().flatten().flatten();
-        let mut roots: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        let mut roots: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         roots.sort();
         let limits_swap = mount.join("memory/memory.memsw.limit_in_bytes").exists();
         Cgroups { prefix: prefix.to_owned(), roots, limits_swap }
@@ -47,7 +48,8 @@ impl Cgroups {
         let inside = self.path(key);
         let files = ["memory.events", "memory.oom_control"];
         let folders = self.roots.iter().map(|root| root.join(inside.trim_start_matches('/')));
-        let mut texts = folders.flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file)).ok()));
+        let mut texts =
+            folders.flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file)).ok()));
         texts.find_map(|text| oom_kills(&text?))
     }
 

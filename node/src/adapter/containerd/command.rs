@@ -71,7 +71,8 @@ mod tests {
             env: Some(vec!["PATH=/opt/bin".into(), "A=image".into(), "B=image".into(), "HOSTNAME=x".into()]),
             ..ImageProcess::default()
         };
-        let given = [("A".to_owned(), "pod=1".to_owned()), ("C".into(), "1".into()), ("C".into(), "2".into())];
+        let given =
+            [("A".to_owned(), "pod=1".to_owned()), ("C".into(), "1".into()), ("C".into(), "2".into())];
         let merged = environment(&image, "web", &given);
         assert_eq!(merged, ["PATH=/opt/bin", "A=pod=1", "B=image", "HOSTNAME=web", "C=2"]);
         assert_eq!(environment(&ImageProcess::default(), "web", &[]), [DEFAULT_PATH, "HOSTNAME=web"]);

@@ -62,13 +62,19 @@ impl ContainerdConfig {
     /// Names the first key that is wrong, and what would be right.
     pub fn check(&self) -> Result<(), RuntimeError> {
         let wrong = |key: &str, must: &str| {
-            Err(RuntimeError::new(FailureClass::Invalid, format!("containerd configuration: `{key}` must {must}")))
+            Err(RuntimeError::new(
+                FailureClass::Invalid,
+                format!("containerd configuration: `{key}` must {must}"),
+            ))
         };
         if !is_identifier(&self.namespace) {
             return wrong("namespace", "be letters and digits joined by single '-', '_' or '.', at most 76");
         }
         if !is_identifier(&self.cgroup_prefix) {
-            return wrong("cgroup-prefix", "be letters and digits joined by single '-', '_' or '.', at most 76");
+            return wrong(
+                "cgroup-prefix",
+                "be letters and digits joined by single '-', '_' or '.', at most 76",
+            );
         }
         if !is_identifier(&self.node_label) {
             return wrong("node-label", "be letters and digits joined by single '-', '_' or '.', at most 76");

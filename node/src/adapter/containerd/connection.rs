@@ -45,7 +45,8 @@ impl Connection {
             let socket = socket.clone();
             async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
         });
-        let endpoint = Endpoint::from_static("http://containerd.invalid").connect_timeout(Duration::from_secs(3));
+        let endpoint =
+            Endpoint::from_static("http://containerd.invalid").connect_timeout(Duration::from_secs(3));
         Connection {
             channel: endpoint.connect_with_connector_lazy(connector),
             namespace: namespace.parse().expect("the configuration's check admits header characters only"),

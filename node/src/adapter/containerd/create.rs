@@ -11,7 +11,7 @@ use containerd_client::services::v1::{
 use oci_spec::runtime::Spec;
 use prost::Message;
 use prost_types::{Any, FieldMask};
-use purser_actors::port::{ContainerPlan, RuntimeError, StartedContainer, Standing};
+use purser_actors::port::{ContainerPlan, RuntimeError, Standing, StartedContainer};
 use purser_events::ContainerName;
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::ContainerSpec;
@@ -37,9 +37,14 @@ struct RuncOptions {
 
 impl ContainerdRuntime {
     /// Starts a container, or finds that an earlier process of the node did.
-    pub(super) async fn start_or_adopt(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError> {
+    pub(super) async fn start_or_adopt(
+        &self,
+        plan: &ContainerPlan,
+    ) -> Result<StartedContainer, RuntimeError> {
         match self.standing(&plan.key).await? {
-            Standing::Running(started) | Standing::Exited { started: Some(started), .. } => return Ok(started),
+            Standing::Running(started) | Standing::Exited { started: Some(started), .. } => {
+                return Ok(started);
+            }
             Standing::Absent => {}
             Standing::Created | Standing::Exited { started: None, .. } => self.take_away(&plan.key).await?,
         }
@@ -128,20 +133,28 @@ impl ContainerdRuntime {
 
     async fn make_log_folder(&self, plan: &ContainerPlan) -> Result<(), RuntimeError> {
         let folder = self.paths.logs(plan.key.pod, &plan.key.container);
-        let made = tokio::task::spawn_blocking(move || volumes::private_folder(&folder).map_err(|error| (folder, error)));
+        let made = tokio::task::spawn_blocking(move || {
+            volumes::private_folder(&folder).map_err(|error| (folder, error))
+        });
         made.await.expect("making a folder does not panic").map_err(|(folder, error)| {
             let message = format!("failed to make the log folder `{}`: {error}", folder.display());
             RuntimeError::new(FailureClass::Runtime, message)
         })
     }
 
-    async fn create_record(&self, plan: &ContainerPlan, image: &str, spec: &Spec) -> Result<(), RuntimeError> {
+    async fn create_record(
+        &self,
+        plan: &ContainerPlan,
+        image: &str,
+        spec: &Spec,
+    ) -> Result<(), RuntimeError> {
         let id = naming::id_of(&plan.key);
         let value = serde_json::to_vec(spec).map_err(|error| {
             RuntimeError::new(FailureClass::Invalid, format!("failed to describe the container: {error}"))
         })?;
         // Of its own, for the default folder is shared by every containerd of the host.
-        let root = self.config.runc_root.to_str().expect("the configuration's check admits UTF-8 only").to_owned();
+        let root =
+            self.config.runc_root.to_str().expect("the configuration's check admits UTF-8 only").to_owned();
         let options = Any {
             type_url: "containerd.runc.v1.Options".to_owned(),
             value: RuncOptions { root }.encode_to_vec(),
@@ -157,7 +170,10 @@ impl ContainerdRuntime {
             ..Container::default()
         };
         let request = self.line.request(CreateContainerRequest { container: Some(record) });
-        within(CALL_LIMIT, self.line.containers().create(request)).await.map(|_| ()).map_err(|s| from_create(&s))
+        within(CALL_LIMIT, self.line.containers().create(request))
+            .await
+            .map(|_| ())
+            .map_err(|s| from_create(&s))
     }
 
     async fn prepare_snapshot(
@@ -197,7 +213,8 @@ impl ContainerdRuntime {
             stderr: log,
             ..CreateTaskRequest::default()
         });
-        let created = within(TASK_LIMIT, self.line.tasks().create(request)).await.map_err(|s| from_create(&s))?;
+        let created =
+            within(TASK_LIMIT, self.line.tasks().create(request)).await.map_err(|s| from_create(&s))?;
         self.weigh_pod(plan);
         // Now, while it waits to be started: a program may end before anyone can look at it.
         let process = process::identify(created.pid).ok_or_else(|| {

@@ -121,7 +121,8 @@ impl Document {
             }
             (None, None) => Err(DocumentError::Malformed {
                 what: "manifest",
-                problem: "it has neither `config` nor `manifests`; an image in the old version 1 form?".into(),
+                problem: "it has neither `config` nor `manifests`; an image in the old version 1 form?"
+                    .into(),
             }),
         }
     }
@@ -131,8 +132,9 @@ impl Manifest {
     /// Labels that keep what a manifest refers to from being collected.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let layers = self.layers.iter().enumerate();
-        let mut labels: BTreeMap<String, String> =
-            layers.map(|(i, layer)| (format!("containerd.io/gc.ref.content.l.{i}"), layer.digest.clone())).collect();
+        let mut labels: BTreeMap<String, String> = layers
+            .map(|(i, layer)| (format!("containerd.io/gc.ref.content.l.{i}"), layer.digest.clone()))
+            .collect();
         labels.insert("containerd.io/gc.ref.content.config".into(), self.config.digest.clone());
         labels
     }
@@ -206,7 +208,8 @@ impl ImageConfig {
         check_len("configuration", raw.len() as u64)?;
         check_digest("configuration", Some(&manifest.config.digest), &digest_of(raw))?;
         let malformed = |problem: String| DocumentError::Malformed { what: "configuration", problem };
-        let config: ImageConfig = serde_json::from_slice(raw).map_err(|error| malformed(error.to_string()))?;
+        let config: ImageConfig =
+            serde_json::from_slice(raw).map_err(|error| malformed(error.to_string()))?;
         let (layers, diffs) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diffs {
             return Err(malformed(format!("it has {diffs} layers and the manifest {layers}")));
@@ -214,7 +217,9 @@ impl ImageConfig {
         if config.rootfs.diff_ids.iter().any(|digest| !is_sha256(digest)) {
             return Err(malformed("a layer's digest is not a SHA-256".into()));
         }
-        let machine = |os: &str, arch: &str| (os.is_empty() || os == "linux") && (arch.is_empty() || arch == architecture());
+        let machine = |os: &str, arch: &str| {
+            (os.is_empty() || os == "linux") && (arch.is_empty() || arch == architecture())
+        };
         if !machine(&config.os, &config.architecture) {
             let offered = format!("{:.32}/{:.32}", config.os, config.architecture);
             return Err(DocumentError::NoPlatform { architecture: architecture(), offered });
@@ -338,7 +343,9 @@ mod tests {
     fn the_entry_for_this_machine_is_chosen() {
         let entry = |fill: char, arch: &str| {
             let digest = fill.to_string().repeat(64);
-            format!(r#"{{"digest":"sha256:{digest}","size":1,"platform":{{"os":"linux","architecture":"{arch}"}}}}"#)
+            format!(
+                r#"{{"digest":"sha256:{digest}","size":1,"platform":{{"os":"linux","architecture":"{arch}"}}}}"#
+            )
         };
         let index = |entries: &[String]| {
             let raw = format!(r#"{{"manifests":[{}]}}"#, entries.join(",")).into_bytes();

@@ -20,7 +20,9 @@ pub(super) fn is_away(status: &Status) -> bool {
         // A connection that breaks under a call shows as "unknown" with one of these texts.
         Code::Unknown => {
             let text = status.message();
-            text.contains("transport error") || text.contains("h2 protocol error") || text.contains("ttrpc: closed")
+            text.contains("transport error")
+                || text.contains("h2 protocol error")
+                || text.contains("ttrpc: closed")
         }
         _ => false,
     }

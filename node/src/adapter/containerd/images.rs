@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 
-use containerd_client::services::v1::{CreateImageRequest, GetImageRequest, Image as Record, UpdateImageRequest};
+use containerd_client::services::v1::{
+    CreateImageRequest, GetImageRequest, Image as Record, UpdateImageRequest,
+};
 use containerd_client::types::Descriptor;
 use futures_util::{TryStreamExt, stream};
 use prost_types::FieldMask;
@@ -111,7 +113,11 @@ impl Images {
     }
 
     /// Takes an image from an OCI archive or layout under the name given, or under the archive's own.
-    pub(super) async fn import_as(&self, path: PathBuf, name: Option<&str>) -> Result<FetchedImage, RuntimeError> {
+    pub(super) async fn import_as(
+        &self,
+        path: PathBuf,
+        name: Option<&str>,
+    ) -> Result<FetchedImage, RuntimeError> {
         let own = match name {
             Some(_) => None,
             None => Archive::open(path.clone()).await?.own_name().await?,
@@ -213,7 +219,8 @@ impl Images {
         match content::read(line, &manifest.config.digest).await {
             Ok(raw) => ImageConfig::parse(&raw, manifest).map_err(unusable),
             Err(status) if is_absent(&status) => {
-                let message = format!("the configuration of image `{}` is no longer on this node", manifest.digest);
+                let message =
+                    format!("the configuration of image `{}` is no longer on this node", manifest.digest);
                 Err(RuntimeError::new(FailureClass::ImageNotFound, message))
             }
             Err(status) => Err(from_status("read an image's configuration", &status)),
@@ -238,7 +245,8 @@ impl Images {
         let ticket = format!("purser-{}", self.ids.uuid());
         let expires = self.clock.now().plus_ms(LEASE_MS).to_string();
         let line = self.line.lease(&ticket, expires).await.map_err(|status| pulling(name, &status))?;
-        let fetched = Fetch { images: self, line: &line, source, name, ticket: &ticket }.run(top, expected).await;
+        let fetched =
+            Fetch { images: self, line: &line, source, name, ticket: &ticket }.run(top, expected).await;
         if let Err(status) = self.line.release(&ticket).await {
             tracing::debug!(code = ?status.code(), "failed to end a lease; it will expire");
         }
@@ -263,7 +271,8 @@ impl Fetch<'_> {
             .try_for_each_concurrent(LAYERS_AT_ONCE, |(number, link)| self.copy(number, link))
             .await?;
         let config = self.images.config_of(self.line, &manifest).await?;
-        let mut target = self.put(&manifest.raw, &manifest.digest, &manifest.media_type, manifest.labels()).await?;
+        let mut target =
+            self.put(&manifest.raw, &manifest.digest, &manifest.media_type, manifest.labels()).await?;
         self.record(&self.name.pinned(&manifest.digest), target.clone()).await?;
         let mut child = manifest.digest.clone();
         for (raw, digest, media_type) in indexes.iter().rev() {
@@ -304,7 +313,8 @@ impl Fetch<'_> {
     }
 
     async fn copy(&self, number: usize, link: &Link) -> Result<(), RuntimeError> {
-        let held = content::has(self.line, &link.digest).await.map_err(|status| pulling(self.name, &status))?;
+        let held =
+            content::has(self.line, &link.digest).await.map_err(|status| pulling(self.name, &status))?;
         if held {
             return Ok(());
         }
@@ -331,7 +341,12 @@ impl Fetch<'_> {
             content::write(self.line, blob, reader).await.map_err(failed)?;
         }
         let size = i64::try_from(raw.len()).expect("a document is a few mebibytes at most");
-        Ok(Descriptor { media_type: media_type.to_owned(), digest: digest.to_owned(), size, ..Descriptor::default() })
+        Ok(Descriptor {
+            media_type: media_type.to_owned(),
+            digest: digest.to_owned(),
+            size,
+            ..Descriptor::default()
+        })
     }
 
     async fn record(&self, name: &str, target: Descriptor) -> Result<(), RuntimeError> {
@@ -359,9 +374,9 @@ impl Fetch<'_> {
 fn unusable(error: DocumentError) -> RuntimeError {
     let class = match error {
         DocumentError::NoPlatform { .. } => FailureClass::ImageNotFound,
-        DocumentError::Malformed { .. } | DocumentError::TooLarge { .. } | DocumentError::WrongDigest { .. } => {
-            FailureClass::ImagePull
-        }
+        DocumentError::Malformed { .. }
+        | DocumentError::TooLarge { .. }
+        | DocumentError::WrongDigest { .. } => FailureClass::ImagePull,
     };
     RuntimeError::new(class, error.to_string())
 }
@@ -370,5 +385,8 @@ fn pulling(name: &ImageName, status: &Status) -> RuntimeError {
     if is_away(status) {
         return from_status("fetch an image", status);
     }
-    RuntimeError::new(FailureClass::ImagePull, format!("failed to fetch `{}`: {}", name.whole(), status.message()))
+    RuntimeError::new(
+        FailureClass::ImagePull,
+        format!("failed to fetch `{}`: {}", name.whole(), status.message()),
+    )
 }

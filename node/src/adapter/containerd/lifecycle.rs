@@ -8,7 +8,7 @@ use containerd_client::services::v1::{
     ListContainersRequest, ResumeTaskRequest, WaitRequest,
 };
 use containerd_client::types::v1::{Process, Status as TaskStatus};
-use purser_actors::port::{ContainerKey, RuntimeError, Signal, StartedContainer, Standing};
+use purser_actors::port::{ContainerKey, RuntimeError, Signal, Standing, StartedContainer};
 use purser_events::Timestamp;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use tonic::Status;
@@ -64,7 +64,8 @@ impl ContainerdRuntime {
                 let at = task.exited_at.as_ref();
                 Standing::Exited { started, exit: self.exit(key, task.exit_status, at) }
             }
-            Ok(TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing | TaskStatus::Unknown) | Err(_) => {
+            Ok(TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing | TaskStatus::Unknown)
+            | Err(_) => {
                 match started.or_else(|| self.recognise(&task)) {
                     Some(started) => Standing::Running(started),
                     // It ended between the two looks: say how.

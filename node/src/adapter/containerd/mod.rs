@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, Notice, PodPlan, RuntimeError, Signal,
-    StartedContainer, Standing,
+    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, Notice, PodPlan, RuntimeError,
+    Signal, Standing, StartedContainer,
 };
 use purser_events::PodUid;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
@@ -99,7 +99,11 @@ impl ContainerdRuntime {
     ///
     /// # Errors
     /// The file is no OCI archive, has no name, or has no image for this machine; or containerd does not answer.
-    pub async fn import_archive(&self, path: PathBuf, name: Option<&str>) -> Result<FetchedImage, RuntimeError> {
+    pub async fn import_archive(
+        &self,
+        path: PathBuf,
+        name: Option<&str>,
+    ) -> Result<FetchedImage, RuntimeError> {
         self.images.import_as(path, name).await
     }
 
@@ -131,7 +135,8 @@ impl Containers for ContainerdRuntime {
     }
 
     fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError> {
-        let init = spec.init_containers.iter().enumerate().map(|(i, c)| (format!("spec.initContainers[{i}]"), c));
+        let init =
+            spec.init_containers.iter().enumerate().map(|(i, c)| (format!("spec.initContainers[{i}]"), c));
         let app = spec.containers.iter().enumerate().map(|(i, c)| (format!("spec.containers[{i}]"), c));
         init.chain(app).filter_map(|(path, container)| image_error(&path, container)).collect()
     }

@@ -48,7 +48,11 @@ pub(super) fn started_label(started: &StartedContainer) -> (String, String) {
     let process = &started.process;
     let text = format!(
         "{} {} {} {} {}",
-        process.host_pid, process.start_time_ticks, process.boot_id, process.container_pid, started.started_at.0
+        process.host_pid,
+        process.start_time_ticks,
+        process.boot_id,
+        process.container_pid,
+        started.started_at.0
     );
     (STARTED.to_owned(), text)
 }
@@ -70,7 +74,11 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ContainerKey {
-        ContainerKey { pod: PodUid(Uuid::from_u128(7)), container: ContainerName::new(name).unwrap(), attempt: u32::MAX }
+        ContainerKey {
+            pod: PodUid(Uuid::from_u128(7)),
+            container: ContainerName::new(name).unwrap(),
+            attempt: u32::MAX,
+        }
     }
 
     #[test]
@@ -78,7 +86,9 @@ mod tests {
         for name in ["a", "a--b", &"x".repeat(63)] {
             let id = id_of(&key(name));
             assert!(id.len() <= 76, "{id}");
-            assert!(id.split('-').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric())));
+            assert!(
+                id.split('-').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+            );
         }
         assert_ne!(id_of(&key("a")), id_of(&key("b")));
     }

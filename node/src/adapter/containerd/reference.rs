@@ -43,7 +43,8 @@ impl ImageName {
         // A digest names bytes of a registry; an archive may hold the image in other bytes.
         let (Some(tag), None) = (self.0.tag(), self.0.digest()) else { return Vec::new() };
         let whole = format!("{}/{}", self.0.registry(), self.0.repository());
-        let short = whole.strip_prefix("docker.io/").map(|rest| rest.strip_prefix("library/").unwrap_or(rest));
+        let short =
+            whole.strip_prefix("docker.io/").map(|rest| rest.strip_prefix("library/").unwrap_or(rest));
         let names = short.into_iter().chain([whole.as_str()]);
         let stems = names.flat_map(|name| {
             let untagged = (tag == "latest").then(|| name.to_owned());
@@ -70,7 +71,8 @@ mod tests {
     fn a_local_copy_may_have_a_short_or_a_whole_name() {
         let stems = |text: &str| ImageName::parse(text).unwrap().file_stems();
         assert_eq!(stems("nginx:1.14.2"), ["nginx_1.14.2", "docker.io_library_nginx_1.14.2"]);
-        let latest = ["busybox_latest", "busybox", "docker.io_library_busybox_latest", "docker.io_library_busybox"];
+        let latest =
+            ["busybox_latest", "busybox", "docker.io_library_busybox_latest", "docker.io_library_busybox"];
         assert_eq!(stems("busybox"), latest);
         assert_eq!(stems("h:1/x:2"), ["h_1_x_2"]);
     }

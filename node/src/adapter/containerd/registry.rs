@@ -58,7 +58,8 @@ impl Registries {
         }
         let absent = refusals.iter().all(|(_, error)| error.class == FailureClass::ImageNotFound);
         let class = if absent { FailureClass::ImageNotFound } else { FailureClass::ImagePull };
-        let told: Vec<String> = refusals.iter().map(|(whom, error)| format!("{whom}: {}", error.message)).collect();
+        let told: Vec<String> =
+            refusals.iter().map(|(whom, error)| format!("{whom}: {}", error.message)).collect();
         Err(RuntimeError::new(class, format!("failed to pull `{}`: {}", name.whole(), told.join("; "))))
     }
 
@@ -108,7 +109,8 @@ impl ImageSource for RegistrySource {
     async fn blob(&self, link: &Link) -> Result<BlobReader, RuntimeError> {
         // Other places that a manifest may name for a layer are not asked: they are for whoever wrote it to choose.
         let layer = LayerDescriptor { digest: &link.digest, urls: &None };
-        let stream = self.client.pull_blob_stream(&self.reference, &layer).await.map_err(|error| refusal(&error))?;
+        let stream =
+            self.client.pull_blob_stream(&self.reference, &layer).await.map_err(|error| refusal(&error))?;
         Ok(Box::pin(StreamReader::new(stream)))
     }
 }

@@ -6,8 +6,8 @@ use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder,
     LinuxDeviceCgroupBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, PosixRlimitBuilder,
-    PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, Process, ProcessBuilder,
+    RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use purser_events::pod::spec::Resources;
 
@@ -18,9 +18,6 @@ use super::user::Account;
 const CPU_PERIOD_US: u64 = 100_000;
 /// Least quota that the kernel takes, in microseconds.
 const CPU_QUOTA_US_MIN: u64 = 1_000;
-
-/// Open files that a process may have, and may raise its limit to.
-const OPEN_FILES: (u64, u64) = (65_536, 1_048_576);
 
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -107,11 +104,7 @@ fn process(decided: &Decided) -> Result<Process, OciSpecError> {
         .gid(decided.account.gid)
         .additional_gids(decided.account.groups.clone())
         .build()?;
-    let open_files = PosixRlimitBuilder::default()
-        .typ(PosixRlimitType::RlimitNofile)
-        .soft(OPEN_FILES.0)
-        .hard(OPEN_FILES.1)
-        .build()?;
+    // oci-spec's default would limit open files to 1,024; without any, containerd's own limits go on.
     ProcessBuilder::default()
         .terminal(false)
         .user(user)
@@ -120,7 +113,7 @@ fn process(decided: &Decided) -> Result<Process, OciSpecError> {
         .cwd(decided.cwd.clone())
         .capabilities(capabilities)
         .no_new_privileges(decided.no_new_privileges)
-        .rlimits(vec![open_files])
+        .rlimits(Vec::new())
         .build()
 }
 
@@ -183,7 +176,8 @@ fn mounts(decided: &Decided) -> Result<Vec<Mount>, OciSpecError> {
         ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
         ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro"),
     ];
-    let kernel = kernel.map(|(target, kind, source, options)| mount(Path::new(source), target, kind, options));
+    let kernel =
+        kernel.map(|(target, kind, source, options)| mount(Path::new(source), target, kind, options));
     let binds = decided.binds.iter().map(|bind| {
         let options = if bind.read_only { "rbind,rprivate,ro" } else { "rbind,rprivate,rw" };
         mount(&bind.source, &bind.target, "bind", options)
@@ -259,7 +253,8 @@ mod tests {
         assert_eq!(spec["process"]["user"]["additionalGids"][0], 7);
         assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ALLOW");
         assert!(!spec["process"]["capabilities"]["bounding"].to_string().contains("SYS_ADMIN"));
-        let network = spec["linux"]["namespaces"].as_array().unwrap().iter().any(|ns| ns["type"] == "network");
+        let network =
+            spec["linux"]["namespaces"].as_array().unwrap().iter().any(|ns| ns["type"] == "network");
         assert!(!network, "a pod shares the node's network");
         let mounts = spec["mounts"].as_array().unwrap();
         let bind = mounts.iter().find(|mount| mount["destination"] == "/dst").unwrap();

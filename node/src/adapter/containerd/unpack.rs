@@ -92,7 +92,9 @@ impl Step<'_> {
         if done.is_err() {
             let request =
                 RemoveSnapshotRequest { snapshotter: self.snapshotter.to_owned(), key: self.key.to_owned() };
-            if let Err(status) = within(CALL_LIMIT, self.line.snapshots().remove(self.line.request(request))).await {
+            if let Err(status) =
+                within(CALL_LIMIT, self.line.snapshots().remove(self.line.request(request))).await
+            {
                 tracing::debug!(code = ?status.code(), "failed to remove a half-unpacked layer; its lease will");
             }
         }

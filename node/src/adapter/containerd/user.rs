@@ -46,7 +46,8 @@ pub(super) fn resolve(user: &User, image: &str, files: &AccountFiles) -> Result<
     let wanted = wanted.as_deref().unwrap_or(if image_user.is_empty() { "0" } else { image_user });
     let entry = find_user(wanted, &files.passwd);
     let uid = entry.as_ref().map(|entry| entry.uid).or_else(|| known_uid(wanted));
-    let uid = uid.ok_or_else(|| invalid(format!("the image has no user `{wanted:.64}` in its /etc/passwd")))?;
+    let uid =
+        uid.ok_or_else(|| invalid(format!("the image has no user `{wanted:.64}` in its /etc/passwd")))?;
     // A group that the image names belongs to its own user, not to the manifest's.
     let image_group = image_group.filter(|_| user.uid.is_none());
     let gid = match (user.gid, image_group) {
@@ -56,7 +57,9 @@ pub(super) fn resolve(user: &User, image: &str, files: &AccountFiles) -> Result<
         (None, None) => entry.as_ref().map_or(0, |entry| entry.gid),
     };
     if user.non_root && uid == 0 {
-        return Err(invalid("the container would run as user 0 (root), which its runAsNonRoot forbids".into()));
+        return Err(invalid(
+            "the container would run as user 0 (root), which its runAsNonRoot forbids".into(),
+        ));
     }
     let groups = match &entry {
         Some(entry) if image_group.is_none() => memberships(&entry.name, &files.group, gid),

@@ -1,0 +1,8 @@
+//! The containerd runtime on a real containerd, runc and registry.
+
+mod commands;
+mod failures;
+mod image_sources;
+mod life;
+mod restarts;
+mod rig;

@@ -83,7 +83,11 @@ pub(super) const POD_FIELDS: &[Field] = &[
         "no check is made if absent or empty",
     ),
     field("spec.hostNetwork", Kind::Only(true), "pods share the node's network, with or without this"),
-    field("spec.dnsPolicy", Kind::Word(&["Default"]), "containers use the node's resolver"),
+    field(
+        "spec.dnsPolicy",
+        Kind::Word(&["Default", "ClusterFirst"]),
+        "the node's resolver, which for pods on the node's network both mean",
+    ),
     field("spec.enableServiceLinks", Kind::Only(false), "there are no services to make variables from"),
     field("spec.automountServiceAccountToken", Kind::Only(false), "there are no service accounts"),
     field("spec.os.name", Kind::Word(&["linux"]), "the node runs Linux"),

@@ -20,7 +20,7 @@ fn wrong(path: &str) -> Vec<Value> {
         "protocol" => vec![json!("SCTP"), json!("tcp")],
         "scheme" => vec![json!("HTTPS")],
         "type" => vec![json!("Socket"), json!("BlockDevice"), json!("CharDevice")],
-        "dnsPolicy" => vec![json!("ClusterFirst"), json!("None")],
+        "dnsPolicy" => vec![json!("ClusterFirstWithHostNet"), json!("None")],
         "hostNetwork" => vec![json!(false), json!("true")],
         "enableServiceLinks" | "automountServiceAccountToken" => vec![json!(true)],
         "runAsUser" | "runAsGroup" | "fsGroup" => {

@@ -229,8 +229,6 @@ fn any_type_at_any_place_is_accepted_or_refused_near_it() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn no_manifest_panics(changes in prop::collection::vec((any::<prop::sample::Index>(), odd_value()), 1..6)) {
         let mut manifest = full();

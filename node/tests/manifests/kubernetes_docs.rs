@@ -36,6 +36,7 @@ fn missing(given: &Value, rendered: &Value, place: &str, lost: &mut dyn FnMut(&s
                 missing(given, rendered, &format!("{place}/{index}"), lost);
             }
         }
+        (Value::Null, _) => {}
         (given, rendered) if given == rendered => {}
         _ => lost(place),
     }

@@ -15,10 +15,31 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 use purser_actors::paths::PodPaths;
-use purser_actors::port::RuntimeError;
+use purser_actors::port::{FieldError, RuntimeError};
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::{HostPathKind, PodSpec, VolumeSource};
 use purser_events::{ContainerName, PodUid};
+
+/// The `hostPath` volumes that are refused whatever there is on the host.
+pub fn refused(spec: &PodSpec, allowed: &[PathBuf]) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, volume) in spec.volumes.iter().enumerate() {
+        let VolumeSource::HostPath { path, .. } = &volume.source else { continue };
+        let message = match Path::new(path) {
+            path if !is_plain(path) => "must be absolute and have no `..` in it",
+            _ if allowed.is_empty() => "is refused: the operator of this node allows no hostPath volumes",
+            _ => continue,
+        };
+        let path = format!("spec.volumes[{index}].hostPath.path");
+        errors.push(FieldError { path, message: message.into() });
+    }
+    errors
+}
+
+/// Whether a path says plainly where it leads, symbolic links aside.
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && !path.components().any(|part| part == Component::ParentDir)
+}
 
 /// Makes a pod's folder, closed to other users, and every volume of the pod; says where each volume is.
 /// What is there already stays.
@@ -94,7 +115,7 @@ fn empty_dir(folder: &Path, group: Option<u32>) -> Result<PathBuf, String> {
 
 fn host_path(path: &Path, kind: HostPathKind, allowed: &[PathBuf]) -> Result<PathBuf, String> {
     let shown = path.display();
-    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+    if !is_plain(path) {
         return Err(format!("hostPath `{shown}` must be absolute and have no `..` in it"));
     }
     let (found, missing) = resolve(path)?;

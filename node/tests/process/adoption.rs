@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use purser_actors::port::{Containers, Signal, Standing};
 use purser_events::pod::event::ExitReason;
 
-use super::scene::{Scene, container, gone, lives, script};
+use super::scene::{Scene, container, gone, lives, script, shim};
 
 #[tokio::test]
 async fn a_second_node_adopts_what_runs() {
@@ -108,9 +108,8 @@ async fn a_start_under_way_is_waited_for() {
     }
     let lock = fs::File::options().read(true).write(true).open(folder.join("lock")).unwrap();
     lock.try_lock().unwrap();
-    let shim = std::process::Command::new(env!("CARGO_BIN_EXE_purserd"));
     let begin = async move {
-        let mut shim = shim;
+        let mut shim = std::process::Command::new(shim());
         // Let the look come first.
         tokio::task::yield_now().await;
         shim.arg("shim").arg(&folder).stdin(lock).stdout(std::process::Stdio::null());
@@ -129,7 +128,23 @@ async fn a_start_under_way_is_waited_for() {
 #[tokio::test]
 async fn a_shim_is_not_run_by_hand() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_purserd"));
+    let mut command = std::process::Command::new(shim());
     command.arg("shim").arg(folder.path()).stdin(std::process::Stdio::null());
     assert_eq!(command.status().unwrap().code(), Some(2));
+}
+
+#[tokio::test]
+async fn damaged_files_are_named_and_can_be_removed() {
+    let scene = Scene::new();
+    let started = scene.start(container(&["sleep", "1000"])).await.unwrap();
+    let group = scene.cgroup("pids");
+    kill(Pid::from_raw(scene.shim_pid()), HostSignal::SIGKILL).unwrap();
+    gone(scene.shim_pid()).await;
+    fs::write(scene.paths.process(&scene.key(1)).join("state.json"), "{").unwrap();
+    let error = scene.runtime.inspect(&scene.key(1)).await.unwrap_err();
+    assert!(error.message.contains("state.json` is damaged"), "{error}");
+    scene.runtime.remove(&scene.key(1)).await.unwrap();
+    assert_eq!(scene.standing().await, Standing::Absent);
+    assert!(!group.exists());
+    gone(i32::try_from(started.process.host_pid).unwrap()).await;
 }

@@ -4,3 +4,4 @@ mod limits;
 mod running;
 mod scene;
 mod storage;
+mod unprivileged;

@@ -4,7 +4,7 @@ use purser_actors::port::{Containers, Signal, Standing};
 use purser_events::pod::event::{ExitReason, FailureClass};
 use purser_events::pod::spec::{EnvVar, User};
 
-use super::scene::{Scene, container, gone, lives, name, script};
+use super::scene::{Scene, collected, container, lives, name, script};
 
 #[tokio::test]
 async fn a_container_runs_to_its_exit_code() {
@@ -157,7 +157,7 @@ async fn a_main_process_killed_from_outside_is_seen() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSEGV).unwrap();
     let exit = scene.wait().await;
     assert_eq!((exit.code, exit.reason), (139, ExitReason::Error));
-    gone(scene.shim_pid()).await;
+    collected(scene.shim_pid()).await;
 }
 
 #[tokio::test]

@@ -22,6 +22,14 @@ use uuid::Uuid;
 /// Longest time that anything may take here before the test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The variable that names another copy of purserd, for a user who cannot reach the one that was built.
+pub(crate) const SHIM_VARIABLE: &str = "PURSER_TEST_SHIM";
+
+/// The purserd whose shims are tested.
+pub(crate) fn shim() -> PathBuf {
+    std::env::var_os(SHIM_VARIABLE).map_or_else(|| env!("CARGO_BIN_EXE_purserd").into(), PathBuf::from)
+}
+
 pub(crate) fn name(text: &str) -> ContainerName {
     ContainerName::new(text).unwrap()
 }
@@ -69,9 +77,8 @@ impl Scene {
 
     /// A scene whose settings differ from the defaults.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Scene {
-        assert!(nix::unistd::geteuid().is_root(), "these tests switch users and mount: run them as root");
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings::with_shim(env!("CARGO_BIN_EXE_purserd"));
+        let mut settings = Settings::with_shim(shim());
         let pod = PodUid(Uuid::now_v7());
         settings.cgroup_prefix = format!("purser-test-{pod}");
         change(&mut settings);
@@ -226,6 +233,16 @@ impl Drop for Scene {
 pub(crate) fn lives(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Waits until nothing of a process is left, and not even its parent has to collect it any more.
+pub(crate) async fn collected(pid: i32) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("nobody collects process {pid}"));
 }
 
 /// Waits until a process has ended.

@@ -87,6 +87,15 @@ impl Cgroups {
         }
     }
 
+    /// The folders that the groups of one container have, made or not.
+    pub(super) fn folders(&self, pod: &str, container: &str) -> Vec<PathBuf> {
+        match self {
+            Cgroups::V1(bases) => bases.values().map(|base| base.join(pod).join(container)).collect(),
+            Cgroups::V2(base) => vec![base.join(pod).join(container)],
+            Cgroups::Unwritable(_) => Vec::new(),
+        }
+    }
+
     /// Removes the group of a pod, once those of its containers are gone.
     pub(super) fn remove_pod(&self, pod: &str) -> std::io::Result<()> {
         match self {

@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::records::{self, Ending, Keep, Plan, State};
 use crate::adapter::volumes::private_folder;
@@ -48,6 +50,21 @@ impl Folder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Takes the lock as [`Folder::try_lock`] does, but sits out those who hold it only for a look.
+    ///
+    /// # Errors
+    /// The folder is not there.
+    pub(super) fn lock_soon(&self) -> std::io::Result<Option<File>> {
+        const TRIES: u32 = 100;
+        for _ in 0..TRIES {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(Some(lock));
+            }
+            sleep(Duration::from_millis(10));
+        }
+        self.try_lock()
     }
 
     pub(super) fn plan(&self) -> std::io::Result<Option<Plan>> {

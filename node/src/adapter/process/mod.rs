@@ -41,7 +41,7 @@ use self::cgroup::Cgroups;
 use self::folder::Folder;
 use self::records::{Ending, Failure, State};
 use self::settings::NodeUser;
-use self::standing::{Found, look, look_settled, lost};
+use self::standing::{Found, look_settled, lost};
 use crate::adapter::volumes;
 
 pub use self::settings::Settings;
@@ -158,14 +158,25 @@ impl Core {
         }
     }
 
-    /// Removes the folder and the control groups of an attempt of which nothing runs any more.
+    /// Removes the folder and the control groups of an attempt whose shim is gone, and whatever still runs in
+    /// the groups. What its files say does not matter: they may be damaged.
     fn forget(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         let failed =
             |error| RuntimeError::from(Failure::runtime(format!("failed to remove the container: {error}")));
         let folder = self.folder(key);
-        if let Ok(Some(plan)) = folder.plan() {
-            cgroup::remove(&plan.cgroups).map_err(failed)?;
+        let lock = match folder.lock_soon() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            lock => lock.map_err(failed)?,
+        };
+        if lock.is_none() {
+            let message = "the container does not end, although it was killed";
+            return Err(Failure::runtime(message).into());
         }
+        let (pod, container) = planning::group_names(key);
+        let mut groups = self.cgroups.folders(&pod, &container);
+        // They have other names if the node was set up otherwise then.
+        groups.extend(folder.plan().ok().flatten().into_iter().flat_map(|plan| plan.cgroups));
+        cgroup::remove(&groups).map_err(failed)?;
         folder.remove().map_err(failed)
     }
 
@@ -233,7 +244,7 @@ impl Containers for ProcessRuntime {
     }
 
     fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError> {
-        support::unsupported(spec, self.core.node)
+        support::unsupported(spec, self.core.node, &self.core.settings)
     }
 
     async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {
@@ -299,17 +310,18 @@ impl Containers for ProcessRuntime {
     }
 
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
-        self.signal(key, Signal::Kill).await?;
-        let (ended, folder) = (timeout(REMOVE_MAX, self.wait(key)).await, self.core.folder(key));
-        let still =
-            || RuntimeError::from(Failure::runtime("the container does not end, although it was killed"));
-        ended.map_err(|_| still())??;
+        let end = async {
+            self.signal(key, Signal::Kill).await?;
+            self.wait(key).await
+        };
+        match timeout(REMOVE_MAX, end).await {
+            Ok(Ok(_)) => {}
+            // Goes on: what cannot be read can still be removed, unless a shim has it.
+            Ok(Err(error)) => tracing::warn!(container = %key, %error, "removing a container unseen"),
+            Err(_) => tracing::warn!(container = %key, "a killed container does not end"),
+        }
         let key = key.clone();
-        self.off(move |core| match look(&folder)? {
-            Found::Running(_) | Found::Starting => Err(still()),
-            Found::Absent | Found::Created | Found::Ended(..) => core.forget(&key),
-        })
-        .await
+        self.off(move |core| core.forget(&key)).await
     }
 
     async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError> {

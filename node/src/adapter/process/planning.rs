@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::unistd::{Uid, User};
 use purser_actors::paths::PodPaths;
-use purser_actors::port::{ContainerPlan, RuntimeError};
+use purser_actors::port::{ContainerKey, ContainerPlan, RuntimeError};
 use purser_events::pod::event::FailureClass;
 
 use super::cgroup::{Cgroups, Limits};
@@ -125,7 +125,7 @@ fn make_groups(
         memory: resources.memory_limit,
         pids_max: settings.pids_max,
     };
-    let (pod, container) = group_names(asked);
+    let (pod, container) = group_names(&asked.key);
     match cgroups.make(&pod, &container, &limits) {
         Err(message) if settings.unlimited_ok => {
             tracing::warn!(container = %asked.key, message, "the container runs without its limits");
@@ -135,6 +135,7 @@ fn make_groups(
     }
 }
 
-fn group_names(asked: &ContainerPlan) -> (String, String) {
-    (asked.key.pod.to_string(), format!("{}-{}", asked.key.container, asked.key.attempt))
+/// What the control groups of a pod and of one try of a container are called.
+pub(super) fn group_names(key: &ContainerKey) -> (String, String) {
+    (key.pod.to_string(), format!("{}-{}", key.container, key.attempt))
 }

@@ -6,12 +6,14 @@ use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use purser_actors::port::{RuntimeError, StartedContainer};
+use purser_actors::port::{Clock, RuntimeError, StartedContainer};
 use purser_events::Timestamp;
 use purser_events::pod::event::{Exit, FailureClass};
 use purser_events::worker::ProcessIdentity;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::adapter::clock::SystemClock;
 
 /// Largest file that is read back, in bytes: arguments and environment of a process fit in 2 MiB.
 const FILE_LEN_MAX: u64 = 8 << 20;
@@ -176,7 +178,7 @@ pub(super) fn write<T: Serialize>(path: &Path, content: &T, keep: Keep) -> std::
 
 /// The time on the wall, for the start and the end of a process that no actor was there to see.
 pub(super) fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_microsecond())
+    SystemClock.now()
 }
 
 #[cfg(test)]

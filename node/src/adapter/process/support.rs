@@ -3,11 +3,12 @@
 use purser_actors::port::FieldError;
 use purser_events::pod::spec::{ContainerSpec, PodSpec, User};
 
-use super::settings::NodeUser;
+use super::settings::{NodeUser, Settings};
+use crate::adapter::volumes;
 
 /// Every field that this runtime refuses, with what would be right.
-pub(super) fn unsupported(spec: &PodSpec, node: NodeUser) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+pub(super) fn unsupported(spec: &PodSpec, node: NodeUser, settings: &Settings) -> Vec<FieldError> {
+    let mut errors = volumes::refused(spec, &settings.host_path_roots);
     let mut refuse = |path: String, message: String| errors.push(FieldError { path, message });
     if spec.fs_group.is_some_and(|group| !node.is_root() && group != node.gid) {
         let message =

@@ -7,6 +7,11 @@
 # With RUN_ONCE=1 `start` stops by itself once it has shown the pods.
 set -euo pipefail
 
+[ $# -eq 2 ] || {
+    echo "usage: dist/run.sh start|clean DIR" >&2
+    exit 2
+}
+bin=$(cd "$2" && pwd)
 cd "$(dirname "$0")/.."
 top=$PWD
 run=$top/run
@@ -22,11 +27,6 @@ say() { printf '%s\n' "$*"; }
 fail() {
     printf 'make run: %s\n' "$*" >&2
     exit 1
-}
-
-usage() {
-    say "usage: dist/run.sh start|clean DIR" >&2
-    exit 2
 }
 
 # Says whether containerd answers to this user.
@@ -133,8 +133,6 @@ clean() {
     say "the pods and ./run are deleted"
 }
 
-[ $# -eq 2 ] || usage
-bin=$(cd "$2" && pwd)
 export PURSER_SOCKET=$socket
 [ "${#socket}" -le "$socket_len_max" ] || fail "the path of this checkout is too long for a unix socket: $socket"
 if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null \
@@ -144,5 +142,5 @@ fi
 case $1 in
 start) start ;;
 clean) clean ;;
-*) usage ;;
+*) fail "there is no \`$1\`: start or clean" ;;
 esac

@@ -3,11 +3,17 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use purser_actors::port::ContainerKey;
 use purser_events::PodUid;
 
 const MOUNT: &str = "/sys/fs/cgroup";
+/// Tries to remove a cgroup whose processes are dying, and the time between two of them.
+const END_TRIES: u32 = 500;
+const END_PAUSE: Duration = Duration::from_millis(10);
 
 /// The cgroups below one prefix, in every hierarchy of the host.
 #[derive(Debug, Clone)]
@@ -53,9 +59,31 @@ impl Cgroups {
         texts.find_map(|text| oom_kills(&text?))
     }
 
-    /// Removes the cgroup of a try, as far as it is left.
-    pub(super) fn remove(&self, key: &ContainerKey) -> std::io::Result<()> {
-        self.remove_path(&self.path(key))
+    /// Removes the cgroup of a try, as far as it is left, killing what still runs in it.
+    pub(super) fn end(&self, key: &ContainerKey) -> std::io::Result<()> {
+        let inside = self.path(key);
+        for _ in 1..END_TRIES {
+            match self.remove_path(&inside) {
+                // Busy: the kernel has not yet taken the last process out.
+                Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                    self.kill_members(&inside);
+                    std::thread::sleep(END_PAUSE);
+                }
+                done => return done,
+            }
+        }
+        self.remove_path(&inside)
+    }
+
+    fn kill_members(&self, inside: &str) {
+        for root in &self.roots {
+            let folder = root.join(inside.trim_start_matches('/'));
+            let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
+                // One that is gone by now is what is wanted.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
     }
 
     /// Removes the cgroup of a pod with all below it, as far as it is left.

@@ -17,7 +17,9 @@ use containerd_client::services::v1::{CreateRequest, DeleteRequest};
 use hyper_util::rt::TokioIo;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+
+use super::failure::is_away;
 
 /// Longest time that an ordinary call may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -125,5 +127,17 @@ pub(super) async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map(Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+/// Makes a call that changes nothing, and once more if the connection broke under it: the first call after a
+/// restart of containerd may still meet the old connection.
+pub(super) async fn look<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    match within(CALL_LIMIT, call()).await {
+        Err(status) if status.code() == Code::Unknown && is_away(&status) => within(CALL_LIMIT, call()).await,
+        result => result,
     }
 }

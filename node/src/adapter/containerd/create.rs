@@ -65,9 +65,7 @@ impl ContainerdRuntime {
         let spec = self.specify(plan, &image).await?;
         self.make_log_folder(plan).await?;
         // The left-over cgroup of a crash would bring its old limits.
-        self.cgroups.remove(&plan.key).map_err(|error| {
-            RuntimeError::new(FailureClass::Runtime, format!("failed to remove an old cgroup: {error}"))
-        })?;
+        self.end_cgroup(&plan.key).await?;
         // First the record: it is what later finds everything else, and what keeps the snapshot from collection.
         self.create_record(plan, &resolved.reference, &spec).await?;
         let rootfs = self.prepare_snapshot(plan, &resolved.digest, &image.top).await?;

@@ -13,7 +13,7 @@ use purser_events::Timestamp;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use tonic::Status;
 
-use super::connection::{CALL_LIMIT, TASK_LIMIT, within};
+use super::connection::{CALL_LIMIT, TASK_LIMIT, look, within};
 use super::failure::{absent_is_fine, from_status, is_absent, is_away};
 use super::{ContainerdRuntime, naming, process};
 
@@ -126,10 +126,7 @@ impl ContainerdRuntime {
     pub(super) async fn take_away(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
         let id = naming::id_of(key);
         self.remove_task(&id).await.map_err(|status| from_status("remove a container's task", &status))?;
-        self.cgroups.remove(key).map_err(|error| {
-            let message = format!("failed to remove the cgroup of a container: {error}");
-            RuntimeError::new(FailureClass::Runtime, message)
-        })?;
+        self.end_cgroup(key).await?;
         let snapshotter = self.config.snapshotter.clone();
         let request = self.line.request(RemoveSnapshotRequest { snapshotter, key: id.clone() });
         absent_is_fine(within(CALL_LIMIT, self.line.snapshots().remove(request)).await)
@@ -140,17 +137,28 @@ impl ContainerdRuntime {
             .map_err(|status| from_status("remove a container", &status))
     }
 
+    /// Removes a container's cgroup, killing what a shim that was killed left running in it.
+    pub(super) async fn end_cgroup(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let (cgroups, key) = (self.cgroups.clone(), key.clone());
+        let ended = tokio::task::spawn_blocking(move || cgroups.end(&key)).await;
+        ended.expect("removing a cgroup does not panic").map_err(|error| {
+            let message = format!("failed to remove the cgroup of a container: {error}");
+            RuntimeError::new(FailureClass::Runtime, message)
+        })
+    }
+
     async fn remove_task(&self, id: &str) -> Result<(), Status> {
-        let Some(task) = self.task(id).await? else { return Ok(()) };
-        match TaskStatus::try_from(task.status) {
-            // Deleting it kills it.
-            Ok(TaskStatus::Created | TaskStatus::Stopped) => {}
-            Ok(TaskStatus::Paused | TaskStatus::Pausing) => {
+        let status = self.task(id).await?.map(|task| TaskStatus::try_from(task.status));
+        match status {
+            // Deleting kills what never ran. A shim whose containerd was killed in the middle of a creation has no
+            // task to show and must be deleted all the same.
+            None | Some(Ok(TaskStatus::Created | TaskStatus::Stopped)) => {}
+            Some(Ok(TaskStatus::Paused | TaskStatus::Pausing)) => {
                 let request = self.line.request(ResumeTaskRequest { container_id: id.to_owned() });
                 absent_is_fine(within(CALL_LIMIT, self.line.tasks().resume(request)).await)?;
                 self.kill_and_wait(id).await?;
             }
-            Ok(TaskStatus::Running | TaskStatus::Unknown) | Err(_) => self.kill_and_wait(id).await?,
+            Some(Ok(TaskStatus::Running | TaskStatus::Unknown) | Err(_)) => self.kill_and_wait(id).await?,
         }
         let mut back_off = BackOff::new();
         for _ in 1..DELETE_TRIES {
@@ -176,15 +184,22 @@ impl ContainerdRuntime {
     /// Every container of this node that has a record.
     pub(super) async fn listed(&self) -> Result<Vec<ContainerKey>, RuntimeError> {
         let filter = format!("labels.\"{}\"==\"{}\"", naming::NODE, self.config.node_label);
-        let request = self.line.request(ListContainersRequest { filters: vec![filter] });
-        let listed = within(CALL_LIMIT, self.line.containers().list(request)).await;
-        let listed = listed.map_err(|status| from_status("list containers", &status))?;
+        let message = ListContainersRequest { filters: vec![filter] };
+        let listed = look(|| {
+            let (mut client, request) = (self.line.containers(), self.line.request(message.clone()));
+            async move { client.list(request).await }
+        });
+        let listed = listed.await.map_err(|status| from_status("list containers", &status))?;
         Ok(listed.containers.iter().filter_map(|record| naming::key_of(&record.labels)).collect())
     }
 
     pub(super) async fn record(&self, id: &str) -> Result<Option<Container>, Status> {
-        let request = self.line.request(GetContainerRequest { id: id.to_owned() });
-        match within(CALL_LIMIT, self.line.containers().get(request)).await {
+        let got = look(|| {
+            let request = self.line.request(GetContainerRequest { id: id.to_owned() });
+            let mut client = self.line.containers();
+            async move { client.get(request).await }
+        });
+        match got.await {
             Ok(reply) => Ok(reply.container),
             Err(status) if is_absent(&status) => Ok(None),
             Err(status) => Err(status),
@@ -192,8 +207,12 @@ impl ContainerdRuntime {
     }
 
     async fn task(&self, id: &str) -> Result<Option<Process>, Status> {
-        let message = GetRequest { container_id: id.to_owned(), exec_id: String::new() };
-        match within(CALL_LIMIT, self.line.tasks().get(self.line.request(message))).await {
+        let got = look(|| {
+            let message = GetRequest { container_id: id.to_owned(), exec_id: String::new() };
+            let (mut client, request) = (self.line.tasks(), self.line.request(message));
+            async move { client.get(request).await }
+        });
+        match got.await {
             Ok(reply) => Ok(reply.process),
             Err(status) if is_absent(&status) => Ok(None),
             Err(status) => Err(status),

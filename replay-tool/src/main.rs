@@ -1,1 +1,26 @@
-fn main() {}
+//! The auditor's tool as a program: see the library for what it does.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use purser_replay::{Exit, Surroundings};
+use purser_storage::panic_guard;
+
+const ADVICE: &str = "nothing in the folder was changed; read an export or another copy instead";
+
+fn main() -> ExitCode {
+    // The store panics over damaged files: for an auditor that is a finding, not a crash.
+    panic_guard::install_open_guard_with(Exit::Integrity.code().into(), ADVICE);
+    let surroundings = Surroundings {
+        socket: std::env::var_os("PURSER_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from),
+        standard_sockets: vec!["/run/purser/purser.sock".into(), "run/purser.sock".into()],
+        input: || Box::new(std::io::stdin()),
+    };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut notes = std::io::stderr().lock();
+    let exit = purser_replay::run(std::env::args_os(), &surroundings, &mut out, &mut notes);
+    // What could not be written has been told, or nobody reads it.
+    let _ = out.flush();
+    ExitCode::from(exit.code())
+}

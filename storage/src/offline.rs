@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
 use crate::open;
+use crate::panic_guard;
 use crate::record::StoredRecord;
 use crate::store::{SledStore, Store, StoreError, keys};
 use crate::verify::{Fault, Head, Verifier};
@@ -167,6 +168,7 @@ impl FolderCopy {
             copy_folder(&folder::store_path(dir), &folder::store_path(copy.path()))?;
             copy
         };
+        panic_guard::discard_with_process(copy.path());
         let store = SledStore::open(&folder::store_path(copy.path()), CACHE_BYTES)?;
         let known = HeadFile::read(dir)?;
         let (verifier, chunk) = (Verifier::default(), VecDeque::new());

@@ -23,6 +23,14 @@ thread_local! {
 static READING: Mutex<(Option<Arc<Path>>, u32)> = Mutex::new((None, 0));
 static INSTALLED: Once = Once::new();
 
+/// A temporary folder that has to go with the process: no destructor runs when the guard ends it.
+static DISCARDED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes a folder, too, when a damaged store ends the process.
+pub(crate) fn discard_with_process(path: &Path) {
+    *DISCARDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
+}
+
 /// From now on a damaged store ends the process with code 74 and advice for an operator; all other panics go
 /// on to the hook that was there before.
 pub fn install_open_guard() {
@@ -40,6 +48,10 @@ pub fn install_open_guard_with(exit_code: i32, advice: &'static str) {
         std::panic::set_hook(Box::new(move |panic| match damaged_store() {
             Some(path) => {
                 eprintln!("{}", message(&path, panic, advice));
+                if let Some(path) = DISCARDED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    // It is temporary in any case, and there is nobody left to tell.
+                    let _ = std::fs::remove_dir_all(path);
+                }
                 std::process::exit(exit_code);
             }
             None => previous(panic),

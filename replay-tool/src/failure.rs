@@ -1,0 +1,145 @@
+//! Why the tool ends, in words and as an exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use purser_events::Seq;
+use purser_storage::export::ExportError;
+use purser_storage::offline::{SourceError, SourceFailure};
+use purser_storage::{FolderError, PayloadError};
+
+use crate::http::HttpError;
+
+/// How the tool ends. The codes are for scripts and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// It found what was asked for.
+    Ok = 0,
+    /// Nothing matched.
+    NothingMatched = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// Something could not be read or written.
+    Io = 3,
+    /// The journal is not what was written.
+    Integrity = 4,
+    /// The journal holds event types or versions that this release does not know.
+    Unknown = 6,
+}
+
+impl Exit {
+    /// The process's exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The one of two that matters more: damage before all else.
+    #[must_use]
+    pub(crate) fn or_worse(self, other: Exit) -> Exit {
+        match (self, other) {
+            (Exit::Integrity, _) | (_, Exit::Integrity) => Exit::Integrity,
+            (one, other) => one.max(other),
+        }
+    }
+
+    /// How a reading ends that met a payload which could not be read.
+    pub(crate) fn of_payload(error: &PayloadError) -> Exit {
+        match error {
+            PayloadError::Redacted => Exit::Ok,
+            error if error.is_unknown() => Exit::Unknown,
+            _ => Exit::Integrity,
+        }
+    }
+}
+
+/// Why the tool could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The journal cannot be read, or not any further.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A live node cannot be asked.
+    #[error("failed to ask the node at `{socket}`")]
+    Node {
+        /// The node's socket.
+        socket: PathBuf,
+        /// What went wrong.
+        source: HttpError,
+    },
+    /// A file cannot be opened or made.
+    #[error("failed to open `{path}`")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The output cannot be written.
+    #[error("failed to write the output")]
+    Output(#[source] io::Error),
+    /// An export cannot be written.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// No source was given and no node was found.
+    #[error(
+        "no journal to read: give --export FILE, --dir COPIED_FOLDER or --socket PATH (looked for {looked_for})"
+    )]
+    NoSource {
+        /// The sockets that are not there.
+        looked_for: String,
+    },
+    /// More than one source was given.
+    #[error("--export, --dir and --socket exclude each other")]
+    ManySources,
+    /// A state is asked for that the source does not reach back to.
+    #[error("the source begins after record {before}: a state needs the journal from its first record")]
+    Partial {
+        /// The record before the first.
+        before: Seq,
+    },
+    /// A record is asked for that the source does not hold.
+    #[error("the source holds records {first} to {last}, not record {asked}")]
+    NoRecord {
+        /// Its first record.
+        first: Seq,
+        /// Its last record; one less than the first if there is none.
+        last: Seq,
+        /// The record asked for.
+        asked: Seq,
+    },
+}
+
+impl Failure {
+    /// The exit code that goes with it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Failure::Source(error) => match error.failure() {
+                SourceFailure::Io => Exit::Io,
+                SourceFailure::Integrity => Exit::Integrity,
+                SourceFailure::Unknown => Exit::Unknown,
+            },
+            Failure::Node { .. } | Failure::Open { .. } | Failure::Output(_) | Failure::Export(_) => Exit::Io,
+            Failure::NoSource { .. } | Failure::ManySources | Failure::Partial { .. } => Exit::Usage,
+            Failure::NoRecord { .. } => Exit::NothingMatched,
+        }
+    }
+
+    /// The failure with its causes, and what to do if there is something.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        if let Failure::Source(SourceError::Folder(FolderError::Locked { .. })) = self {
+            text.push_str("; this folder is live: use --socket, or a copy");
+        }
+        text
+    }
+}

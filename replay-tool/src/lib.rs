@@ -1,0 +1,105 @@
+//! Reads a journal and says what was true, and why. Changes nothing, and needs no service.
+//!
+//! Data goes to one writer and notes to another, so that a pipe gets data alone.
+
+pub mod cli;
+mod failure;
+mod filter;
+mod http;
+mod render;
+mod source;
+mod verb;
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Verb};
+pub use crate::failure::{Exit, Failure};
+
+/// What the tool finds around it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The socket that the user has chosen for all of their commands.
+    pub socket: Option<PathBuf>,
+    /// Where a node's socket is looked for, in order.
+    pub standard_sockets: Vec<PathBuf>,
+    /// Standard input.
+    pub input: fn() -> Box<dyn Read>,
+}
+
+/// Runs the tool on a command line, the program's name first.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings,
+    out: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(told) => return usage(&told, out, notes),
+    };
+    let mut console = Console { out, notes };
+    let outcome = dispatch(cli, surroundings, &mut console).and_then(|exit| {
+        console.out.flush().map_err(Failure::Output)?;
+        Ok(exit)
+    });
+    match outcome {
+        Ok(exit) => exit,
+        // The reader has what it wanted, as `head` does.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(failure) => {
+            // What was found before the failure is shown before it.
+            let _ = console.out.flush();
+            console.note(format_args!("purser-replay: {}", failure.told()));
+            failure.exit()
+        }
+    }
+}
+
+fn usage(told: &clap::Error, out: &mut dyn Write, notes: &mut dyn Write) -> Exit {
+    let asked_for =
+        matches!(told.kind(), clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion);
+    let text = told.render();
+    let written = if asked_for { write!(out, "{text}") } else { write!(notes, "{text}") };
+    match (asked_for, written) {
+        (true, Ok(())) => Exit::Ok,
+        (true, Err(_)) => Exit::Io,
+        (false, _) => Exit::Usage,
+    }
+}
+
+fn dispatch(cli: Cli, surroundings: &Surroundings, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let Cli { source, verb } = cli;
+    let place = || source.place(surroundings);
+    match verb {
+        Verb::Log(args) => verb::log::run(&args, &place()?, console),
+        Verb::Show(args) => verb::show::run(&args, &place()?, console),
+        Verb::State(args) => verb::state::run(&args, &place()?, console),
+        Verb::Verify(args) => verb::verify::run(&args, &place()?, console),
+        Verb::Export(args) => verb::export::run(&args, &place()?, console),
+        Verb::Completion(args) => verb::completion::run(&args, console),
+    }
+}
+
+/// Where the tool writes.
+pub(crate) struct Console<'a> {
+    /// For data.
+    pub(crate) out: &'a mut dyn Write,
+    /// For all else.
+    pub(crate) notes: &'a mut dyn Write,
+}
+
+impl Console<'_> {
+    /// Tells something that is not data. That nobody can be told is no reason to stop.
+    pub(crate) fn note(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.notes, "{text}");
+    }
+
+    /// Writes a line of data.
+    pub(crate) fn line(&mut self, text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+        writeln!(self.out, "{text}").map_err(Failure::Output)
+    }
+}

@@ -1,0 +1,132 @@
+//! Records as text and as JSON.
+
+use std::fmt::Write as _;
+
+use purser_events::event::LAYOUTS;
+use purser_events::{Event, Layout};
+use purser_storage::{Codec, PayloadError, StoredRecord};
+use serde_json::{Value, json};
+
+/// The name of a record's type; its number if this release does not know it.
+pub(crate) fn type_name(stored: &StoredRecord) -> String {
+    let known: Option<&Layout> = LAYOUTS.iter().find(|layout| layout.number == stored.layout_number);
+    known.map_or_else(|| format!("unknown.{:#06x}", stored.layout_number), |layout| layout.name.to_owned())
+}
+
+/// The codec of a record's payload, by name if it is known.
+pub(crate) fn codec_name(stored: &StoredRecord) -> String {
+    let number = stored.codec_number;
+    Codec::from_number(number).map_or_else(|| format!("codec {number}"), |codec| codec.word().to_owned())
+}
+
+/// A record in the form of the node's event feed, with its hash.
+pub(crate) fn record_json(stored: &StoredRecord, event: &Result<Event, PayloadError>) -> Value {
+    let event = match event {
+        Ok(event) => json!(event),
+        Err(error) => json!({
+            "type": type_name(stored),
+            "version": stored.layout_version,
+            "error": payload_error(error),
+        }),
+    };
+    json!({ "header": stored.header, "event": event, "hash": hex(&stored.hash) })
+}
+
+/// A record in one line.
+pub(crate) fn oneline(stored: &StoredRecord, event: &Result<Event, PayloadError>) -> String {
+    let header = &stored.header;
+    let payload = match event {
+        Ok(event) => compact(&event.payload_json()),
+        Err(error) => payload_error(error),
+    };
+    let (seq, time, stream, version) = (header.seq, header.time, header.stream, header.version);
+    format!("{seq} {time} {} {stream}@{version} {payload}", type_name(stored))
+}
+
+/// A record in a few lines.
+pub(crate) fn text(stored: &StoredRecord, event: &Result<Event, PayloadError>) -> String {
+    let header = &stored.header;
+    let origin = &header.origin;
+    let mut text = format!("{} {} {}\n", header.seq, header.time, type_name(stored));
+    let _ = writeln!(text, "    {} version {}, epoch {}", header.stream, header.version, header.epoch);
+    let _ = writeln!(text, "    by {}, because of {}", safe(origin.principal.as_str()), origin.cause);
+    match event {
+        Ok(event) => {
+            for (name, value) in event.payload_json().as_object().into_iter().flatten() {
+                let _ = writeln!(text, "    {name}: {}", plain(value));
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(text, "    {}", payload_error(error));
+        }
+    }
+    text
+}
+
+/// Why a payload cannot be shown, with its causes.
+pub(crate) fn payload_error(error: &PayloadError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    safe(&text)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => safe(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            compact(value)
+        }
+    }
+}
+
+/// JSON in one line.
+pub(crate) fn compact(value: &Value) -> String {
+    safe(&value.to_string())
+}
+
+/// JSON in many lines.
+pub(crate) fn pretty(value: &Value) -> String {
+    let text = format!("{value:#}");
+    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+}
+
+/// Text that a terminal shows as it is: what pods and callers wrote must not move the cursor or turn the line
+/// around. The escapes are those of JSON, so JSON stays JSON.
+pub(crate) fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns =
+            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            let _ = write!(out, "\\u{:04x}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_cannot_steer_the_terminal() {
+        assert_eq!(safe("a\x1b[2J\n\u{9b}b\u{202e}c ü"), "a\\u001b[2J\\u000a\\u009bb\\u202ec ü");
+        let value = json!({ "message": "\u{9b}31m\u{7f}" });
+        let back: Value = serde_json::from_str(&compact(&value)).unwrap();
+        assert_eq!(back, value, "what is escaped is still the same JSON");
+    }
+}

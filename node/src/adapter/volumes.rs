@@ -21,6 +21,7 @@ use purser_events::pod::spec::{HostPathKind, PodSpec, VolumeSource};
 use purser_events::{ContainerName, PodUid};
 
 /// The `hostPath` volumes that are refused whatever there is on the host.
+#[must_use]
 pub fn refused(spec: &PodSpec, allowed: &[PathBuf]) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, volume) in spec.volumes.iter().enumerate() {

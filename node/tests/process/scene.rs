@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, OutputStream, RuntimeError, Standing,
+    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, Ids, OutputStream, RuntimeError, Standing,
     StartedContainer,
 };
 use purser_events::pod::event::Exit;
@@ -15,9 +15,9 @@ use purser_events::pod::spec::{
     ContainerSpec, PodSpec, PullPolicy, Resources, RestartPolicy, RuntimeClass, User, Volume, VolumeMount,
 };
 use purser_events::{ContainerName, PodId, PodUid};
+use purser_node::adapter::clock::UuidV7;
 use purser_node::adapter::process::{ProcessRuntime, Settings};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 /// Longest time that anything may take here before the test fails instead of hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,7 +79,7 @@ impl Scene {
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::with_shim(shim());
-        let pod = PodUid(Uuid::now_v7());
+        let pod = PodUid(UuidV7.uuid());
         settings.cgroup_prefix = format!("purser-test-{pod}");
         change(&mut settings);
         let paths = PodPaths::new(folder.path().join("pods"));

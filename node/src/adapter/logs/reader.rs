@@ -112,11 +112,8 @@ impl Cursor {
 
     /// The next piece; an empty one where there is no more at present.
     fn read(&mut self) -> std::io::Result<Vec<u8>> {
-        let folder = match folder_of(&self.log) {
-            Ok(folder) => folder,
-            // The pod was removed: what is open can still be read to its end.
-            Err(_) => return self.read_newer(),
-        };
+        // The pod was removed: what is open can still be read to its end.
+        let Ok(folder) = folder_of(&self.log) else { return self.read_newer() };
         folder.lock_shared()?;
         let older = open_file(&older_part(&self.log)).ok();
         let seen = older.as_ref().map(identity).transpose()?;

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use std::os::unix::process::ExitStatusExt;
 
-use purser_actors::port::{ExecChunk, ExecIo, OutputStream, RuntimeError};
+use purser_actors::port::{ExecChunk, ExecIo, Ids, OutputStream, RuntimeError};
 use purser_events::pod::event::FailureClass;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::folder::Folder;
 use super::identity;
 use super::records::{Failure, Report, State};
 use super::{off_thread, watch as processes};
+use crate::adapter::clock::UuidV7;
 
 /// Largest piece of output that is handed on, in bytes.
 const CHUNK_LEN_MAX: usize = 64 << 10;
@@ -38,7 +38,7 @@ pub(super) async fn exec(
         RuntimeError::from(Failure::runtime(format!("failed to run a command: {error}")))
     };
     let contained = folder.plan().map_err(failed)?.is_some_and(|plan| !plan.cgroups.is_empty());
-    let report = ReportFile(folder.path().join(format!("exec-{}.json", Uuid::now_v7())));
+    let report = ReportFile(folder.path().join(format!("exec-{}.json", UuidV7.uuid())));
     let mut command = Command::new(shim);
     command.arg("shim-exec").arg(folder.path()).arg(&report.0).args(argv);
     command.env_clear().current_dir("/").process_group(0);

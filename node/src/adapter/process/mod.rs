@@ -53,6 +53,7 @@ const NOTICES_MAX: usize = 256;
 
 /// Runs what a shim's command line asks for and gives the exit code of the process; none if it asks for
 /// something else. To be called before anything else in the program: a shim has no threads and no runtime.
+#[must_use]
 pub fn dispatch(args: &[OsString]) -> Option<i32> {
     let verb = args.get(1)?.to_str()?;
     match (verb, &args[2..]) {

@@ -38,6 +38,7 @@ const READY: u8 = b'.';
 
 /// Runs `purserd shim <folder>`: starts the container that is planned in the folder, watches it to its end and
 /// writes down how it ended. Gives the exit code of the process: 0 if the container ran.
+#[must_use]
 pub fn shim_main(dir: &Path) -> i32 {
     close_inherited();
     let folder = Folder::at(dir);
@@ -279,6 +280,7 @@ fn sweep(plan: &Plan, main: Option<Pid>) {
 
 /// Runs `purserd shim-init <folder>`: the first process of a container, which becomes its program. Gives the
 /// exit code of the process if that fails.
+#[must_use]
 pub fn init_main(dir: &Path) -> i32 {
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else { return 2 };
     let mut control = UnixStream::from(control);
@@ -315,6 +317,7 @@ fn become_container(folder: &Folder) -> Result<enter::Ready, Failure> {
 
 /// Runs `purserd shim-exec <folder> <report> <program> [argument …]`: a command in a running container. What
 /// goes wrong before the command runs is written to the report. Gives the exit code of the process if so.
+#[must_use]
 pub fn exec_main(dir: &Path, report: &Path, argv: &[String]) -> i32 {
     close_inherited();
     // Opened first: a mount of the container may hide its path.

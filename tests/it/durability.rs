@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use purser_tests::bounded::{self, pid_of};
+use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
+use serde_json::json;
 
 /// A name that stands in the record of the pod's admission and nowhere else.
 const MARK: &str = "marked-for-the-trace";
@@ -50,10 +52,15 @@ fn an_answer_comes_after_the_sync_of_its_record() {
     let purserd = Purserd::start(&Setup::default());
     let output = purserd.folder().join("trace.txt");
     let tracer = Tracer::attach(purserd.pid(), &output);
-    purserd.apply(&format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {MARK}}}\nspec:\n  runtimeClassName: process\n  \
-         containers: [{{name: main, command: [/bin/sleep, '600']}}]\n"
-    ));
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": MARK},
+        "spec": {
+            "runtimeClassName": "process",
+            "containers": [{"name": "main", "command": ["/bin/sleep", "600"]}],
+        },
+    });
+    let answer = http::request(&purserd.socket(), "POST", "/v1/pods", None, &pod.to_string()).unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.body);
     tracer.detach();
     let trace = fs::read(&output).expect("strace wrote its file");
     let trace = String::from_utf8_lossy(&trace);

@@ -124,7 +124,7 @@ fn surroundings() -> Surroundings {
     Surroundings {
         socket: None,
         standard_sockets,
-        input: || Box::new(Cursor::new(*b"PURSERX\nand then nothing")),
+        input: || Box::new(Cursor::new(*b"PURSERX\n\x01\0and then nothing")),
     }
 }
 

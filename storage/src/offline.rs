@@ -161,16 +161,15 @@ impl FolderCopy {
             let reason = "it has no file `format`";
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
-        let copy = {
+        let (copy, known) = {
             let _held = folder::hold_for_reading(dir)?;
             let copy = TempDir::with_prefix("purser-journal-");
             let copy = copy.map_err(|error| folder::io_error("create a temporary folder for", dir, error))?;
             copy_folder(&folder::store_path(dir), &folder::store_path(copy.path()))?;
-            copy
+            (copy, HeadFile::read(dir)?)
         };
         panic_guard::discard_with_process(copy.path());
         let store = SledStore::open(&folder::store_path(copy.path()), CACHE_BYTES)?;
-        let known = HeadFile::read(dir)?;
         let (verifier, chunk) = (Verifier::default(), VecDeque::new());
         Ok(FolderCopy { store, known, verifier, chunk, end: None, ended: false, _copy: copy })
     }

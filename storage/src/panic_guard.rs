@@ -48,7 +48,8 @@ pub fn install_open_guard_with(exit_code: i32, advice: &'static str) {
         std::panic::set_hook(Box::new(move |panic| match damaged_store() {
             Some(path) => {
                 eprintln!("{}", message(&path, panic, advice));
-                if let Some(path) = DISCARDED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let discarded = DISCARDED.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(path) = discarded {
                     // It is temporary in any case, and there is nobody left to tell.
                     let _ = std::fs::remove_dir_all(path);
                 }

@@ -16,6 +16,9 @@ use crate::verify::Head;
 /// Frame bytes after which one reading ends.
 const READ_BYTES_MAX: usize = 1 << 20;
 
+/// No frame is shorter, in bytes.
+const FRAME_LEN_MIN: usize = 88;
+
 /// Records that an export takes from the store at a time.
 const EXPORT_STEP: usize = 4_096;
 
@@ -70,6 +73,8 @@ impl Journal {
         let head = self.head().seq;
         let store = self.store()?;
         let mut seqs = Vec::new();
+        // No more of them can fit.
+        let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
         let (from, to) = (keys::stream(stream, from), keys::stream(stream, StreamVersion(u64::MAX)));
         store.scan(&from, &to, &mut |_, value| {
             if seqs.len() < limit {

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod manifest;
 pub mod metrics;

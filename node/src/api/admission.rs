@@ -1,17 +1,19 @@
 //! What every request passes before it is handled: who it is from, how many there may be, and the count of it.
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use purser_actors::port::Ids;
 use purser_events::Principal;
 use tokio::sync::Semaphore;
@@ -113,12 +115,7 @@ pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
             let id = HeaderValue::from_str(&caller.correlation.to_string());
             answer.headers_mut().insert(REQUEST_ID, id.expect("a uuid is visible ASCII"));
             // An answer that streams counts as open until its last byte is sent.
-            answer.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    let _held = &permit;
-                    frame
-                }))
-            })
+            answer.map(|body| Body::new(Held { body, _permit: permit }))
         }
         Err(problem) => refuse(problem),
     };
@@ -139,6 +136,32 @@ fn enter(gate: &Gate, request: &mut Request) -> Result<(Caller, Permit), Problem
     Ok((caller, permit))
 }
 
+/// A body that holds its request's place among the open ones for as long as it is there.
+struct Held {
+    body: Body,
+    _permit: Permit,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 fn refuse(problem: Problem) -> Response {
     let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
     let mut answer = problem.into_response();
@@ -152,6 +175,7 @@ fn refuse(problem: Problem) -> Response {
 mod tests {
     use axum::Router;
     use axum::routing::get;
+    use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;

@@ -71,9 +71,11 @@ pub async fn log(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_log(&id, &key)),
         Err(error) => return Err(unreadable(&error)),
     };
-    if let Some(lines) = params.tail_lines {
-        seek_to_tail(&mut file, lines).await.map_err(|error| unreadable(&error))?;
-    }
+    let sought = match params.tail_lines {
+        Some(lines) => seek_to_tail(&mut file, lines).await,
+        None => seek_to_start(&mut file).await.map(drop),
+    };
+    sought.map_err(|error| unreadable(&error))?;
     let reader = Reader {
         follow: params.follow && !params.previous,
         left: params.limit_bytes.unwrap_or(u64::MAX),
@@ -125,8 +127,18 @@ fn unreadable(error: &std::io::Error) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-unreadable", detail)
 }
 
+/// Moves to the first byte that is kept and gives its place: what an output had too much of was given back to the
+/// file system, and reads as zeros.
+async fn seek_to_start(file: &mut File) -> std::io::Result<u64> {
+    let kept = nix::unistd::lseek(&*file, 0, nix::unistd::Whence::SeekData);
+    // No data at all: an empty file, or a file system that cannot tell.
+    let start = kept.ok().and_then(|start| u64::try_from(start).ok()).unwrap_or(0);
+    file.seek(SeekFrom::Start(start)).await
+}
+
 /// Moves to the beginning of the last `lines` lines, reading backwards.
 async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
+    let start = seek_to_start(file).await?;
     let mut position = file.seek(SeekFrom::End(0)).await?;
     if lines == 0 {
         return Ok(());
@@ -134,8 +146,8 @@ async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
     let mut chunk = vec![0; CHUNK_LEN];
     let mut breaks = 0;
     let mut at_end = true;
-    while position > 0 {
-        let len = position.min(CHUNK_LEN as u64);
+    while position > start {
+        let len = (position - start).min(CHUNK_LEN as u64);
         position -= len;
         file.seek(SeekFrom::Start(position)).await?;
         let part = &mut chunk[..usize::try_from(len).unwrap_or(CHUNK_LEN)];
@@ -151,7 +163,7 @@ async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
             }
         }
     }
-    file.seek(SeekFrom::Start(0)).await?;
+    file.seek(SeekFrom::Start(start)).await?;
     Ok(())
 }
 

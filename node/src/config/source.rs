@@ -14,7 +14,7 @@ const FILE_LEN_MAX: u64 = 1 << 20;
 const PREFIX: &str = "PURSER_";
 
 /// Variables with the prefix that are not config keys: the operator's command line has them.
-const OTHER_VARIABLES: [&str; 4] = ["PURSER_CONFIG", "PURSER_NAMESPACE", "PURSER_SOCKET", "PURSER_TOKEN"];
+const OTHER_VARIABLES: [&str; 3] = ["PURSER_CONFIG", "PURSER_NAMESPACE", "PURSER_SOCKET"];
 
 /// What defaults depend on.
 #[derive(Debug, Clone, Default)]

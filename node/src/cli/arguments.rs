@@ -1,0 +1,334 @@
+//! The command line of `purser`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// What `purser` was asked to do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "purser",
+    version,
+    about = "Runs and watches pods of the node that purserd serves",
+    after_help = "Exit codes: 0 done; 1 refused or failed; 2 wrong command line; 3 the service cannot be reached; 4 a \
+                  wait took too long. `purser exec` ends with the exit code of the command."
+)]
+pub struct Arguments {
+    /// The socket of purserd
+    #[arg(long, global = true, value_name = "PATH", env = "PURSER_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// The namespace of pods that are named without one; `default` if absent
+    #[arg(short, long, global = true, value_name = "NAMESPACE", env = "PURSER_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Runs the pods of manifests, unless they run already
+    Apply(Apply),
+    /// Lists pods or workers, or shows the node
+    Get(Get),
+    /// Shows everything about a pod
+    Describe(Describe),
+    /// Prints a container's output
+    Logs(Logs),
+    /// Runs a command in a container and ends with its exit code
+    Exec(Exec),
+    /// Stops pods; they stay and can be started again
+    Stop(End),
+    /// Starts pods that have stopped or failed
+    Start(Start),
+    /// Removes pods for good
+    Delete(Delete),
+    /// Waits until a pod is as wanted
+    Wait(Wait),
+    /// Prints what happened
+    Events(Events),
+    /// Says how the node stands
+    Status(Status),
+    /// Makes the node refuse new pods; those that run go on
+    Cordon {
+        /// Why, at most 256 bytes
+        #[arg(long, default_value = "cordoned by an operator")]
+        reason: String,
+    },
+    /// Makes the node take new pods again
+    Uncordon,
+    /// Prints a script that completes command lines of purser
+    Completion {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// Names alone
+    Name,
+}
+
+/// `purser apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A manifest, a folder of manifests (*.yaml, *.yml, *.json), or - for standard input
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only check: nothing is recorded or run
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `purser get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// What: pods, workers or node; or pod/NAME
+    pub what: String,
+    /// Which pod; all if absent
+    pub name: Option<String>,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only pods with these labels, as in app=web,!old
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Go on with every change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `purser describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl
+    #[arg(required = true, num_args = 1..=2)]
+    pub name: Vec<String>,
+}
+
+/// `purser logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The pod
+    pub name: String,
+    /// The container; the pod's only one if absent
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Go on until the container ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The output of the try before the present one
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Begin with so many lines before the end
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<u64>,
+}
+
+/// `purser exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The pod
+    pub name: String,
+    /// The container; the pod's only one if absent
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Give the command what comes in on standard input
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// The command, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `purser stop`.
+#[derive(Debug, Args)]
+pub struct End {
+    /// The pods
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Seconds until the kill; the pod's own if absent
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<u32>,
+}
+
+/// `purser start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// The pods
+    #[arg(required = true)]
+    pub names: Vec<String>,
+}
+
+/// `purser delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The pods
+    #[arg(required_unless_present_any = ["files", "all"])]
+    pub names: Vec<String>,
+    /// The pods of these manifests
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Every pod of the namespace
+    #[arg(long, conflicts_with_all = ["names", "files"])]
+    pub all: bool,
+    /// Seconds until the kill; the pod's own if absent
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<u32>,
+    /// Wait until the pods are gone
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// `purser wait`.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// The pod
+    pub name: String,
+    /// What to wait for: condition=Ready, phase=PHASE or delete
+    #[arg(long = "for", value_name = "WHAT", value_parser = Goal::parse)]
+    pub goal: Goal,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// What to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// A condition holds.
+    Condition(String),
+    /// The pod is in this state.
+    Phase(String),
+    /// The pod is gone.
+    Delete,
+}
+
+impl Goal {
+    fn parse(text: &str) -> Result<Goal, String> {
+        const CONDITIONS: [&str; 3] = ["Initialized", "ContainersReady", "Ready"];
+        const PHASES: [&str; 7] =
+            ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
+        let pick = |known: &[&str], word: &str| {
+            let found = known.iter().find(|known| known.eq_ignore_ascii_case(word));
+            found.map(|known| (*known).to_owned()).ok_or(format!("must be one of {}", known.join(", ")))
+        };
+        match text.split_once('=') {
+            Some(("condition", word)) => pick(&CONDITIONS, word).map(Goal::Condition),
+            Some(("phase", word)) => pick(&PHASES, word).map(Goal::Phase),
+            None if text == "delete" => Ok(Goal::Delete),
+            _ => Err("must be condition=Ready, phase=PHASE or delete".to_owned()),
+        }
+    }
+}
+
+/// `purser events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Only of this pod
+    pub pod: Option<String>,
+    /// The first record
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only these types, as in pod.started,worker.
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// How to print: table, or json for one record a line
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `purser status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Wait until the service takes requests
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub timeout: std::time::Duration,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Reads `30`, `30s`, `5m`, `1h` and `500ms`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "must be as 500ms, 30s, 5m or 1h".to_owned())?;
+    let ms = match &text[digits.len()..] {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    let ms = ms.filter(|ms| *ms <= 30 * 24 * 3_600_000);
+    ms.map(std::time::Duration::from_millis).ok_or("must be as 500ms, 30s, 5m or 1h, at most 720h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_names_every_verb_and_option() {
+        let page = include_str!("../../../docs/cli.md");
+        for verb in Arguments::command().get_subcommands() {
+            assert!(
+                page.contains(&format!("## `purser {}", verb.get_name())),
+                "no section on {}",
+                verb.get_name()
+            );
+            for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(page.contains(&format!("--{option}")), "docs/cli.md lacks --{option}");
+            }
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("30").unwrap().as_secs(), 30);
+        assert_eq!(duration("5m").unwrap().as_secs(), 300);
+        assert_eq!(duration("250ms").unwrap().as_millis(), 250);
+        for text in ["", "m", "5d", "-1s", "99999999999999999999h", "1000h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn goals_are_checked() {
+        assert_eq!(Goal::parse("condition=ready"), Ok(Goal::Condition("Ready".to_owned())));
+        assert_eq!(Goal::parse("phase=Running"), Ok(Goal::Phase("Running".to_owned())));
+        assert_eq!(Goal::parse("delete"), Ok(Goal::Delete));
+        assert!(Goal::parse("phase=Runing").is_err() && Goal::parse("soon").is_err());
+    }
+}

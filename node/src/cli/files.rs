@@ -1,0 +1,74 @@
+//! Manifests on the operator's side: files, folders and standard input.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::manifest::{self, Limits};
+
+/// A document and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document {
+    /// The file, and which document of it if there are several.
+    pub(super) place: String,
+    /// What it says.
+    pub(super) value: Value,
+}
+
+/// Reads every document of these files, in order; a folder stands for the manifests right in it, by name.
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
+    let mut documents = Vec::new();
+    for path in paths {
+        for file in expand(path)? {
+            documents.extend(read(&file)?);
+        }
+    }
+    Ok(documents)
+}
+
+fn expand(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if path == Path::new("-") || !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let fail = |source| Failure::File { path: path.to_path_buf(), source };
+    let mut files = Vec::new();
+    for entry in path.read_dir().map_err(fail)? {
+        let file = entry.map_err(fail)?.path();
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml" | "json")) && file.is_file() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        let message = "the folder has no *.yaml, *.yml or *.json file".to_owned();
+        return Err(Failure::Manifest { place: path.display().to_string(), message });
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<Document>, Failure> {
+    let limits = Limits::default();
+    let fail = |source| Failure::File { path: path.to_path_buf(), source };
+    // One byte more than allowed tells a file that is too large without reading it all.
+    let len_max = limits.text_bytes_max as u64 + 1;
+    let mut text = Vec::new();
+    let (place, read) = if path == Path::new("-") {
+        ("standard input".to_owned(), std::io::stdin().lock().take(len_max).read_to_end(&mut text))
+    } else {
+        let file = File::open(path).map_err(fail)?;
+        (path.display().to_string(), file.take(len_max).read_to_end(&mut text))
+    };
+    read.map_err(fail)?;
+    let values = manifest::documents(&text, &limits)
+        .map_err(|error| Failure::Manifest { place: place.clone(), message: error.to_string() })?;
+    let several = values.len() > 1;
+    let place_of = |index: usize| {
+        if several { format!("{place}, document {}", index + 1) } else { place.clone() }
+    };
+    let document = |(index, value)| Document { place: place_of(index), value };
+    Ok(values.into_iter().enumerate().map(document).collect())
+}

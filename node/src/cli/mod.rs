@@ -1,0 +1,75 @@
+//! `purser`: what an operator types. It speaks to the service over its socket and knows nothing that the API
+//! does not tell.
+
+pub mod arguments;
+mod client;
+mod failure;
+mod feed;
+mod files;
+mod name;
+mod show;
+mod sse;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::arguments::{Arguments, Verb};
+use self::client::Client;
+use self::failure::Failure;
+use crate::config::Surroundings;
+
+/// Runs `purser` with the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place =
+            panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        eprintln!("purser {}: internal error{place}; please report this", env!("CARGO_PKG_VERSION"));
+    }));
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("purser: failed to start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(run(arguments));
+    // Reading from a terminal cannot be called off: nobody waits for it.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.sentence());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    let socket = arguments.socket.unwrap_or_else(|| Surroundings::of_process().socket(None));
+    let client = Client::new(socket);
+    let namespace = arguments.namespace.as_deref();
+    match arguments.verb {
+        Verb::Apply(apply) => verb::apply::run(&client, namespace, apply).await,
+        Verb::Get(get) => verb::get::run(&client, namespace, get).await,
+        Verb::Describe(describe) => verb::describe::run(&client, namespace, describe).await,
+        Verb::Logs(logs) => verb::logs::run(&client, namespace, logs).await,
+        Verb::Exec(exec) => verb::exec::run(&client, namespace, exec).await,
+        Verb::Stop(end) => verb::change::stop(&client, namespace, end).await,
+        Verb::Start(start) => verb::change::start(&client, namespace, start).await,
+        Verb::Delete(delete) => verb::delete::run(&client, namespace, delete).await,
+        Verb::Wait(wait) => verb::wait::run(&client, namespace, wait).await,
+        Verb::Events(events) => verb::events::run(&client, namespace, events).await,
+        Verb::Status(status) => verb::status::run(&client, status).await,
+        Verb::Cordon { reason } => verb::change::cordon(&client, reason).await,
+        Verb::Uncordon => verb::change::uncordon(&client).await,
+        Verb::Completion { shell } => {
+            verb::completion(shell);
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `purser describe`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::events::detail;
+use super::get::status_word;
+use crate::api::view::{ContainerStatus, PodView, StateView};
+use crate::cli::arguments::Describe;
+use crate::cli::client::{Call, Client};
+use crate::cli::failure::Failure;
+use crate::cli::feed::{Feed, FeedRecord, Wanted};
+use crate::cli::name;
+use crate::cli::show::{Table, age, coloured, line};
+
+/// Most events that are shown: the last ones.
+const EVENTS_MAX: usize = 40;
+
+/// Shows everything about a pod.
+pub(in crate::cli) async fn run(
+    client: &Client,
+    namespace: Option<&str>,
+    describe: Describe,
+) -> Result<u8, Failure> {
+    let text = match describe.name.as_slice() {
+        [name] => name,
+        [kind, name] if matches!(&**kind, "pod" | "pods" | "po") => name,
+        _ => return Err(Failure::Usage("describe one pod: `purser describe pod NAME`".to_owned())),
+    };
+    let id = name::parse(text, namespace)?;
+    let pod: PodView = client.read(&Call::get(name::path(&id, ""))).await?;
+    head(&pod)?;
+    containers("Init containers", &pod.status.init_container_statuses, &pod.spec, "initContainers")?;
+    containers("Containers", &pod.status.container_statuses, &pod.spec, "containers")?;
+    line("Conditions:")?;
+    for condition in &pod.status.conditions {
+        line(&format!("  {:<16} {}", condition.kind, condition.status))?;
+    }
+    volumes(&pod.spec)?;
+    events(client, &pod).await?;
+    Ok(0)
+}
+
+fn field(name: &str, value: &str) -> Result<(), Failure> {
+    line(&format!("{:<16} {value}", format!("{name}:")))
+}
+
+fn head(pod: &PodView) -> Result<(), Failure> {
+    field("Name", &pod.metadata.name)?;
+    field("Namespace", &pod.metadata.namespace)?;
+    field("Uid", &pod.metadata.uid)?;
+    field(
+        "Created",
+        &format!("{} ({} ago)", pod.metadata.creation_timestamp, age(pod.metadata.creation_timestamp)),
+    )?;
+    field("Labels", &pairs(&pod.metadata.labels))?;
+    field("Annotations", &pairs(&pod.metadata.annotations))?;
+    field("Status", &coloured(&status_word(pod)))?;
+    if let Some(message) = &pod.status.message {
+        field("Message", message)?;
+    }
+    if let Some(started) = pod.status.start_time {
+        field("Started", &format!("{started} ({} ago)", age(started)))?;
+    }
+    let facts = &pod.status.purser;
+    field("Runtime", &facts.runtime)?;
+    field("Run", &facts.run.to_string())?;
+    field("Journal", &format!("admitted by record {}, last record {}", facts.admitted_seq, facts.last_seq))
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if pairs.is_empty() { "none".to_owned() } else { pairs.join("\n                 ") }
+}
+
+fn containers(title: &str, statuses: &[ContainerStatus], spec: &Value, list: &str) -> Result<(), Failure> {
+    if statuses.is_empty() {
+        return Ok(());
+    }
+    line(&format!("{title}:"))?;
+    for status in statuses {
+        let specs = spec.get(list).and_then(Value::as_array);
+        let spec = specs.and_then(|specs| specs.iter().find(|spec| spec["name"] == *status.name));
+        container(status, spec.unwrap_or(&Value::Null))?;
+    }
+    Ok(())
+}
+
+fn container(status: &ContainerStatus, spec: &Value) -> Result<(), Failure> {
+    let field = |name: &str, value: &str| line(&format!("    {:<14} {value}", format!("{name}:")));
+    line(&format!("  {}:", status.name))?;
+    let optional = [
+        ("Container ID", status.container_id.clone()),
+        ("Image", status.image.clone()),
+        ("Image ID", status.image_id.clone()),
+        ("Host pid", status.host_pid.map(|pid| pid.to_string())),
+    ];
+    for (name, value) in optional.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        field(name, value)?;
+    }
+    for (name, key) in [("Command", "command"), ("Args", "args"), ("Limits", "resources"), ("Ports", "ports")]
+    {
+        if let Some(value) = spec.get(key) {
+            field(name, &value.to_string())?;
+        }
+    }
+    field("State", &format!("{} {}", coloured(&status.word), state(&status.state)))?;
+    if let Some(last) = &status.last_state {
+        field("Last state", &state(last))?;
+    }
+    field("Ready", &status.ready.to_string())?;
+    field("Restarts", &status.restart_count.to_string())?;
+    if status.oom_kills > 0 {
+        field("Out of memory", &format!("{} times", status.oom_kills))?;
+    }
+    for kind in ["liveness", "readiness", "startup"] {
+        if let Some(probe) = spec.get(format!("{kind}Probe")) {
+            field(kind, &probe.to_string())?;
+        }
+    }
+    for mount in spec.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
+        let text = |key: &str| mount.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let read_only = if mount["readOnly"] == true { " (read only)" } else { "" };
+        field("Mount", &format!("{} from {}{read_only}", text("mountPath"), text("name")))?;
+    }
+    // Names alone: values may be secrets.
+    let env = spec.get("env").and_then(Value::as_array).into_iter().flatten();
+    let names: Vec<&str> = env.filter_map(|variable| variable["name"].as_str()).collect();
+    if names.is_empty() { Ok(()) } else { field("Environment", &names.join(", ")) }
+}
+
+fn state(state: &StateView) -> String {
+    match state {
+        StateView::Waiting { message: Some(message), .. } => format!("({message})"),
+        StateView::Waiting { message: None, .. } => String::new(),
+        StateView::Running { started_at } => format!("since {started_at} ({})", age(*started_at)),
+        StateView::Terminated { exit_code, reason, finished_at } => {
+            format!("{reason}, exit code {exit_code}, at {finished_at} ({} ago)", age(*finished_at))
+        }
+    }
+}
+
+fn volumes(spec: &Value) -> Result<(), Failure> {
+    let Some(volumes) = spec.get("volumes").and_then(Value::as_array) else { return Ok(()) };
+    line("Volumes:")?;
+    for volume in volumes {
+        let name = volume["name"].as_str().unwrap_or_default();
+        let source: Vec<String> = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != "name")
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect();
+        line(&format!("  {name:<16} {}", source.join(" ")))?;
+    }
+    Ok(())
+}
+
+async fn events(client: &Client, pod: &PodView) -> Result<(), Failure> {
+    let (uid, from) = (pod.metadata.uid.clone(), pod.status.purser.admitted_seq);
+    let wanted = Wanted { pod: Some(uid), from: Some(from), ..Wanted::default() };
+    let mut feed = Feed::open(client, &wanted).await?;
+    let mut records: std::collections::VecDeque<FeedRecord> = std::collections::VecDeque::new();
+    let mut left_out = 0;
+    while let Some(record) = feed.record().await? {
+        if records.len() == EVENTS_MAX {
+            records.pop_front();
+            left_out += 1;
+        }
+        records.push_back(record);
+    }
+    line("Events:")?;
+    if left_out > 0 {
+        line(&format!("  ({left_out} earlier ones: `purser events {}`)", pod.metadata.uid))?;
+    }
+    let mut table = Table::new(&["  SEQ", "AGE", "TYPE", "DETAIL"]);
+    for record in &records {
+        let seq = format!("  {}", record.header.seq);
+        table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
+    }
+    table.print()
+}

@@ -1,0 +1,35 @@
+//! `purser logs`.
+
+use std::io::Write;
+
+use http_body_util::BodyExt;
+
+use crate::cli::arguments::Logs;
+use crate::cli::client::{Call, Client, with_query};
+use crate::cli::failure::Failure;
+use crate::cli::name;
+
+/// Prints a container's output.
+pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, logs: Logs) -> Result<u8, Failure> {
+    let id = name::parse(&logs.name, namespace)?;
+    let flag = |set: bool| set.then(|| "true".to_owned());
+    let target = with_query(
+        &name::path(&id, "/log"),
+        &[
+            ("container", logs.container),
+            ("follow", flag(logs.follow)),
+            ("previous", flag(logs.previous)),
+            ("tailLines", logs.tail.map(|lines| lines.to_string())),
+        ],
+    );
+    let mut body = client.open(&Call::get(target)).await?.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Failure::Broken(error.to_string()))?;
+        if let Some(bytes) = frame.data_ref() {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes)?;
+            out.flush()?;
+        }
+    }
+    Ok(0)
+}

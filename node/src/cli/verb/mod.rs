@@ -1,0 +1,22 @@
+//! What `purser` can be asked to do: one file a verb.
+
+pub(super) mod apply;
+pub(super) mod change;
+pub(super) mod delete;
+pub(super) mod describe;
+pub(super) mod events;
+pub(super) mod exec;
+pub(super) mod get;
+pub(super) mod logs;
+pub(super) mod status;
+pub(super) mod wait;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::arguments::Arguments;
+
+/// Prints a completion script.
+pub(super) fn completion(shell: Shell) {
+    clap_complete::generate(shell, &mut Arguments::command(), "purser", &mut std::io::stdout());
+}

@@ -1,0 +1,75 @@
+//! `purser status`.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::api::node::StatusView;
+use crate::cli::arguments::{Output, Status};
+use crate::cli::client::{Call, Client};
+use crate::cli::failure::Failure;
+use crate::cli::show::{age, coloured, line, structured};
+
+/// Wait before a service that is not there yet is asked again: nothing tells when a socket comes to be.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Says how the node stands.
+pub(in crate::cli) async fn run(client: &Client, status: Status) -> Result<u8, Failure> {
+    if status.wait {
+        wait(client, Instant::now() + status.timeout).await?;
+    }
+    print(client, status.output).await?;
+    Ok(0)
+}
+
+async fn wait(client: &Client, deadline: Instant) -> Result<(), Failure> {
+    loop {
+        match client.open(&Call::get("/readyz")).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if !failure.is_passing() => return Err(failure),
+            Err(failure) if deadline <= Instant::now() => {
+                return Err(Failure::TimedOut(failure.sentence()));
+            }
+            Err(_) => sleep(ASK_AGAIN).await,
+        }
+    }
+}
+
+/// Prints the node's state.
+pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure> {
+    let node: StatusView = client.read(&Call::get("/v1/status")).await?;
+    if structured(&node, output)? {
+        return Ok(());
+    }
+    let none = || "unknown".to_owned();
+    if output == Output::Name {
+        return line(&format!("node/{}", node.hostname.unwrap_or_else(none)));
+    }
+    let field = |name: &str, value: &str| line(&format!("{:<16} {value}", format!("{name}:")));
+    field("Node", &node.hostname.clone().unwrap_or_else(none))?;
+    field("Uid", &node.node.clone().unwrap_or_else(none))?;
+    field("Version", &node.version)?;
+    field("Ready", if node.ready { "yes" } else { "no" })?;
+    field("Up", &node.started_at.map_or_else(none, age))?;
+    field("Starts", &format!("{} ({} without an orderly stop before)", node.starts, node.unclean_starts))?;
+    if let Some(reason) = &node.cordoned {
+        field("Cordoned", reason)?;
+    }
+    field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
+    field("World digest", &node.world_digest)?;
+    for (name, runtime) in &node.runtimes {
+        let word = coloured(if runtime.up { "Up" } else { "Down" });
+        let default = if *name == node.default_runtime { ", default" } else { "" };
+        field("Runtime", &format!("{name}{default}: {word} ({})", runtime.detail))?;
+    }
+    let pods: Vec<String> = node.pods.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
+    field("Pods", &if pods.is_empty() { "none".to_owned() } else { pods.join(", ") })?;
+    field("Workers", &node.workers.to_string())?;
+    if node.unreadable_records > 0 {
+        field("Unreadable", &format!("{} records; see `purser-replay verify`", node.unreadable_records))?;
+    }
+    for inconsistency in &node.inconsistencies {
+        field("Inconsistency", &format!("{inconsistency} (please report this)"))?;
+    }
+    Ok(())
+}

@@ -28,13 +28,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
     /// An export; `-` for standard input
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Where the journal is")]
     pub export: Option<PathBuf>,
     /// A copy of a journal's folder; never the folder of a running node
-    #[arg(long, value_name = "COPIED_FOLDER", global = true)]
+    #[arg(long, value_name = "COPIED_FOLDER", global = true, help_heading = "Where the journal is")]
     pub dir: Option<PathBuf>,
     /// A live node's socket [default: $PURSER_SOCKET, /run/purser/purser.sock or ./run/purser.sock]
-    #[arg(long, value_name = "PATH", global = true)]
+    #[arg(long, value_name = "PATH", global = true, help_heading = "Where the journal is")]
     pub socket: Option<PathBuf>,
 }
 

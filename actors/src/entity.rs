@@ -94,6 +94,8 @@ pub enum Refusal<R> {
 struct Verdict<R> {
     stream: StreamId,
     changed: bool,
+    /// The entity's last record when nothing happened.
+    last: Seq,
     refused: Option<R>,
 }
 
@@ -200,8 +202,13 @@ impl<D: Decider> Entity<D> {
         let command = key.map(|key| CommandWrite {
             id: key.id,
             fingerprint: key.fingerprint,
-            answer: serde_json::to_vec(&Verdict { stream: self.stream, changed, refused: refused.clone() })
-                .expect("rejections have text keys and no failing serializers"),
+            answer: serde_json::to_vec(&Verdict {
+                stream: self.stream,
+                changed,
+                last: self.last,
+                refused: refused.clone(),
+            })
+            .expect("rejections have text keys and no failing serializers"),
         });
         let facts: Vec<Event> = events.iter().cloned().map(Into::into).collect();
         let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
@@ -285,7 +292,8 @@ pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done
     match verdict.refused {
         Some(rejection) => Err(Refusal::Rejected(rejection)),
         None => {
-            Ok(Done { stream: verdict.stream, changed: verdict.changed, seq: answer.last, replayed: true })
+            let seq = if verdict.changed { answer.last } else { verdict.last };
+            Ok(Done { stream: verdict.stream, changed: verdict.changed, seq, replayed: true })
         }
     }
 }

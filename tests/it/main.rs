@@ -7,3 +7,4 @@ mod pod_model;
 mod pod_scenarios;
 mod tidy;
 mod durability;
+mod harness;

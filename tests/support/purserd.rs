@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::net::UnixDatagram;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
@@ -182,6 +182,22 @@ impl Purserd {
         let path = self.folder.path().join("manifest.yaml");
         fs::write(&path, manifest).expect("a manifest can be written");
         self.purser_ok([OsStr::new("apply"), OsStr::new("-f"), path.as_os_str()])
+    }
+
+    /// Waits until the journal has a record of this type, as in `pod.started`, however old it is.
+    ///
+    /// # Panics
+    /// There is none within [`PATIENCE`].
+    #[track_caller]
+    pub fn await_event(&self, kind: &str) {
+        let mut stream = UnixStream::connect(self.socket()).expect("the service listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+        let path = format!("/v1/events?from=1&type={kind}&follow=true");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("a request can be sent");
+        let wanted = format!("event: {kind}");
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == wanted), "there is no `{kind}`:\n{}", self.log());
     }
 
     fn config_text(&self, setup: &Setup) -> String {

@@ -1,0 +1,134 @@
+//! Callers that ask for this and that until the service goes away under them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use purser_tests::http::{self, Answer};
+use serde_json::{Value, json};
+
+use super::random::Random;
+
+/// Callers at once.
+const CALLERS: u32 = 3;
+/// Names that they fight over.
+const NAMES: u64 = 8;
+
+/// The pods of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Manifests {
+    /// Marks the run's processes in their environment.
+    pub(super) mark: String,
+    spec: Value,
+}
+
+impl Manifests {
+    /// Pods of a process that waits to be ended.
+    pub(super) fn processes(mark: &str) -> Manifests {
+        let spec = json!({ "runtimeClassName": "process" });
+        Manifests { mark: format!("{mark}-{}", std::process::id()), spec }
+    }
+
+    fn manifest(&self, name: &str) -> String {
+        let script = "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
+        let mut container = json!({
+            "name": "main",
+            "command": ["/bin/sh", "-c", script],
+            "env": [{ "name": "PURSER_TEST_MARK", "value": self.mark }],
+        });
+        if let Some(image) = self.spec.get("image") {
+            container["image"] = image.clone();
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": name },
+            "spec": {
+                "runtimeClassName": self.spec["runtimeClassName"],
+                "terminationGracePeriodSeconds": 5,
+                "containers": [container],
+            },
+        })
+        .to_string()
+    }
+}
+
+/// A request that was answered with success.
+#[derive(Debug, Clone)]
+pub(super) struct Ack {
+    pub(super) key: String,
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) body: String,
+    pub(super) answer: Answer,
+}
+
+/// A load that is on.
+pub(super) struct Load {
+    over: Arc<AtomicBool>,
+    gone: mpsc::Receiver<()>,
+    callers: Vec<JoinHandle<Vec<Ack>>>,
+}
+
+impl Load {
+    /// Begins to ask.
+    pub(super) fn begin(socket: PathBuf, manifests: Manifests, round: u32, seed: u64) -> Load {
+        let over = Arc::new(AtomicBool::new(false));
+        let (sender, gone) = mpsc::channel();
+        let callers = (0..CALLERS)
+            .map(|caller| {
+                let (socket, manifests, over, sender) =
+                    (socket.clone(), manifests.clone(), over.clone(), sender.clone());
+                let random = Random(seed.wrapping_add(u64::from(caller)));
+                std::thread::spawn(move || {
+                    // Dropped when this caller ends: it keeps the load's channel open until then.
+                    let _alive = sender;
+                    ask(&socket, &manifests, &format!("{round}-{caller}"), random, &over)
+                })
+            })
+            .collect();
+        Load { over, gone, callers }
+    }
+
+    /// Lets the load go on for a while.
+    pub(super) fn wait(&self, time: Duration) {
+        let ended = self.gone.recv_timeout(time);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Timeout), "every caller gave up while the service ran");
+    }
+
+    /// What was acknowledged until the service went away.
+    pub(super) fn end(self) -> Vec<Ack> {
+        self.over.store(true, Ordering::Release);
+        self.callers.into_iter().flat_map(|caller| caller.join().expect("callers do not panic")).collect()
+    }
+}
+
+fn ask(socket: &std::path::Path, manifests: &Manifests, id: &str, mut random: Random, over: &AtomicBool) -> Vec<Ack> {
+    let mut acks = vec![];
+    for number in 0.. {
+        if over.load(Ordering::Acquire) {
+            break;
+        }
+        let name = format!("crash-{}", random.below(NAMES));
+        let pod = format!("/v1/namespaces/default/pods/{name}");
+        let (method, path, body) = match random.below(10) {
+            0..=4 => ("POST", "/v1/pods".to_owned(), manifests.manifest(&name)),
+            5 => ("POST", format!("{pod}/stop"), "{}".to_owned()),
+            6..=7 => ("POST", format!("{pod}/start"), "{}".to_owned()),
+            _ => ("DELETE", format!("{pod}?gracePeriodSeconds=1"), String::new()),
+        };
+        let key = format!("{id}-{number}");
+        // No answer, or half of one: nothing was acknowledged, and the service is gone.
+        let Ok(answer) = http::request(socket, method, &path, Some(&key), &body) else { break };
+        if (200..300).contains(&answer.status) {
+            acks.push(Ack { key, method, path, body, answer });
+        } else {
+            let known = [404, 409, 429, 503].contains(&answer.status);
+            assert!(known, "{method} {path}: {} {}", answer.status, answer.body);
+        }
+    }
+    acks
+}

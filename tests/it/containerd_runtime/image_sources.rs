@@ -1,12 +1,14 @@
 //! Images from a registry, from a mirror, and from archives on the node.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use purser_actors::port::Containers;
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::PullPolicy;
-use purser_tests::images::Images;
+use purser_tests::images::{Images, must};
 use purser_tests::registry::Registry;
+use serde_json::{Value, json};
 
 use super::rig::{Planned, Rig, with_image};
 
@@ -119,5 +121,67 @@ async fn one_image_for_many_pods_at_once_is_fetched_without_a_quarrel() {
         digests.insert(pull.await.unwrap().unwrap());
     }
     assert_eq!(digests.len(), 2);
+    rig.assert_nothing_left().await;
+}
+
+#[tokio::test]
+async fn an_index_leads_to_the_image_for_this_machine() {
+    let rig = Rig::with(|config, _| config);
+    let layout = rig.containerd.folder().join("layout");
+    let plain = Images::made();
+    must("coreutils", Command::new("cp").arg("-r").arg(&plain.layout).arg(&layout));
+    let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let tagged = |tag: &str| {
+        let manifests = index["manifests"].as_array().unwrap().iter();
+        let mut found =
+            manifests.filter(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] == tag);
+        found.next().unwrap().clone()
+    };
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let entry = |tag: &str, architecture: &str| {
+        let mut entry = tagged(tag);
+        entry["platform"] = json!({ "os": "linux", "architecture": architecture });
+        entry
+    };
+    let other = entry("plain", "s390x");
+    let inner = json!({ "schemaVersion": 2, "manifests": [other, entry("entry", architecture)] });
+    let inner = serde_json::to_vec(&inner).unwrap();
+    let blob = layout.join("inner.json");
+    std::fs::write(&blob, &inner).unwrap();
+    let sum = must("coreutils", Command::new("sha256sum").arg(&blob));
+    let hex = sum.split_whitespace().next().unwrap();
+    std::fs::rename(&blob, layout.join("blobs/sha256").join(hex)).unwrap();
+    let link = json!({
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "digest": format!("sha256:{hex}"),
+        "size": inner.len(),
+        "annotations": { "io.containerd.image.name": "test.invalid/multi:1" },
+    });
+    let outer = json!({ "schemaVersion": 2, "manifests": [link] });
+    std::fs::write(layout.join("index.json"), outer.to_string()).unwrap();
+    let fetched = rig.runtime.import_archive(layout, None).await.unwrap();
+    assert_eq!(fetched.reference, "test.invalid/multi:1");
+    assert_eq!(tagged("entry")["digest"], fetched.digest.as_str());
+    let plan = Planned::of(vec![with_image("test.invalid/multi:1", PullPolicy::Never, &[])]);
+    rig.start(&plan).await.unwrap();
+    rig.runtime.wait(&plan.key()).await.unwrap();
+    rig.runtime.remove(&plan.key()).await.unwrap();
+    assert_eq!(rig.log(&plan.key()), "from image\n");
+    rig.assert_nothing_left_but_cgroups().await;
+}
+
+#[tokio::test]
+async fn an_archive_whose_bytes_were_changed_is_refused() {
+    let rig = Rig::with(|config, _| config);
+    let layout = rig.containerd.folder().join("layout");
+    must("coreutils", Command::new("cp").arg("-r").arg(&Images::made().layout).arg(&layout));
+    let blobs = std::fs::read_dir(layout.join("blobs/sha256")).unwrap().flatten();
+    let largest = blobs.max_by_key(|blob| blob.metadata().unwrap().len()).unwrap().path();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let error = rig.runtime.import_archive(layout, Some("test.invalid/plain:plain")).await.unwrap_err();
+    assert_eq!(error.class, FailureClass::ImagePull, "{error}");
     rig.assert_nothing_left().await;
 }

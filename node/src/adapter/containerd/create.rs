@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use containerd_client::services::v1::container::Runtime;
 use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{
-    Container, CreateContainerRequest, CreateTaskRequest, StartRequest, UpdateContainerRequest,
+    Container, CreateContainerRequest, CreateTaskRequest, CreateTaskResponse, StartRequest,
+    UpdateContainerRequest,
 };
 use oci_spec::runtime::Spec;
 use prost::Message;
@@ -15,17 +16,21 @@ use purser_actors::port::{ContainerPlan, RuntimeError, Standing, StartedContaine
 use purser_events::ContainerName;
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::ContainerSpec;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::connection::{CALL_LIMIT, TASK_LIMIT, within};
 use super::failure::{from_create, from_status, is_absent};
 use super::images::Image;
+use super::lifecycle::BackOff;
 use super::spec::{Bind, Decided};
 use super::{ContainerdRuntime, accounts, command, naming, process, spec, user};
 use crate::adapter::volumes;
 
 /// How containerd encodes an OCI runtime specification.
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+
+/// Tries to make a task whose name is still being cleared.
+const CREATE_TRIES: u32 = 10;
 
 /// Options of the shim, as its own protocol file numbers them; those left out keep their defaults.
 #[derive(Clone, PartialEq, Message)]
@@ -204,15 +209,14 @@ impl ContainerdRuntime {
     ) -> Result<StartedContainer, RuntimeError> {
         let id = naming::id_of(&plan.key);
         let log = format!("file://{}", self.paths.log(&plan.key).display());
-        let request = self.line.request(CreateTaskRequest {
+        let request = CreateTaskRequest {
             container_id: id.clone(),
             rootfs,
             stdout: log.clone(),
             stderr: log,
             ..CreateTaskRequest::default()
-        });
-        let created =
-            within(TASK_LIMIT, self.line.tasks().create(request)).await.map_err(|s| from_create(&s))?;
+        };
+        let created = self.create_task(request).await.map_err(|status| from_create(&status))?;
         self.weigh_pod(plan);
         // Now, while it waits to be started: a program may end before anyone can look at it.
         let process = process::identify(created.pid).ok_or_else(|| {
@@ -224,6 +228,19 @@ impl ContainerdRuntime {
         let started = StartedContainer { process, started_at: self.clock.now() };
         self.note_started(&id, &started).await;
         Ok(started)
+    }
+
+    async fn create_task(&self, message: CreateTaskRequest) -> Result<CreateTaskResponse, Status> {
+        let mut back_off = BackOff::new();
+        for _ in 1..CREATE_TRIES {
+            let request = self.line.request(message.clone());
+            match within(TASK_LIMIT, self.line.tasks().create(request)).await {
+                // After a crash containerd removes half-made tasks in the background: soon the name is free.
+                Err(status) if is_half_made(&status) => back_off.pause().await,
+                result => return result,
+            }
+        }
+        within(TASK_LIMIT, self.line.tasks().create(self.line.request(message))).await
     }
 
     /// Writes down what ran. Best effort: without it a container that a reboot ends counts as never started.
@@ -244,6 +261,13 @@ impl ContainerdRuntime {
         });
         self.cgroups.weigh_pod(plan.key.pod, shares.sum());
     }
+}
+
+/// Whether a task of that name is there still, or its folder: nothing but a removal that goes on leaves either.
+fn is_half_made(status: &Status) -> bool {
+    let text = status.message();
+    status.code() == Code::AlreadyExists
+        || (text.contains("failed to start shim: mkdir") && text.contains("file exists"))
 }
 
 /// Files of the host without which names do not resolve in a container that shares its network.

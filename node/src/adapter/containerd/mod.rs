@@ -68,7 +68,8 @@ pub struct ContainerdRuntime {
 }
 
 impl ContainerdRuntime {
-    /// A runtime over the containerd of `config`, which need not be up yet. Must be called within a tokio runtime.
+    /// A runtime over the containerd of `config`, which need not be up yet. Must be called within a tokio runtime,
+    /// and by one process at a time: it removes the pipes of commands that an earlier process left.
     ///
     /// # Errors
     /// A value of the configuration cannot be used.
@@ -80,6 +81,12 @@ impl ContainerdRuntime {
         ids: Arc<dyn Ids>,
     ) -> Result<ContainerdRuntime, RuntimeError> {
         config.check()?;
+        let pipes = config.runtime_dir.join("exec");
+        if let Err(error) = std::fs::remove_dir_all(&pipes)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %pipes.display(), %error, "failed to remove pipes of commands that a crash left");
+        }
         let line = Connection::lazy(&config.socket, &config.namespace);
         let images = Arc::new(Images::new(line.clone(), &config, clock.clone(), ids.clone()));
         Ok(ContainerdRuntime {

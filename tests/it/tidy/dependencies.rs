@@ -11,7 +11,7 @@ pub(crate) struct Allowance {
     pub(crate) folder: &'static str,
     /// The packages of the workspace that it may name.
     pub(crate) inner: &'static [&'static str],
-    /// Crates that it must not name.
+    /// Crates that it must not be built from; its tests may use them.
     pub(crate) never: &'static [&'static str],
 }
 
@@ -58,22 +58,25 @@ pub(crate) const ALLOWANCES: &[Allowance] = &[
     },
 ];
 
-const TABLES: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
+const SHIPPED: [&str; 2] = ["dependencies", "build-dependencies"];
+const TESTS: [&str; 1] = ["dev-dependencies"];
 
 /// Every crate that a manifest names.
 pub(crate) fn named(manifest: &Table) -> impl Iterator<Item = &str> {
-    let tables = TABLES.iter().filter_map(|table| manifest.get(*table)?.as_table());
-    tables.flat_map(Table::keys).map(String::as_str)
+    named_in(manifest, &SHIPPED).chain(named_in(manifest, &TESTS))
+}
+
+fn named_in<'a>(manifest: &'a Table, tables: &[&str]) -> impl Iterator<Item = &'a str> {
+    let tables: Vec<&Table> = tables.iter().filter_map(|table| manifest.get(*table)?.as_table()).collect();
+    tables.into_iter().flat_map(Table::keys).map(String::as_str)
 }
 
 /// What a manifest names that its package may not depend on.
 pub(crate) fn against(allowance: &Allowance, manifest: &Table) -> Vec<Finding> {
-    let wrong = |name: &&str| {
-        let inner = name.starts_with("purser-");
-        allowance.never.contains(name) || inner && !allowance.inner.contains(name)
-    };
+    let never = named_in(manifest, &SHIPPED).filter(|name| allowance.never.contains(name));
+    let inner = named(manifest).filter(|name| name.starts_with("purser-") && !allowance.inner.contains(name));
     let say = |name: &str| format!("{}/Cargo.toml: must not depend on `{name}`", allowance.folder);
-    named(manifest).filter(wrong).map(say).collect()
+    never.chain(inner).map(say).collect()
 }
 
 /// Members of the workspace that have no rule.
@@ -96,9 +99,11 @@ mod tests {
     #[test]
     fn a_dependency_against_the_direction_is_found() {
         assert_eq!(findings("storage", "[dependencies]\npurser-actors = {}").len(), 1);
-        assert_eq!(findings("events", "[dev-dependencies]\ntokio = {}").len(), 1);
+        assert_eq!(findings("events", "[dependencies]\ntokio = {}").len(), 1);
+        assert_eq!(findings("events", "[dev-dependencies]\npurser-storage = {}").len(), 1);
         assert_eq!(findings("replay-tool", "[build-dependencies]\nactix = {}").len(), 1);
         assert_eq!(findings("actors", "[dependencies]\npurser-storage = {}\nserde = {}"), [""; 0]);
+        assert_eq!(findings("replay-tool", "[dev-dependencies]\ntokio = {}"), [""; 0]);
     }
 
     #[test]

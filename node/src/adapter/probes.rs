@@ -73,14 +73,14 @@ async fn status_of(
         let response = sender.send_request(request).await?;
         Ok(response.status().as_u16())
     };
-    // The connection is driven here, and ends with this function: nothing is left behind by a probe.
-    tokio::select! {
-        status = exchange => status.map_err(HttpError::Answer),
-        ended = connection => match ended {
-            Err(error) => Err(HttpError::Answer(error)),
-            Ok(()) => Err(HttpError::Connect { port, source: std::io::ErrorKind::ConnectionReset.into() }),
-        },
-    }
+    let mut exchange = std::pin::pin!(exchange);
+    // The connection is driven here, and ends with this function: nothing is left behind by a probe. Where it ends
+    // first, the answer may have come with its end; if none came, the exchange says so.
+    let status = tokio::select! {
+        status = exchange.as_mut() => status,
+        _ = connection => exchange.await,
+    };
+    status.map_err(HttpError::Answer)
 }
 
 type Nothing = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;

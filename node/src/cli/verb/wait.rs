@@ -50,7 +50,7 @@ pub(in crate::cli) async fn until(
             }
         }
     });
-    let late = |_| Failure::TimedOut(format!("pod `{id}` was not as wanted in time ({})", met(goal)));
+    let late = |_| Failure::TimedOut(format!("timed out: pod `{id}` is not so that it {}", met(goal)));
     watched.await.map_err(late)?
 }
 

@@ -18,6 +18,7 @@ pub struct Context {
 
 /// Numbers that deciders use. The config sets the first policy; each change is an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Policy {
     /// How long a container that ended, or could not be set up, waits for its next try.
     pub back_off: BackOffPolicy,
@@ -26,6 +27,7 @@ pub struct Policy {
 /// Waits between the tries to run a container: as in kubelet, the first restart comes at once, then the wait
 /// doubles from `first_ms` up to `max_ms`, and a container that ran for `reset_after_ms` starts over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BackOffPolicy {
     /// The first wait that is not zero, in milliseconds.
     pub first_ms: u64,

@@ -51,16 +51,16 @@ fn history() -> Vec<(StreamId, Event)> {
     let process = json!({ "hostPid": 4242, "startTimeTicks": 777, "bootId": BOOT, "containerPid": 4242 });
     let at = "2026-03-01T12:00:05.500000Z";
     let container = json!({
-        "name": "main", "image": null, "image_pull_policy": "IfNotPresent", "command": ["sleep", "5"], "args": [],
-        "env": [{ "name": "GREETING", "value": "hi\u{1b}[2J" }], "working_dir": null,
+        "name": "main", "image": null, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "5"], "args": [],
+        "env": [{ "name": "GREETING", "value": "hi\u{1b}[2J" }], "workingDir": null,
         "resources": { "cpuLimit": 500, "cpuRequest": null, "memoryLimit": null, "memoryRequest": null },
         "ports": [], "mounts": [], "liveness": null, "readiness": null, "startup": null,
         "user": { "uid": null, "gid": null, "nonRoot": false, "noNewPrivileges": false },
     });
     let spec = json!({
         "id": { "namespace": "default", "name": "web" }, "labels": {}, "annotations": {}, "runtime": "process",
-        "restart_policy": "Always", "termination_grace_s": 30, "fs_group": null, "volumes": [],
-        "init_containers": [], "containers": [container],
+        "restartPolicy": "Always", "terminationGraceS": 30, "fsGroup": null, "volumes": [],
+        "initContainers": [], "containers": [container],
     });
     let started = json!({
         "node": NODE, "hostname": "gpu-01", "bootId": BOOT, "version": "0.1.0", "kernel": "6.12", "cores": 8,
@@ -68,7 +68,7 @@ fn history() -> Vec<(StreamId, Event)> {
     });
     let registered = json!({ "pod": POD, "container": "main", "attempt": 1, "process": process });
     let create = json!({ "container": "main", "attempt": 1, "worker": WORKER });
-    let up = json!({ "container": "main", "attempt": 1, "process": process, "started_at": at });
+    let up = json!({ "container": "main", "attempt": 1, "process": process, "startedAt": at });
     let exit = json!({ "code": 137, "reason": "Error", "finishedAt": at });
     vec![
         (node, event("node.started", &started)),

@@ -159,6 +159,7 @@ pub struct ResolvedImage {
 
 /// `pod.setup-failed` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SetupFailed {
     /// Which try failed.
     pub attempt: u32,
@@ -215,6 +216,7 @@ pub struct ContainerCreateRequested {
 
 /// `pod.container-started` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerStarted {
     /// Which container.
     pub container: ContainerName,
@@ -379,6 +381,7 @@ pub struct OutOfMemory {
 
 /// `pod.stop-requested` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StopRequested {
     /// Seconds until the kill.
     pub grace_s: u32,
@@ -438,6 +441,7 @@ pub struct StartRequested {}
 
 /// `pod.termination-requested` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TerminationRequested {
     /// Seconds until the kill.
     pub grace_s: u32,
@@ -456,6 +460,7 @@ pub struct Terminated {
 
 /// `pod.exec-requested` version 1. Arguments may hold secrets: only their number and digest are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ExecRequested {
     /// This run of the command.
     pub exec: Uuid,

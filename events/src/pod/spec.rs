@@ -11,6 +11,7 @@ use crate::units::{Bytes, MilliCpu};
 
 /// A pod as admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PodSpec {
     /// Its name.
     pub id: PodId,
@@ -161,6 +162,7 @@ pub enum HostPathKind {
 
 /// One container as admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ContainerSpec {
     /// Its name within the pod.
     pub name: ContainerName,

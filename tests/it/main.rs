@@ -1,10 +1,12 @@
 //! Every test that needs more than one package, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
+
+mod containerd_runtime;
 mod crash;
 mod dist;
-mod containerd_runtime;
+mod durability;
+mod harness;
 mod pod_model;
 mod pod_scenarios;
 mod tidy;
-mod durability;
-mod harness;

@@ -135,7 +135,7 @@ mod tests {
 
     const WRITE: &str = r#"11 pwrite64(7</d/journal/db>, "\1\2marked-pod\3", 512, 0) = 512"#;
     const SYNC: &str = "11 fdatasync(9</d/journal/db>) = 0";
-    const REPLY: &str = r#"12 writev(14<UNIX-STREAM:[31->30, "/d/api.sock"]>, [{iov_base="HTTP/1.1 201 Created\r\n", iov_len=22}], 1) = 22"#;
+    const REPLY: &str = r#"12 writev(14<UNIX-STREAM:[31->30,"/d/api.sock"]>, [{iov_base="HTTP/1.1 201 Created\r\n", iov_len=22}], 1) = 22"#;
 
     fn check(lines: &[&str]) -> Result<(), Violation> {
         synced_before_reply(&lines.join("\n"), "db", "marked-pod", "HTTP/1.1 201")

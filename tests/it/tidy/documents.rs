@@ -74,6 +74,15 @@ pub(crate) fn words_after(document: &str, program: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The verbs in a program's own `--help`.
+pub(crate) fn verbs(help: &str) -> BTreeSet<String> {
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // A longer description goes on further to the right.
+    let named = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    named.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+}
+
 /// The targets that a Makefile has.
 pub(crate) fn make_targets(makefile: &str) -> BTreeSet<String> {
     let target = |line: &str| {
@@ -111,6 +120,12 @@ mod tests {
         assert_eq!(verbs, BTreeSet::from(["apply".to_owned(), "get".to_owned()]));
         assert_eq!(words_after(document, "make"), BTreeSet::from(["run".to_owned()]));
         assert_eq!(words_after("`purser --version`, `purserd check`", "purser"), BTreeSet::new());
+    }
+
+    #[test]
+    fn verbs_are_read_from_the_help() {
+        let help = "Usage: purser\n\nCommands:\n  apply  Applies\n         pods\n  get    Shows\n\nOptions:\n  -h  Help\n";
+        assert_eq!(verbs(help), BTreeSet::from(["apply".to_owned(), "get".to_owned()]));
     }
 
     #[test]

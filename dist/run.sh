@@ -20,6 +20,9 @@ config=$run/purserd.toml
 pid_file=$run/purserd.pid
 socket_len_max=107 # bytes, without the closing zero: what the kernel takes
 
+# The process id of purserd, once it was started.
+purserd=
+
 # Where Debian's containerd listens.
 containerd_socket=/run/containerd/containerd.sock
 
@@ -78,7 +81,16 @@ halt() {
     kill -TERM "$purserd" 2>/dev/null || true
     wait "$purserd" || status=$?
     rm -f "$pid_file"
+    purserd=
     [ "$status" -eq 0 ] || fail "purserd ended with status $status; see $run/purserd.log"
+}
+
+# However this script ends, no purserd stays behind that nobody looks after.
+abandon() {
+    [ -n "$purserd" ] && kill -0 "$purserd" 2>/dev/null || return 0
+    kill -TERM "$purserd" 2>/dev/null || true
+    wait "$purserd" || true
+    rm -f "$pid_file"
 }
 
 finish() {
@@ -109,6 +121,8 @@ start() {
     trap finish INT TERM HUP
     launch
     "$bin/purser" apply -f examples/
+    # One of them is enough to show that pods come up; what the others do on the way is for `purser get` to show.
+    "$bin/purser" wait ticker --for=condition=Ready --timeout 30s
     "$bin/purser" get pods
     show_next_steps
     if [ "${RUN_ONCE-}" = 1 ]; then finish; fi
@@ -127,7 +141,10 @@ clean() {
     }
     trap finish INT TERM HUP
     launch
-    "$bin/purser" delete --all --all-namespaces --wait
+    local pods
+    pods=$("$bin/purser" get pods --all-namespaces | awk 'NR > 1 { print $1 "/" $2 }')
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$pods" ] || "$bin/purser" delete $pods --grace-period 2 --wait
     halt
     rm -rf "$run"
     say "the pods and ./run are deleted"
@@ -139,6 +156,7 @@ if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null \
     && [ "$(readlink "/proc/$(cat "$pid_file")/exe")" -ef "$bin/purserd" ]; then
     fail "it runs already (pid $(cat "$pid_file")); stop it there with Ctrl-C, or: kill $(cat "$pid_file")"
 fi
+trap abandon EXIT
 case $1 in
 start) start ;;
 clean) clean ;;

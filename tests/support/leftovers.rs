@@ -72,10 +72,8 @@ fn end_control_group(folder: &Path) {
         }
         // Refused until the kernel has taken the last member out.
         if fs::remove_dir(folder).is_ok() {
-            if let Some(pod) = folder.parent() {
-                // Other containers of the pod may still have theirs in it.
-                drop(fs::remove_dir(pod));
-            }
+            // The pod's and the node's own: refused while others still have theirs in it.
+            let _ = folder.ancestors().skip(1).take(2).try_for_each(fs::remove_dir);
             return;
         }
         std::thread::yield_now();

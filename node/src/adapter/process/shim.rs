@@ -15,7 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -190,6 +190,8 @@ fn exit_code(code: Option<i32>, signal: Option<i32>) -> u8 {
 fn stand_apart() -> nix::Result<()> {
     setsid()?;
     set_child_subreaper(true)?;
+    // Whoever ends every `purserd` by its name must not take the containers with it.
+    set_name(c"purser-shim")?;
     nix::unistd::chdir("/")?;
     umask(Mode::from_bits_truncate(0o022));
     use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};

@@ -49,7 +49,7 @@ async fn run(shim: &Path, folder: &Folder, plan: Plan, lock: File) -> Result<Sta
     written.map_err(|error| failed("write the container's plan", error))?;
     let mut command = Command::new(shim);
     // The node's own environment may hold secrets.
-    command.arg("shim").arg(folder.path()).env_clear().current_dir("/");
+    command.arg0("purser-shim").arg("shim").arg(folder.path()).env_clear().current_dir("/");
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
     let spawned = command.spawn();
     // The shim has the lock now: this copy of it would hide the shim's end.

@@ -10,3 +10,5 @@ mod harness;
 mod pod_model;
 mod pod_scenarios;
 mod tidy;
+mod api_requests;
+mod cli_verbs;

@@ -16,7 +16,7 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter that asks the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "this is the adapter that asks the wall clock")]
     fn now(&self) -> Timestamp {
         let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -42,7 +42,7 @@ impl Clock for SystemClock {
 pub struct UuidV7;
 
 impl Ids for UuidV7 {
-    #[allow(clippy::disallowed_methods, reason = "this is the source of ids; its counter never goes back")]
+    #[expect(clippy::disallowed_methods, reason = "this is the source of ids; its counter never goes back")]
     fn uuid(&self) -> Uuid {
         Uuid::now_v7()
     }

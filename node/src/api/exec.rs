@@ -100,7 +100,7 @@ pub enum ExecLine {
     request_body(content((ExecRequest = "application/json"), (Vec<u8> = "application/octet-stream"))),
     responses((status = 200, description = "output and exit code", body = ExecLine, content_type = "application/x-ndjson"))
 )]
-pub async fn exec(
+pub(super) async fn exec(
     State(api): State<Api>,
     PodPath(id): PodPath,
     Params(params): Params<ExecParams>,

@@ -36,7 +36,7 @@ pub struct ExportParams {
     get, path = "/v1/journal/export", tag = "journal", params(ExportParams),
     responses((status = 200, description = "the export", body = Vec<u8>, content_type = "application/octet-stream"))
 )]
-pub async fn export(
+pub(super) async fn export(
     State(api): State<Api>,
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Problem> {

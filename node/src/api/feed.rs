@@ -52,7 +52,7 @@ pub struct FeedParams {
     params(FeedParams, ("Last-Event-ID" = Option<u64>, Header, description = "the last record that was received")),
     responses((status = 200, description = "the records", body = String, content_type = "text/event-stream"))
 )]
-pub async fn events(
+pub(super) async fn events(
     State(api): State<Api>,
     Params(params): Params<FeedParams>,
     headers: HeaderMap,

@@ -55,7 +55,7 @@ pub struct LogParams {
     params(("namespace" = String, Path), ("name" = String, Path), LogParams),
     responses((status = 200, description = "the output", body = String, content_type = "text/plain"))
 )]
-pub async fn log(
+pub(super) async fn log(
     State(api): State<Api>,
     PodPath(id): PodPath,
     Params(params): Params<LogParams>,

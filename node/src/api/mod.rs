@@ -1,6 +1,6 @@
 //! The API: HTTP and JSON over a unix socket, and over TCP for those with a token.
 
-#![allow(unused_qualifications, reason = "the macros that describe routes write full paths")]
+#![expect(unused_qualifications, reason = "the macros that describe routes write full paths")]
 
 pub mod admission;
 pub mod caller;

@@ -75,7 +75,7 @@ pub struct RuntimeView {
     get, path = "/v1/status", tag = "node",
     responses((status = 200, description = "how it stands", body = StatusView))
 )]
-pub async fn status(State(api): State<Api>) -> Result<Json<StatusView>, Problem> {
+pub(super) async fn status(State(api): State<Api>) -> Result<Json<StatusView>, Problem> {
     let described = tokio::task::spawn_blocking(move || describe(&api)).await;
     let failed =
         |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the status was not computed");
@@ -146,7 +146,7 @@ pub struct NodeAccepted {
     post, path = "/v1/node/cordon", tag = "node", request_body = Option<CordonRequest>,
     responses((status = 200, description = "so it is", body = NodeAccepted))
 )]
-pub async fn cordon(State(api): State<Api>, change: Change) -> Result<Json<NodeAccepted>, Problem> {
+pub(super) async fn cordon(State(api): State<Api>, change: Change) -> Result<Json<NodeAccepted>, Problem> {
     let request: CordonRequest = change.json()?;
     let seq = api.service.cordon(request.reason, change.by).await?;
     Ok(Json(NodeAccepted { seq: seq.0 }))
@@ -157,14 +157,14 @@ pub async fn cordon(State(api): State<Api>, change: Change) -> Result<Json<NodeA
     post, path = "/v1/node/uncordon", tag = "node",
     responses((status = 200, description = "so it is", body = NodeAccepted))
 )]
-pub async fn uncordon(State(api): State<Api>, change: Change) -> Result<Json<NodeAccepted>, Problem> {
+pub(super) async fn uncordon(State(api): State<Api>, change: Change) -> Result<Json<NodeAccepted>, Problem> {
     let seq = api.service.uncordon(change.by).await?;
     Ok(Json(NodeAccepted { seq: seq.0 }))
 }
 
 /// Says that the service answers at all.
 #[utoipa::path(get, path = "/healthz", tag = "probes", responses((status = 200, description = "it does", body = String)))]
-pub async fn healthz() -> &'static str {
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
@@ -176,7 +176,7 @@ pub async fn healthz() -> &'static str {
         (status = 503, description = "not yet, or no more", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
+pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
     if api.service.ready() {
         return Ok("ready\n");
     }
@@ -189,7 +189,7 @@ pub async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
     get, path = "/metrics", tag = "probes",
     responses((status = 200, description = "the metrics", body = String, content_type = "text/plain"))
 )]
-pub async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let rendered = tokio::task::spawn_blocking(move || api.exposition.render(&api.service)).await;
     let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "metrics were not rendered");
     let text = rendered.map_err(failed)?;

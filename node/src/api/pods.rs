@@ -75,7 +75,7 @@ pub struct ApplyParams {
         (status = 409, description = "refused", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn apply(
+pub(super) async fn apply(
     State(api): State<Api>,
     Params(params): Params<ApplyParams>,
     change: Change,
@@ -183,7 +183,7 @@ pub struct PodList {
     get, path = "/v1/pods", tag = "pods", params(ListParams),
     responses((status = 200, description = "the pods", body = PodList))
 )]
-pub async fn list(
+pub(super) async fn list(
     State(api): State<Api>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<PodList>, Problem> {
@@ -220,7 +220,7 @@ fn find(world: &World, id: &PodId) -> Option<(Pod, purser_events::view::Entry)> 
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result<Json<PodView>, Problem> {
+pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result<Json<PodView>, Problem> {
     let found = api.service.world(|world| find(world, &id));
     let absent = || not_found(&id);
     let (pod, entry) = found.ok_or_else(absent)?;
@@ -260,7 +260,7 @@ pub struct EndParams {
         (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete(
+pub(super) async fn delete(
     State(api): State<Api>,
     PodPath(id): PodPath,
     Params(params): Params<EndParams>,
@@ -276,7 +276,7 @@ pub async fn delete(
     params(("namespace" = String, Path), ("name" = String, Path), EndParams),
     responses((status = 202, description = "on its way", body = AcceptedView))
 )]
-pub async fn stop(
+pub(super) async fn stop(
     State(api): State<Api>,
     PodPath(id): PodPath,
     Params(params): Params<EndParams>,
@@ -292,7 +292,7 @@ pub async fn stop(
     params(("namespace" = String, Path), ("name" = String, Path)),
     responses((status = 202, description = "on its way", body = AcceptedView))
 )]
-pub async fn start(
+pub(super) async fn start(
     State(api): State<Api>,
     PodPath(id): PodPath,
     change: Change,

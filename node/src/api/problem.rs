@@ -16,15 +16,18 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub struct Problem {
     /// `urn:purser:problem:` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(value_type = String)]
+    pub kind: Box<str>,
     /// The same for every problem of this code.
-    pub title: String,
+    #[schema(value_type = String)]
+    pub title: Box<str>,
     /// The status of the answer.
     pub status: u16,
     /// What was wrong this time, and what to do about it.
     pub detail: String,
     /// A stable word for programs.
-    pub code: String,
+    #[schema(value_type = String)]
+    pub code: Box<str>,
     /// The fields that are wrong, if the request had some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<WrongField>,
@@ -52,11 +55,11 @@ impl Problem {
     /// A problem with its status, code and what was wrong this time.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Problem {
         Problem {
-            kind: format!("urn:purser:problem:{code}"),
+            kind: format!("urn:purser:problem:{code}").into(),
             title: title_of(code, status),
             status: status.as_u16(),
             detail: detail.into(),
-            code: code.to_owned(),
+            code: code.into(),
             errors: Vec::new(),
             retry_after_ms: None,
         }
@@ -84,7 +87,7 @@ impl Problem {
     }
 }
 
-fn title_of(code: &str, status: StatusCode) -> String {
+fn title_of(code: &str, status: StatusCode) -> Box<str> {
     let title = match code {
         "invalid" => "The manifest or request has fields that are wrong",
         "malformed-manifest" => "The manifest cannot be read",
@@ -118,7 +121,7 @@ fn title_of(code: &str, status: StatusCode) -> String {
         "spec-too-large" => "The specification is too large",
         _ => status.canonical_reason().unwrap_or("The request failed"),
     };
-    title.to_owned()
+    title.into()
 }
 
 impl IntoResponse for Problem {

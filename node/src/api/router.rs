@@ -55,7 +55,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The routes behind the gate.
-#[must_use]
 pub fn router(api: Api, gate: Arc<Gate>) -> Router {
     let (router, description) = described().split_for_parts();
     // The description of the description would describe itself: it is the one route without.

@@ -72,6 +72,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PodPath {
 }
 
 /// A name in a request that is not well formed.
+#[must_use]
 pub fn name_problem(what: &str, error: &NameError) -> Problem {
     Problem::bad_request("malformed-name", format!("{what} {error}"))
 }

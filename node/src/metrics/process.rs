@@ -29,7 +29,7 @@ pub(super) fn record() {
 }
 
 /// A number as Prometheus has it; above 2^53 it is rounded.
-#[allow(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
+#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
 pub(super) fn exact(number: u64) -> f64 {
     number as f64
 }

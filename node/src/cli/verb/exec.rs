@@ -49,7 +49,8 @@ fn input() -> mpsc::Receiver<Bytes> {
     let (chunks, read) = mpsc::channel(CHUNKS_MAX);
     std::thread::spawn(move || {
         let mut chunk = [0; 16 * 1024];
-        while let Ok(len @ 1..) = std::io::stdin().lock().read(&mut chunk) {
+        let mut stdin = std::io::stdin().lock();
+        while let Ok(len @ 1..) = stdin.read(&mut chunk) {
             if chunks.blocking_send(Bytes::copy_from_slice(&chunk[..len])).is_err() {
                 return;
             }

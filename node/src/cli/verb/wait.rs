@@ -72,7 +72,7 @@ async fn watch(client: &Client, id: &PodId, goal: &Goal, reached: &mut bool) -> 
 
 async fn is_met(client: &Client, id: &PodId, goal: &Goal) -> Result<bool, Failure> {
     let pod: PodView = match client.read(&Call::get(name::path(id, ""))).await {
-        Err(Failure::Refused(problem)) if problem.code == "pod-not-found" && *goal == Goal::Delete => {
+        Err(Failure::Refused(problem)) if &*problem.code == "pod-not-found" && *goal == Goal::Delete => {
             return Ok(true);
         }
         answer => answer?,

@@ -1,0 +1,166 @@
+//! The operator's command line against a real service.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use purser_tests::binaries::Binaries;
+use purser_tests::bounded;
+use purser_tests::purserd::{Purserd, Setup};
+
+/// A pod whose container says hello and goes on.
+const WEB: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  runtimeClassName: process
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    command: [/bin/sh, -c, 'echo one; echo two; exec sleep 600']
+    env: [{name: PASSWORD, value: swordfish}]
+";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("purser is not ended by a signal")
+}
+
+#[test]
+fn a_pod_lives_its_life_by_command_line() {
+    let purserd = Purserd::start(&Setup::default());
+    assert_eq!(purserd.apply(WEB), "pod/web created\n");
+    assert_eq!(purserd.apply(WEB), "pod/web unchanged\n");
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    let list = purserd.purser_ok(["get", "pods", "-l", "app=web"]);
+    let row: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..4], ["web", "1/1", "Running", "0"], "{list}");
+    assert_eq!(purserd.purser_ok(["get", "pods", "-o", "name", "-A"]), "pod/web\n");
+    assert!(purserd.purser_ok(["get", "pod/web", "-o", "yaml"]).contains("phase: Running"));
+    let described = purserd.purser_ok(["describe", "pod", "web"]);
+    assert!(described.contains("pod.started") && described.contains("PASSWORD"), "{described}");
+    assert!(!described.contains("swordfish"), "a value of the environment is shown");
+    purserd.purser_ok(["stop", "web"]);
+    purserd.purser_ok(["wait", "web", "--for=phase=Stopped"]);
+    purserd.purser_ok(["start", "web"]);
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    assert!(purserd.purser_ok(["logs", "web", "--previous"]).contains("one\ntwo\n"));
+    assert_eq!(purserd.purser_ok(["delete", "web", "--wait"]), "pod/web deleted\n");
+    let gone = purserd.purser(["get", "pods", "web"]);
+    assert_eq!(code(&gone), 1);
+    assert!(text(&gone.stderr).contains("there is no pod `default/web`"));
+}
+
+#[test]
+fn a_command_gets_its_input_and_gives_its_exit_code() {
+    let purserd = Purserd::start(&Setup::default());
+    purserd.apply(WEB);
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    let ended = purserd.purser(["exec", "web", "--", "/bin/sh", "-c", "echo out; echo err >&2; exit 42"]);
+    assert_eq!(
+        (code(&ended), text(&ended.stdout), text(&ended.stderr)),
+        (42, "out\n".into(), "err\n".into())
+    );
+    let absent = purserd.purser(["exec", "web", "--", "/no/such/program"]);
+    assert_ne!(code(&absent), 0);
+    let mut cat = purserd
+        .command()
+        .args(["exec", "web", "-i", "--", "/bin/cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let sent = "line\n".repeat(100_000);
+    cat.stdin.take().unwrap().write_all(sent.as_bytes()).unwrap();
+    let answered = cat.wait_with_output().unwrap();
+    assert!(answered.status.success());
+    assert_eq!(text(&answered.stdout), sent);
+}
+
+#[test]
+fn logs_go_on_until_the_container_ends() {
+    let purserd = Purserd::start(&Setup::default());
+    purserd.apply(WEB);
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    let follower = purserd.command().args(["logs", "web", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(purserd.purser_ok(["logs", "web", "--tail", "1"]), "two\n");
+    purserd.purser_ok(["stop", "web"]);
+    assert_eq!(text(&follower.wait_with_output().unwrap().stdout), "one\ntwo\n");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_path_and_place() {
+    let purserd = Purserd::start(&Setup::default());
+    let path = purserd.folder().join("two.yaml");
+    let wrong = WEB.replace("name: web,", "name: two,").replace("command:", "comand:");
+    std::fs::write(&path, format!("{WEB}---{wrong}")).unwrap();
+    let applied = purserd.purser(["apply".as_ref(), "-f".as_ref(), path.as_os_str()]);
+    assert_eq!((code(&applied), text(&applied.stdout)), (1, "pod/web created\n".into()));
+    let said = text(&applied.stderr);
+    assert!(said.contains("two.yaml, document 2") && said.contains("spec.containers[0].comand:"), "{said}");
+    let usage = purserd.purser(["get", "pod", "../web"]);
+    assert_eq!(code(&usage), 2);
+    let late = purserd.purser(["wait", "web", "--for=delete", "--timeout", "50ms"]);
+    assert_eq!(code(&late), 4);
+}
+
+#[test]
+fn a_dry_run_leaves_no_trace() {
+    let purserd = Purserd::start(&Setup::default());
+    let path = purserd.folder().join("web.yaml");
+    std::fs::write(&path, WEB).unwrap();
+    let said = purserd.purser_ok(["apply".as_ref(), "--dry-run".as_ref(), "-f".as_ref(), path.as_os_str()]);
+    assert_eq!(said, "pod/web created (dry run)\n");
+    assert_eq!(purserd.purser_ok(["events", "-t", "pod.", "-o", "json"]), "");
+}
+
+#[test]
+fn a_cordoned_node_takes_no_new_pods() {
+    let purserd = Purserd::start(&Setup::default());
+    purserd.purser_ok(["cordon", "--reason", "disk swap"]);
+    let path = purserd.folder().join("web.yaml");
+    std::fs::write(&path, WEB).unwrap();
+    let refused = purserd.purser(["apply".as_ref(), "-f".as_ref(), path.as_os_str()]);
+    assert_eq!(code(&refused), 1);
+    assert!(text(&refused.stderr).contains("disk swap"));
+    purserd.purser_ok(["uncordon"]);
+    purserd.apply(WEB);
+}
+
+#[test]
+fn a_service_that_is_away_is_exit_code_3() {
+    let mut purserd = Purserd::start(&Setup::default());
+    purserd.kill9();
+    let dead = purserd.purser(["get", "pods"]);
+    assert_eq!(code(&dead), 3);
+    assert!(text(&dead.stderr).contains("nobody answers"), "{}", text(&dead.stderr));
+    std::fs::remove_file(purserd.socket()).unwrap();
+    let absent = purserd.purser(["get", "pods"]);
+    assert_eq!(code(&absent), 3);
+    assert!(text(&absent.stderr).contains("no such socket"), "{}", text(&absent.stderr));
+}
+
+#[test]
+fn purserd_says_what_is_wrong_by_its_exit_code() {
+    let purserd = Purserd::start(&Setup::default());
+    let second =
+        bounded::output(Command::new(&Binaries::built().purserd).arg("--config").arg(purserd.config()));
+    assert_eq!(code(&second), 75, "{}", text(&second.stderr));
+    let config = purserd.folder().join("wrong.toml");
+    std::fs::write(&config, "[api]\nsockt = \"/a\"\n").unwrap();
+    let mut check = Command::new(&Binaries::built().purserd);
+    let wrong = bounded::output(check.arg("check-config").arg("--config").arg(&config));
+    assert_eq!(code(&wrong), 2);
+    assert!(text(&wrong.stderr).contains("`api.sockt`"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn completion_scripts_name_the_verbs() {
+    let purserd = Purserd::start(&Setup::default());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(purserd.purser_ok(["completion", shell]).contains("describe"), "{shell}");
+    }
+}

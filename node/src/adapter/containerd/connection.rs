@@ -137,7 +137,9 @@ where
     F: Future<Output = Result<Response<T>, Status>>,
 {
     match within(CALL_LIMIT, call()).await {
-        Err(status) if status.code() == Code::Unknown && is_away(&status) => within(CALL_LIMIT, call()).await,
+        Err(status) if matches!(status.code(), Code::Unknown | Code::Cancelled) && is_away(&status) => {
+            within(CALL_LIMIT, call()).await
+        }
         result => result,
     }
 }

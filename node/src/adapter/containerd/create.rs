@@ -23,7 +23,7 @@ use super::failure::{from_create, from_status, is_absent};
 use super::images::Image;
 use super::lifecycle::BackOff;
 use super::spec::{Bind, Decided};
-use super::{ContainerdRuntime, accounts, command, naming, process, spec, user};
+use super::{ContainerdRuntime, accounts, command, naming, process, spec, unpack, user};
 use crate::adapter::volumes;
 
 /// How containerd encodes an OCI runtime specification.
@@ -185,14 +185,14 @@ impl ContainerdRuntime {
         digest: &str,
         top: &str,
     ) -> Result<Vec<containerd_client::types::Mount>, RuntimeError> {
-        let request = self.line.request(PrepareSnapshotRequest {
+        let request = PrepareSnapshotRequest {
             snapshotter: self.config.snapshotter.clone(),
             key: naming::id_of(&plan.key),
             parent: top.to_owned(),
             labels: Default::default(),
-        });
-        match within(CALL_LIMIT, self.line.snapshots().prepare(request)).await {
-            Ok(prepared) => Ok(prepared.mounts),
+        };
+        match unpack::prepare(&self.line, request).await {
+            Ok(mounts) => Ok(mounts),
             Err(status) if is_absent(&status) => {
                 self.images.forget(digest);
                 let message = format!("image `{digest}` is no longer on this node");

@@ -18,6 +18,7 @@ mod images;
 mod lifecycle;
 mod naming;
 mod notices;
+mod orphan;
 mod process;
 mod reference;
 mod registry;

@@ -7,12 +7,14 @@ use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, StatSnapshotRequest,
 };
 use containerd_client::types::Mount;
+use tokio::sync::Mutex;
 use tonic::{Code, Status};
 
 use super::connection::{CALL_LIMIT, Connection, LAYER_LIMIT, within};
 use super::content;
 use super::document::{ImageConfig, Link, Manifest};
 use super::failure::is_absent;
+use super::orphan::{self, folder_in_the_way};
 
 /// Unpacks an image's layers, as far as they are not there, and ties them to its configuration, so that they
 /// stay as long as it does. Must be called under a lease. `ticket` is a word that no other try has.
@@ -52,6 +54,42 @@ pub(super) async fn is_unpacked(
     }
 }
 
+/// Makes a writable snapshot on another.
+pub(super) async fn prepare(
+    line: &Connection,
+    request: PrepareSnapshotRequest,
+) -> Result<Vec<Mount>, Status> {
+    let try_it = || {
+        let (mut client, request) = (line.snapshots(), line.request(request.clone()));
+        async move { client.prepare(request).await }
+    };
+    let first = within(CALL_LIMIT, try_it()).await;
+    let in_the_way = first.as_ref().err().and_then(|status| folder_in_the_way(status, &request.snapshotter));
+    let prepared = match in_the_way {
+        Some(folder) => {
+            // One at a time, and asked again first: another may have cleared it, and the number been given out.
+            static CLEARING: Mutex<()> = Mutex::const_new(());
+            let _mine = CLEARING.lock().await;
+            match within(CALL_LIMIT, try_it()).await {
+                Err(status) if folder_in_the_way(&status, &request.snapshotter).as_ref() == Some(&folder) => {
+                    match orphan::clear(&folder) {
+                        Ok(()) => {
+                            tracing::info!(folder = %folder.display(), "cleared what a crash of containerd left")
+                        }
+                        Err(error) => {
+                            tracing::warn!(folder = %folder.display(), %error, "failed to clear a folder in the way");
+                        }
+                    }
+                    within(CALL_LIMIT, try_it()).await
+                }
+                result => result,
+            }
+        }
+        None => first,
+    };
+    prepared.map(|reply| reply.mounts)
+}
+
 async fn exists(line: &Connection, snapshotter: &str, key: &str) -> Result<bool, Status> {
     let request = StatSnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
     match within(CALL_LIMIT, line.snapshots().stat(line.request(request))).await {
@@ -81,14 +119,14 @@ impl Step<'_> {
             parent: parent.to_owned(),
             labels: labels.clone(),
         };
-        let prepared = within(CALL_LIMIT, self.line.snapshots().prepare(self.line.request(request))).await?;
+        let mounts = prepare(self.line, request).await?;
         let commit = CommitSnapshotRequest {
             snapshotter: self.snapshotter.to_owned(),
             name: self.name.to_owned(),
             key: self.key.to_owned(),
             labels,
         };
-        let done = self.apply(prepared.mounts, commit).await;
+        let done = self.apply(mounts, commit).await;
         if done.is_err() {
             let request =
                 RemoveSnapshotRequest { snapshotter: self.snapshotter.to_owned(), key: self.key.to_owned() };

@@ -149,6 +149,12 @@ impl<D: Decider> Entity<D> {
 
     /// Decides and makes the outcome durable. The entity changes only in [`Entity::accept`]; let no other
     /// command be decided in between.
+    ///
+    /// # Errors
+    /// The entity refuses, or the journal takes no more; nothing happens then.
+    ///
+    /// # Panics
+    /// The decider emits an event that its own state cannot follow: a defect, and going on would record it.
     pub fn commit(
         &self,
         execute: &Execute<D>,

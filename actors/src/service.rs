@@ -348,10 +348,7 @@ impl Service {
         self.inner.directory.send(Find { id: id.clone() }).await.map_err(|_| ServiceError::Stopping)
     }
 
-    fn recalled<D: Decider>(
-        &self,
-        by: &By,
-    ) -> Result<Option<Result<Done, Refusal<D::Rejection>>>, ServiceError> {
+    fn recalled<D: Decider>(&self, by: &By) -> Result<Option<Answer<D>>, ServiceError> {
         let Some(key) = by.key else { return Ok(None) };
         let answer = self.inner.shell.journal.answer(key.id).map_err(|error| {
             tracing::error!(%error, "failed to look up a command id");
@@ -360,6 +357,9 @@ impl Service {
         Ok(answer.map(|answer| recall::<D>(&answer, key)))
     }
 }
+
+/// What a command came to, first or again.
+type Answer<D> = Result<Done, Refusal<<D as Decider>::Rejection>>;
 
 impl Request {
     /// What is recorded of the request. `fresh` becomes the command's id if the caller gave no key.

@@ -1,3 +1,5 @@
+//! Tests of frames: round trips, and every flipped bit is noticed.
+
 use proptest::prelude::*;
 use purser_events::record::{Cause, Origin};
 

@@ -137,7 +137,8 @@ impl Life {
             Step::Probe(n, kind, success) => {
                 let running: Vec<_> = live.containers.iter().filter(|it| it.attempt().is_some()).collect();
                 let Some(it) = running.get(n % running.len().max(1)) else { return };
-                let probe = [ProbeKind::Liveness, ProbeKind::Readiness, ProbeKind::Startup][usize::from(*kind)];
+                let probe =
+                    [ProbeKind::Liveness, ProbeKind::Readiness, ProbeKind::Startup][usize::from(*kind)];
                 let (container, attempt) = (it.name.clone(), it.attempts);
                 let message = String::new();
                 self.ask(&PodCommand::ReportProbe { container, attempt, probe, success: *success, message });
@@ -157,7 +158,8 @@ impl Life {
                 self.ask(&PodCommand::CheckTime);
             }
             Step::Stray(attempt) => {
-                let (container, attempt) = (live.containers[0].name.clone(), live.containers[0].attempts + attempt + 1);
+                let (container, attempt) =
+                    (live.containers[0].name.clone(), live.containers[0].attempts + attempt + 1);
                 self.ask(&PodCommand::ReportOutOfMemory { container: container.clone(), attempt });
                 let exit = Exit { code: 0, reason: ExitReason::Completed, finished_at: self.now };
                 self.ask(&PodCommand::ReportExit { container, attempt, exit });
@@ -166,11 +168,8 @@ impl Life {
     }
 
     fn created(&mut self, live: &purser_events::pod::PodState, n: usize, up: bool, invalid: bool) {
-        let creating: Vec<_> = live
-            .containers
-            .iter()
-            .filter(|it| matches!(it.state, ContainerState::Creating { .. }))
-            .collect();
+        let creating: Vec<_> =
+            live.containers.iter().filter(|it| matches!(it.state, ContainerState::Creating { .. })).collect();
         let Some(it) = creating.get(n % creating.len().max(1)) else { return };
         let (container, attempt) = (it.name.clone(), it.attempts);
         if !up {
@@ -182,8 +181,7 @@ impl Life {
         let boot_id = Uuid::from_u128(3);
         let process = ProcessIdentity { host_pid, start_time_ticks: 1, boot_id, container_pid: 1 };
         let started_at = self.now;
-        let report =
-            PodCommand::ReportStarted { container: container.clone(), attempt, process, started_at };
+        let report = PodCommand::ReportStarted { container: container.clone(), attempt, process, started_at };
         self.ask(&report);
         let registered = Registered { pod: self.uid, container, attempt, process };
         self.workers_do(registered.clone(), WorkerCommand::Register(registered));

@@ -30,7 +30,12 @@ fn process(pid: u32) -> ProcessIdentity {
 }
 
 fn started(container: &str, attempt: u32) -> PodCommand {
-    PodCommand::ReportStarted { container: name(container), attempt, process: process(attempt), started_at: NOON }
+    PodCommand::ReportStarted {
+        container: name(container),
+        attempt,
+        process: process(attempt),
+        started_at: NOON,
+    }
 }
 
 fn exit(code: u8, finished_at: Timestamp) -> Exit {
@@ -86,9 +91,7 @@ fn applying_the_same_again_changes_nothing_and_another_is_refused_by_its_path() 
     let mut other = spec.clone();
     other.containers[0].args.push("--debug".to_owned());
     let path = "spec.containers[0]".to_owned();
-    running(&spec)
-        .when(admit(&other))
-        .then_refused(PodRejection::SpecConflict { id: spec.id.clone(), path });
+    running(&spec).when(admit(&other)).then_refused(PodRejection::SpecConflict { id: spec.id.clone(), path });
 }
 
 #[test]
@@ -168,9 +171,9 @@ fn an_init_container_that_fails_ends_a_pod_that_never_restarts() {
         .after(started("first", 1))
         .when(exited("first", 1, 3, NOON))
         .then::<PodEvent>([
-            ContainerExited { container: name("first"), attempt: 1, exit: exit(3, NOON) }.into(),
-            Failed { reason, at: NOON }.into(),
-        ]);
+        ContainerExited { container: name("first"), attempt: 1, exit: exit(3, NOON) }.into(),
+        Failed { reason, at: NOON }.into(),
+    ]);
 }
 
 #[test]
@@ -202,7 +205,8 @@ fn ten_minutes_of_running_begin_the_waits_anew() {
 
 #[test]
 fn success_completes_a_pod_that_restarts_on_failure_only() {
-    let exited_well: PodEvent = ContainerExited { container: name("app"), attempt: 1, exit: exit(0, NOON) }.into();
+    let exited_well: PodEvent =
+        ContainerExited { container: name("app"), attempt: 1, exit: exit(0, NOON) }.into();
     for policy in [RestartPolicy::OnFailure, RestartPolicy::Never] {
         let stopped = Stopped { cause: StopCause::Completed, at: NOON };
         running(&web(policy)).when(exited("app", 1, 0, NOON)).then([exited_well.clone(), stopped.into()]);
@@ -231,10 +235,9 @@ fn a_program_that_is_absent_counts_like_an_exit_and_a_runtime_that_is_away_does_
     };
     let creating = || provisioning(&web(RestartPolicy::Never)).after(set_up(1, 1));
     let reason = FailureReason::Container { container: name("app"), code: 128, exit: ExitReason::StartError };
-    creating().when(report(FailureClass::Invalid)).then::<PodEvent>([
-        event(FailureClass::Invalid).into(),
-        Failed { reason, at: NOON }.into(),
-    ]);
+    creating()
+        .when(report(FailureClass::Invalid))
+        .then::<PodEvent>([event(FailureClass::Invalid).into(), Failed { reason, at: NOON }.into()]);
     let retry = RestartScheduled { container: name("app"), until: NOON.plus_ms(10_000), step: 1 };
     creating()
         .when(report(FailureClass::Unavailable))
@@ -261,7 +264,8 @@ fn liveness_failure_ends_the_container_and_brings_it_back() {
             message: "code 1".to_owned(),
         }
         .into(),
-        ContainerStopRequested { container: name("app"), reason: StopReason::LivenessFailed, deadline }.into(),
+        ContainerStopRequested { container: name("app"), reason: StopReason::LivenessFailed, deadline }
+            .into(),
     ]);
     // Although it ended well: it was made to.
     running(&spec).after(failing).when(exited("app", 1, 0, NOON)).then::<PodEvent>([
@@ -368,7 +372,8 @@ fn a_delete_with_less_time_brings_the_kill_forward() {
     let deleting = running(&spec).after(PodCommand::Delete { grace_s: None });
     deleting.when(PodCommand::Delete { grace_s: Some(0) }).then::<PodEvent>([
         TerminationRequested { grace_s: 0 }.into(),
-        ContainerStopRequested { container: name("app"), reason: StopReason::PodDelete, deadline: NOON }.into(),
+        ContainerStopRequested { container: name("app"), reason: StopReason::PodDelete, deadline: NOON }
+            .into(),
         ContainerKillRequested { container: name("app") }.into(),
     ]);
 }
@@ -394,20 +399,18 @@ fn exec_needs_a_container_that_runs_and_keeps_no_arguments() {
         container: container.map(name),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
     };
-    provisioning(&spec).when(begin(None, &["id"])).then_refused(PodRejection::NotRunning {
-        container: name("app"),
-        state: "Waiting".to_owned(),
-    });
+    provisioning(&spec)
+        .when(begin(None, &["id"]))
+        .then_refused(PodRejection::NotRunning { container: name("app"), state: "Waiting".to_owned() });
     running(&spec).when(begin(None, &[])).then_refused(PodRejection::EmptyCommand);
     let unknown = PodRejection::NoSuchContainer { container: "db".to_owned(), known: "`app`".to_owned() };
     running(&spec).when(begin(Some("db"), &["id"])).then_refused(unknown);
     let command = begin(None, &["login", "--password", "hunter2"]);
     let scenario = running(&spec);
-    let events = scenario.state().decide(&command, &purser_events::Context {
-        now: NOON,
-        policy: purser_events::Policy::default(),
-        cordoned: None,
-    });
+    let events = scenario.state().decide(
+        &command,
+        &purser_events::Context { now: NOON, policy: purser_events::Policy::default(), cordoned: None },
+    );
     let recorded = serde_json::to_string(&purser_events::Event::from(events.unwrap()[0].clone())).unwrap();
     assert!(!recorded.contains("hunter2"), "{recorded}");
     let open = running(&spec).after(command);

@@ -10,5 +10,6 @@ pub mod registry;
 
 pub mod scenario;
 pub mod specs;
+pub mod feed;
 pub mod http;
 pub mod journal;

@@ -132,7 +132,7 @@ impl PodActor {
             }
             E::StartupPassed(passed) => self.begin_probing(&passed.container, seq, ctx),
             E::ContainerCreateFailed(failed) => {
-                self.begin_removal(&failed.container, failed.attempt, seq, ctx)
+                self.begin_removal(&failed.container, failed.attempt, seq, ctx);
             }
             E::ContainerExited(exited) => {
                 self.end_probing(&exited.container);
@@ -242,7 +242,7 @@ pub(crate) async fn report(addr: &Addr<PodActor>, command: PodCommand, by: By) {
     match addr.send(Execute { command: command.clone(), by }).await {
         Ok(Ok(_)) => {}
         Ok(Err(Refusal::Fenced)) => {
-            tracing::error!("a report was not recorded: the journal cannot be written")
+            tracing::error!("a report was not recorded: the journal cannot be written");
         }
         Ok(Err(refusal)) => tracing::debug!(%refusal, "a report came too late"),
         // The pod is gone, and its actor with it.

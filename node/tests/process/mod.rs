@@ -1,3 +1,5 @@
+//! The process runtime against the real kernel: one concept a file.
+
 mod adoption;
 mod commands;
 mod limits;

@@ -1,13 +1,11 @@
 //! What must hold after a crash.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 
 use purser_events::pod::event::ExitReason;
 use purser_events::pod::{ContainerState, Phase, Pod, PodEvent};
 use purser_events::{Event, World, invariant};
-use purser_tests::bounded::PATIENCE;
+use purser_tests::feed::Feed;
 use purser_tests::purserd::Purserd;
 use purser_tests::{http, journal};
 use serde_json::Value;
@@ -55,7 +53,10 @@ pub(super) fn settled(purserd: &Purserd, manifests: &Manifests) {
     });
     assert_eq!(lost, None, "a container was lost though nobody had touched it");
     for uid in uids_on_disk(purserd) {
-        assert!(world.pods.keys().any(|known| known.to_string() == uid), "{uid} has a folder and is on no record");
+        assert!(
+            world.pods.keys().any(|known| known.to_string() == uid),
+            "{uid} has a folder and is on no record"
+        );
     }
 }
 
@@ -65,7 +66,8 @@ pub(super) fn clean_up(purserd: &Purserd, manifests: &Manifests) {
     for pod in pods["items"].as_array().expect("a list has items") {
         let name = pod["metadata"]["name"].as_str().expect("a pod has a name");
         let path = format!("/v1/namespaces/default/pods/{name}?gracePeriodSeconds=1");
-        let answer = http::request(&purserd.socket(), "DELETE", &path, None, "").expect("the service answers");
+        let answer =
+            http::request(&purserd.socket(), "DELETE", &path, None, "").expect("the service answers");
         assert_eq!(answer.status, 202, "{answer:?}");
     }
     await_world(purserd, |world| world.pods.is_empty());
@@ -85,7 +87,9 @@ fn at_rest(pod: &Pod) -> bool {
     let containers = pod.containers.iter().all(|container| {
         let moving = matches!(
             container.state,
-            ContainerState::Creating { .. } | ContainerState::Stopping { .. } | ContainerState::BackOff { .. }
+            ContainerState::Creating { .. }
+                | ContainerState::Stopping { .. }
+                | ContainerState::BackOff { .. }
         );
         !moving && container.garbage.is_empty()
     });
@@ -95,7 +99,7 @@ fn at_rest(pod: &Pod) -> bool {
 /// Waits until the journal's fold is as wanted, and checks that the service shows the same world.
 fn await_world(purserd: &Purserd, wanted: impl Fn(&World) -> bool) -> World {
     // Subscribed before the first look: no change in between is missed.
-    let mut feed = subscribe(purserd);
+    let mut feed = Feed::live(purserd);
     loop {
         let status = get(purserd, "/v1/status");
         let shown_at = status["seq"].as_u64().expect("the status has a head");
@@ -109,33 +113,14 @@ fn await_world(purserd: &Purserd, wanted: impl Fn(&World) -> bool) -> World {
         }
         let digest = shown.expect("the export reaches the head that was shown");
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(status["worldDigest"], digest, "the world shown at {shown_at} is not the fold of the journal");
+        assert_eq!(
+            status["worldDigest"], digest,
+            "the world shown at {shown_at} is not the fold of the journal"
+        );
         if wanted(&world) {
             return world;
         }
-        next_event(&mut feed);
-    }
-}
-
-fn subscribe(purserd: &Purserd) -> BufReader<UnixStream> {
-    let head = get(purserd, "/v1/status")["seq"].as_u64().expect("the status has a head");
-    let mut stream = UnixStream::connect(purserd.socket()).expect("the service listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
-    let from = head + 1;
-    let request = format!(
-        "GET /v1/events?from={from}&follow=true HTTP/1.1\r\nHost: purser\r\nAccept: text/event-stream\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).expect("the service reads");
-    BufReader::new(stream)
-}
-
-/// Reads up to the next event of the feed; what it says is in the journal anyway.
-fn next_event(feed: &mut BufReader<UnixStream>) {
-    let mut line = String::new();
-    while !line.starts_with("data:") && !line.starts_with(':') {
-        line.clear();
-        let read = feed.read_line(&mut line).expect("the feed goes on: nothing happened for too long");
-        assert_ne!(read, 0, "the feed ended");
+        feed.next_event();
     }
 }
 
@@ -156,12 +141,18 @@ fn marked_processes(mark: &str) -> BTreeSet<u32> {
 
 fn is_child_of_marked(pid: u32, needle: &str) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    let Some(parent) = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(1)) else { return true };
+    let Some(parent) = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(1)) else {
+        return true;
+    };
     let environ = std::fs::read(format!("/proc/{parent}/environ")).unwrap_or_default();
     environ.split(|byte| *byte == 0).any(|variable| variable == needle.as_bytes())
 }
 
 fn uids_on_disk(purserd: &Purserd) -> BTreeSet<String> {
     let pods = std::fs::read_dir(purserd.data_dir().join("pods"));
-    pods.into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    pods.into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }

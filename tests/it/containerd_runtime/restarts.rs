@@ -17,9 +17,9 @@ async fn a_container_outlives_containerd_and_is_still_waited_for() {
             tokio::spawn(async move { runtime.wait(&key).await })
         };
         if crash {
-            rig.containerd.kill9()
+            rig.containerd.kill9();
         } else {
-            rig.containerd.terminate()
+            rig.containerd.terminate();
         }
         let error = rig.runtime.inspect(&plan.key()).await.unwrap_err();
         assert_eq!(error.class, FailureClass::Unavailable, "{error}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, OutputStream, PodPlan, RuntimeError,
+    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, Ids, OutputStream, PodPlan, RuntimeError,
     StartedContainer,
 };
 use purser_events::PodUid;
@@ -21,7 +21,6 @@ use purser_tests::images::Images;
 use purser_tests::specs::{container, pod};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 /// The name under which the test image `plain` is imported.
 pub(crate) const PLAIN: &str = "test.invalid/plain:1";
@@ -128,7 +127,7 @@ impl Planned {
         let mut spec = pod("web", containers);
         spec.runtime = RuntimeClass::Containerd;
         change(&mut spec);
-        Planned { uid: PodUid(Uuid::now_v7()), spec: Arc::new(spec) }
+        Planned { uid: PodUid(UuidV7.uuid()), spec: Arc::new(spec) }
     }
 
     /// A pod with one container that runs a shell script in the image [`PLAIN`].

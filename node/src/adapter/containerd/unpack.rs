@@ -72,13 +72,8 @@ pub(super) async fn prepare(
             let _mine = CLEARING.lock().await;
             match within(CALL_LIMIT, try_it()).await {
                 Err(status) if folder_in_the_way(&status, &request.snapshotter).as_ref() == Some(&folder) => {
-                    match orphan::clear(&folder) {
-                        Ok(()) => {
-                            tracing::info!(folder = %folder.display(), "cleared what a crash of containerd left")
-                        }
-                        Err(error) => {
-                            tracing::warn!(folder = %folder.display(), %error, "failed to clear a folder in the way");
-                        }
+                    if let Err(error) = orphan::clear(&folder) {
+                        tracing::warn!(folder = %folder.display(), %error, "failed to clear a folder in the way");
                     }
                     within(CALL_LIMIT, try_it()).await
                 }

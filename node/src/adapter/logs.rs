@@ -1,21 +1,10 @@
-//! The output of containers, as every runtime writes it: raw bytes of both streams, appended to one file a try.
-//!
-//! A file that grew too long gives its older part away to a second one beside it, `<attempt>.log.1`, of which
-//! there is one: what was in there before is gone.
+//! How long the output of containers is kept, whichever runtime writes it: one file a try, see
+//! [`PodPaths::log`].
 
-mod reader;
-mod rotation;
-
-use std::ffi::OsString;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
 use purser_actors::paths::PodPaths;
 use purser_actors::port::ContainerKey;
-
-pub use self::reader::{LogReader, LogStart};
-pub use self::rotation::{LOG_LEN_MAX, keep_short, shorten_all};
 
 /// Tries of a container whose output is kept: the one that runs and the one before it.
 const ATTEMPTS_KEPT: u32 = 2;
@@ -26,7 +15,11 @@ const ATTEMPTS_KEPT: u32 = 2;
 /// A file cannot be removed.
 pub fn forget_old_attempts(paths: &PodPaths, starting: &ContainerKey) -> std::io::Result<()> {
     let folder = paths.logs(starting.pod, &starting.container);
-    for entry in std::fs::read_dir(&folder)? {
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
         let attempt = name.to_str().and_then(|name| name.split('.').next()?.parse::<u32>().ok());
         if attempt.is_some_and(|attempt| attempt.saturating_add(ATTEMPTS_KEPT) <= starting.attempt) {
@@ -39,22 +32,27 @@ pub fn forget_old_attempts(paths: &PodPaths, starting: &ContainerKey) -> std::io
     Ok(())
 }
 
-/// The try before this one: the one whose output `logs --previous` shows.
-#[must_use]
-pub fn previous(key: &ContainerKey) -> Option<ContainerKey> {
-    let attempt = key.attempt.checked_sub(1).filter(|attempt| *attempt > 0)?;
-    Some(ContainerKey { attempt, ..key.clone() })
-}
+#[cfg(test)]
+mod tests {
+    use purser_events::{ContainerName, PodUid};
+    use uuid::Uuid;
 
-/// Where the older part of a log is.
-fn older_part(log: &Path) -> PathBuf {
-    let mut path = OsString::from(log);
-    path.push(".1");
-    path.into()
-}
+    use super::*;
 
-/// What keeps reading and shortening a log apart. The lock is on the folder: a container has its log open, and
-/// could lock that itself for ever.
-fn folder_of(log: &Path) -> std::io::Result<File> {
-    File::open(log.parent().unwrap_or(Path::new("/")))
+    #[test]
+    fn only_the_try_before_keeps_its_output() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = PodPaths::new(folder.path());
+        let key = |attempt| ContainerKey {
+            pod: PodUid(Uuid::from_u128(1)),
+            container: ContainerName::new("app").unwrap(),
+            attempt,
+        };
+        forget_old_attempts(&paths, &key(1)).expect("a container that never ran has nothing to remove");
+        std::fs::create_dir_all(paths.log(&key(1)).parent().unwrap()).unwrap();
+        (1..=4).for_each(|attempt| std::fs::write(paths.log(&key(attempt)), "x").unwrap());
+        forget_old_attempts(&paths, &key(5)).unwrap();
+        let kept: Vec<u32> = (1..=4).filter(|attempt| paths.log(&key(*attempt)).exists()).collect();
+        assert_eq!(kept, [4]);
+    }
 }

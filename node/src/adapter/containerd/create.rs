@@ -12,7 +12,7 @@ use containerd_client::services::v1::{
 use oci_spec::runtime::Spec;
 use prost::Message;
 use prost_types::{Any, FieldMask};
-use purser_actors::port::{ContainerPlan, RuntimeError, Standing, StartedContainer};
+use purser_actors::port::{ContainerKey, ContainerPlan, RuntimeError, Standing, StartedContainer};
 use purser_events::ContainerName;
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::ContainerSpec;
@@ -24,7 +24,7 @@ use super::images::Image;
 use super::lifecycle::BackOff;
 use super::spec::{Bind, Decided};
 use super::{ContainerdRuntime, accounts, command, naming, process, spec, unpack, user};
-use crate::adapter::volumes;
+use crate::adapter::{logs, volumes};
 
 /// How containerd encodes an OCI runtime specification.
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -208,6 +208,7 @@ impl ContainerdRuntime {
         rootfs: Vec<containerd_client::types::Mount>,
     ) -> Result<StartedContainer, RuntimeError> {
         let id = naming::id_of(&plan.key);
+        self.forget_old_logs(&plan.key).await;
         let log = format!("file://{}", self.paths.log(&plan.key).display());
         let request = CreateTaskRequest {
             container_id: id.clone(),
@@ -228,6 +229,16 @@ impl ContainerdRuntime {
         let started = StartedContainer { process, started_at: self.clock.now() };
         self.note_started(&id, &started).await;
         Ok(started)
+    }
+
+    /// Best effort: a file too many harms nobody, and goes with the pod.
+    async fn forget_old_logs(&self, key: &ContainerKey) {
+        let (paths, starting) = (self.paths.clone(), key.clone());
+        let forgotten =
+            tokio::task::spawn_blocking(move || logs::forget_old_attempts(&paths, &starting)).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!(%key, %error, "failed to remove the output of an earlier try");
+        }
     }
 
     async fn create_task(&self, message: CreateTaskRequest) -> Result<CreateTaskResponse, Status> {

@@ -120,6 +120,10 @@ impl Handler<Apply> for Directory {
         let held = self.by_name.get(&id).and_then(|uid| Some((*uid, self.pods.get(uid)?.clone())));
         let (uid, pod) = match held {
             Some(held) => held,
+            // A second pod of that name would take its place behind its back.
+            None if self.shell.live.read(|world| world.registry.entries.contains_key(&id)) => {
+                return Box::pin(async { Err(Refusal::Rejected(PodRejection::Unmanaged { id })) });
+            }
             None => {
                 let uid = PodUid(self.shell.ids.uuid());
                 match self.add(&id, Entity::new(uid.0), spec.runtime, ctx) {

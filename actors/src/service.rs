@@ -209,9 +209,13 @@ impl Service {
         if let Some(first) = self.recalled::<Pod>(&by)? {
             return accepted(id.clone(), first, accepted_word);
         }
-        let not_found = || ServiceError::Pod(PodRejection::NotFound);
-        let pod = self.find(id).await?.ok_or_else(not_found)?;
-        let outcome = pod.send(Execute { command, by }).await.map_err(|_| not_found())?;
+        let pod = self.find(id).await?;
+        // An actor that ends meanwhile does so because its pod is gone.
+        let gone = |_| ServiceError::Pod(PodRejection::NotFound);
+        let outcome = match pod.send(Execute { command, by }).await.map_err(gone)? {
+            Err(Refusal::Retired) => Err(Refusal::Rejected(PodRejection::NotFound)),
+            outcome => outcome,
+        };
         accepted(id.clone(), outcome, accepted_word)
     }
 
@@ -228,11 +232,11 @@ impl Service {
         by: Request,
     ) -> Result<u8, ServiceError> {
         let permit = self.permit()?;
-        let not_found = || ServiceError::Pod(PodRejection::NotFound);
-        let pod = self.find(id).await?.ok_or_else(not_found)?;
+        let pod = self.find(id).await?;
+        let gone = |_| ServiceError::Pod(PodRejection::NotFound);
         let by = by.into_by(self.inner.shell.ids.uuid());
         let (done, ended) = oneshot::channel();
-        let begun = pod.send(Exec { container, argv, io, by, done }).await.map_err(|_| not_found())?;
+        let begun = pod.send(Exec { container, argv, io, by, done }).await.map_err(gone)?;
         begun.map_err(pod_error)?;
         // A command may run for days: it must not count against those who only ask.
         drop(permit);
@@ -344,8 +348,13 @@ impl Service {
         self.inner.permits.try_acquire().map_err(busy)
     }
 
-    async fn find(&self, id: &PodId) -> Result<Option<Addr<PodActor>>, ServiceError> {
-        self.inner.directory.send(Find { id: id.clone() }).await.map_err(|_| ServiceError::Stopping)
+    async fn find(&self, id: &PodId) -> Result<Addr<PodActor>, ServiceError> {
+        let found = self.inner.directory.send(Find { id: id.clone() }).await;
+        let on_record = || self.world(|world| world.registry.entries.contains_key(id));
+        found.map_err(|_| ServiceError::Stopping)?.ok_or_else(|| {
+            let unmanaged = PodRejection::Unmanaged { id: id.clone() };
+            ServiceError::Pod(if on_record() { unmanaged } else { PodRejection::NotFound })
+        })
     }
 
     fn recalled<D: Decider>(&self, by: &By) -> Result<Option<Answer<D>>, ServiceError> {

@@ -13,7 +13,7 @@ use actix::prelude::{
 };
 use purser_events::pod::event::ContainerStarted;
 use purser_events::pod::{ContainerState, Phase, Pod, PodCommand, PodEvent, PodRejection, PodState, Setup};
-use purser_events::{Cause, ContainerName, PodId, PodUid, Seq, StreamVersion, Timestamp};
+use purser_events::{Cause, ContainerName, Decider, PodId, PodUid, Seq, StreamVersion, Timestamp};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
@@ -268,7 +268,8 @@ impl Handler<Execute<Pod>> for PodActor {
     type Result = AtomicResponse<PodActor, Outcome>;
 
     fn handle(&mut self, execute: Execute<Pod>, _: &mut Context<PodActor>) -> Self::Result {
-        if self.retired {
+        // A pod that is gone answers nothing that could be remembered: its name may be another's in a moment.
+        if self.retired || self.entity.state.is_terminal() {
             return AtomicResponse::new(Box::pin(async { Err(Refusal::Retired) }.into_actor(self)));
         }
         let commit = self.entity.commit(&execute, &self.shell).into_actor(self);

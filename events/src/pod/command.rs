@@ -222,6 +222,15 @@ pub enum PodRejection {
     /// No such run of a command is open.
     #[error("no such command runs in this pod")]
     NoSuchExec,
+    /// The pod is on record, and nothing may be done with it now.
+    #[error(
+        "pod `{id}` is on record, but this node cannot act on it now: its runtime is missing, or its records are in \
+         quarantine (see the log of the service)"
+    )]
+    Unmanaged {
+        /// The name.
+        id: PodId,
+    },
 }
 
 impl PodRejection {
@@ -243,6 +252,7 @@ impl PodRejection {
             PodRejection::TooManyExecs { .. } => "too-many-execs",
             PodRejection::EmptyCommand => "empty-command",
             PodRejection::NoSuchExec => "no-such-exec",
+            PodRejection::Unmanaged { .. } => "unmanaged",
         }
     }
 }

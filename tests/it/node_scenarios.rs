@@ -1,0 +1,136 @@
+//! What the node and a worker answer, given what has happened to them.
+
+use purser_events::node::event::{
+    Cordoned, OrphanRemoved, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned,
+};
+use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
+use purser_events::pod::event::{Exit, ExitReason};
+use purser_events::pod::spec::RuntimeClass;
+use purser_events::worker::event::{Exited, Registered};
+use purser_events::worker::{ProcessIdentity, Worker, WorkerCommand, WorkerEvent, WorkerRejection};
+use purser_events::{BackOffPolicy, Bytes, Decider, NodeUid, PodUid, Policy};
+use purser_tests::scenario::{NOON, Scenario};
+use purser_tests::specs::name;
+use uuid::Uuid;
+
+fn facts(node: u128) -> Started {
+    Started {
+        node: NodeUid(Uuid::from_u128(node)),
+        hostname: "host".to_owned(),
+        boot_id: Uuid::from_u128(7),
+        version: "0.1.0".to_owned(),
+        kernel: "6.1.0".to_owned(),
+        cores: 2,
+        memory: Bytes(1 << 30),
+        pid: 42,
+    }
+}
+
+fn up() -> Vec<NodeEvent> {
+    vec![facts(1).into()]
+}
+
+#[test]
+fn a_start_without_a_stop_before_it_is_counted() {
+    let crashed = Scenario::<Node>::given(up()).after(NodeCommand::Start(facts(1)));
+    let node = crashed.state().known().unwrap();
+    assert_eq!((node.starts, node.unclean_starts, node.up), (2, 1, true));
+    let stop = NodeCommand::Stop { reason: "SIGTERM".to_owned() };
+    let clean = Scenario::<Node>::given(up()).after(stop).after(NodeCommand::Start(facts(1)));
+    assert_eq!(clean.state().known().unwrap().unclean_starts, 0);
+}
+
+#[test]
+fn the_journal_of_another_node_is_refused() {
+    let owner = NodeUid(Uuid::from_u128(1));
+    Scenario::<Node>::given(up())
+        .when(NodeCommand::Start(facts(2)))
+        .then_refused(NodeRejection::OtherNode { owner });
+}
+
+#[test]
+fn nothing_can_be_asked_before_a_start() {
+    let commands = [
+        NodeCommand::Uncordon,
+        NodeCommand::Stop { reason: String::new() },
+        NodeCommand::SetPolicy(Policy::default()),
+    ];
+    for command in commands {
+        Scenario::<Node>::given(Vec::<NodeEvent>::new())
+            .when(command)
+            .then_refused(NodeRejection::NotStarted);
+    }
+}
+
+#[test]
+fn stop_and_cordon_happen_once() {
+    let stop = || NodeCommand::Stop { reason: "SIGTERM".to_owned() };
+    Scenario::<Node>::given(up()).when(stop()).then([Stopped { reason: "SIGTERM".to_owned() }]);
+    Scenario::<Node>::given(up()).after(stop()).when(stop()).then_nothing();
+    let cordon = |reason: &str| NodeCommand::Cordon { reason: reason.to_owned() };
+    let cordoned = || Scenario::<Node>::given(up()).after(cordon("disk"));
+    Scenario::<Node>::given(up()).when(cordon("disk")).then([Cordoned { reason: "disk".to_owned() }]);
+    cordoned().when(cordon("disk")).then_nothing();
+    cordoned().when(cordon("fans")).then([Cordoned { reason: "fans".to_owned() }]);
+    cordoned().when(NodeCommand::Uncordon).then([Uncordoned {}]);
+    Scenario::<Node>::given(up()).when(NodeCommand::Uncordon).then_nothing();
+    Scenario::<Node>::given(up())
+        .when(cordon(&"x".repeat(257)))
+        .then_refused(NodeRejection::ReasonTooLong { len: 257 });
+}
+
+#[test]
+fn a_policy_must_make_sense_and_is_set_once() {
+    let policy = |first_ms, max_ms, reset_after_ms| Policy {
+        back_off: BackOffPolicy { first_ms, max_ms, reset_after_ms },
+    };
+    let set = |policy: &Policy| NodeCommand::SetPolicy(policy.clone());
+    Scenario::<Node>::given(up()).when(set(&Policy::default())).then_nothing();
+    let quick = policy(50, 400, 60_000);
+    Scenario::<Node>::given(up()).when(set(&quick)).then([PolicySet { policy: quick.clone() }]);
+    Scenario::<Node>::given(up()).after(set(&quick)).when(set(&quick)).then_nothing();
+    for bad in [policy(0, 400, 1), policy(500, 400, 1), policy(50, 400, 0)] {
+        Scenario::<Node>::given(up()).when(set(&bad)).then_refused(NodeRejection::BadBackOff);
+    }
+}
+
+#[test]
+fn a_runtime_is_lost_once_and_found_once() {
+    let lost = RuntimeLost { runtime: RuntimeClass::Containerd, message: "connection refused".to_owned() };
+    let found = RuntimeFound { runtime: RuntimeClass::Containerd, version: "1.6.20".to_owned() };
+    let report_lost = || NodeCommand::ReportRuntimeLost(lost.clone());
+    let report_found = || NodeCommand::ReportRuntimeFound(found.clone());
+    Scenario::<Node>::given(up()).when(report_lost()).then([lost.clone()]);
+    Scenario::<Node>::given(up()).after(report_lost()).when(report_lost()).then_nothing();
+    Scenario::<Node>::given(up()).after(report_lost()).when(report_found()).then([found.clone()]);
+    Scenario::<Node>::given(up()).after(report_found()).when(report_found()).then_nothing();
+    let orphan = OrphanRemoved { runtime: RuntimeClass::Process, id: "x".to_owned() };
+    Scenario::<Node>::given(up()).when(NodeCommand::ReportOrphan(orphan.clone())).then([orphan]);
+}
+
+fn worker(pid: u32) -> Registered {
+    let boot_id = Uuid::from_u128(7);
+    let process = ProcessIdentity { host_pid: pid, start_time_ticks: 5, boot_id, container_pid: 1 };
+    Registered { pod: PodUid(Uuid::from_u128(1)), container: name("app"), attempt: 1, process }
+}
+
+#[test]
+fn a_worker_is_one_process_and_ends_once() {
+    let register = |pid| WorkerCommand::Register(worker(pid));
+    let exit = Exit { code: 0, reason: ExitReason::Completed, finished_at: NOON };
+    let end = || WorkerCommand::ReportExit { exit: exit.clone() };
+    let fresh = || Scenario::<Worker>::given(Vec::<WorkerEvent>::new());
+    fresh().when(register(9)).then([worker(9)]);
+    fresh().when(end()).then_refused(WorkerRejection::NotRegistered);
+    let running = || fresh().after(register(9));
+    running().when(register(9)).then_nothing();
+    running().when(register(10)).then_refused(WorkerRejection::OtherProcess);
+    // The same pid, started at another time, is another process.
+    let mut reused = worker(9);
+    reused.process.start_time_ticks += 1;
+    running().when(WorkerCommand::Register(reused)).then_refused(WorkerRejection::OtherProcess);
+    running().when(end()).then([Exited { exit: exit.clone() }]);
+    running().after(end()).when(end()).then_nothing();
+    running().after(end()).when(register(9)).then_refused(WorkerRejection::Ended);
+    assert!(running().after(end()).state().is_terminal());
+}

@@ -1,4 +1,4 @@
-//! What plain-process pods leave when their service is killed: ended here, by identity and never by name.
+//! What pods leave when their service is killed: ended here, by identity and never by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::bounded::PATIENCE;
 
@@ -78,6 +79,55 @@ fn end_control_group(folder: &Path) {
         }
         std::thread::yield_now();
     }
+}
+
+/// The control groups that a service made for its containers, in every hierarchy, the deepest first; its own,
+/// which stays as long as the service, is not among them.
+#[must_use]
+pub fn control_groups(data_dir: &Path) -> Vec<PathBuf> {
+    own_control_groups(data_dir).iter().flat_map(|own| folders_in(own)).collect()
+}
+
+/// Kills every process in the control groups that a service made, and removes those and its folder in `/run`.
+pub fn end_control_groups(data_dir: &Path) {
+    for own in own_control_groups(data_dir) {
+        let deadline = Instant::now() + PATIENCE;
+        while own.exists() && Instant::now() < deadline {
+            for folder in folders_in(&own).iter().chain([&own]) {
+                let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+                for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                // Refused until the kernel has taken the last member out.
+                drop(fs::remove_dir(folder));
+            }
+            std::thread::yield_now();
+        }
+    }
+    // There only if the service used containerd.
+    drop(fs::remove_dir_all(Path::new("/run").join(node_name(data_dir))));
+}
+
+/// The control group of a service in each hierarchy that has one.
+fn own_control_groups(data_dir: &Path) -> Vec<PathBuf> {
+    let (mount, name) = (Path::new("/sys/fs/cgroup"), node_name(data_dir));
+    let hierarchies = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
+    let own = hierarchies.chain([mount.to_path_buf()]).map(|hierarchy| hierarchy.join(&name));
+    own.filter(|folder| folder.is_dir()).collect()
+}
+
+/// What a service calls itself on its host: the same data folder is the same node.
+fn node_name(data_dir: &Path) -> String {
+    let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
+    let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("purser-{short}")
+}
+
+/// Every folder in a folder, the deepest first.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let inner = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    inner.map(|entry| entry.path()).flat_map(|path| [folders_in(&path), vec![path]].concat()).collect()
 }
 
 /// Every file of this name that can be read as JSON, anywhere in the folder.

@@ -29,6 +29,10 @@ pub struct Setup {
     pub back_off_max_ms: u64,
     /// Run after which the waits start over.
     pub back_off_reset_after_ms: u64,
+    /// Lines that are added to the config's table `runtime`.
+    pub runtime_more: String,
+    /// Lines that are added to the config's table `containerd`.
+    pub containerd_more: String,
     /// TOML tables that are added to the config.
     pub more: String,
 }
@@ -40,6 +44,8 @@ impl Default for Setup {
             back_off_first_ms: 50,
             back_off_max_ms: 400,
             back_off_reset_after_ms: 60_000,
+            runtime_more: String::new(),
+            containerd_more: String::new(),
             more: String::new(),
         }
     }
@@ -83,6 +89,12 @@ impl Purserd {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("purserd.toml")
+    }
+
+    /// The control groups that hold the service's containers, the deepest first.
+    #[must_use]
+    pub fn control_groups(&self) -> Vec<PathBuf> {
+        leftovers::control_groups(&self.data_dir())
     }
 
     /// A folder for what a test needs beside the service.
@@ -206,14 +218,16 @@ impl Purserd {
         let socket =
             setup.containerd_socket.as_deref().unwrap_or(Path::new("/run/containerd/containerd.sock"));
         format!(
-            "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n\n[runtime]\ndefault = {default:?}\n\n\
-             [containerd]\nenabled = {enabled:?}\nsocket = {socket:?}\n\n\
+            "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n\n[runtime]\ndefault = {default:?}\n{runtime}\n\n\
+             [containerd]\nenabled = {enabled:?}\nsocket = {socket:?}\n{containerd}\n\n\
              [policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
             data = self.data_dir(),
             api = self.socket(),
             first = setup.back_off_first_ms,
             max = setup.back_off_max_ms,
             reset = setup.back_off_reset_after_ms,
+            runtime = setup.runtime_more,
+            containerd = setup.containerd_more,
             more = setup.more,
         )
     }
@@ -276,6 +290,7 @@ impl Drop for Purserd {
             drop(child.wait());
         }
         leftovers::end_processes(&self.data_dir());
+        leftovers::end_control_groups(&self.data_dir());
     }
 }
 

@@ -71,16 +71,20 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
     let tokens = config.api.tcp.as_ref().map(|tcp| Tokens::read(&tcp.token_file)).transpose()?;
     assembly::make_data_dir(&config.data_dir)?;
     let exposition = Exposition::install()?;
-    // The journal's lock comes first: whoever does not hold it must touch nothing else of the node.
-    let parts = assembly::parts(&config)?;
-    let journal = parts.shell.journal.clone();
-    tracing::info!(head = %journal.head().seq, epoch = journal.epoch(), "journal replayed");
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(API_THREADS)
         .thread_name("api")
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
+    // The journal's lock comes first: whoever does not hold it must touch nothing else of the node.
+    let parts = {
+        // Connections to containerd live on these threads.
+        let _entered = threads.enter();
+        assembly::parts(&config)?
+    };
+    let journal = parts.shell.journal.clone();
+    tracing::info!(head = %journal.head().seq, epoch = journal.epoch(), "journal replayed");
     let doors = threads.block_on(open(&config, tokens))?;
     let ended = actix::System::new().block_on(async {
         let mut signals = Signals::new().map_err(Failure::Runtime)?;

@@ -11,6 +11,7 @@ use std::process::Command;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid};
 use purser_events::pod::event::FailureClass;
 use purser_events::worker::ProcessIdentity;
@@ -143,6 +144,10 @@ fn home() -> PathBuf {
 impl Ready {
     /// Replaces this process by the program. Returns only if that failed.
     pub(super) fn run(mut self) -> Failure {
+        // A program keeps the mask of who becomes it, and the shim blocks the signals that a container is ended by.
+        if let Err(error) = SigSet::empty().thread_set_mask() {
+            return Failure::runtime(format!("failed to unblock signals: {error}"));
+        }
         let error = self.command.exec();
         let program = self.program.display();
         Failure::invalid(match error.raw_os_error().map(nix::Error::from_raw) {

@@ -6,6 +6,7 @@ mod containerd_runtime;
 mod crash;
 mod dist;
 mod durability;
+mod e2e;
 mod faults;
 mod harness;
 mod node_scenarios;

@@ -32,6 +32,17 @@ pub enum JournalError {
         /// What is wrong with the one after it.
         source: Fault,
     },
+    /// Its store is damaged such that it cannot even be opened.
+    #[error(
+        "journal at `{dir}` is damaged; copy the folder before anything else, see with `purser-replay verify --dir COPY` \
+         what can be read, then start with a sound copy or an empty folder"
+    )]
+    DamagedStore {
+        /// The folder.
+        dir: PathBuf,
+        /// What the store said.
+        source: StoreError,
+    },
     /// It holds records that only a newer release can read.
     #[error("journal at `{dir}` was written by a newer release from record {seq} on: start that release")]
     Newer {

@@ -150,7 +150,13 @@ impl Journal {
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
         let folder = Folder::hold(&config.dir)?;
-        let store = SledStore::open(&folder.store(), config.cache_bytes)?;
+        let store = SledStore::open(&folder.store(), config.cache_bytes).map_err(|source| {
+            if source.is_refusal() {
+                JournalError::Store(source)
+            } else {
+                JournalError::DamagedStore { dir: config.dir.clone(), source }
+            }
+        })?;
         folder.sync_names()?;
         Journal::start(Arc::new(store), Some(folder), config, Box::new(now), replay, Box::new(on_commit))
     }

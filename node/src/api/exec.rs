@@ -109,7 +109,7 @@ pub(super) async fn exec(
     let media = media_type(request.headers());
     let (order, by) = match media.as_str() {
         RAW => streamed(params, request)?,
-        "" | "application/json" => given(request).await?,
+        "" | "application/json" => given(&api, request).await?,
         other => return Err(unsupported(other, "application/json or application/octet-stream")),
     };
     check(&order.argv)?;
@@ -122,8 +122,8 @@ struct Order {
     stdin: Option<Pin<Box<dyn AsyncRead + Send>>>,
 }
 
-async fn given(request: Request) -> Result<(Order, service::Request), Problem> {
-    let change = Change::from_request(request, &()).await?;
+async fn given(api: &Api, request: Request) -> Result<(Order, service::Request), Problem> {
+    let change = Change::from_request(request, api).await?;
     let asked: ExecRequest = change.json()?;
     let stdin = asked
         .stdin

@@ -32,7 +32,7 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<WrongField>,
     /// Milliseconds after which another try may succeed, if it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "retryAfterMs", default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
@@ -95,6 +95,7 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "malformed-query" => "The query cannot be read",
         "malformed-header" => "A header cannot be read",
         "body-too-large" => "The body is too large",
+        "body-too-slow" => "The body did not come in time",
         "unsupported-media-type" => "The body has a media type that is not taken here",
         "no-such-route" => "There is nothing at this path",
         "method-not-allowed" => "This path does not take this method",

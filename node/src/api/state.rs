@@ -1,6 +1,7 @@
 //! What handlers work with, and how they read requests: every failure to read one is a [`Problem`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
@@ -8,6 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use purser_actors::service::{self, Service, ServiceError};
 use purser_events::{ContainerName, NameError, PodId, Timestamp};
 use serde::de::DeserializeOwned;
@@ -127,13 +129,14 @@ pub struct Change {
     pub headers: HeaderMap,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Change {
+impl FromRequest<Api> for Change {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Change, Problem> {
+    async fn from_request(request: Request, api: &Api) -> Result<Change, Problem> {
         let (mut parts, body) = request.into_parts();
-        let By(caller) = By::from_request_parts(&mut parts, state).await?;
-        let body = read(body).await?;
+        let By(caller) = By::from_request_parts(&mut parts, api).await?;
+        let within = Duration::from_millis(api.config.api.head_timeout_ms.get());
+        let body = read(body, within).await?;
         let key = caller::key(&caller.principal, &parts.headers, &parts.method, &parts.uri, &body)?;
         let command = key.map(|key| service::CommandKey { id: key.id, fingerprint: key.fingerprint });
         let by = service::Request { principal: caller.principal, correlation: caller.correlation, command };
@@ -175,8 +178,10 @@ pub fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, 
 /// The media type of a body without its parameters, in lower case; empty if there is none.
 #[must_use]
 pub fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let value = headers.get(axum::http::header::CONTENT_TYPE);
+    // One that is no text is none that is taken anywhere.
+    let value = value.map_or("", |value| value.to_str().unwrap_or("?"));
+    let media = value.split(';').next().unwrap_or_default();
     media.trim().to_ascii_lowercase()
 }
 
@@ -187,16 +192,25 @@ pub fn unsupported(media: &str, taken: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    let read = Limited::new(body, BODY_LEN_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            let detail = format!("at most {BODY_LEN_MAX} bytes are read");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
-        } else {
-            Problem::bad_request("malformed-body", "the body ended early")
+async fn read(body: Body, within: Duration) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("at most {BODY_LEN_MAX} bytes are read");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    };
+    // One that says its length is not asked to go on.
+    if (BODY_LEN_MAX as u64) < body.size_hint().lower() {
+        return Err(too_large());
+    }
+    // A body that trickles in would hold its place among the open requests for ever.
+    match tokio::time::timeout(within, Limited::new(body, BODY_LEN_MAX).collect()).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request("malformed-body", "the body ended early")),
+        Err(_) => {
+            let detail = "the body did not come within `api.head-timeout-ms`";
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail))
         }
-    })?;
-    Ok(read.to_bytes())
+    }
 }
 
 /// A container's name in a request, checked.

@@ -71,10 +71,11 @@ impl Failure {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let text = error.to_string();
+            let text = text.trim();
             // Some causes are repeated by what they caused.
-            if !sentence.ends_with(&text) {
+            if !sentence.ends_with(text) {
                 sentence.push_str(": ");
-                sentence.push_str(&text);
+                sentence.push_str(text);
             }
             cause = error.source();
         }
@@ -86,6 +87,7 @@ fn open_code(error: &JournalError) -> u8 {
     match error {
         JournalError::Folder(FolderError::Locked { .. }) => 75,
         JournalError::Folder(FolderError::Io { .. }) => 73,
+        JournalError::Store(error) if error.is_refusal() => 73,
         _ => 74,
     }
 }

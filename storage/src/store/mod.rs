@@ -78,3 +78,17 @@ pub struct StoreError {
     /// What it said.
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
+
+impl StoreError {
+    /// Whether the system refused to make, open or write a file: the store may well be sound.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let source = &self.source;
+        let of_sled = source.downcast_ref::<sled::Error>().and_then(|error| match error {
+            sled::Error::Io(error) => Some(error),
+            _ => None,
+        });
+        let error = source.downcast_ref::<std::io::Error>().or(of_sled);
+        error.and_then(std::io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
+    }
+}

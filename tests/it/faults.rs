@@ -1,0 +1,13 @@
+//! Bad input and faults through the real service: each gets a precise answer, event or exit code, the service
+//! stays up where it can, and nothing that was acknowledged is lost.
+
+mod client;
+mod config;
+mod damage;
+mod disk;
+mod hostile_input;
+mod journal_folder;
+mod metrics;
+mod overload;
+mod program;
+mod tcp;

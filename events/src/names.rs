@@ -1,6 +1,7 @@
 //! Names that people give: checked once, here, so that no other place need fear what is in them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +69,9 @@ fn check(text: &str, max: usize, dots: bool) -> Result<(), NameError> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "PodIdFields")]
 pub struct PodId {
-    namespace: String,
-    name: String,
+    // Shared: entities are cloned at every step of a replay, and their names never change.
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +97,7 @@ impl PodId {
         let (namespace, name) = (namespace.into(), name.into());
         check_label(&namespace)?;
         check_subdomain(&name)?;
-        Ok(PodId { namespace, name })
+        Ok(PodId { namespace: namespace.into(), name: name.into() })
     }
 
     /// The namespace.
@@ -119,8 +121,8 @@ impl fmt::Display for PodId {
 
 /// A container's name within its pod: an RFC 1123 label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ContainerName(String);
+#[serde(try_from = "String")]
+pub struct ContainerName(Arc<str>);
 
 impl ContainerName {
     /// A container's name, checked.
@@ -130,7 +132,7 @@ impl ContainerName {
     pub fn new(name: impl Into<String>) -> Result<ContainerName, NameError> {
         let name = name.into();
         check_label(&name)?;
-        Ok(ContainerName(name))
+        Ok(ContainerName(name.into()))
     }
 
     /// The name as text.
@@ -145,12 +147,6 @@ impl TryFrom<String> for ContainerName {
 
     fn try_from(name: String) -> Result<ContainerName, NameError> {
         ContainerName::new(name)
-    }
-}
-
-impl From<ContainerName> for String {
-    fn from(name: ContainerName) -> String {
-        name.0
     }
 }
 

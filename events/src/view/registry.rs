@@ -71,24 +71,25 @@ impl Registry {
         match pod {
             Pod::Unknown => {}
             Pod::Live(live) => {
-                let known = self.entries.get(&live.spec.id).filter(|entry| entry.uid == live.uid);
-                if known.is_none() {
-                    self.admitted += 1;
-                }
-                let (admitted_at, admitted_by) =
-                    known.map_or((header.time, header.seq), |entry| (entry.admitted_at, entry.admitted_by));
-                let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-                let entry = Entry {
+                let standing = |admitted_at, admitted_by| Entry {
                     uid: live.uid,
                     phase: live.phase.word(),
-                    ready: count(live.apps().filter(|app| app.is_ready()).count()),
-                    containers: count(live.apps().count()),
+                    ready: count(live.apps().filter(|app| app.is_ready())),
+                    containers: count(live.apps()),
                     restarts: live.restarts(),
                     admitted_at,
                     admitted_by,
                     last: header.seq,
                 };
-                self.entries.insert(live.spec.id.clone(), entry);
+                match self.entries.get_mut(&live.spec.id) {
+                    Some(entry) if entry.uid == live.uid => {
+                        *entry = standing(entry.admitted_at, entry.admitted_by);
+                    }
+                    Some(_) | None => {
+                        self.admitted += 1;
+                        self.entries.insert(live.spec.id.clone(), standing(header.time, header.seq));
+                    }
+                }
             }
             Pod::Terminated { id, uid, restarts, at } => {
                 if self.entries.get(id).is_some_and(|entry| entry.uid == *uid) {
@@ -109,4 +110,8 @@ impl Registry {
         let live = self.entries.get(id).map(|entry| entry.uid);
         live.or_else(|| self.recent.iter().rev().find(|gone| gone.id == *id).map(|gone| gone.uid))
     }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
 }

@@ -22,6 +22,7 @@ use tokio_util::io::StreamReader;
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller;
+use super::pods::refusal;
 use super::problem::Problem;
 use super::state::{Api, By, Change, Params, PodPath, container_name, media_type, unsupported};
 
@@ -162,14 +163,16 @@ fn check(argv: &[String]) -> Result<(), Problem> {
 async fn begin(service: Service, id: PodId, order: Order, by: service::Request) -> Result<Response, Problem> {
     let (output, mut chunks) = mpsc::channel(CHUNKS_MAX);
     let io = ExecIo { stdin: order.stdin, output };
+    let pod = id.clone();
     let mut running: Running =
-        Box::pin(async move { service.exec(&id, order.container, order.argv, io, by).await });
+        Box::pin(async move { service.exec(&pod, order.container, order.argv, io, by).await });
     let first = tokio::select! {
         // Output that is there already comes first: nothing of a quick command is lost.
         biased;
         chunk = chunks.recv() => chunk,
         ended = running.as_mut() => {
-            let lines = last_lines(chunks, ended?);
+            let code = ended.map_err(|error| refusal(&id, error))?;
+            let lines = last_lines(chunks, code);
             return Ok(respond(Body::from(lines)));
         }
     };

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use purser_actors::service::{Accepted, Outcome};
+use purser_actors::service::{Accepted, Outcome, ServiceError};
 use purser_events::pod::{Pod, PodSpec};
 use purser_events::{PodId, PodUid, StreamVersion, World};
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,15 @@ pub fn not_found(id: &PodId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "pod-not-found", format!("there is no pod `{id}`"))
 }
 
+/// What a service refused to do with a pod; a pod that is not there is named.
+#[must_use]
+pub fn refusal(id: &PodId, error: ServiceError) -> Problem {
+    match Problem::from(error) {
+        problem if &*problem.code == "pod-not-found" => not_found(id),
+        problem => problem,
+    }
+}
+
 /// How a pod is to end.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -266,7 +275,8 @@ pub(super) async fn delete(
     Params(params): Params<EndParams>,
     change: Change,
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
-    let accepted = api.service.delete(&id, params.grace_period_seconds, change.by).await?;
+    let accepted = api.service.delete(&id, params.grace_period_seconds, change.by).await;
+    let accepted = accepted.map_err(|error| refusal(&id, error))?;
     Ok((StatusCode::ACCEPTED, Json(accepted.into())))
 }
 
@@ -282,7 +292,8 @@ pub(super) async fn stop(
     Params(params): Params<EndParams>,
     change: Change,
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
-    let accepted = api.service.stop(&id, params.grace_period_seconds, change.by).await?;
+    let accepted = api.service.stop(&id, params.grace_period_seconds, change.by).await;
+    let accepted = accepted.map_err(|error| refusal(&id, error))?;
     Ok((StatusCode::ACCEPTED, Json(accepted.into())))
 }
 
@@ -297,6 +308,7 @@ pub(super) async fn start(
     PodPath(id): PodPath,
     change: Change,
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
-    let accepted = api.service.start(&id, change.by).await?;
+    let accepted = api.service.start(&id, change.by).await;
+    let accepted = accepted.map_err(|error| refusal(&id, error))?;
     Ok((StatusCode::ACCEPTED, Json(accepted.into())))
 }

@@ -36,3 +36,30 @@ pub(super) fn guard_panics() {
     }));
     purser_storage::install_open_guard();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// A panic hook belongs to the whole process: so the case is run as a process of its own.
+    #[test]
+    fn a_panic_says_one_line() {
+        const CASE: &str = "PURSER_TEST_PANIC";
+        if std::env::var_os(CASE).is_some() {
+            super::guard_panics();
+            panic!("a promise of our own does not hold");
+        }
+        let name = "service::telling::tests::a_panic_says_one_line";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CASE, "1")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = told.lines().filter(|line| line.contains("internal error")).collect();
+        let [line] = lines[..] else { panic!("{told}") };
+        assert!(line.contains("a promise of our own does not hold; please report this"), "{line}");
+        assert!(!told.contains("panicked at") && !told.contains("stack backtrace"), "{told}");
+    }
+}

@@ -2,5 +2,11 @@
 //! containerd with runc. Each scenario is played on both; after it the auditor's tool finds the journal sound and
 //! folds it to the world that the service shows, and when its pods are deleted nothing is left of them.
 
+mod auditor;
+mod containers;
+mod ends;
 mod life;
+mod listener;
+mod probes;
+mod restarts;
 mod stage;

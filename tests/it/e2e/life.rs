@@ -23,7 +23,7 @@ const SERVER: &str = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 6
 fn a_pod_is_shown_as_it_stands(stage: &mut Stage) {
     let spec = json!({ "containers": [script("one", SERVER), script("two", SERVER)] });
     stage.apply("web", &spec);
-    let pod = stage.until_ready("web");
+    let pod = stage.until_up("web");
     assert_eq!(pod["status"]["phase"], "Running");
     for name in ["one", "two"] {
         let status = status_of(&pod, name);
@@ -44,7 +44,7 @@ fn a_pod_is_shown_as_it_stands(stage: &mut Stage) {
 
 fn commands_run_in_its_containers(stage: &mut Stage) {
     stage.apply("web", &json!({ "containers": [script("one", SERVER), script("two", SERVER)] }));
-    stage.until_ready("web");
+    stage.until_up("web");
     let failing = "echo out; echo err >&2; exit 42";
     let ended = stage.purserd.purser(["exec", "web", "-c", "two", "--", "/bin/sh", "-c", failing]);
     assert_eq!(ended.status.code(), Some(42));
@@ -81,7 +81,7 @@ fn commands_run_in_its_containers(stage: &mut Stage) {
 
 fn its_output_is_kept_and_followed(stage: &mut Stage) {
     stage.apply("web", &alone(SERVER));
-    stage.until_ready("web");
+    stage.until_up("web");
     let follower = stage.purserd.command().args(["logs", "web", "-f"]).stdout(Stdio::piped()).spawn();
     let mut follower = follower.expect("purser can be started");
     let mut output = follower.stdout.take().expect("it is piped");
@@ -97,7 +97,7 @@ fn its_output_is_kept_and_followed(stage: &mut Stage) {
     assert_eq!(stage.purser("logs web --tail 1"), "bye\n");
     stage.until_phase("web", "Stopped");
     stage.purser("start web");
-    stage.until_ready("web");
+    stage.until_up("web");
     assert_eq!(stage.purser("logs web --previous"), "up\nbye\n");
     let absent = stage.purserd.purser(["logs", "web", "-c", "absent"]);
     assert_eq!(absent.status.code(), Some(1));
@@ -105,7 +105,7 @@ fn its_output_is_kept_and_followed(stage: &mut Stage) {
 
 fn it_stops_and_starts_again(stage: &mut Stage) {
     stage.apply("web", &alone(SERVER));
-    let before = stage.until_ready("web");
+    let before = stage.until_up("web");
     stage.purser("stop web");
     let stopped = stage.until_phase("web", "Stopped");
     assert_eq!(stopped["status"]["reason"], "Requested");
@@ -113,7 +113,7 @@ fn it_stops_and_starts_again(stage: &mut Stage) {
     assert!(!std::path::Path::new(&format!("/proc/{}", pid_of(&before, "main"))).exists());
     assert_eq!(stage.events("web", "pod.container-kill-requested"), Vec::<serde_json::Value>::new());
     stage.purser("start web");
-    let again = stage.until_ready("web");
+    let again = stage.until_up("web");
     assert_ne!(pid_of(&again, "main"), pid_of(&before, "main"));
     assert_eq!(
         (&again["status"]["purser"]["run"], &again["metadata"]["uid"]),
@@ -124,7 +124,7 @@ fn it_stops_and_starts_again(stage: &mut Stage) {
 
 fn what_is_deleted_can_be_applied_again(stage: &mut Stage) {
     stage.apply("web", &alone(SERVER));
-    let first = stage.until_ready("web");
+    let first = stage.until_up("web");
     let same = stage.manifest("web", &alone(SERVER));
     assert_eq!(stage.purserd.apply(&same), "pod/web unchanged\n");
     let other = stage.manifest("web", &alone("sleep 600"));
@@ -156,12 +156,12 @@ fn a_wait_ends_in_time(stage: &mut Stage) {
 
 fn a_cordoned_node_takes_nothing_new(stage: &mut Stage) {
     stage.apply("old", &alone(SERVER));
-    let old = stage.until_ready("old");
+    let old = stage.until_up("old");
     stage.purserd.purser_ok(["cordon", "--reason", "disk swap"]);
     let said = stage.refused(&stage.manifest("new", &alone(SERVER)));
     assert!(said.contains("disk swap"), "{said}");
     assert_eq!(stage.pod("old"), old);
     stage.purser("uncordon");
     stage.apply("new", &alone(SERVER));
-    stage.until_ready("new");
+    stage.until_up("new");
 }

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 
 use purser_tests::binaries::Binaries;
+use purser_tests::bounded::PATIENCE;
 use purser_tests::containerd::{Containerd, mounts_below};
 use purser_tests::feed::Feed;
 use purser_tests::images::Images;
@@ -173,6 +176,31 @@ impl Stage {
     pub(super) fn until_ready(&self, name: &str) -> Value {
         self.purser(&format!("wait {name} --for=condition=Ready --timeout 60s"));
         self.pod(name)
+    }
+
+    /// Waits until every container of a pod can serve and has said that it is up; gives the pod back.
+    #[track_caller]
+    pub(super) fn until_up(&self, name: &str) -> Value {
+        let pod = self.until_ready(name);
+        for status in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
+            let container = status["name"].as_str().expect("a container has a name");
+            let mut command = self.purserd.command();
+            command.args(["logs", name, "-c", container, "-f"]).stdout(Stdio::piped());
+            let mut follower = command.spawn().expect("purser can be started");
+            let mut lines = BufReader::new(follower.stdout.take().expect("it is piped")).lines();
+            let (sender, said) = mpsc::channel();
+            let reader = std::thread::spawn(move || {
+                // Nobody listens any more when a test gave up.
+                drop(sender.send(lines.any(|line| line.is_ok_and(|line| line == "up"))));
+            });
+            let is_up = said.recv_timeout(PATIENCE);
+            // It goes on for as long as the container does.
+            drop(follower.kill());
+            drop(follower.wait());
+            drop(reader.join());
+            assert_eq!(is_up, Ok(true), "{name}'s container {container} does not say that it is up");
+        }
+        pod
     }
 
     /// Waits until a container runs in a later try than this.

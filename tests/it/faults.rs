@@ -3,11 +3,16 @@
 
 mod client;
 mod config;
+mod containerd;
 mod damage;
 mod disk;
+mod feed;
+mod hostile_cli;
 mod hostile_input;
 mod journal_folder;
 mod metrics;
 mod overload;
+mod pods;
 mod program;
+mod secrets;
 mod tcp;

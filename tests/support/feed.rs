@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -59,11 +60,14 @@ impl Feed {
     /// None comes for longer than a test waits.
     pub fn next_event(&mut self) -> FeedEvent {
         let (mut seq, mut kind) = (None, None);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut line = String::new();
             // Chunk sizes and heartbeats stand between the lines of events; neither begins like one.
             let read = self.0.read_line(&mut line).expect("nothing happened for too long");
             assert_ne!(read, 0, "the feed ended");
+            // Heartbeats come however long nothing else does.
+            assert!(Instant::now() < deadline, "nothing happened for too long");
             if let Some(id) = line.strip_prefix("id: ") {
                 seq = id.trim().parse().ok();
             } else if let Some(event) = line.strip_prefix("event: ") {

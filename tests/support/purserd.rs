@@ -208,7 +208,10 @@ impl Purserd {
         let request = format!("GET {path} HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("a request can be sent");
         let wanted = format!("event: {kind}");
-        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        // Heartbeats come however long nothing else does.
+        let deadline = Instant::now() + PATIENCE;
+        let lines = BufReader::new(stream).lines().map_while(Result::ok);
+        let mut lines = lines.take_while(|_| Instant::now() < deadline);
         assert!(lines.any(|line| line == wanted), "there is no `{kind}`:\n{}", self.log());
     }
 

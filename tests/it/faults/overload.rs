@@ -15,7 +15,7 @@ fn patient_for(head_timeout_ms: u32) -> Purserd {
 }
 
 /// The service started again with more keys in the table `api` of its config.
-fn with_api_keys(mut purserd: Purserd, keys: &str) -> Purserd {
+pub(super) fn with_api_keys(mut purserd: Purserd, keys: &str) -> Purserd {
     assert!(purserd.stop().success());
     let text = std::fs::read_to_string(purserd.config()).unwrap();
     std::fs::write(purserd.config(), text.replace("[api]\n", &format!("[api]\n{keys}"))).unwrap();

@@ -23,7 +23,7 @@ pub(super) fn token_file(folder: &Path, text: &str) -> std::path::PathBuf {
 }
 
 /// An address that nobody listens on now.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

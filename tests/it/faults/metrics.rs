@@ -47,7 +47,8 @@ fn metrics_stay_clean_while_pods_come_fail_and_go() {
     purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
     purserd.purser_ok(["wait", "shop", "--for=condition=Ready"]);
     purserd.await_event("pod.container-exited");
-    purserd.purser(["get", "pods", "none"]);
+    // A request that fails is counted too.
+    assert!(!purserd.purser(["get", "pods", "none"]).status.success());
     let text = scrape(&purserd);
     assert_clean(&text);
     for pod in ["web", "shop", "failing"] {

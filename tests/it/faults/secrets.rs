@@ -57,7 +57,7 @@ fn secrets_are_neither_told_nor_kept() {
     ] {
         // What the command itself says is the caller's own.
         let answer = exec(&purserd, command);
-        told.push_str(&format!("{:?}", answer));
+        told.push_str(&format!("{answer:?}"));
     }
     told.push_str(&purserd.purser_ok(["describe", "pod", "web"]));
     told.push_str(&purserd.purser_ok(["get", "pods", "-o", "wide"]));

@@ -5,6 +5,7 @@
 mod auditor;
 mod containers;
 mod ends;
+mod k8s_docs;
 mod life;
 mod listener;
 mod probes;

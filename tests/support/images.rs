@@ -1,7 +1,7 @@
 //! Small container images for tests, made of the host's static busybox. Made once and kept in the target folder.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -9,19 +9,49 @@ use std::sync::OnceLock;
 use crate::bounded;
 
 /// Changes when what is made below changes.
-const RECIPE: &str = "1";
+const RECIPE: &str = "3";
 const BUSYBOX: &str = "/usr/bin/busybox";
 /// The programs of busybox that tests use.
 const PROGRAMS: [&str; 16] = [
     "cat", "dd", "echo", "env", "false", "hostname", "id", "kill", "ls", "nc", "sh", "sleep", "tail",
     "touch", "true", "wc",
 ];
+/// Where stand-ins for the programs of well-known images are.
+const STAND_INS: &str = "stand-in";
+/// Stand-ins for programs of well-known images: they do as much of it as an example of theirs shows.
+const SCRIPTS: [(&str, &str); 5] = [
+    // `wget -O FILE URL`, without the Internet.
+    ("wget", "echo stand-in for $3 > $2"),
+    // Busybox has none.
+    (
+        "printenv",
+        "for name; do line=$(env | grep \"^$name=\") || { code=1; continue; }; echo \"${line#*=}\"; done; \
+         exit ${code:-0}",
+    ),
+    ("stress", "trap 'exit 0' TERM; while :; do sleep 600 & wait $!; done"),
+    // `serve PORT`: the folder that nginx serves too.
+    ("serve", "exec httpd -f -p 127.0.0.1:$1 -h /usr/share/nginx/html"),
+    // `agnhost liveness`: well for ten seconds, and then no longer.
+    (
+        "agnhost",
+        "trap 'kill $server; exit 0' TERM; echo ok > /usr/share/nginx/html/healthz; serve 8080 & server=$!; \
+         sleep 10 & wait $!; rm /usr/share/nginx/html/healthz; wait $server",
+    ),
+];
+/// Tags of the stand-ins, and what runs without a command.
+const ENTRYPOINTS: [(&str, &[&str]); 4] = [
+    ("stress", &["/stand-in/stress"]),
+    ("web", &["/stand-in/serve", "80"]),
+    ("app", &["/stand-in/serve", "8080"]),
+    ("agnhost", &["/stand-in/agnhost"]),
+];
 
 /// Images in an OCI layout.
 #[derive(Debug)]
 pub struct Images {
     /// The folder of the layout, with the tags `plain` (cmd `sh`, `FROM_IMAGE=yes`), `user` (runs as `web`, 1000:1001)
-    /// and `entry` (entrypoint `echo`, cmd `from image`).
+    /// and `entry` (entrypoint `echo`, cmd `from image`); and with `tools`, `stress`, `web`, `app` and `agnhost`,
+    /// which stand in for well-known images.
     pub layout: PathBuf,
     /// The image `plain` as an OCI archive.
     pub archive: PathBuf,
@@ -108,6 +138,7 @@ fn make(folder: &Path) {
         "image",
     ];
     umoci(&[&["config", "--image", "oci:plain", "--tag", "entry"], &entry[..]].concat());
+    make_stand_ins(work.path());
     let skopeo = ["copy", "--quiet", "oci:oci:plain", "oci-archive:plain.tar"];
     must("skopeo", Command::new("skopeo").args(skopeo).current_dir(work.path()));
     let kept = work.path().join("kept");
@@ -117,5 +148,27 @@ fn make(folder: &Path) {
     // All at once: another test process may be making the same.
     if let Err(error) = fs::rename(&kept, folder) {
         assert!(folder.exists(), "the images cannot be kept: {error}");
+    }
+}
+
+fn make_stand_ins(work: &Path) {
+    let umoci = |args: &[&str]| must("umoci", Command::new("umoci").args(args).current_dir(work));
+    umoci(&["config", "--image", "oci:plain", "--tag", "tools", "--config.env", "PATH=/stand-in:/bin"]);
+    umoci(&["unpack", "--image", "oci:tools", "three"]);
+    let root = work.join("three/rootfs");
+    for dir in [STAND_INS, "usr/share/nginx/html"] {
+        fs::create_dir_all(root.join(dir)).expect("a folder of the image can be made");
+    }
+    fs::write(root.join("usr/share/nginx/html/index.html"), "stand-in\n").expect("a file can be written");
+    for (program, script) in SCRIPTS {
+        let path = root.join(STAND_INS).join(program);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file can be written");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a file can be opened to all");
+    }
+    umoci(&["repack", "--image", "oci:tools", "three"]);
+    for (tag, entrypoint) in ENTRYPOINTS {
+        let words = entrypoint.iter().flat_map(|word| ["--config.entrypoint", word]);
+        let clear = ["config", "--image", "oci:tools", "--tag", tag, "--clear=config.cmd"];
+        umoci(&clear.into_iter().chain(words).collect::<Vec<_>>());
     }
 }

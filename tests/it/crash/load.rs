@@ -32,6 +32,12 @@ impl Manifests {
         Manifests { mark: format!("{mark}-{}", std::process::id()), spec }
     }
 
+    /// The same as containers of this image.
+    pub(super) fn containers(mark: &str, image: &str) -> Manifests {
+        let spec = json!({ "runtimeClassName": "containerd", "image": image });
+        Manifests { mark: format!("{mark}-{}", std::process::id()), spec }
+    }
+
     fn manifest(&self, name: &str) -> String {
         let script = "trap 'exit 0' TERM; while :; do sleep 1000 & wait $!; done";
         let mut container = json!({
@@ -106,7 +112,13 @@ impl Load {
     }
 }
 
-fn ask(socket: &std::path::Path, manifests: &Manifests, id: &str, mut random: Random, over: &AtomicBool) -> Vec<Ack> {
+fn ask(
+    socket: &std::path::Path,
+    manifests: &Manifests,
+    id: &str,
+    mut random: Random,
+    over: &AtomicBool,
+) -> Vec<Ack> {
     let mut acks = vec![];
     for number in 0.. {
         if over.load(Ordering::Acquire) {

@@ -146,7 +146,7 @@ fn folders_of_the_host_are_mounted_where_allowed(stage: &mut Stage) {
 }
 
 /// What a control file of a process holds, by its name in version 1 and version 2 of control groups.
-fn limit(pid: i32, controller: &str, v1: &str, v2: &str) -> String {
+pub(super) fn limit(pid: i32, controller: &str, v1: &str, v2: &str) -> String {
     let groups = read(format!("/proc/{pid}/cgroup"));
     let find = |wanted: &str| {
         let mut fields = groups.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());

@@ -70,12 +70,17 @@ pub(super) struct Stage {
 impl Stage {
     /// A service that is ready.
     pub(super) fn on(runtime: Runtime) -> Stage {
+        Stage::with(runtime, "")
+    }
+
+    /// The same with these tables added to its config.
+    pub(super) fn with(runtime: Runtime, more: &str) -> Stage {
         let ground =
             tempfile::Builder::new().prefix("purser-ground-").tempdir().expect("a folder can be made");
         let host = ground.path().join("host");
         fs::create_dir(&host).expect("a folder can be made");
         let roots = format!("host-path-roots = [{host:?}]");
-        let mut setup = Setup { runtime_more: roots, ..Setup::default() };
+        let mut setup = Setup { runtime_more: roots, more: more.to_owned(), ..Setup::default() };
         let containerd = (runtime == Runtime::Containerd).then(|| {
             let containerd = Containerd::start();
             let archive = ground.path().join("test.invalid_plain_1.tar");
@@ -139,9 +144,10 @@ impl Stage {
         self.purserd.purser_ok(["exec", pod, "-c", container, "--", "/bin/sh", "-c", script])
     }
 
-    /// A pod as the service shows it; null if there is none.
+    /// A pod as the service shows it, by `name` or `namespace/name`; null if there is none.
     pub(super) fn pod(&self, name: &str) -> Value {
-        let path = format!("/v1/namespaces/default/pods/{name}");
+        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+        let path = format!("/v1/namespaces/{namespace}/pods/{name}");
         let answer =
             http::request(&self.purserd.socket(), "GET", &path, None, "").expect("the service answers");
         if answer.status == 200 { answer.body } else { Value::Null }

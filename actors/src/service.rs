@@ -1,5 +1,7 @@
 //! The façade: what the API may ask of the node, from any thread.
 
+mod images;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -114,6 +116,12 @@ pub enum ServiceError {
     /// The command could not be run in the container. That it was asked for is on record.
     #[error("failed to run the command: {0}")]
     Exec(RuntimeError),
+    /// No runtime of this node has images.
+    #[error("this node has no containerd, and the process runtime has no images (`containerd.enabled`)")]
+    NoImages,
+    /// The runtime did not take an image.
+    #[error("{0}")]
+    Image(RuntimeError),
     /// The pod's specification is too large to be recorded.
     #[error("the specification needs {len} bytes on record; at most {max} fit")]
     SpecTooLarge {

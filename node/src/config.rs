@@ -120,6 +120,8 @@ pub struct Containerd {
     /// Folder of OCI archives (`*.tar`) that are looked through before a registry is asked; none if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_dir: Option<PathBuf>,
+    /// Largest archive that is taken by `purser image load`.
+    pub archive_bytes_max: NonZeroU64,
     /// For a registry's host, the endpoints, as `http://host:port`, that are asked in order before itself.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Registries, as `host[:port]`, that are asked over HTTP without TLS.

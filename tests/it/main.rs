@@ -9,6 +9,7 @@ mod durability;
 mod e2e;
 mod faults;
 mod harness;
+mod image_load;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -129,6 +130,15 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// An image that is on this node, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// The whole name under which the runtime holds it.
+    pub reference: String,
+    /// Digest of its manifest for this machine.
+    pub digest: String,
+}
+
 /// Where the output of a command in a container belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStream {
@@ -238,6 +248,15 @@ pub trait Containers: Send + Sync + 'static {
     /// # Errors
     /// The command could not be run.
     async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError>;
+
+    /// Takes an image from an OCI archive (or a folder in the layout of one) under `name`, or under the archive's own
+    /// if there is none. *Idempotent*. What is told of a failure does not name the path: whoever sent an archive knows
+    /// it by another.
+    ///
+    /// # Errors
+    /// `Invalid`: there is no name, or it is none, or the runtime has no images. `ImagePull`: the archive cannot be
+    /// used. `ImageNotFound`: it has nothing for this machine. Other classes: the runtime failed.
+    async fn load_image(&self, archive: &Path, name: Option<&str>) -> Result<LoadedImage, RuntimeError>;
 
     /// Every container that the runtime holds for this node, ended ones too.
     ///

@@ -6,7 +6,7 @@ pub mod probes;
 
 pub use clock::{Clock, Ids};
 pub use containers::{
-    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, Notice, OutputStream, PodPlan,
-    RuntimeError, Signal, Standing, StartedContainer,
+    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, LoadedImage, Notice,
+    OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
 pub use probes::{ProbeTransport, ProbeVerdict};

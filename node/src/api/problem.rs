@@ -119,6 +119,10 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "exec-failed" => "The command could not be run",
         "no-log" => "There is no such log",
         "disk-full" => "The data folder's file system is almost full",
+        "no-images" => "The node has no runtime with images",
+        "unusable-archive" => "The archive cannot be used",
+        "runtime-unavailable" => "The runtime does not answer",
+        "runtime-failed" => "The runtime failed",
         "spec-too-large" => "The specification is too large",
         _ => status.canonical_reason().unwrap_or("The request failed"),
     };

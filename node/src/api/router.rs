@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::admission::{Gate, admit};
 use super::problem::Problem;
 use super::state::Api;
-use super::{exec, export, feed, logs, node, pods};
+use super::{exec, export, feed, images, logs, node, pods};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{exec, export, feed, logs, node, pods};
     components(schemas(Problem)),
     tags(
         (name = "pods", description = "Pods and what runs in them"),
+        (name = "images", description = "What containers are made of"),
         (name = "journal", description = "What happened"),
         (name = "node", description = "The node itself"),
         (name = "probes", description = "For whatever watches the service")
@@ -38,6 +39,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(pods::start))
         .routes(routes!(logs::log))
         .routes(routes!(exec::exec))
+        .routes(routes!(images::load))
         .routes(routes!(feed::events))
         .routes(routes!(export::export))
         .routes(routes!(node::status))

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::caller::{self, Caller};
+use super::images::load_problem;
 use super::problem::Problem;
 use crate::config::Config;
 use crate::metrics::Exposition;
@@ -52,7 +53,7 @@ impl Api {
             return Ok(());
         }
         let detail = format!(
-            "the file system of the node's data has {free} bytes left; new pods are taken from {floor} on \
+            "the file system of the node's data has {free} bytes left; nothing new is taken below {floor} \
              (`free-disk-min-bytes`)"
         );
         Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail))
@@ -241,6 +242,8 @@ impl From<ServiceError> for Problem {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)
             }
             ServiceError::Exec(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "exec-failed", detail),
+            ServiceError::NoImages => Problem::new(StatusCode::CONFLICT, "no-images", detail),
+            ServiceError::Image(error) => load_problem(error),
             ServiceError::SpecTooLarge { .. } => {
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "spec-too-large", detail)
             }

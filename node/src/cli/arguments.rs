@@ -49,6 +49,12 @@ pub enum Verb {
     Wait(Wait),
     /// Prints what happened
     Events(Events),
+    /// Brings images to the node
+    Image {
+        /// What to do
+        #[command(subcommand)]
+        verb: ImageVerb,
+    },
     /// Says how the node stands
     Status(Status),
     /// Makes the node refuse new pods; those that run go on
@@ -255,6 +261,26 @@ pub struct Events {
     #[arg(short = 't', long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
     /// How to print: table, or json for one record a line
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `purser image`.
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    /// Loads the image of an OCI archive into containerd
+    Load(Load),
+}
+
+/// `purser image load`.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// The archive, an uncompressed tar, or - for standard input
+    pub file: PathBuf,
+    /// What the image is to be called; what the archive says if absent
+    #[arg(long, value_name = "REFERENCE")]
+    pub name: Option<String>,
+    /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }

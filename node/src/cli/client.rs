@@ -1,6 +1,6 @@
 //! HTTP over the service's socket.
 
-use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
+use super::link::Link;
 use crate::adapter::clock::UuidV7;
 use crate::api::caller::IDEMPOTENCY_KEY;
 use crate::api::problem::{MEDIA_TYPE, Problem};
@@ -30,7 +31,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const ANSWER_LEN_MAX: usize = 256 << 20;
 
 /// What a request carries.
-pub(super) type Payload = BoxBody<Bytes, Infallible>;
+pub(super) type Payload = BoxBody<Bytes, io::Error>;
 
 /// The service behind its socket.
 #[derive(Debug, Clone)]
@@ -102,6 +103,14 @@ impl Client {
         }
     }
 
+    /// Sends a request whose body cannot be sent twice, and reads the answer as JSON.
+    pub(super) async fn send_once<T: DeserializeOwned>(
+        &self,
+        request: Request<Payload>,
+    ) -> Result<T, Failure> {
+        parse(&whole(self.send(request).await?).await?)
+    }
+
     async fn ask(&self, call: &Call, key: Option<&str>) -> Result<Response<Incoming>, Failure> {
         let mut request = Request::builder().method(call.method.clone()).uri(&call.target);
         if let Some(key) = key {
@@ -110,7 +119,7 @@ impl Client {
         if let Some(content_type) = call.content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }
-        let request = request.body(Full::new(call.body.clone()).boxed());
+        let request = request.body(Full::new(call.body.clone()).map_err(|never| match never {}).boxed());
         self.send(request.map_err(|error| Failure::Usage(error.to_string()))?).await
     }
 
@@ -120,7 +129,7 @@ impl Client {
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let broken = |error: hyper::Error| Failure::Broken(error.to_string());
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(Link(stream))).await.map_err(broken)?;
         // The connection ends with the answer's body; an error of it is an error of that body too.
         tokio::spawn(connection);
         request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("purser"));

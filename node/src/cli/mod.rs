@@ -6,6 +6,7 @@ mod client;
 mod failure;
 mod feed;
 mod files;
+mod link;
 mod name;
 mod show;
 mod sse;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Verb};
+use self::arguments::{Arguments, ImageVerb, Verb};
 use self::client::Client;
 use self::failure::Failure;
 use crate::config::Surroundings;
@@ -64,6 +65,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Delete(delete) => verb::delete::run(&client, namespace, delete).await,
         Verb::Wait(wait) => verb::wait::run(&client, namespace, wait).await,
         Verb::Events(events) => verb::events::run(&client, namespace, events).await,
+        Verb::Image { verb: ImageVerb::Load(load) } => verb::image::load(&client, load).await,
         Verb::Status(status) => verb::status::run(&client, status).await,
         Verb::Cordon { reason } => verb::change::cordon(&client, reason).await,
         Verb::Uncordon => verb::change::uncordon(&client).await,

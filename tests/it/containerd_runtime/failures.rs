@@ -38,8 +38,8 @@ async fn users_that_may_not_or_cannot_be_are_refused() {
 #[tokio::test]
 async fn the_images_own_user_is_found_by_name() {
     let rig = Rig::with_image().await;
-    let layout = Images::made().layout.clone();
-    rig.runtime.import_archive(layout, Some("test.invalid/image:user")).await.unwrap();
+    let layout = &Images::made().layout;
+    rig.runtime.load_image(layout, Some("test.invalid/image:user")).await.unwrap();
     let plan = Planned::of(vec![with_image("test.invalid/image:user", PullPolicy::Never, &["id"])]);
     rig.start(&plan).await.unwrap();
     rig.runtime.wait(&plan.key()).await.unwrap();

@@ -159,7 +159,7 @@ async fn an_index_leads_to_the_image_for_this_machine() {
     });
     let outer = json!({ "schemaVersion": 2, "manifests": [link] });
     std::fs::write(layout.join("index.json"), outer.to_string()).unwrap();
-    let fetched = rig.runtime.import_archive(layout, None).await.unwrap();
+    let fetched = rig.runtime.load_image(&layout, None).await.unwrap();
     assert_eq!(fetched.reference, "test.invalid/multi:1");
     assert_eq!(tagged("entry")["digest"], fetched.digest.as_str());
     let plan = Planned::of(vec![with_image("test.invalid/multi:1", PullPolicy::Never, &[])]);
@@ -181,7 +181,7 @@ async fn an_archive_whose_bytes_were_changed_is_refused() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&largest, bytes).unwrap();
-    let error = rig.runtime.import_archive(layout, Some("test.invalid/plain:plain")).await.unwrap_err();
+    let error = rig.runtime.load_image(&layout, Some("test.invalid/plain:plain")).await.unwrap_err();
     assert_eq!(error.class, FailureClass::ImagePull, "{error}");
     rig.assert_nothing_left().await;
 }

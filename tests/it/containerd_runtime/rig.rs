@@ -35,7 +35,7 @@ impl Rig {
     /// A runtime that has the image [`PLAIN`].
     pub(crate) async fn with_image() -> Rig {
         let rig = Rig::with(|config, _| config);
-        rig.runtime.import_archive(Images::made().archive.clone(), Some(PLAIN)).await.unwrap();
+        rig.runtime.load_image(&Images::made().archive, Some(PLAIN)).await.unwrap();
         rig
     }
 

@@ -25,17 +25,29 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 /// An OCI layout that was looked through.
 pub(super) struct Archive {
     path: PathBuf,
+    /// What it is called in messages.
+    label: String,
     /// Where each file lies in the tar, as offset and length; none for a folder.
     entries: Option<BTreeMap<String, (u64, u64)>>,
 }
 
 impl Archive {
-    /// Looks through a folder or a tar.
+    /// Looks through a folder or a tar that lies on this node.
     pub(super) async fn open(path: PathBuf) -> Result<Archive, RuntimeError> {
-        let shown = path.display().to_string();
+        let label = format!("the OCI archive `{}`", path.display());
+        Archive::labelled(path, label).await
+    }
+
+    /// Looks through a folder or a tar whose path means nothing to whoever reads messages about it.
+    pub(super) async fn open_given(path: PathBuf) -> Result<Archive, RuntimeError> {
+        Archive::labelled(path, "the archive".to_owned()).await
+    }
+
+    async fn labelled(path: PathBuf, label: String) -> Result<Archive, RuntimeError> {
+        let shown = label.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let entries = if path.is_dir() { None } else { Some(scan(&path)?) };
-            Ok::<_, std::io::Error>(Archive { path, entries })
+            Ok::<_, std::io::Error>(Archive { path, label, entries })
         });
         match opened.await.expect("looking through an archive does not panic") {
             Ok(archive) => Ok(archive),
@@ -112,14 +124,14 @@ impl Archive {
     }
 
     fn unusable(&self, problem: &str) -> RuntimeError {
-        unusable(&self.path.display().to_string(), problem)
+        unusable(&self.label, problem)
     }
 }
 
 #[async_trait]
 impl ImageSource for Archive {
     fn describe(&self) -> String {
-        self.path.display().to_string()
+        self.label.clone()
     }
 
     async fn document(&self, link: &Link) -> Result<Vec<u8>, RuntimeError> {
@@ -142,8 +154,8 @@ impl Archive {
     }
 }
 
-fn unusable(path: &str, problem: &str) -> RuntimeError {
-    RuntimeError::new(FailureClass::ImagePull, format!("failed to read the OCI archive `{path}`: {problem}"))
+fn unusable(label: &str, problem: &str) -> RuntimeError {
+    RuntimeError::new(FailureClass::ImagePull, format!("failed to read {label}: {problem}"))
 }
 
 /// Finds where each file of a tar lies, without reading what is in them.
@@ -154,14 +166,23 @@ fn scan(path: &Path) -> std::io::Result<BTreeMap<String, (u64, u64)>> {
         return Err(std::io::Error::other("it is compressed with gzip; decompress it first"));
     }
     file.rewind()?;
+    let len = file.metadata()?.len();
     let mut tar = tar::Archive::new(file);
     let mut entries = BTreeMap::new();
     for entry in tar.entries_with_seek()? {
-        let entry = entry?;
+        let entry = entry.map_err(|error| {
+            // What a reader of tars says of a page of text is about octal numbers.
+            let what = if entries.is_empty() { "it is not a tar" } else { "it is damaged" };
+            std::io::Error::other(format!("{what}: {error}"))
+        })?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
         let name = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+        // Nothing is read here, so nobody else sees that the last file goes on past the end.
+        if entry.raw_file_position().checked_add(entry.size()).is_none_or(|end| len < end) {
+            return Err(std::io::Error::other(format!("it is cut off within `{name:.128}`")));
+        }
         entries.insert(name, (entry.raw_file_position(), entry.size()));
         if entries.len() > ENTRIES_MAX {
             return Err(std::io::Error::other(format!("it has more than {ENTRIES_MAX} files")));

@@ -1,7 +1,7 @@
 //! Images on this node: found, fetched and unpacked.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use containerd_client::services::v1::{
@@ -10,7 +10,7 @@ use containerd_client::services::v1::{
 use containerd_client::types::Descriptor;
 use futures_util::{TryStreamExt, stream};
 use prost_types::FieldMask;
-use purser_actors::port::{Clock, Ids, RuntimeError};
+use purser_actors::port::{Clock, Ids, LoadedImage, RuntimeError};
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::PullPolicy;
 use tokio::sync::Semaphore;
@@ -42,15 +42,6 @@ pub(super) struct Image {
     pub(super) config: ImageConfig,
     /// The snapshot on which a container's root file system is laid; empty for an image without layers.
     pub(super) top: String,
-}
-
-/// What a reference stands for on this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchedImage {
-    /// The name under which containerd holds it.
-    pub reference: String,
-    /// Digest of its manifest for this machine.
-    pub digest: String,
 }
 
 /// The images of one containerd namespace.
@@ -87,7 +78,7 @@ impl Images {
     }
 
     /// Makes sure that an image is there, as its policy says.
-    pub(super) async fn ensure(&self, text: &str, policy: PullPolicy) -> Result<FetchedImage, RuntimeError> {
+    pub(super) async fn ensure(&self, text: &str, policy: PullPolicy) -> Result<LoadedImage, RuntimeError> {
         let name = ImageName::parse(text).map_err(|problem| {
             RuntimeError::new(FailureClass::Invalid, format!("image reference `{text:.128}`: {problem}"))
         })?;
@@ -100,7 +91,7 @@ impl Images {
             return Ok(found);
         }
         if let Some(path) = self.local_copy(&name) {
-            return self.import(path, &name).await;
+            return self.import(&Archive::open(path).await?, &name).await;
         }
         if policy == PullPolicy::Never {
             let message =
@@ -115,15 +106,13 @@ impl Images {
     /// Takes an image from an OCI archive or layout under the name given, or under the archive's own.
     pub(super) async fn import_as(
         &self,
-        path: PathBuf,
+        path: &Path,
         name: Option<&str>,
-    ) -> Result<FetchedImage, RuntimeError> {
-        let own = match name {
-            Some(_) => None,
-            None => Archive::open(path.clone()).await?.own_name().await?,
-        };
+    ) -> Result<LoadedImage, RuntimeError> {
+        let archive = Archive::open_given(path.to_path_buf()).await?;
+        let own = if name.is_none() { archive.own_name().await? } else { None };
         let Some(text) = name.map(str::to_owned).or(own) else {
-            let message = format!("`{}` does not say what its image is called: give a name", path.display());
+            let message = "the archive does not say what its image is called: give a name";
             return Err(RuntimeError::new(FailureClass::Invalid, message));
         };
         let name = ImageName::parse(&text).map_err(|problem| {
@@ -131,7 +120,7 @@ impl Images {
         })?;
         let turn = self.turn(&name.whole());
         let _mine = turn.lock().await;
-        self.import(path, &name).await
+        self.import(&archive, &name).await
     }
 
     /// What a container needs to know of an image that [`Images::ensure`] found.
@@ -178,7 +167,7 @@ impl Images {
     }
 
     /// An image that containerd holds whole; none if any document of it is gone.
-    async fn find(&self, name: &ImageName) -> Result<Option<FetchedImage>, RuntimeError> {
+    async fn find(&self, name: &ImageName) -> Result<Option<LoadedImage>, RuntimeError> {
         let request = self.line.request(GetImageRequest { name: name.whole() });
         let record = match within(CALL_LIMIT, self.line.images().get(request)).await {
             Ok(reply) => reply.image,
@@ -194,7 +183,7 @@ impl Images {
         };
         let unpacked = unpack::is_unpacked(&self.line, &self.snapshotter, &config).await;
         let unpacked = unpacked.map_err(|status| from_status("look for an image's layers", &status))?;
-        Ok(unpacked.then(|| FetchedImage { reference: name.whole(), digest: manifest.digest }))
+        Ok(unpacked.then(|| LoadedImage { reference: name.whole(), digest: manifest.digest }))
     }
 
     /// The manifest for this machine behind a digest in containerd's store.
@@ -227,12 +216,11 @@ impl Images {
         }
     }
 
-    async fn import(&self, path: PathBuf, name: &ImageName) -> Result<FetchedImage, RuntimeError> {
+    async fn import(&self, archive: &Archive, name: &ImageName) -> Result<LoadedImage, RuntimeError> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let archive = Archive::open(path).await?;
         let link = archive.find(&name.whole(), name.reference().tag()).await?;
         let top = archive.document(&link).await?;
-        self.fetch(&archive, top, Some(&link.digest), name).await
+        self.fetch(archive, top, Some(&link.digest), name).await
     }
 
     async fn fetch(
@@ -241,7 +229,7 @@ impl Images {
         top: Vec<u8>,
         expected: Option<&str>,
         name: &ImageName,
-    ) -> Result<FetchedImage, RuntimeError> {
+    ) -> Result<LoadedImage, RuntimeError> {
         let ticket = format!("purser-{}", self.ids.uuid());
         let expires = self.clock.now().plus_ms(LEASE_MS).to_string();
         let line = self.line.lease(&ticket, expires).await.map_err(|status| pulling(name, &status))?;
@@ -264,7 +252,7 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    async fn run(&self, top: Vec<u8>, expected: Option<&str>) -> Result<FetchedImage, RuntimeError> {
+    async fn run(&self, top: Vec<u8>, expected: Option<&str>) -> Result<LoadedImage, RuntimeError> {
         let (indexes, manifest) = self.documents(top, expected).await?;
         let blobs = manifest.layers.iter().chain([&manifest.config]).enumerate();
         stream::iter(blobs.map(Ok))
@@ -286,7 +274,7 @@ impl Fetch<'_> {
             .map_err(|status| pulling(self.name, &status))?;
         // Last: a name in containerd's list promises an image that is whole.
         self.record(&self.name.whole(), target).await?;
-        Ok(FetchedImage { reference: self.name.whole(), digest: manifest.digest })
+        Ok(LoadedImage { reference: self.name.whole(), digest: manifest.digest })
     }
 
     /// The indexes on the way, outermost first, and the manifest at its end.

@@ -29,15 +29,15 @@ mod unpack;
 mod user;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, Notice, PodPlan, RuntimeError,
-    Signal, Standing, StartedContainer,
+    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, LoadedImage, Notice, PodPlan,
+    RuntimeError, Signal, Standing, StartedContainer,
 };
 use purser_events::PodUid;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
@@ -45,7 +45,6 @@ use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
 use tokio::sync::mpsc;
 
 pub use config::ContainerdConfig;
-pub use images::FetchedImage;
 
 use self::cgroup::Cgroups;
 use self::connection::Connection;
@@ -101,18 +100,6 @@ impl ContainerdRuntime {
             images,
             notices_taken: Arc::default(),
         })
-    }
-
-    /// Takes an image from an OCI archive or layout on this node, under `name` or under the archive's own name.
-    ///
-    /// # Errors
-    /// The file is no OCI archive, has no name, or has no image for this machine; or containerd does not answer.
-    pub async fn import_archive(
-        &self,
-        path: PathBuf,
-        name: Option<&str>,
-    ) -> Result<FetchedImage, RuntimeError> {
-        self.images.import_as(path, name).await
     }
 
     async fn remove_folders(&self, pod: PodUid) -> Result<(), RuntimeError> {
@@ -193,6 +180,10 @@ impl Containers for ContainerdRuntime {
 
     async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError> {
         self.run_command(key, argv, io).await
+    }
+
+    async fn load_image(&self, archive: &Path, name: Option<&str>) -> Result<LoadedImage, RuntimeError> {
+        self.images.import_as(archive, name).await
     }
 
     async fn list(&self) -> Result<Vec<ContainerKey>, RuntimeError> {

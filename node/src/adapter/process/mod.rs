@@ -28,8 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Notice, PodPlan, RuntimeError, Signal,
-    Standing, StartedContainer,
+    ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, LoadedImage, Notice, PodPlan, RuntimeError,
+    Signal, Standing, StartedContainer,
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{PodSpec, RuntimeClass};
@@ -341,6 +341,10 @@ impl Containers for ProcessRuntime {
                 Err(Failure::invalid("the container does not run").into())
             }
         }
+    }
+
+    async fn load_image(&self, _: &Path, _: Option<&str>) -> Result<LoadedImage, RuntimeError> {
+        Err(RuntimeError::new(FailureClass::Invalid, "the process runtime has no images"))
     }
 
     async fn list(&self) -> Result<Vec<ContainerKey>, RuntimeError> {

@@ -7,6 +7,7 @@ pub(super) mod describe;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod get;
+pub(super) mod image;
 pub(super) mod logs;
 pub(super) mod status;
 pub(super) mod wait;

@@ -110,7 +110,7 @@ mod tests {
         let layer = root.path().join("layer");
         std::fs::create_dir_all(layer.join("etc")).unwrap();
         symlink("/etc/passwd", layer.join("etc/passwd")).unwrap();
-        assert!(read_topmost(&[layer.clone()], Path::new("etc/passwd")).is_err());
+        assert!(read_topmost(std::slice::from_ref(&layer), Path::new("etc/passwd")).is_err());
         std::fs::remove_dir_all(layer.join("etc")).unwrap();
         symlink("/etc", layer.join("etc")).unwrap();
         assert!(read_topmost(&[layer], Path::new("etc/passwd")).is_err());

@@ -97,6 +97,7 @@ fn assert_refused(output: &Output, told: &[&str]) {
     for part in told {
         assert!(said.contains(part), "`{part}` is not in: {said}");
     }
+    assert!(!said.contains('<'), "it repeats what was sent: {said}");
     assert!(!said.contains("/proc/"), "it names a path of the service's own: {said}");
 }
 

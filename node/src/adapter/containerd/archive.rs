@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -170,10 +170,12 @@ fn scan(path: &Path) -> std::io::Result<BTreeMap<String, (u64, u64)>> {
     let mut tar = tar::Archive::new(file);
     let mut entries = BTreeMap::new();
     for entry in tar.entries_with_seek()? {
-        let entry = entry.map_err(|error| {
-            // What a reader of tars says of a page of text is about octal numbers.
-            let what = if entries.is_empty() { "it is not a tar" } else { "it is damaged" };
-            std::io::Error::other(format!("{what}: {error}"))
+        let entry = entry.map_err(|error| match error.kind() {
+            // A reader of tars speaks of octal numbers then, and repeats what it read.
+            ErrorKind::Other | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                std::io::Error::other(if entries.is_empty() { "it is not a tar" } else { "it is damaged" })
+            }
+            _ => error,
         })?;
         if !entry.header().entry_type().is_file() {
             continue;

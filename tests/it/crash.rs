@@ -26,11 +26,11 @@ mod random {
 
     /// SplitMix64: small, and good enough to choose moments and actions.
     #[derive(Debug, Clone)]
-    pub struct Random(pub u64);
+    pub(super) struct Random(pub(super) u64);
 
     impl Random {
         /// The next number.
-        pub fn next(&mut self) -> u64 {
+        pub(super) fn next(&mut self) -> u64 {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -38,7 +38,7 @@ mod random {
         }
 
         /// A number below `bound`.
-        pub fn below(&mut self, bound: u64) -> u64 {
+        pub(super) fn below(&mut self, bound: u64) -> u64 {
             self.next() % bound
         }
     }

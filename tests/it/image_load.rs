@@ -1,6 +1,6 @@
 //! `purser image load`: an archive that lies with the operator becomes an image of the node, or it is said why not.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod api_requests;
+mod cli_verbs;
 mod containerd_runtime;
 mod crash;
 mod dist;
@@ -14,5 +16,3 @@ mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
 mod tidy;
-mod api_requests;
-mod cli_verbs;

@@ -52,6 +52,19 @@ pub fn wait(child: &mut Child, what: &str) -> ExitStatus {
     status
 }
 
+/// Looks again and again until something is so that nothing announces, as the end of a foreign process.
+///
+/// # Panics
+/// It is not so within [`PATIENCE`].
+#[track_caller]
+pub fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not so within {} s", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The process id of a child.
 #[must_use]
 pub fn pid_of(child: &Child) -> Pid {

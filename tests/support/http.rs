@@ -70,9 +70,9 @@ pub fn read_head(answer: &mut impl BufRead) -> std::io::Result<String> {
 /// The body breaks off.
 pub fn read_body(answer: &mut impl BufRead, head: &str) -> std::io::Result<Vec<u8>> {
     let field = |wanted: &str| {
-        head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-            name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned())
-        })
+        head.lines()
+            .filter_map(|line| line.split_once(':'))
+            .find_map(|(name, value)| name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned()))
     };
     if field("transfer-encoding").is_some() {
         return read_chunks(answer);

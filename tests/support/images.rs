@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use crate::bounded;
 
 /// Changes when what is made below changes.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 const BUSYBOX: &str = "/usr/bin/busybox";
 /// The programs of busybox that tests use.
 const PROGRAMS: [&str; 16] = [
@@ -31,11 +31,11 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("stress", "trap 'exit 0' TERM; while :; do sleep 600 & wait $!; done"),
     // `serve PORT`: the folder that nginx serves too.
     ("serve", "exec httpd -f -p 127.0.0.1:$1 -h /usr/share/nginx/html"),
-    // `agnhost liveness`: well for ten seconds, and then no longer.
+    // `agnhost liveness`: well for 25 seconds, and then no longer.
     (
         "agnhost",
         "trap 'kill $server; exit 0' TERM; echo ok > /usr/share/nginx/html/healthz; serve 8080 & server=$!; \
-         sleep 10 & wait $!; rm /usr/share/nginx/html/healthz; wait $server",
+         sleep 25 & wait $!; rm /usr/share/nginx/html/healthz; wait $server",
     ),
 ];
 /// Tags of the stand-ins, and what runs without a command.

@@ -17,7 +17,9 @@ use crate::purserd::Purserd;
 #[must_use]
 pub fn records(purserd: &Purserd) -> Vec<Record> {
     let source = Source::from_export(Cursor::new(export(purserd))).expect("an export can be read");
-    source.map(|record| record.expect("the journal is sound").record().expect("its events are known")).collect()
+    source
+        .map(|record| record.expect("the journal is sound").record().expect("its events are known"))
+        .collect()
 }
 
 /// The service's journal as an export file.

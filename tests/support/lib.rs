@@ -8,8 +8,8 @@ pub mod leftovers;
 pub mod purserd;
 pub mod registry;
 
-pub mod scenario;
-pub mod specs;
 pub mod feed;
 pub mod http;
 pub mod journal;
+pub mod scenario;
+pub mod specs;

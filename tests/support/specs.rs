@@ -12,11 +12,13 @@ use purser_events::{ContainerName, PodId};
 ///
 /// # Panics
 /// It is not well formed.
+#[must_use]
 pub fn name(text: &str) -> ContainerName {
     ContainerName::new(text).expect("tests use well-formed names")
 }
 
 /// A container that runs `command`.
+#[must_use]
 pub fn container(text: &str, command: &[&str]) -> ContainerSpec {
     ContainerSpec {
         name: name(text),
@@ -40,6 +42,7 @@ pub fn container(text: &str, command: &[&str]) -> ContainerSpec {
 ///
 /// # Panics
 /// The name is not well formed.
+#[must_use]
 pub fn pod(text: &str, containers: Vec<ContainerSpec>) -> PodSpec {
     PodSpec {
         id: PodId::new("default", text).expect("tests use well-formed names"),
@@ -56,6 +59,7 @@ pub fn pod(text: &str, containers: Vec<ContainerSpec>) -> PodSpec {
 }
 
 /// A probe that runs `true` with Kubernetes' figures.
+#[must_use]
 pub fn probe() -> Probe {
     Probe {
         check: ProbeCheck::Exec { command: vec!["true".to_owned()] },

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use purser_tests::bounded::PATIENCE;
+use purser_tests::bounded::{self, PATIENCE};
 use purser_tests::registry::Registry;
 
 use super::containers::limit;
@@ -54,7 +54,7 @@ const EXAMPLES: [(&str, &str, Check); 22] = [
     ("image-pull-policy", "pull-demo", |stage| serves(stage, "pull-demo", "stand-in\n")),
     ("two-container-pod", "two-containers", shares_a_page),
     ("init-containers", "init-demo", |stage| {
-        serves(stage, "init-demo", "stand-in for http://info.cern.ch\n")
+        serves(stage, "init-demo", "stand-in for http://info.cern.ch\n");
     }),
     ("host-network", "shell-demo", serves_what_a_shell_wrote),
     ("tcp-liveness-readiness", "goproxy", |stage| drop(stage.until_ready("goproxy"))),
@@ -159,17 +159,9 @@ fn is_restarted_by_its_command(stage: &Stage) {
 /// Fetches the front page of a server on loopback. A container that runs may not listen yet.
 #[track_caller]
 fn fetch(port: u16) -> String {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    let mut stream = loop {
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => break stream,
-            // Nothing announces that a foreign program listens.
-            Err(_) if std::time::Instant::now() < deadline => {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            Err(error) => panic!("nobody serves on port {port}: {error}"),
-        }
-    };
+    let connect = || TcpStream::connect(("127.0.0.1", port));
+    bounded::until(&format!("somebody serves on port {port}"), || connect().is_ok());
+    let mut stream = connect().expect("a server that listens goes on to");
     stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("the server reads");
     let mut answer = String::new();

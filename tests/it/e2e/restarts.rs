@@ -2,11 +2,11 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use purser_tests::bounded::PATIENCE;
+use purser_tests::bounded;
+use purser_tests::feed::Feed;
 use purser_tests::leftovers::running_processes;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::stage::{Runtime, Stage, alone, on_both, pid_of, play, script, status_of};
 
@@ -32,13 +32,9 @@ fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).expect("a running process can be signalled");
 }
 
-/// Waits until a process has ended: nothing is there to tell of it.
+/// Waits until a process has ended.
 fn until_ended(pid: i32) {
-    let deadline = Instant::now() + PATIENCE;
-    while is_running(pid) {
-        assert!(Instant::now() < deadline, "process {pid} does not end");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    bounded::until(&format!("process {pid} has ended"), || !is_running(pid));
 }
 
 fn is_running(pid: i32) -> bool {
@@ -93,11 +89,13 @@ fn what_ends_while_the_service_is_away_is_recorded(stage: &mut Stage) {
 }
 
 fn a_pod_cut_off_in_its_start_comes_up(stage: &mut Stage) {
-    for (number, wait_ms) in [0, 10, 40, 90].into_iter().enumerate() {
+    let moments =
+        ["pod.admitted", "pod.setup-requested", "pod.container-create-requested", "pod.container-started"];
+    for (number, moment) in moments.into_iter().enumerate() {
         let name = format!("web-{number}");
+        let mut feed = Feed::live(&stage.purserd);
         stage.apply(&name, &alone(MORTAL));
-        // A different moment of the start each time; where exactly does not matter.
-        std::thread::sleep(Duration::from_millis(wait_ms));
+        feed.until(|event| event.kind == moment);
         stage.purserd.kill9();
         stage.purserd.restart();
         let pod = stage.until_up(&name);

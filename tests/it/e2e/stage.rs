@@ -197,7 +197,7 @@ impl Stage {
             let (sender, said) = mpsc::channel();
             let reader = std::thread::spawn(move || {
                 // Nobody listens any more when a test gave up.
-                drop(sender.send(lines.any(|line| line.is_ok_and(|line| line == "up"))));
+                let _ = sender.send(lines.any(|line| line.is_ok_and(|line| line == "up")));
             });
             let is_up = said.recv_timeout(PATIENCE);
             // It goes on for as long as the container does.

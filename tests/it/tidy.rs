@@ -221,11 +221,7 @@ const LOOKERS: &[(&str, &str)] = &[
     ("tests/support/containerd.rs", "containerd says nowhere that its socket answers"),
     ("tests/support/registry.rs", "the registry says nowhere that it answers"),
     ("tests/benches/purser/memory.rs", "what is measured is that nothing is asked for a while"),
-    (
-        "tests/it/e2e/restarts.rs",
-        "kills come at chosen moments of a start, and no event tells of a stranger's end",
-    ),
-    ("tests/it/e2e/k8s_docs.rs", "a program in a container tells nobody that it listens"),
+    ("tests/support/bounded.rs", "no event tells of a stranger's end, or that a stranger listens"),
 ];
 
 #[test]

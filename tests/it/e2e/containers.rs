@@ -38,9 +38,9 @@ fn with_shared(init: &[Value], apps: &[Value], policy: &str) -> Value {
 fn init_containers_run_one_after_the_other(stage: &mut Stage) {
     let one = sharing("one", "echo one >> /mnt/steps");
     let two = sharing("two", "cat /mnt/steps; echo two >> /mnt/steps");
-    let app = sharing("app", "cat /mnt/steps; exec sleep 600");
+    let app = sharing("app", "cat /mnt/steps; echo up; exec sleep 600");
     stage.apply("web", &with_shared(&[one, two], &[app], "Always"));
-    let pod = stage.until_ready("web");
+    let pod = stage.until_up("web");
     for name in ["one", "two"] {
         assert_eq!(status_of(&pod, name)["state"]["terminated"]["reason"], "Completed", "{pod}");
     }
@@ -51,7 +51,7 @@ fn init_containers_run_one_after_the_other(stage: &mut Stage) {
     };
     assert_eq!(names("pod.container-started"), ["one", "two", "app"]);
     assert_eq!(names("pod.container-exited"), ["one", "two"]);
-    assert_eq!(stage.purserd.purser_ok(["logs", "web", "-c", "app"]), "one\ntwo\n");
+    assert_eq!(stage.purserd.purser_ok(["logs", "web", "-c", "app"]), "one\ntwo\nup\n");
 }
 
 fn a_pod_fails_with_its_init_container(stage: &mut Stage) {

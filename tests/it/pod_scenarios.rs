@@ -90,7 +90,7 @@ fn applying_the_same_again_changes_nothing_and_another_is_refused_by_its_path() 
     running(&spec).when(admit(&spec)).then_nothing();
     let mut other = spec.clone();
     other.containers[0].args.push("--debug".to_owned());
-    let path = "spec.containers[0]".to_owned();
+    let path = "spec.containers[0].args".to_owned();
     running(&spec).when(admit(&other)).then_refused(PodRejection::SpecConflict { id: spec.id.clone(), path });
 }
 

@@ -53,29 +53,40 @@ impl PodSpec {
     /// The first part in which another specification differs, named as in a manifest.
     #[must_use]
     pub fn first_difference(&self, other: &PodSpec) -> Option<String> {
+        let PodSpec {
+            id,
+            labels,
+            annotations,
+            runtime,
+            restart_policy,
+            termination_grace_s,
+            fs_group,
+            volumes,
+            init_containers,
+            containers,
+        } = self;
         let parts: [(&str, bool); 8] = [
-            ("metadata.labels", self.labels == other.labels),
-            ("metadata.annotations", self.annotations == other.annotations),
-            ("spec.runtimeClassName", self.runtime == other.runtime),
-            ("spec.restartPolicy", self.restart_policy == other.restart_policy),
-            ("spec.terminationGracePeriodSeconds", self.termination_grace_s == other.termination_grace_s),
-            ("spec.securityContext.fsGroup", self.fs_group == other.fs_group),
-            ("spec.volumes", self.volumes == other.volumes),
-            ("metadata.name", self.id == other.id),
+            ("metadata.labels", *labels == other.labels),
+            ("metadata.annotations", *annotations == other.annotations),
+            ("spec.runtimeClassName", *runtime == other.runtime),
+            ("spec.restartPolicy", *restart_policy == other.restart_policy),
+            ("spec.terminationGracePeriodSeconds", *termination_grace_s == other.termination_grace_s),
+            ("spec.securityContext.fsGroup", *fs_group == other.fs_group),
+            ("spec.volumes", *volumes == other.volumes),
+            ("metadata.name", *id == other.id),
         ];
         let part = parts.into_iter().find(|(_, same)| !same).map(|(path, _)| path.to_owned());
-        part.or_else(|| difference_of("spec.initContainers", &self.init_containers, &other.init_containers))
-            .or_else(|| difference_of("spec.containers", &self.containers, &other.containers))
+        part.or_else(|| difference_of("spec.initContainers", init_containers, &other.init_containers))
+            .or_else(|| difference_of("spec.containers", containers, &other.containers))
     }
 }
 
 fn difference_of(path: &str, ours: &[ContainerSpec], theirs: &[ContainerSpec]) -> Option<String> {
-    let differs = ours.iter().zip(theirs).position(|(our, their)| our != their);
-    match differs {
-        Some(index) => Some(format!("{path}[{index}]")),
-        None if ours.len() != theirs.len() => Some(path.to_owned()),
-        None => None,
-    }
+    let differs = ours.iter().zip(theirs).enumerate().find_map(|(index, (our, their))| {
+        our.first_difference(their).map(|field| format!("{path}[{index}].{field}"))
+    });
+    let lengths_differ = ours.len() != theirs.len();
+    differs.or_else(|| lengths_differ.then(|| path.to_owned()))
 }
 
 /// Whether a container prepares the pod or is what the pod is for.
@@ -195,6 +206,44 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
+    /// The first field in which another differs, named as in a manifest.
+    fn first_difference(&self, other: &ContainerSpec) -> Option<&'static str> {
+        // Taken apart in full: a new field does not compile until it is compared.
+        let ContainerSpec {
+            name,
+            image,
+            image_pull_policy,
+            command,
+            args,
+            env,
+            working_dir,
+            resources,
+            ports,
+            mounts,
+            liveness,
+            readiness,
+            startup,
+            user,
+        } = self;
+        let fields: [(&str, bool); 14] = [
+            ("name", *name == other.name),
+            ("image", *image == other.image),
+            ("imagePullPolicy", *image_pull_policy == other.image_pull_policy),
+            ("command", *command == other.command),
+            ("args", *args == other.args),
+            ("env", *env == other.env),
+            ("workingDir", *working_dir == other.working_dir),
+            ("resources", *resources == other.resources),
+            ("ports", *ports == other.ports),
+            ("volumeMounts", *mounts == other.mounts),
+            ("livenessProbe", *liveness == other.liveness),
+            ("readinessProbe", *readiness == other.readiness),
+            ("startupProbe", *startup == other.startup),
+            ("securityContext", *user == other.user),
+        ];
+        fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+    }
+
     /// Its probe of that kind, if it has one.
     #[must_use]
     pub fn probe(&self, kind: ProbeKind) -> Option<&Probe> {

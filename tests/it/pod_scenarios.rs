@@ -192,6 +192,26 @@ fn first_restart_comes_at_once_and_the_next_waits() {
 }
 
 #[test]
+fn a_restart_counts_when_it_is_made_and_not_when_it_is_planned() {
+    let spec = web(RestartPolicy::Always);
+    let restarts = |scenario: &Scenario<Pod>| scenario.state().live().unwrap().restarts();
+    let again = running(&spec).after(exited("app", 1, 1, NOON)).after(started("app", 2));
+    assert_eq!(restarts(&again), 1);
+    let waiting = again.after(exited("app", 2, 1, NOON));
+    assert_eq!(restarts(&waiting), 1);
+    let away = |attempt| PodCommand::ReportCreateFailed {
+        container: name("app"),
+        attempt,
+        class: FailureClass::Unavailable,
+        message: "away".to_owned(),
+    };
+    // One restart that takes three tries is one.
+    let late = waiting.at(NOON.plus_ms(10_000)).after(PodCommand::CheckTime).after(away(3));
+    let later = late.at(NOON.plus_ms(60_000)).after(PodCommand::CheckTime).after(started("app", 4));
+    assert_eq!(restarts(&later), 2);
+}
+
+#[test]
 fn ten_minutes_of_running_begin_the_waits_anew() {
     let spec = web(RestartPolicy::Always);
     let later = NOON.plus_ms(600_000);

@@ -199,6 +199,7 @@ fn create_requested(pod: &mut PodState, requested: &ContainerCreateRequested) ->
     let container = container(pod, &requested.container)?;
     let may = matches!(container.state, ContainerState::Waiting | ContainerState::BackOff { .. });
     (may && requested.attempt == container.attempts + 1).then_some(())?;
+    container.restarts += u32::from(matches!(container.state, ContainerState::BackOff { restart: true, .. }));
     container.attempts = requested.attempt;
     container.state = ContainerState::Creating { attempt: requested.attempt, worker: requested.worker };
     Some(())
@@ -288,16 +289,15 @@ fn container_exited(pod: &mut PodState, exited: &ContainerExited) -> Option<()> 
 fn restart_scheduled(pod: &mut PodState, scheduled: &RestartScheduled) -> Option<()> {
     pod.is_wanted().then_some(())?;
     let container = container(pod, &scheduled.container)?;
-    let why = match &container.state {
+    let (why, restart) = match &container.state {
         ContainerState::Exited { exit, .. } => {
-            container.restarts += 1;
-            format!("ended with code {} ({:?})", exit.code, exit.reason)
+            (format!("ended with code {} ({:?})", exit.code, exit.reason), true)
         }
-        ContainerState::CreateFailed { class, message } => format!("{}: {message}", class.word()),
+        ContainerState::CreateFailed { class, message } => (format!("{}: {message}", class.word()), false),
         _ => return None,
     };
     container.back_off_step = scheduled.step;
-    container.state = ContainerState::BackOff { until: scheduled.until, why };
+    container.state = ContainerState::BackOff { until: scheduled.until, why, restart };
     Some(())
 }
 

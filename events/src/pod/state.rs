@@ -206,6 +206,8 @@ pub enum ContainerState {
         until: Timestamp,
         /// Why it is not up: an exit, or what the runtime said.
         why: String,
+        /// Whether it ran before, so that the next try counts as a restart.
+        restart: bool,
     },
     /// It ended.
     Exited {

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use nix::errno::Errno;
 use purser_actors::port::ContainerKey;
 use purser_events::pod::{Pod, PodState};
 use purser_events::{ContainerName, PodId};
@@ -73,13 +74,14 @@ pub(super) async fn log(
     };
     let sought = match params.tail_lines {
         Some(lines) => seek_to_tail(&mut file, lines).await,
-        None => seek_to_start(&mut file).await.map(drop),
+        None => seek_to_start(&mut file).await,
     };
-    sought.map_err(|error| unreadable(&error))?;
+    let position = sought.map_err(|error| unreadable(&error))?;
     let reader = Reader {
         follow: params.follow && !params.previous,
         left: params.limit_bytes.unwrap_or(u64::MAX),
         file,
+        position,
         key,
         api,
         over: false,
@@ -136,12 +138,12 @@ async fn seek_to_start(file: &mut File) -> std::io::Result<u64> {
     file.seek(SeekFrom::Start(start)).await
 }
 
-/// Moves to the beginning of the last `lines` lines, reading backwards.
-async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
+/// Moves to the beginning of the last `lines` lines, reading backwards, and gives its place.
+async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<u64> {
     let start = seek_to_start(file).await?;
     let mut position = file.seek(SeekFrom::End(0)).await?;
     if lines == 0 {
-        return Ok(());
+        return Ok(position);
     }
     let mut chunk = vec![0; CHUNK_LEN];
     let mut breaks = 0;
@@ -158,18 +160,47 @@ async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
             at_end = false;
             breaks += u64::from(counts);
             if breaks == lines {
-                file.seek(SeekFrom::Start(position + offset as u64 + 1)).await?;
-                return Ok(());
+                return file.seek(SeekFrom::Start(position + offset as u64 + 1)).await;
             }
         }
     }
-    file.seek(SeekFrom::Start(start)).await?;
-    Ok(())
+    file.seek(SeekFrom::Start(start)).await
+}
+
+/// The first place at or after `position` that holds data; none if no data is there (yet).
+fn data_at(file: &File, position: u64) -> std::io::Result<Option<u64>> {
+    let from = i64::try_from(position).map_err(std::io::Error::other)?;
+    match nix::unistd::lseek(file, from, nix::unistd::Whence::SeekData) {
+        Ok(place) => Ok(Some(u64::try_from(place).map_err(std::io::Error::other)?)),
+        Err(Errno::ENXIO) => Ok(None),
+        // A file system that cannot tell has no holes.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(Some(position)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Reads up to `len` bytes and moves `position` behind them. What was given back to the file system in the meantime
+/// is left out: a slow reader goes on with what is kept.
+async fn read_kept(file: &mut File, position: &mut u64, len: u64) -> std::io::Result<Vec<u8>> {
+    while let Some(start) = data_at(file, *position)? {
+        file.seek(SeekFrom::Start(start)).await?;
+        let mut chunk = Vec::new();
+        (&mut *file).take(len).read_to_end(&mut chunk).await?;
+        // Always given back from the start of the file: if the first byte is still kept, so is the rest.
+        if chunk.is_empty() || data_at(file, start)? == Some(start) {
+            *position = start + chunk.len() as u64;
+            return Ok(chunk);
+        }
+        *position = start;
+    }
+    Ok(Vec::new())
 }
 
 /// Reads a log at the pace of whoever asked.
 struct Reader {
     file: File,
+    /// Where the next byte is read.
+    position: u64,
     key: ContainerKey,
     api: Api,
     follow: bool,
@@ -212,8 +243,7 @@ impl Reader {
 
     async fn read(&mut self) -> std::io::Result<Bytes> {
         let len = self.left.min(CHUNK_LEN as u64);
-        let mut chunk = Vec::new();
-        (&mut self.file).take(len).read_to_end(&mut chunk).await?;
+        let chunk = read_kept(&mut self.file, &mut self.position, len).await?;
         self.left -= chunk.len() as u64;
         Ok(chunk.into())
     }
@@ -230,6 +260,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use nix::fcntl::{FallocateFlags, fallocate};
+
     use super::*;
 
     async fn tail(text: &str, lines: u64) -> String {
@@ -252,5 +284,39 @@ mod tests {
         let long = format!("{}\nlast\n", "x".repeat(200_000));
         assert_eq!(tail(&long, 1).await, "last\n");
         assert_eq!(tail(&long, 2).await, long);
+    }
+
+    /// Gives the first `len` bytes back to the file system.
+    fn punch(path: &std::path::Path, len: i64) {
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&file, how, 0, len).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_goes_on_with_what_is_kept() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: Vec<u8> = (0..60_000_u32).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+        std::fs::write(file.path(), &text).unwrap();
+        let mut slow = File::open(file.path()).await.unwrap();
+        let mut position = 0;
+        assert_eq!(read_kept(&mut slow, &mut position, 1_000).await.unwrap(), text[..1_000]);
+        punch(file.path(), 65_536 * 3);
+        let mut rest = Vec::new();
+        loop {
+            let chunk = read_kept(&mut slow, &mut position, CHUNK_LEN as u64).await.unwrap();
+            if chunk.is_empty() {
+                break;
+            }
+            rest.extend(chunk);
+        }
+        assert!(rest == text[65_536 * 3..], "{} bytes, of which {} zeros", rest.len(), zeros(&rest));
+        punch(file.path(), 1 << 20);
+        let mut nothing = 0;
+        assert!(read_kept(&mut slow, &mut nothing, 1_000).await.unwrap().is_empty());
+    }
+
+    fn zeros(bytes: &[u8]) -> usize {
+        bytes.iter().filter(|byte| **byte == 0).count()
     }
 }

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod containerd;
 pub mod logs;
+mod out_of_memory;
 pub mod probes;
 pub mod process;
 pub mod volumes;

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use purser_actors::port::{Containers, Notice};
+use purser_actors::port::{Containers, Notice, Signal};
 use purser_events::pod::event::{ExitReason, FailureClass};
 use purser_events::pod::spec::Resources;
 use purser_events::{Bytes, MilliCpu};
 
-use super::scene::{Scene, container, script};
+use super::scene::{Scene, container, lives, script};
 
 fn held(scene: &Scene, controller: &str, files: [&str; 2]) -> String {
     let group = scene.cgroup(controller);
@@ -47,6 +47,36 @@ async fn too_much_memory_is_seen_as_that() {
     assert_eq!((exit.code, exit.reason), (137, ExitReason::OomKilled));
     assert_eq!(notices.recv().await, Some(Notice::OutOfMemory(scene.key(1))));
     assert!(scene.runtime.notices().is_none(), "there is one receiver");
+}
+
+#[tokio::test]
+async fn a_child_out_of_memory_is_told_while_the_container_runs_and_only_once() {
+    let mut scene = Scene::new();
+    let mut notices = scene.runtime.notices().expect("nobody has taken it");
+    let mut spec = script("dd if=/dev/zero of=/dev/null bs=256M count=1; echo killed; sleep 1000");
+    spec.resources.memory_limit = Some(Bytes(32 << 20));
+    let started = scene.start(spec).await.unwrap();
+    // Where the kernel kills a group as a whole, the container ends with its child.
+    let whole_group = scene.cgroup("memory").join("memory.oom.group").exists();
+    {
+        let end = async {
+            let exit = scene.wait().await;
+            assert!(whole_group, "it ended instead: {exit:?}");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            notice = notices.recv() => assert_eq!(notice, Some(Notice::OutOfMemory(scene.key(1)))),
+            () = end => unreachable!("it never ends"),
+        }
+    }
+    assert!(whole_group || lives(i32::try_from(started.process.host_pid).unwrap()));
+    scene.runtime.signal(&scene.key(1), Signal::Kill).await.unwrap();
+    scene.wait().await;
+    assert!(notices.try_recv().is_err(), "its end tells of the same kill again");
+    scene.runtime = scene.another_runtime();
+    let mut notices = scene.runtime.notices().expect("nobody has taken it");
+    scene.wait().await;
+    assert!(notices.try_recv().is_err(), "a node that comes back tells of the same kill again");
 }
 
 #[tokio::test]

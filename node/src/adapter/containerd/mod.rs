@@ -51,6 +51,7 @@ use self::connection::Connection;
 use self::failure::from_status;
 use self::images::Images;
 use self::reference::ImageName;
+use super::out_of_memory::Told;
 use super::volumes;
 
 /// Runs containers through containerd. Clones share one connection.
@@ -64,6 +65,7 @@ pub struct ContainerdRuntime {
     ids: Arc<dyn Ids>,
     cgroups: Cgroups,
     images: Arc<Images>,
+    told: Arc<Told>,
     notices_taken: Arc<AtomicBool>,
 }
 
@@ -93,6 +95,7 @@ impl ContainerdRuntime {
             line,
             cgroups: Cgroups::detect(&config.cgroup_prefix),
             config: Arc::new(config),
+            told: Arc::new(Told::new(paths.clone())),
             paths,
             host_path_roots: host_path_roots.into(),
             clock,
@@ -171,7 +174,9 @@ impl Containers for ContainerdRuntime {
     }
 
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
-        self.take_away(key).await
+        self.take_away(key).await?;
+        self.told.forget(key);
+        Ok(())
     }
 
     async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError> {

@@ -1,10 +1,12 @@
 //! What containerd reports by itself: containers out of memory, and whether it answers at all.
 
+use std::time::Duration;
+
 use containerd_client::events::TaskOom;
 use containerd_client::services::v1::SubscribeRequest;
 use prost::Message;
 use prost_types::Any;
-use purser_actors::port::Notice;
+use purser_actors::port::{ContainerKey, Notice};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -14,6 +16,10 @@ use super::{ContainerdRuntime, naming};
 
 /// Notices that may wait to be taken.
 pub(super) const NOTICES_LEN_MAX: usize = 256;
+/// Looks at the kernel's count after containerd spoke of a container, and the time between two of them: it tells of
+/// the want of memory, and the kill for it comes a moment later, or not at all.
+const KILL_LOOKS: u32 = 200;
+const KILL_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Reports until nobody listens any more.
 pub(super) async fn report(runtime: ContainerdRuntime, notices: mpsc::Sender<Notice>) {
@@ -27,6 +33,7 @@ pub(super) async fn report(runtime: ContainerdRuntime, notices: mpsc::Sender<Not
                     return;
                 }
                 answers = Some(true);
+                catch_up(&runtime, &notices).await;
                 tokio::select! {
                     status = listen(&runtime, &notices) => status,
                     () = notices.closed() => return,
@@ -57,11 +64,9 @@ async fn listen(runtime: &ContainerdRuntime, notices: &mpsc::Sender<Notice>) -> 
     loop {
         match stream.message().await {
             Ok(Some(envelope)) => {
-                if let Some(notice) = envelope.event.as_ref().map(|event| read(runtime, event)) {
-                    let Some(notice) = notice.await else { continue };
-                    if notices.send(notice).await.is_err() {
-                        return Status::cancelled("nobody listens");
-                    }
+                let Some(event) = envelope.event else { continue };
+                if let Some(key) = read(runtime, &event).await {
+                    tokio::spawn(look_for_kill(runtime.clone(), key, notices.clone()));
                 }
             }
             Ok(None) => return Status::unavailable("the event stream ended"),
@@ -70,12 +75,45 @@ async fn listen(runtime: &ContainerdRuntime, notices: &mpsc::Sender<Notice>) -> 
     }
 }
 
-async fn read(runtime: &ContainerdRuntime, event: &Any) -> Option<Notice> {
+/// Tells of what the kernel has killed while nobody listened.
+async fn catch_up(runtime: &ContainerdRuntime, notices: &mpsc::Sender<Notice>) {
+    // A containerd that has gone away again is asked again when it is back.
+    for key in runtime.listed().await.unwrap_or_default() {
+        tell_rise(runtime, &key, notices).await;
+    }
+}
+
+/// Looks for the kill that containerd has spoken of: it speaks several times of one.
+async fn look_for_kill(runtime: ContainerdRuntime, key: ContainerKey, notices: mpsc::Sender<Notice>) {
+    for _ in 0..KILL_LOOKS {
+        if tell_rise(&runtime, &key, &notices).await {
+            return;
+        }
+        tokio::time::sleep(KILL_LOOK_INTERVAL).await;
+    }
+}
+
+/// Whether the kernel has killed more in a container than was told; if so, that has been told now.
+async fn tell_rise(runtime: &ContainerdRuntime, key: &ContainerKey, notices: &mpsc::Sender<Notice>) -> bool {
+    let (told, cgroups, at) = (runtime.told.clone(), runtime.cgroups.clone(), key.clone());
+    let rises = tokio::task::spawn_blocking(move || {
+        cgroups.out_of_memory_kills(&at).is_some_and(|kills| told.rises_to(&at, kills))
+    });
+    let rises = rises.await.expect("reading a count does not panic");
+    if rises {
+        // Whoever does not listen any more has no use for it.
+        let _ = notices.send(Notice::OutOfMemory(key.clone())).await;
+    }
+    rises
+}
+
+/// Whose want of memory an event is about; none if it is not this node's.
+async fn read(runtime: &ContainerdRuntime, event: &Any) -> Option<ContainerKey> {
     let TaskOom { container_id } = TaskOom::decode(event.value.as_slice()).ok()?;
     let record = runtime.record(&container_id).await.ok()??;
     // Other nodes' containers may be in the same namespace.
     let is_ours = record.labels.get(naming::NODE) == Some(&runtime.config.node_label);
-    naming::key_of(&record.labels).filter(|_| is_ours).map(Notice::OutOfMemory)
+    naming::key_of(&record.labels).filter(|_| is_ours)
 }
 
 impl ContainerdRuntime {

@@ -42,6 +42,7 @@ use self::folder::Folder;
 use self::records::{Ending, Failure, State};
 use self::settings::NodeUser;
 use self::standing::{Found, look_settled, lost};
+use crate::adapter::out_of_memory::Told;
 use crate::adapter::volumes;
 
 pub use self::settings::Settings;
@@ -50,6 +51,8 @@ pub use self::shim::{exec_main, init_main, shim_main};
 /// Longest wait for a killed container's shim to be done.
 const REMOVE_MAX: Duration = Duration::from_secs(15);
 const NOTICES_MAX: usize = 256;
+/// Time between two looks at what the kernel has killed in a container that runs.
+const KILLS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs what a shim's command line asks for and gives the exit code of the process; none if it asks for
 /// something else. To be called before anything else in the program: a shim has no threads and no runtime.
@@ -81,6 +84,7 @@ struct Core {
     cgroups: Cgroups,
     node: NodeUser,
     noticed: mpsc::Sender<Notice>,
+    told: Told,
 }
 
 impl ProcessRuntime {
@@ -92,7 +96,8 @@ impl ProcessRuntime {
         }
         let (noticed, notices) = mpsc::channel(NOTICES_MAX);
         let node = NodeUser::current();
-        let core = Core { paths, settings, cgroups, node, noticed };
+        let told = Told::new(paths.clone());
+        let core = Core { paths, settings, cgroups, node, noticed, told };
         ProcessRuntime { core: Arc::new(core), notices: Mutex::new(Some(notices)) }
     }
 
@@ -100,6 +105,14 @@ impl ProcessRuntime {
     async fn off<T: Send + 'static>(&self, work: impl FnOnce(&Core) -> T + Send + 'static) -> T {
         let core = Arc::clone(&self.core);
         off_thread(move || work(&core)).await
+    }
+
+    /// Waits for the end of an attempt's shim and looks at what the kernel kills in it meanwhile.
+    async fn ended(&self, key: &ContainerKey, state: &State) {
+        while timeout(KILLS_LOOK_INTERVAL, watch::ended(&state.shim)).await.is_err() {
+            let key = key.clone();
+            self.off(move |core| core.look_for_kills(&key)).await;
+        }
     }
 
     /// Looks at an attempt once it is not being started any more.
@@ -116,6 +129,20 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 impl Core {
     fn folder(&self, key: &ContainerKey) -> Folder {
         Folder::at(self.paths.process(key))
+    }
+
+    /// Tells of kills for want of memory that nobody has been told of.
+    fn tell_kills(&self, key: &ContainerKey, kills: u64) {
+        if self.told.rises_to(key, kills) {
+            // The exit says so too: a notice that finds no room is no loss.
+            let _ = self.noticed.try_send(Notice::OutOfMemory(key.clone()));
+        }
+    }
+
+    /// Looks for such kills in a container that runs: a child's need not end the container.
+    fn look_for_kills(&self, key: &ContainerKey) {
+        let (pod, container) = planning::group_names(key);
+        self.tell_kills(key, cgroup::oom_kills(&self.cgroups.folders(&pod, &container)));
     }
 
     /// Takes an attempt's folder for a first start; or says that it was started before.
@@ -178,6 +205,7 @@ impl Core {
         // They have other names if the node was set up otherwise then.
         groups.extend(folder.plan().ok().flatten().into_iter().flat_map(|plan| plan.cgroups));
         cgroup::remove(&groups).map_err(failed)?;
+        self.told.forget(key);
         folder.remove().map_err(failed)
     }
 
@@ -289,12 +317,10 @@ impl Containers for ProcessRuntime {
         loop {
             match self.found(key).await? {
                 Found::Absent | Found::Created | Found::Starting => return Ok(lost()),
-                Found::Running(state) => watch::ended(&state.shim).await,
+                Found::Running(state) => self.ended(key, &state).await,
                 Found::Ended(_, Ending { exit, oom_kills }) => {
-                    if oom_kills > 0 {
-                        // The exit says so too: a notice that finds no room is no loss.
-                        let _ = self.core.noticed.try_send(Notice::OutOfMemory(key.clone()));
-                    }
+                    let key = key.clone();
+                    self.off(move |core| core.tell_kills(&key, oom_kills)).await;
                     return Ok(exit);
                 }
             }

@@ -1,6 +1,6 @@
 //! The operator's command line against a real service.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use purser_tests::binaries::Binaries;
@@ -51,7 +51,7 @@ fn a_pod_lives_its_life_by_command_line() {
     assert_eq!(purserd.purser_ok(["delete", "web", "--wait"]), "pod/web deleted\n");
     let gone = purserd.purser(["get", "pods", "web"]);
     assert_eq!(code(&gone), 1);
-    assert!(text(&gone.stderr).contains("there is no pod `default/web`"));
+    assert_eq!(text(&gone.stderr), "purser: there is no pod `default/web`\n");
 }
 
 #[test]
@@ -65,7 +65,11 @@ fn a_command_gets_its_input_and_gives_its_exit_code() {
         (42, "out\n".into(), "err\n".into())
     );
     let absent = purserd.purser(["exec", "web", "--", "/no/such/program"]);
-    assert_ne!(code(&absent), 0);
+    assert_eq!(code(&absent), 127);
+    let said = text(&absent.stderr);
+    assert_eq!((said.matches("/no/such/program").count(), said.lines().count()), (1, 1), "{said}");
+    let unfit = purserd.purser(["exec", "web", "--", "/etc/passwd"]);
+    assert_eq!(code(&unfit), 126, "{}", text(&unfit.stderr));
     let mut cat = purserd
         .command()
         .args(["exec", "web", "-i", "--", "/bin/cat"])
@@ -105,6 +109,8 @@ fn what_is_wrong_is_said_with_its_path_and_place() {
     assert_eq!(code(&usage), 2);
     let late = purserd.purser(["wait", "web", "--for=delete", "--timeout", "50ms"]);
     assert_eq!(code(&late), 4);
+    let said = text(&late.stderr);
+    assert!(said.contains("pod `default/web` is ") && said.contains("wanted: that it is gone"), "{said}");
 }
 
 #[test]
@@ -141,6 +147,33 @@ fn a_service_that_is_away_is_exit_code_3() {
     let absent = purserd.purser(["get", "pods"]);
     assert_eq!(code(&absent), 3);
     assert!(text(&absent.stderr).contains("no such socket"), "{}", text(&absent.stderr));
+}
+
+#[test]
+fn a_service_that_goes_away_in_the_middle_is_exit_code_3() {
+    let mut purserd = Purserd::start(&Setup::default());
+    purserd.apply(WEB);
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    let spawn = |args: &[&str]| {
+        let mut command = purserd.command();
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut followers = [
+        spawn(&["exec", "web", "--", "/bin/sh", "-c", "echo up; exec sleep 600"]),
+        spawn(&["logs", "web", "-f"]),
+        spawn(&["get", "pods", "-w"]),
+    ];
+    for follower in &mut followers {
+        // Its first byte shows that the answer has begun.
+        follower.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    }
+    purserd.kill9();
+    for follower in followers {
+        let ended = follower.wait_with_output().unwrap();
+        let said = text(&ended.stderr);
+        assert_eq!(code(&ended), 3, "{said}");
+        assert!(said.contains("purserd went away"), "{said}");
+    }
 }
 
 #[test]

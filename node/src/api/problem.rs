@@ -116,6 +116,7 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "key-expired" => "The Idempotency-Key is too old",
         "stopping" => "The service is stopping",
         "busy" => "The service is busy",
+        "command-not-found" => "The container has no such program",
         "exec-failed" => "The command could not be run",
         "no-log" => "There is no such log",
         "disk-full" => "The data folder's file system is almost full",

@@ -10,7 +10,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use purser_actors::port::RuntimeError;
 use purser_actors::service::{self, Service, ServiceError};
+use purser_events::pod::event::FailureClass;
 use purser_events::{ContainerName, NameError, PodId, Timestamp};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -241,7 +243,11 @@ impl From<ServiceError> for Problem {
             ServiceError::Stopping => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)
             }
-            ServiceError::Exec(_) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "exec-failed", detail),
+            ServiceError::Exec(error) => {
+                let code = if names_no_program(&error) { "command-not-found" } else { "exec-failed" };
+                // The runtime says what it could not do.
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, error.to_string())
+            }
             ServiceError::NoImages => Problem::new(StatusCode::CONFLICT, "no-images", detail),
             ServiceError::Image(error) => load_problem(error),
             ServiceError::SpecTooLarge { .. } => {
@@ -249,6 +255,18 @@ impl From<ServiceError> for Problem {
             }
         }
     }
+}
+
+/// Whether a command could not be run because there is no such program. A runtime says it in words only: runc, the
+/// process runtime, and the system behind both.
+fn names_no_program(error: &RuntimeError) -> bool {
+    const WORDS: [&str; 4] = [
+        "executable file not found",
+        "was not found in PATH",
+        "no such file or directory",
+        "No such file or directory",
+    ];
+    error.class == FailureClass::Invalid && WORDS.iter().any(|words| error.message.contains(words))
 }
 
 /// The status that goes with the code of a refusal.

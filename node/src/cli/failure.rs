@@ -10,7 +10,7 @@ use crate::api::problem::Problem;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The service refused, or failed.
-    #[error("{}", .0.title)]
+    #[error("{}", told(.0))]
     Refused(Box<Problem>),
     /// Several things were asked for and some failed; each has been printed.
     #[error("some were not done, see above")]
@@ -22,7 +22,7 @@ pub(super) enum Failure {
     #[error("purserd cannot be reached at {}", socket.display())]
     Unreachable { socket: PathBuf, source: io::Error },
     /// The connection ended before the answer did.
-    #[error("the connection to purserd ended early: {0}")]
+    #[error("purserd went away before its answer was whole: {0}")]
     Broken(String),
     /// What came is not what this release understands.
     #[error("the answer of purserd makes no sense: {0}")]
@@ -46,11 +46,11 @@ impl Failure {
     pub(super) fn code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
-            Failure::Unreachable { .. } => 3,
+            Failure::Unreachable { .. } | Failure::Broken(_) => 3,
+            Failure::Refused(problem) if &*problem.code == "stopping" => 3,
             Failure::TimedOut(_) => 4,
             Failure::Refused(_)
             | Failure::Some
-            | Failure::Broken(_)
             | Failure::Senseless(_)
             | Failure::File { .. }
             | Failure::Manifest { .. }
@@ -110,12 +110,16 @@ impl Failure {
     }
 }
 
+/// What was wrong this time, which says all that the title says; wrong fields stand below the title instead.
+fn told(problem: &Problem) -> &str {
+    if problem.errors.is_empty() && !problem.detail.is_empty() { &problem.detail } else { &problem.title }
+}
+
 fn describe(text: &mut String, problem: &Problem) {
-    if problem.errors.is_empty() {
-        let _ = write!(text, ": {}", problem.detail);
-    }
     for field in &problem.errors {
-        let _ = write!(text, "\n  {}: {}", field.path, field.message);
+        // What is wrong with the document as a whole has no path.
+        let place = if field.path.is_empty() { String::new() } else { format!("{}: ", field.path) };
+        let _ = write!(text, "\n  {place}{}", field.message);
     }
     if let Some(ms) = problem.retry_after_ms {
         let _ = write!(text, "\n  try again in {} s", ms.div_ceil(1_000));

@@ -105,7 +105,7 @@ fn container(status: &ContainerStatus, spec: &Value) -> Result<(), Failure> {
             field(name, &value.to_string())?;
         }
     }
-    field("State", &format!("{} {}", coloured(&status.word), state(&status.state)))?;
+    field("State", state_line(&status.word, &state(&status.state)).trim_end())?;
     if let Some(last) = &status.last_state {
         field("Last state", &state(last))?;
     }
@@ -128,6 +128,14 @@ fn container(status: &ContainerStatus, spec: &Value) -> Result<(), Failure> {
     let env = spec.get("env").and_then(Value::as_array).into_iter().flatten();
     let names: Vec<&str> = env.filter_map(|variable| variable["name"].as_str()).collect();
     if names.is_empty() { Ok(()) } else { field("Environment", &names.join(", ")) }
+}
+
+/// A container's word and what more there is to say, which may begin with the same word.
+fn state_line(word: &str, more: &str) -> String {
+    match more.strip_prefix(word) {
+        Some(rest) => format!("{}{rest}", coloured(word)),
+        None => format!("{} {more}", coloured(word)),
+    }
 }
 
 fn state(state: &StateView) -> String {

@@ -25,8 +25,22 @@ const CHUNKS_MAX: usize = 4;
 /// Longest line of an answer, in bytes: a piece of output has 64 KiB at most.
 const LINE_LEN_MAX: usize = 1 << 20;
 
-/// Runs a command in a container and ends with its exit code.
+/// Runs a command in a container and ends with its exit code; 127 if there is no such program, 126 if it cannot be
+/// run.
 pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, exec: Exec) -> Result<u8, Failure> {
+    match send(client, namespace, exec).await {
+        Err(failure) => match code_of_unrun(&failure) {
+            Some(code) => {
+                eprintln!("{}", failure.sentence());
+                Ok(code)
+            }
+            None => Err(failure),
+        },
+        ended => ended,
+    }
+}
+
+async fn send(client: &Client, namespace: Option<&str>, exec: Exec) -> Result<u8, Failure> {
     let id = name::parse(&exec.name, namespace)?;
     let path = name::path(&id, "/exec");
     let response = if exec.stdin {
@@ -42,6 +56,16 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, exec: 
         client.open(&Call::post(path).json(&body)).await?
     };
     print(response.into_body()).await
+}
+
+/// The exit code of a command that could not be run, as shells have it; none if it was not for the command's sake.
+fn code_of_unrun(failure: &Failure) -> Option<u8> {
+    let Failure::Refused(problem) = failure else { return None };
+    match &*problem.code {
+        "command-not-found" => Some(127),
+        "exec-failed" => Some(126),
+        _ => None,
+    }
 }
 
 /// Standard input as it comes, read on a thread of its own: reading from a terminal cannot be waited for.

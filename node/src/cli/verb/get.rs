@@ -114,7 +114,7 @@ async fn watch(
             last.insert(uid.clone(), pod);
         }
     }
-    Ok(0)
+    Err(Failure::Broken("it has stopped".to_owned()))
 }
 
 /// The pod that a record is about, if it is about one.

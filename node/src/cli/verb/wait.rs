@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use purser_events::PodId;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::get::status_word;
 use crate::api::view::PodView;
 use crate::cli::arguments::{Goal, Wait};
 use crate::cli::client::{Call, Client};
@@ -15,6 +16,12 @@ use crate::cli::show::line;
 
 /// Wait before a feed that broke off is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest time that is spent on finding out how the pod stands, after the time is up.
+const LAST_LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// How a pod stands of which nothing can be learned.
+const UNKNOWN: &str = "in a state that purserd does not tell now";
 
 /// Waits until a pod is as wanted.
 pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, wait: Wait) -> Result<u8, Failure> {
@@ -50,8 +57,32 @@ pub(in crate::cli) async fn until(
             }
         }
     });
-    let late = |_| Failure::TimedOut(format!("timed out: pod `{id}` is not so that it {}", met(goal)));
-    watched.await.map_err(late)?
+    let Ok(ended) = watched.await else {
+        let stands =
+            timeout(LAST_LOOK_MAX, standing(client, id)).await.unwrap_or_else(|_| UNKNOWN.to_owned());
+        return Err(Failure::TimedOut(format!(
+            "timed out: pod `{id}` is {stands}; wanted: that it {}",
+            met(goal)
+        )));
+    };
+    ended
+}
+
+/// How a pod stands, for somebody who expected something else.
+async fn standing(client: &Client, id: &PodId) -> String {
+    let read: Result<PodView, Failure> = client.read(&Call::get(name::path(id, ""))).await;
+    let Ok(pod) = read else { return UNKNOWN.to_owned() };
+    let mut text = pod.status.phase.clone();
+    let word = status_word(&pod);
+    if word != text {
+        text.push_str(&format!(" ({word})"));
+    }
+    let lacking = pod.status.conditions.iter().filter(|condition| condition.status != "True");
+    let lacking: Vec<&str> = lacking.map(|condition| &*condition.kind).collect();
+    if !lacking.is_empty() {
+        text.push_str(&format!(", not {}", lacking.join(", not ")));
+    }
+    text
 }
 
 /// Follows a pod until the goal is met; false if the feed ended before.

@@ -46,6 +46,6 @@ test: ## Checks everything; as root it first installs what the tests need.
 	@$(MAKE) --no-print-directory deny
 	$(CARGO) test --locked --workspace
 
-bench: ## Measures pod start, restart and memory against fixed bounds.
+bench: ## Prints pod start, restart and memory beside their references.
 	@.ci/packages.sh test
 	$(CARGO) bench --locked -p purser-tests

@@ -310,9 +310,8 @@ fn refusal<R>(error: AppendError) -> Refusal<R> {
         AppendError::TooLarge { len, max } => Refusal::TooLarge { len, max },
         AppendError::Fenced | AppendError::Closed => Refusal::Fenced,
         AppendError::Conflict { .. } | AppendError::NothingToWrite => {
-            // One stream has one writer: this is a defect of ours, and going on would make it worse.
-            tracing::error!(%error, "an entity does not know where its own stream stands");
-            Refusal::Fenced
+            // One stream has one writer. In a release this ends the process, and the next one replays.
+            panic!("an entity knows where its own stream stands: {error}")
         }
     }
 }

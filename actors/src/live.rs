@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use purser_events::invariant::{self, Inconsistency};
-use purser_events::{Context, Policy, Record, Seq, StreamId, StreamVersion, Timestamp, World};
+use purser_events::{Context, Header, Policy, Record, Seq, StreamId, StreamVersion, Timestamp, World};
 use purser_storage::Replayed;
 use uuid::Uuid;
 
@@ -50,6 +50,7 @@ impl LiveWorld {
                 tracing::error!(%seq, %reason, "a record cannot be read; its stream is left as it was before");
                 let mut inner = self.write();
                 inner.unreadable += 1;
+                inner.note_head(&header);
                 inner.world.quarantine(header.stream, seq, reason.to_string());
             }
         }
@@ -123,6 +124,8 @@ impl Inner {
             tracing::error!(seq = %header.seq, stream = %header.stream, %illegal, "a record does not fit its stream");
         }
         let over = match header.stream.kind {
+            // What becomes of it cannot be known any more; where its stream stands can.
+            _ if self.world.quarantined.contains_key(&header.stream) => false,
             purser_events::StreamKind::Node => false,
             purser_events::StreamKind::Pod => {
                 !self.world.pods.contains_key(&purser_events::PodUid(header.stream.id))
@@ -134,8 +137,72 @@ impl Inner {
         if over {
             self.heads.remove(&header.stream);
         } else {
-            let (version, seq, correlation) = (header.version, header.seq, header.origin.correlation);
-            self.heads.insert(header.stream, StreamHead { version, seq, correlation });
+            self.note_head(header);
         }
+    }
+
+    fn note_head(&mut self, header: &Header) {
+        let (version, seq, correlation) = (header.version, header.seq, header.origin.correlation);
+        self.heads.insert(header.stream, StreamHead { version, seq, correlation });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use purser_events::pod::event::{Exit, ExitReason, StartRequested};
+    use purser_events::worker::event::{Exited, Registered};
+    use purser_events::worker::{ProcessIdentity, WorkerEvent};
+    use purser_events::{Cause, ContainerName, Origin, PodUid, Principal, StreamKind};
+    use purser_storage::record::PayloadError;
+
+    use super::*;
+
+    fn header(stream: StreamId, seq: u64, version: u64) -> Header {
+        let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal: Principal::node() };
+        let (seq, version) = (Seq(seq), StreamVersion(version));
+        Header { seq, stream, version, time: Timestamp(0), epoch: 1, origin }
+    }
+
+    /// An entity whose last record cannot be read must still know where its stream stands: what it appends next
+    /// would conflict otherwise.
+    #[test]
+    fn an_unreadable_record_counts_in_its_stream() {
+        let live = LiveWorld::new();
+        let worker = StreamId { kind: StreamKind::Worker, id: Uuid::from_u128(1) };
+        let unreadable = Replayed::Unreadable {
+            seq: Seq(7),
+            header: header(worker, 7, 3),
+            reason: PayloadError::Redacted,
+        };
+        live.replay(unreadable);
+        assert_eq!(live.head(worker).map(|head| (head.version, head.seq)), Some((StreamVersion(3), Seq(7))));
+        assert_eq!(live.unreadable(), 1);
+        // What comes after it is not folded, but counted.
+        let process = ProcessIdentity {
+            host_pid: 9,
+            start_time_ticks: 1,
+            boot_id: Uuid::from_u128(2),
+            container_pid: 9,
+        };
+        let container = ContainerName::new("app").expect("a label");
+        let registered = Registered { pod: PodUid(Uuid::from_u128(3)), container, attempt: 1, process };
+        let exit = Exit { code: 0, reason: ExitReason::Completed, finished_at: Timestamp(0) };
+        let events: [WorkerEvent; 2] = [registered.into(), Exited { exit }.into()];
+        for (number, event) in events.into_iter().enumerate() {
+            let number = number as u64;
+            live.commit(&[Record { header: header(worker, 8 + number, 4 + number), event: event.into() }]);
+        }
+        assert_eq!(live.head(worker).map(|head| head.version), Some(StreamVersion(5)));
+        assert_eq!(live.read(|world| (world.head, world.workers.len())), (Seq(9), 0));
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_quarantines_its_stream_alone() {
+        let live = LiveWorld::new();
+        let pod = PodUid(Uuid::from_u128(4)).stream();
+        let event = purser_events::pod::PodEvent::from(StartRequested {});
+        live.commit(&[Record { header: header(pod, 1, 1), event: event.into() }]);
+        assert_eq!(live.check(vec![]), 1);
+        assert_eq!(live.head(pod).map(|head| head.version), Some(StreamVersion(1)));
     }
 }

@@ -113,6 +113,12 @@ pub enum ServiceError {
     /// The node is going down, or its journal has failed.
     #[error("the node is going down")]
     Stopping,
+    /// The idempotency key stands for a command that was begun before: it is not run twice, and what it printed is
+    /// not kept.
+    #[error(
+        "the command was begun under this idempotency key before; it is not run again, and its output is not kept"
+    )]
+    AlreadyRun,
     /// The command could not be run in the container. That it was asked for is on record.
     #[error("failed to run the command: {0}")]
     Exec(RuntimeError),
@@ -240,9 +246,13 @@ impl Service {
         by: Request,
     ) -> Result<u8, ServiceError> {
         let permit = self.permit()?;
+        let by = by.into_by(self.inner.shell.ids.uuid());
+        if let Some(first) = self.recalled::<Pod>(&by)? {
+            first.map_err(pod_error)?;
+            return Err(ServiceError::AlreadyRun);
+        }
         let pod = self.find(id).await?;
         let gone = |_| ServiceError::Pod(PodRejection::NotFound);
-        let by = by.into_by(self.inner.shell.ids.uuid());
         let (done, ended) = oneshot::channel();
         let begun = pod.send(Exec { container, argv, io, by, done }).await.map_err(gone)?;
         begun.map_err(pod_error)?;

@@ -6,7 +6,8 @@ use actix::Actor;
 use purser_events::node::event::Started;
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
-use purser_events::{Bytes, Cause, NodeUid, Policy};
+use purser_events::view::Quarantine;
+use purser_events::{Bytes, Cause, NodeUid, Policy, Seq};
 use uuid::Uuid;
 
 use crate::directory::{Directory, Recover};
@@ -53,6 +54,17 @@ pub enum StartError {
     /// The node's own entity refuses.
     #[error("failed to record the start of the node: {0}")]
     Node(Refusal<NodeRejection>),
+    /// The node's own history cannot be read on: whether it takes pods, and by which policy, is unknown.
+    #[error(
+        "record {seq} of the node's own stream cannot be followed ({reason}); run the release that wrote it, or keep \
+         the data folder and begin with a new one"
+    )]
+    Quarantined {
+        /// The record.
+        seq: Seq,
+        /// Why.
+        reason: String,
+    },
     /// An actor ended while it was needed.
     #[error("failed to start the actors: {0}")]
     Actors(actix::MailboxError),
@@ -68,6 +80,10 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     let shell = Arc::new(shell);
     let known = shell.live.read(|world| world.node_uid.map(|uid| (uid, world.node.clone())));
     let (uid, state) = known.unwrap_or_else(|| (NodeUid(shell.ids.uuid()), Node::default()));
+    let quarantined = shell.live.read(|world| world.quarantined.get(&uid.stream()).cloned());
+    if let Some(Quarantine { seq, reason }) = quarantined {
+        return Err(StartError::Quarantined { seq, reason });
+    }
     let node = NodeActor::new(Entity::recovered(uid.0, state, &shell), shell.clone()).start();
     // One conversation for all that the start leads to.
     let by = By::node(Cause::Node, shell.ids.uuid());

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod api_limits;
 mod api_requests;
 mod cli_verbs;
 mod containerd_runtime;
@@ -9,6 +10,7 @@ mod crash;
 mod dist;
 mod durability;
 mod e2e;
+mod exec_key;
 mod faults;
 mod harness;
 mod image_load;

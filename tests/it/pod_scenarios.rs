@@ -2,10 +2,10 @@
 
 use purser_events::pod::event::{
     Admitted, CleanupRequested, ContainerCreateFailed, ContainerCreateRequested, ContainerExited,
-    ContainerKillRequested, ContainerRemoved, ContainerStarted, ContainerStopRequested, ExecOutcome, Exit,
-    ExitReason, Failed, FailureClass, FailureReason, ProbeFailed, ProvisioningStarted, ReadinessChanged,
-    RestartScheduled, SetupCompleted, SetupFailed, SetupRequested, StartRequested, Started, StartupPassed,
-    StopCause, StopReason, StopRequested, Stopped, Terminated, TerminationRequested,
+    ContainerKillRequested, ContainerRemoved, ContainerStarted, ContainerStopRequested, ExecFinished,
+    ExecOutcome, Exit, ExitReason, Failed, FailureClass, FailureReason, ProbeFailed, ProvisioningStarted,
+    ReadinessChanged, RestartScheduled, SetupCompleted, SetupFailed, SetupRequested, StartRequested, Started,
+    StartupPassed, StopCause, StopReason, StopRequested, Stopped, Terminated, TerminationRequested,
 };
 use purser_events::pod::spec::{ProbeKind, RestartPolicy};
 use purser_events::pod::{Pod, PodCommand, PodEvent, PodRejection, PodSpec};
@@ -395,6 +395,35 @@ fn a_delete_with_less_time_brings_the_kill_forward() {
         ContainerStopRequested { container: name("app"), reason: StopReason::PodDelete, deadline: NOON }
             .into(),
         ContainerKillRequested { container: name("app") }.into(),
+    ]);
+}
+
+#[test]
+fn a_stop_with_less_time_brings_the_kill_forward_and_one_with_more_does_not() {
+    let spec = web(RestartPolicy::Always);
+    let stopping = || running(&spec).after(PodCommand::Stop { grace_s: Some(20) });
+    stopping().when(PodCommand::Stop { grace_s: Some(25) }).then_nothing();
+    let deadline = NOON.plus_ms(3_000);
+    stopping().when(PodCommand::Stop { grace_s: Some(3) }).then([ContainerStopRequested {
+        container: name("app"),
+        reason: StopReason::PodStop,
+        deadline,
+    }]);
+}
+
+#[test]
+fn commands_that_are_open_when_a_pod_goes_are_closed_before_its_traces_are_removed() {
+    let spec = web(RestartPolicy::Always);
+    let exec = Uuid::from_u128(5);
+    let begin = PodCommand::BeginExec { exec, container: None, argv: vec!["id".to_owned()] };
+    let ended = running(&spec)
+        .after(begin)
+        .after(PodCommand::Delete { grace_s: None })
+        .after(exited("app", 1, 143, NOON));
+    ended.when(PodCommand::ReportRemoved { container: name("app"), attempt: 1 }).then::<PodEvent>([
+        ContainerRemoved { container: name("app"), attempt: 1 }.into(),
+        ExecFinished { exec, outcome: ExecOutcome::Unknown }.into(),
+        CleanupRequested {}.into(),
     ]);
 }
 

@@ -29,6 +29,8 @@ pub struct Setup {
     pub back_off_max_ms: u64,
     /// Run after which the waits start over.
     pub back_off_reset_after_ms: u64,
+    /// Lines that are added to the config's table `api`.
+    pub api_more: String,
     /// Lines that are added to the config's table `runtime`.
     pub runtime_more: String,
     /// Lines that are added to the config's table `containerd`.
@@ -44,6 +46,7 @@ impl Default for Setup {
             back_off_first_ms: 50,
             back_off_max_ms: 400,
             back_off_reset_after_ms: 60_000,
+            api_more: String::new(),
             runtime_more: String::new(),
             containerd_more: String::new(),
             more: String::new(),
@@ -221,11 +224,12 @@ impl Purserd {
         let socket =
             setup.containerd_socket.as_deref().unwrap_or(Path::new("/run/containerd/containerd.sock"));
         format!(
-            "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n\n[runtime]\ndefault = {default:?}\n{runtime}\n\n\
+            "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n{api_more}\n\n[runtime]\ndefault = {default:?}\n{runtime}\n\n\
              [containerd]\nenabled = {enabled:?}\nsocket = {socket:?}\n{containerd}\n\n\
              [policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
             data = self.data_dir(),
             api = self.socket(),
+            api_more = setup.api_more,
             first = setup.back_off_first_ms,
             max = setup.back_off_max_ms,
             reset = setup.back_off_reset_after_ms,

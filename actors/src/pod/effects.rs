@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::{Actor, AsyncContext, Context};
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
-use purser_events::pod::{ContainerState, PodCommand, Setup, expansion};
+use purser_events::pod::{ContainerState, PodCommand, PodState, Setup, expansion};
 use purser_events::worker::event::Registered;
 use purser_events::{Cause, ContainerName, PodUid, Seq};
 
@@ -82,6 +82,7 @@ impl PodActor {
         ctx: &mut Context<PodActor>,
     ) {
         let Some(plan) = self.plan(container, attempt) else { return };
+        let wanted = self.live().is_some_and(PodState::is_wanted);
         let (runtime, addr, by) = (self.runtime.clone(), ctx.address(), self.by(Cause::Observation(seq)));
         let clock = self.shell.clock.clone();
         actix::spawn(async move {
@@ -91,7 +92,12 @@ impl PodActor {
                 Standing::Absent | Standing::Created | Standing::Exited { started: None, .. } => {
                     // Whatever the earlier try left is not known to run: away with it, and once more.
                     until_done(&*clock, "remove", &plan.key, || runtime.remove(&plan.key)).await;
-                    runtime.start(&plan).await
+                    if wanted {
+                        runtime.start(&plan).await
+                    } else {
+                        let message = "given up: the pod is to stop";
+                        Err(RuntimeError::new(FailureClass::Unavailable, message))
+                    }
                 }
             };
             report(&addr, start_report(&plan.key, outcome), by).await;
@@ -132,12 +138,17 @@ impl PodActor {
     }
 
     /// Signals a container that is to end: a request first, a kill once its time is up.
-    pub(super) fn begin_ending(&self, container: &ContainerName) {
+    pub(super) fn begin_ending(&mut self, container: &ContainerName) {
         let state = self.live().and_then(|pod| pod.container(container)).map(|container| &container.state);
         let Some(ContainerState::Stopping { attempt, killed, .. }) = state else { return };
         let signal = if *killed { Signal::Kill } else { Signal::Terminate };
+        let number = attempt.number;
+        // Once is enough: many programs take a second SIGTERM for more than the first.
+        if !killed && self.asked_to_end.insert(container.clone(), number) == Some(number) {
+            return;
+        }
         let (key, runtime, clock) =
-            (self.key(container, attempt.number), self.runtime.clone(), self.shell.clock.clone());
+            (self.key(container, number), self.runtime.clone(), self.shell.clock.clone());
         actix::spawn(async move {
             until_done(&*clock, "signal", &key, || runtime.signal(&key, signal)).await;
         });

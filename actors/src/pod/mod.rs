@@ -39,6 +39,8 @@ pub struct PodActor {
     workers: BTreeMap<ContainerName, Addr<WorkerActor>>,
     probes: BTreeMap<ContainerName, Vec<AbortHandle>>,
     setup: Option<AbortHandle>,
+    /// Tries that this actor has asked to end.
+    asked_to_end: BTreeMap<ContainerName, u32>,
     alarm: Option<(Timestamp, SpawnHandle)>,
     execs: BTreeMap<Uuid, exec::Waiting>,
     retired: bool,
@@ -89,6 +91,7 @@ impl PodActor {
             workers: BTreeMap::new(),
             probes: BTreeMap::new(),
             setup: None,
+            asked_to_end: BTreeMap::new(),
             alarm: None,
             execs: BTreeMap::new(),
             retired: false,

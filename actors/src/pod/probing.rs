@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Addr, AsyncContext, Context};
+use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::{Probe, ProbeCheck, ProbeKind};
 use purser_events::pod::{ContainerState, PodCommand};
 use purser_events::{Cause, ContainerName, Seq, Timestamp};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{PodActor, report};
 use crate::entity::By;
-use crate::port::{ContainerKey, Containers, ExecIo, ProbeVerdict};
+use crate::port::{ContainerKey, Containers, ExecIo, ProbeVerdict, RuntimeError};
 use crate::shell::Shell;
 
 /// Where probes ask that name no host: containers share the node's network.
@@ -79,11 +80,18 @@ struct Prober {
 impl Prober {
     async fn run(self) {
         let clock = self.shell.clock.clone();
-        clock.sleep_until(self.started_at.plus_ms(u64::from(self.probe.initial_delay_s) * 1_000)).await;
+        let delay_ms = u64::from(self.probe.initial_delay_s) * 1_000;
+        let due = self.started_at.plus_ms(delay_ms);
+        // Never longer than asked, however the clock was set meanwhile.
+        clock.sleep(Duration::from_millis(due.ms_since(clock.now()).min(delay_ms))).await;
         let (mut in_a_row, mut last) = (0_u32, None);
         loop {
-            let begun = clock.now();
-            let ProbeVerdict { success, message } = self.check().await;
+            let next = clock.sleep(Duration::from_secs(u64::from(self.probe.period_s)));
+            // A check that could not be made says nothing of the container.
+            let Some(ProbeVerdict { success, message }) = self.check().await else {
+                next.await;
+                continue;
+            };
             in_a_row = if last == Some(success) { in_a_row.saturating_add(1) } else { 1 };
             last = Some(success);
             let threshold = if success { self.probe.success_threshold } else { self.probe.failure_threshold };
@@ -91,7 +99,7 @@ impl Prober {
             if in_a_row == threshold {
                 self.tell(success, message).await;
             }
-            clock.sleep_until(begun.plus_ms(u64::from(self.probe.period_s) * 1_000)).await;
+            next.await;
         }
     }
 
@@ -101,23 +109,24 @@ impl Prober {
         report(&self.pod, command, self.by.clone()).await;
     }
 
-    async fn check(&self) -> ProbeVerdict {
+    /// Makes the check; none if it could not be made.
+    async fn check(&self) -> Option<ProbeVerdict> {
         let timeout = Duration::from_secs(u64::from(self.probe.timeout_s));
         match &self.probe.check {
             ProbeCheck::Exec { command } => self.check_exec(command, timeout).await,
             ProbeCheck::HttpGet { host, port, path, headers } => {
                 let host = host.as_deref().unwrap_or(LOCAL_HOST);
-                self.shell.probes.http_get(host, *port, path, headers, timeout).await
+                Some(self.shell.probes.http_get(host, *port, path, headers, timeout).await)
             }
             ProbeCheck::TcpSocket { host, port } => {
                 let host = host.as_deref().unwrap_or(LOCAL_HOST);
-                self.shell.probes.tcp_connect(host, *port, timeout).await
+                Some(self.shell.probes.tcp_connect(host, *port, timeout).await)
             }
         }
     }
 
     /// Runs the command in the container; what it prints is not kept, since it may hold secrets.
-    async fn check_exec(&self, command: &[String], timeout: Duration) -> ProbeVerdict {
+    async fn check_exec(&self, command: &[String], timeout: Duration) -> Option<ProbeVerdict> {
         let (output, mut printed) = mpsc::channel(OUTPUT_QUEUE);
         let run = self.runtime.exec(&self.key, command, ExecIo { stdin: None, output });
         let drain = async { while printed.recv().await.is_some() {} };
@@ -125,9 +134,13 @@ impl Prober {
         let (success, message) = match verdict {
             Ok(Ok(0)) => (true, "command succeeded".to_owned()),
             Ok(Ok(code)) => (false, format!("command ended with code {code}")),
+            // The runtime is away, which its containers need not suffer for.
+            Ok(Err(RuntimeError { class: FailureClass::Unavailable | FailureClass::Runtime, .. })) => {
+                return None;
+            }
             Ok(Err(error)) => (false, format!("command could not be run: {error}")),
             Err(_) => (false, format!("command did not end within {} s", timeout.as_secs())),
         };
-        ProbeVerdict { success, message }
+        Some(ProbeVerdict { success, message })
     }
 }

@@ -1,5 +1,8 @@
 //! Time and ids: the only sources of what no two runs have alike.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use purser_events::Timestamp;
 use uuid::Uuid;
@@ -9,6 +12,9 @@ use uuid::Uuid;
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// Returns after this time, whatever the clock is set to meanwhile. The time runs from the call.
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// Returns once `now` is at least `moment`.
     async fn sleep_until(&self, moment: Timestamp);

@@ -1,11 +1,13 @@
 //! What a pod does next by itself, in the same decision as what led to it: so that no crash can come between.
 
 use super::event::{
-    CleanupRequested, ContainerCreateRequested, ContainerKillRequested, ContainerStopRequested, Failed,
-    FailureReason, PodEvent, ProvisioningStarted, RestartScheduled, SetupRequested, Started, StopCause,
-    StopReason, Stopped,
+    CleanupRequested, ContainerCreateRequested, ContainerKillRequested, ContainerStopRequested, ExecFinished,
+    ExecOutcome, Failed, FailureReason, PodEvent, ProvisioningStarted, RestartScheduled, SetupRequested,
+    Started, StopCause, StopReason, Stopped,
 };
 use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
+use uuid::Uuid;
+
 use crate::context::Context;
 use crate::decider::Decider;
 use crate::ids::WorkerUid;
@@ -55,7 +57,10 @@ fn step(pod: &PodState, context: &Context) -> Option<PodEvent> {
                         .containers
                         .iter()
                         .any(|container| !container.is_down() || !container.garbage.is_empty());
-                (!still && !cleaning).then(|| CleanupRequested {}.into())
+                // Nothing can be running them any more: whoever still reports an end comes too late.
+                let open = pod.execs.keys().next().filter(|_| !still && !cleaning);
+                let unseen = |exec: &Uuid| ExecFinished { exec: *exec, outcome: ExecOutcome::Unknown }.into();
+                open.map(unseen).or_else(|| (!still && !cleaning).then(|| CleanupRequested {}.into()))
             })
         }
         Phase::Stopped(_) | Phase::Failed(_) => None,

@@ -90,7 +90,7 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
             Ok(report_probe(pod, target, *probe, *success, message, context))
         }
         C::CheckTime => Ok(vec![]),
-        C::Stop { grace_s } => stop(pod, *grace_s),
+        C::Stop { grace_s } => stop(pod, *grace_s, context),
         C::Start => start(pod),
         C::Delete { grace_s } => Ok(delete(pod, *grace_s, context)),
         C::CompleteCleanup => match pod.phase {
@@ -231,15 +231,31 @@ fn fail_probe(
     ]
 }
 
-fn stop(pod: &PodState, grace_s: Option<u32>) -> Answer {
+/// A stop; one that gives less time than an earlier stop brings the kill forward.
+fn stop(pod: &PodState, grace_s: Option<u32>, context: &Context) -> Answer {
+    let asked_s = grace_s.unwrap_or(pod.spec.termination_grace_s);
     match pod.phase {
         Phase::Pending | Phase::Provisioning | Phase::Running => {
-            Ok(vec![StopRequested { grace_s: grace_s.unwrap_or(pod.spec.termination_grace_s) }.into()])
+            Ok(vec![StopRequested { grace_s: asked_s }.into()])
         }
-        Phase::Stopping { .. } | Phase::Stopped(_) => Ok(vec![]),
+        Phase::Stopping { .. } => Ok(sooner(pod, StopReason::PodStop, asked_s, context)),
+        Phase::Stopped(_) => Ok(vec![]),
         Phase::Terminating { .. } => Err(PodRejection::BeingDeleted { id: pod.spec.id.clone() }),
         Phase::Failed(_) => Err(wrong_phase(pod, "stop")),
     }
+}
+
+/// The earlier kills of containers that are ending, if this grace ends before the one that they have.
+fn sooner(pod: &PodState, reason: StopReason, grace_s: u32, context: &Context) -> Vec<PodEvent> {
+    let kill_at = context.now.plus_ms(u64::from(grace_s) * 1_000);
+    let ending = pod.containers.iter().filter_map(|container| match &container.state {
+        ContainerState::Stopping { deadline, killed: false, .. } if kill_at < *deadline => {
+            let container = container.name.clone();
+            Some(ContainerStopRequested { container, reason, deadline: kill_at }.into())
+        }
+        _ => None,
+    });
+    ending.collect()
 }
 
 fn start(pod: &PodState) -> Answer {
@@ -257,18 +273,8 @@ fn delete(pod: &PodState, grace_s: Option<u32>, context: &Context) -> Vec<PodEve
     if matches!(pod.phase, Phase::Terminating { grace_s: held, .. } if held <= grace_s) {
         return vec![];
     }
-    let kill_at = context.now.plus_ms(u64::from(grace_s) * 1_000);
-    let sooner = pod.containers.iter().filter_map(|container| match &container.state {
-        ContainerState::Stopping { deadline, killed: false, .. } if kill_at < *deadline => {
-            let container = container.name.clone();
-            Some(
-                ContainerStopRequested { container, reason: StopReason::PodDelete, deadline: kill_at }.into(),
-            )
-        }
-        _ => None,
-    });
     let mut events: Vec<PodEvent> = vec![TerminationRequested { grace_s }.into()];
-    events.extend(sooner);
+    events.extend(sooner(pod, StopReason::PodDelete, grace_s, context));
     events
 }
 

@@ -1,5 +1,6 @@
 //! Wall clock and ids: the only place of the node that asks the host for the time.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -23,6 +24,10 @@ impl Clock for SystemClock {
             Ok(after) => Timestamp(us(after)),
             Err(before) => Timestamp(-us(before.duration())),
         }
+    }
+
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(time))
     }
 
     async fn sleep_until(&self, moment: Timestamp) {

@@ -16,6 +16,7 @@ on_both!(
     a_pod_cut_off_in_its_start_comes_up,
     a_stop_cut_off_is_finished,
     a_container_that_nobody_saw_end_is_lost,
+    a_command_does_not_outlive_the_service_that_began_it,
 );
 
 /// Ends with 9 when it is asked to.
@@ -40,6 +41,38 @@ fn until_ended(pid: i32) {
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+}
+
+/// The processes that were run with just these arguments.
+fn running_as(argv: &[&str]) -> Vec<i32> {
+    let wanted: String = argv.iter().flat_map(|word| [word, "\0"]).collect();
+    let entries = std::fs::read_dir("/proc").expect("there are processes").filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv == wanted.as_bytes())
+    })
+    .collect()
+}
+
+fn a_command_does_not_outlive_the_service_that_began_it(stage: &mut Stage) {
+    stage.apply("web", &alone(MORTAL));
+    let before = stage.until_up("web");
+    // Nobody else sleeps for just this long.
+    let seconds = (1_000_000 + stage.purserd.pid()).to_string();
+    let argv = ["/bin/sleep", seconds.as_str()];
+    let mut command = stage.purserd.command();
+    command.args(["exec", "web", "--"]).args(argv);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut caller = command.spawn().expect("purser can be started");
+    bounded::until("the command runs", || !running_as(&argv).is_empty());
+    stage.purserd.kill9();
+    bounded::wait(&mut caller, "purser exec");
+    assert!(!running_as(&argv).is_empty(), "the command went with the service: this shows nothing");
+    stage.purserd.restart();
+    bounded::until("the command is gone", || running_as(&argv).is_empty());
+    let after = stage.until_up("web");
+    assert_eq!(identities(&after), identities(&before), "the container noticed");
+    assert_eq!(stage.purser("exec web -- /bin/echo still here").trim(), "still here");
 }
 
 fn pods_do_not_notice_that_the_service_is_killed(stage: &mut Stage) {

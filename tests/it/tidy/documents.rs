@@ -6,7 +6,7 @@ use super::rules::Finding;
 use super::source::{SourceFile, is_word, strings_of};
 
 /// Where only the machine of whoever wrote something has files.
-const PRIVATE_FOLDER: &str = "/work/";
+const PRIVATE_FOLDER: &str = "/root/";
 
 /// Texts that name a folder of somebody's own machine.
 pub(crate) fn private_folders(files: &[SourceFile]) -> Vec<Finding> {
@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_private_folder_is_found() {
-        let file = SourceFile::new("README.md", "Run it.\nSee /work/notes.\n");
-        assert_eq!(private_folders(&[file]), ["README.md:2: names `/work/`"]);
+        let file = SourceFile::new("README.md", "Run it.\nSee /root/notes.\n");
+        assert_eq!(private_folders(&[file]), ["README.md:2: names `/root/`"]);
     }
 
     #[test]

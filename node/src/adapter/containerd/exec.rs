@@ -1,6 +1,8 @@
 //! Commands in running containers: output and input over pipes that live in the file system.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use containerd_client::services::v1::{
@@ -19,7 +21,7 @@ use tonic::{Code, Status};
 
 use super::connection::{CALL_LIMIT, TASK_LIMIT, within};
 use super::failure::{absent_is_fine, from_create, from_status};
-use super::{ContainerdRuntime, naming};
+use super::{ContainerdConfig, ContainerdRuntime, naming};
 use crate::adapter::volumes::private_folder;
 
 /// How containerd encodes a process of an OCI runtime specification.
@@ -33,6 +35,8 @@ const DRAIN_LEN_MAX: usize = 1 << 20;
 /// Longest time that a killed command may take to be gone.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
 const SIGKILL: u32 = 9;
+/// The file beside a command's pipes that says in which container it runs.
+const CONTAINER_FILE: &str = "container";
 
 impl ContainerdRuntime {
     /// Runs a command in a container to its end. Dropping the future kills it.
@@ -113,6 +117,8 @@ impl Command {
 
     fn make_pipes(&self, with_stdin: bool) -> std::io::Result<Pipes> {
         private_folder(&self.folder)?;
+        // A service that comes back finds by this what to kill.
+        std::fs::write(self.folder.join(CONTAINER_FILE), &self.id)?;
         let make = |name: &str| {
             let path = self.folder.join(name);
             mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -180,15 +186,62 @@ impl Drop for Command {
         }
         let (runtime, id) = (self.runtime.clone(), std::mem::take(&mut self.id));
         let (exec_id, folder) = (std::mem::take(&mut self.exec_id), std::mem::take(&mut self.folder));
-        // Outside of a runtime the whole node is coming down; its next start empties the folder.
+        // Outside of a runtime the whole node is coming down; its next start ends the command.
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
             handle.spawn(async move { discard(&runtime, &id, &exec_id, &folder).await });
         }
     }
 }
 
+/// The commands that an earlier service began and did not see to their end, by their folders; a folder that does
+/// not say whose it is belongs to none that was begun, and is removed.
+fn left_behind(folder: &Path) -> std::io::Result<Vec<Left>> {
+    let mut left = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(left),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let folder = entry?.path();
+        let id = std::fs::read_to_string(folder.join(CONTAINER_FILE)).ok().filter(|id| !id.is_empty());
+        let exec_id = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        match (id, exec_id) {
+            (Some(id), Some(exec_id)) => left.push(Left { id, exec_id, folder }),
+            (_, _) => std::fs::remove_dir_all(folder)?,
+        }
+    }
+    Ok(left)
+}
+
+/// What an earlier service left of a command.
+#[derive(Debug)]
+pub(super) struct Left {
+    id: String,
+    exec_id: String,
+    folder: PathBuf,
+}
+
+/// Looks for what an earlier service left of commands, before this one begins any.
+pub(super) fn find_left(config: &ContainerdConfig) -> Vec<Left> {
+    let folder = config.runtime_dir.join("exec");
+    left_behind(&folder).unwrap_or_else(|error| {
+        tracing::warn!(folder = %folder.display(), %error, "failed to look for commands that a crash left");
+        Vec::new()
+    })
+}
+
+/// Kills and removes the commands that an earlier service left: nobody reads what they say any more.
+pub(super) async fn end_left(runtime: &ContainerdRuntime) {
+    let left = std::mem::take(&mut *runtime.left.lock().unwrap_or_else(PoisonError::into_inner));
+    for Left { id, exec_id, folder } in left {
+        tracing::info!(container = id, "removing a command that an earlier service left");
+        discard(runtime, &id, &exec_id, &folder).await;
+    }
+}
+
 /// Removes what there is of a command, killing it if it runs.
-async fn discard(runtime: &ContainerdRuntime, id: &str, exec_id: &str, folder: &std::path::Path) {
+async fn discard(runtime: &ContainerdRuntime, id: &str, exec_id: &str, folder: &Path) {
     let line = &runtime.line;
     let delete = async || {
         let message = DeleteProcessRequest { container_id: id.to_owned(), exec_id: exec_id.to_owned() };
@@ -212,7 +265,7 @@ async fn discard(runtime: &ContainerdRuntime, id: &str, exec_id: &str, folder: &
         tracing::warn!(container = id, code = ?status.code(), "failed to remove a command; its container's removal will");
     }
     if let Err(error) = std::fs::remove_dir_all(folder)
-        && error.kind() != std::io::ErrorKind::NotFound
+        && error.kind() != ErrorKind::NotFound
     {
         tracing::warn!(folder = %folder.display(), %error, "failed to remove a command's pipes");
     }

@@ -30,7 +30,7 @@ mod user;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -66,12 +66,13 @@ pub struct ContainerdRuntime {
     cgroups: Cgroups,
     images: Arc<Images>,
     told: Arc<Told>,
+    left: Arc<Mutex<Vec<exec::Left>>>,
     notices_taken: Arc<AtomicBool>,
 }
 
 impl ContainerdRuntime {
     /// A runtime over the containerd of `config`, which need not be up yet. Must be called within a tokio runtime,
-    /// and by one process at a time: it removes the pipes of commands that an earlier process left.
+    /// and by one process at a time: the commands that an earlier process left are removed once containerd answers.
     ///
     /// # Errors
     /// A value of the configuration cannot be used.
@@ -83,12 +84,7 @@ impl ContainerdRuntime {
         ids: Arc<dyn Ids>,
     ) -> Result<ContainerdRuntime, RuntimeError> {
         config.check()?;
-        let pipes = config.runtime_dir.join("exec");
-        if let Err(error) = std::fs::remove_dir_all(&pipes)
-            && error.kind() != ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %pipes.display(), %error, "failed to remove pipes of commands that a crash left");
-        }
+        let left = Arc::new(Mutex::new(exec::find_left(&config)));
         let line = Connection::lazy(&config.socket, &config.namespace);
         let images = Arc::new(Images::new(line.clone(), &config, clock.clone(), ids.clone()));
         Ok(ContainerdRuntime {
@@ -96,6 +92,7 @@ impl ContainerdRuntime {
             cgroups: Cgroups::detect(&config.cgroup_prefix),
             config: Arc::new(config),
             told: Arc::new(Told::new(paths.clone())),
+            left,
             paths,
             host_path_roots: host_path_roots.into(),
             clock,

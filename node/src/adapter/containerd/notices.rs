@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::connection::{CALL_LIMIT, within};
+use super::exec::end_left;
 use super::lifecycle::BackOff;
 use super::{ContainerdRuntime, naming};
 
@@ -33,6 +34,7 @@ pub(super) async fn report(runtime: ContainerdRuntime, notices: mpsc::Sender<Not
                     return;
                 }
                 answers = Some(true);
+                end_left(&runtime).await;
                 catch_up(&runtime, &notices).await;
                 tokio::select! {
                     status = listen(&runtime, &notices) => status,

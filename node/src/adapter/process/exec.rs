@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use purser_actors::port::{ExecChunk, ExecIo, Ids, OutputStream, RuntimeError};
 use purser_events::pod::event::FailureClass;
+use purser_events::worker::ProcessIdentity;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -16,8 +17,8 @@ use tokio::time::timeout;
 
 use super::folder::Folder;
 use super::identity;
-use super::records::{Failure, Report, State};
-use super::{off_thread, watch as processes};
+use super::records::{self, Failure, Keep, Report, State};
+use super::{names, off_thread, watch as processes};
 use crate::adapter::clock::UuidV7;
 
 /// Largest piece of output that is handed on, in bytes.
@@ -25,6 +26,9 @@ const CHUNK_LEN_MAX: usize = 64 << 10;
 /// How long a pipe that something else still holds open is listened to after the command has ended.
 const LISTEN_AFTER: Duration = Duration::from_millis(100);
 const REPORT_LEN_MAX: usize = 64 << 10;
+/// What the names of a command's files begin with.
+const FILE_PREFIX: &str = "exec-";
+const IDENTITY_EXTENSION: &str = "process";
 
 /// Runs `argv` in the container of `folder`, which is in `state`.
 pub(super) async fn exec(
@@ -38,7 +42,7 @@ pub(super) async fn exec(
         RuntimeError::from(Failure::runtime(format!("failed to run a command: {error}")))
     };
     let contained = folder.plan().map_err(failed)?.is_some_and(|plan| !plan.cgroups.is_empty());
-    let report = ReportFile(folder.path().join(format!("exec-{}.json", UuidV7.uuid())));
+    let report = ReportFile(folder.path().join(format!("{FILE_PREFIX}{}.json", UuidV7.uuid())));
     let mut command = Command::new(shim);
     command.arg("shim-exec").arg(folder.path()).arg(&report.0).args(argv);
     command.env_clear().current_dir("/").process_group(0);
@@ -69,7 +73,47 @@ impl ReportFile {
 impl Drop for ReportFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(identity_file(&self.0));
     }
+}
+
+/// Where the helper says which process the command is, beside its report.
+fn identity_file(report: &Path) -> PathBuf {
+    report.with_extension(IDENTITY_EXTENSION)
+}
+
+/// Writes down that this process is about to become a command.
+///
+/// # Errors
+/// The container's folder cannot be written.
+pub(super) fn note_own_process(report: &Path) -> std::io::Result<()> {
+    let process = identity::identify(std::process::id())?;
+    records::write(&identity_file(report), &process, Keep::Processes)
+}
+
+/// Kills the commands in the container of `folder` that an earlier service began and did not see to their end:
+/// nobody reads what they say any more.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn end_left_behind(folder: &Folder) -> std::io::Result<()> {
+    for name in names(folder.path())?.iter().filter(|name| name.starts_with(FILE_PREFIX)) {
+        let path = folder.path().join(name);
+        if path.extension().is_some_and(|extension| extension == IDENTITY_EXTENSION) {
+            // A command leads a group of its own: as long as it lives, no other group has its number.
+            let process = records::read::<ProcessIdentity>(&path)?.filter(identity::lives);
+            let group = process.and_then(|process| Pid::from_raw(i32::try_from(process.host_pid).ok()?));
+            if let Some(group) = group {
+                tracing::info!(
+                    pid = group.as_raw_nonzero(),
+                    "killing a command that an earlier service left"
+                );
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// A command with its process group, which is killed when this is dropped before its end.

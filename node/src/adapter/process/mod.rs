@@ -88,7 +88,8 @@ struct Core {
 }
 
 impl ProcessRuntime {
-    /// A runtime whose pods are below `paths`; finds out which control groups the node may write.
+    /// A runtime whose pods are below `paths`; finds out which control groups the node may write. To be made by one
+    /// process at a time: it kills the commands that an earlier one left in the containers.
     pub fn new(paths: PodPaths, settings: Settings) -> ProcessRuntime {
         let cgroups = Cgroups::detect(&settings.cgroup_mount, &settings.cgroup_prefix);
         if let Cgroups::Unwritable(why) = &cgroups {
@@ -98,6 +99,7 @@ impl ProcessRuntime {
         let node = NodeUser::current();
         let told = Told::new(paths.clone());
         let core = Core { paths, settings, cgroups, node, noticed, told };
+        core.end_left_commands();
         ProcessRuntime { core: Arc::new(core), notices: Mutex::new(Some(notices)) }
     }
 
@@ -129,6 +131,23 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 impl Core {
     fn folder(&self, key: &ContainerKey) -> Folder {
         Folder::at(self.paths.process(key))
+    }
+
+    /// Kills the commands in containers whose callers went down with an earlier service.
+    fn end_left_commands(&self) {
+        let ended = self.keys().and_then(|keys| {
+            keys.iter().try_for_each(|key| {
+                let ended = exec::end_left_behind(&self.folder(key));
+                // What cannot be read of one is no reason to leave those of the others.
+                ended.or_else(|error| {
+                    tracing::warn!(container = %key, %error, "failed to end a command that was left");
+                    Ok(())
+                })
+            })
+        });
+        if let Err(error) = ended {
+            tracing::warn!(%error, "failed to look for commands that were left in containers");
+        }
     }
 
     /// Tells of kills for want of memory that nobody has been told of.

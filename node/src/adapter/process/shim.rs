@@ -27,6 +27,7 @@ use rustix::process::{
 
 use super::cgroup;
 use super::enter;
+use super::exec;
 use super::folder::Folder;
 use super::identity;
 use super::records::{Ending, Failure, Keep, Phase, Plan, Report, State, now};
@@ -320,13 +321,16 @@ fn become_container(folder: &Folder) -> Result<enter::Ready, Failure> {
 /// Runs `purserd shim-exec <folder> <report> <program> [argument …]`: a command in a running container. What
 /// goes wrong before the command runs is written to the report. Gives the exit code of the process if so.
 #[must_use]
-pub fn exec_main(dir: &Path, report: &Path, argv: &[String]) -> i32 {
+pub fn exec_main(dir: &Path, report_path: &Path, argv: &[String]) -> i32 {
     close_inherited();
     // Opened first: a mount of the container may hide its path.
-    let Ok(mut report) = OpenOptions::new().write(true).create_new(true).mode(0o600).open(report) else {
+    let Ok(mut report) = OpenOptions::new().write(true).create_new(true).mode(0o600).open(report_path) else {
         return 2;
     };
-    let failure = match enter_container(&Folder::at(dir), argv) {
+    // Before anything can be run: a node that comes back ends what it finds no end of.
+    let noted = exec::note_own_process(report_path)
+        .map_err(|error| Failure::runtime(format!("failed to note the command's process: {error}")));
+    let failure = match noted.and_then(|()| enter_container(&Folder::at(dir), argv)) {
         Ok(ready) => ready.run(),
         Err(failure) => failure,
     };

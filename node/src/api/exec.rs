@@ -170,14 +170,25 @@ async fn begin(service: Service, id: PodId, order: Order, by: service::Request) 
         // Output that is there already comes first: nothing of a quick command is lost.
         biased;
         chunk = chunks.recv() => chunk,
-        ended = running.as_mut() => {
-            let code = ended.map_err(|error| refusal(&id, error))?;
-            let lines = last_lines(chunks, code);
-            return Ok(respond(Body::from(lines)));
-        }
+        ended = running.as_mut() => return ended_quietly(&id, ended, chunks),
     };
+    if first.is_none() {
+        // Nothing can come any more, as when the command was refused: how it ended is the whole answer.
+        let ended = running.await;
+        return ended_quietly(&id, ended, chunks);
+    }
     let stream = Lines { first, chunks, running: Some(running) };
     Ok(respond(Body::from_stream(stream)))
+}
+
+/// The answer for a command of which nothing was sent yet.
+fn ended_quietly(
+    id: &PodId,
+    ended: Result<u8, ServiceError>,
+    chunks: mpsc::Receiver<ExecChunk>,
+) -> Result<Response, Problem> {
+    let code = ended.map_err(|error| refusal(id, error))?;
+    Ok(respond(Body::from(last_lines(chunks, code))))
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<u8, ServiceError>> + Send>>;

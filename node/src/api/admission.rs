@@ -1,10 +1,11 @@
 //! What every request passes before it is handled: who it is from, how many there may be, and the count of it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -13,18 +14,26 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use hyper::body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, SizeHint};
 use purser_actors::port::Ids;
 use purser_events::Principal;
 use tokio::sync::Semaphore;
 
 use super::caller::{self, Caller, REQUEST_ID};
 use super::problem::Problem;
+use super::state::BODY_LEN_MAX;
 use super::token::Tokens;
 use crate::metrics::request;
 
 /// Callers that are remembered before those with a full allowance are forgotten.
 const CALLERS_MAX: usize = 1_024;
+
+/// Routes that are answered however many requests are open: whoever watches the service must see that it is full.
+const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// How long the body of a refused request is waited for.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where a connection came in; says how its caller is known.
 #[derive(Clone)]
@@ -40,6 +49,9 @@ pub struct Gate {
     ids: Arc<dyn Ids>,
     allowance: DefaultKeyedRateLimiter<Principal>,
     open: Arc<Semaphore>,
+    /// Places among the open requests that one caller may take.
+    share: usize,
+    shares: Mutex<BTreeMap<Principal, Arc<Semaphore>>>,
     clock: DefaultClock,
 }
 
@@ -50,7 +62,7 @@ pub struct Limits {
     pub per_second: NonZeroU32,
     /// At once, of one caller, after a pause.
     pub burst: NonZeroU32,
-    /// Open at the same time, of all callers.
+    /// Open at the same time, of all callers; one caller gets half of them.
     pub open_max: NonZeroU32,
 }
 
@@ -59,10 +71,13 @@ impl Gate {
     #[must_use]
     pub fn new(limits: Limits, ids: Arc<dyn Ids>) -> Gate {
         let quota = Quota::per_second(limits.per_second).allow_burst(limits.burst);
+        let open_max = limits.open_max.get() as usize;
         Gate {
             ids,
             allowance: RateLimiter::keyed(quota),
-            open: Arc::new(Semaphore::new(limits.open_max.get() as usize)),
+            open: Arc::new(Semaphore::new(open_max)),
+            share: open_max.div_ceil(2),
+            shares: Mutex::default(),
             clock: DefaultClock::default(),
         }
     }
@@ -88,6 +103,29 @@ impl Gate {
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(ms)
         })
     }
+
+    /// Takes a place among the open requests, if the caller's share and the whole have one left.
+    fn take_place(&self, principal: &Principal) -> Result<Place, Problem> {
+        let full = |detail| {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-open-requests", detail).retry_after(1_000)
+        };
+        let of_caller = self.share_of(principal).try_acquire_owned().map_err(|_| {
+            full("the caller has as many requests open as one may: half of `api.requests-open-max`")
+        })?;
+        let of_all = Arc::clone(&self.open)
+            .try_acquire_owned()
+            .map_err(|_| full("as many requests are open as `api.requests-open-max` allows"))?;
+        Ok(Place { _of_caller: of_caller, _of_all: of_all })
+    }
+
+    fn share_of(&self, principal: &Principal) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if shares.len() > CALLERS_MAX {
+            shares.retain(|_, share| share.available_permits() < self.share);
+        }
+        let share = shares.entry(principal.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.share)));
+        Arc::clone(share)
+    }
 }
 
 fn principal_of_token(tokens: &Tokens, headers: &HeaderMap) -> Result<Principal, Problem> {
@@ -109,15 +147,18 @@ pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let answer = match enter(&gate, &mut request) {
-        Ok((caller, permit)) => {
+    let answer = match enter(&gate, &mut request, route.as_deref()) {
+        Ok((caller, place)) => {
             let mut answer = next.run(request).await;
             let id = HeaderValue::from_str(&caller.correlation.to_string());
             answer.headers_mut().insert(REQUEST_ID, id.expect("a uuid is visible ASCII"));
             // An answer that streams counts as open until its last byte is sent.
-            answer.map(|body| Body::new(Held { body, _permit: permit }))
+            answer.map(|body| Body::new(Held { body, _place: place }))
         }
-        Err(problem) => refuse(problem),
+        Err(problem) => {
+            drain(request).await;
+            refuse(problem)
+        }
     };
     request::count(&method, route.as_deref().unwrap_or("none"), answer.status(), begun.elapsed());
     answer
@@ -125,21 +166,44 @@ pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-fn enter(gate: &Gate, request: &mut Request) -> Result<(Caller, Permit), Problem> {
+/// A place among the open requests.
+struct Place {
+    _of_caller: Permit,
+    _of_all: Permit,
+}
+
+fn enter(
+    gate: &Gate,
+    request: &mut Request,
+    route: Option<&str>,
+) -> Result<(Caller, Option<Place>), Problem> {
     let caller = gate.identify(request)?;
     gate.check_rate(&caller.principal)?;
-    let permit = Arc::clone(&gate.open).try_acquire_owned().map_err(|_| {
-        let detail = "as many requests are open as `api.requests-open-max` allows";
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-open-requests", detail).retry_after(1_000)
-    })?;
+    let watched = route.is_some_and(|route| WATCHED.contains(&route));
+    let place = if watched { None } else { Some(gate.take_place(&caller.principal)?) };
     request.extensions_mut().insert(caller.clone());
-    Ok((caller, permit))
+    Ok((caller, place))
+}
+
+/// Reads what a refused request has brought along: closed before it is read, the connection would break under a
+/// caller that still writes, and the answer would be lost.
+async fn drain(request: Request) {
+    let waits = request.headers().contains_key(header::EXPECT);
+    let mut body = request.into_body();
+    // One that asks first sends nothing, and one of unknown length may never end.
+    if waits || body.size_hint().exact().is_none_or(|len| len > BODY_LEN_MAX as u64) {
+        return;
+    }
+    let whole = async { while let Some(Ok(_)) = body.frame().await {} };
+    if tokio::time::timeout(DRAIN_WITHIN, whole).await.is_err() {
+        tracing::debug!("the body of a refused request did not come");
+    }
 }
 
 /// A body that holds its request's place among the open ones for as long as it is there.
 struct Held {
     body: Body,
-    _permit: Permit,
+    _place: Option<Place>,
 }
 
 impl hyper::body::Body for Held {
@@ -175,7 +239,6 @@ fn refuse(problem: Problem) -> Response {
 mod tests {
     use axum::Router;
     use axum::routing::get;
-    use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
@@ -189,11 +252,18 @@ mod tests {
         let route = get(async |request: Request| {
             request.extensions().get::<Caller>().unwrap().principal.as_str().to_owned()
         });
-        Router::new().route("/", route).layer(axum::middleware::from_fn_with_state(gate, admit))
+        Router::new()
+            .route("/", route.clone())
+            .route("/healthz", route)
+            .layer(axum::middleware::from_fn_with_state(gate, admit))
     }
 
     async fn ask(router: &Router, uid: u32) -> Response {
-        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        ask_for(router, "/", uid).await
+    }
+
+    async fn ask_for(router: &Router, path: &str, uid: u32) -> Response {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
         request.extensions_mut().insert(Entrance::Socket(Principal::new(&format!("uid:{uid}"))));
         router.clone().oneshot(request).await.unwrap()
     }
@@ -216,6 +286,22 @@ mod tests {
         let first = ask(&router, 7).await;
         assert_eq!(ask(&router, 7).await.status(), 429);
         first.into_body().collect().await.unwrap();
+        assert_eq!(ask(&router, 7).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn one_caller_gets_half_of_the_places_and_who_watches_needs_none() {
+        let router = router(100, 100, 4);
+        let held = [ask(&router, 7).await, ask(&router, 7).await];
+        assert_eq!(ask(&router, 7).await.status(), 429, "the caller's share is used up");
+        let others = [ask(&router, 8).await, ask(&router, 8).await];
+        for answer in held.iter().chain(&others) {
+            assert_eq!(answer.status(), 200);
+        }
+        assert_eq!(ask(&router, 9).await.status(), 429, "all places are taken");
+        assert_eq!(ask_for(&router, "/healthz", 7).await.status(), 200);
+        drop(held);
+        assert_eq!(ask(&router, 9).await.status(), 200);
         assert_eq!(ask(&router, 7).await.status(), 200);
     }
 }

@@ -48,7 +48,7 @@ pub struct Api {
     pub requests_per_second: NonZeroU32,
     /// Requests that one caller may make at once after a pause.
     pub requests_burst: NonZeroU32,
-    /// Requests that may be open at the same time, feeds and log streams included.
+    /// Requests that may be open at the same time, feeds and log streams included; one caller gets half of them.
     pub requests_open_max: NonZeroU32,
     /// Time within which the head of a request must have come.
     pub head_timeout_ms: NonZeroU64,
@@ -79,6 +79,8 @@ pub struct Runtime {
     pub unlimited_ok: bool,
     /// Most bytes of output that are kept of one try of a container.
     pub log_bytes_max: NonZeroU64,
+    /// Most processes and threads of one container; of plain processes only where the node may write to its cgroup.
+    pub pids_max: NonZeroU32,
 }
 
 /// What runs a pod that names no runtime.

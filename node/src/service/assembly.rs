@@ -65,6 +65,7 @@ fn runtimes(
     let own = node_name(&config.data_dir);
     let settings = Settings {
         host_path_roots: config.runtime.host_path_roots.clone(),
+        pids_max: Some(config.runtime.pids_max.get()),
         unlimited_ok: config.runtime.unlimited_ok,
         cgroup_prefix: own.clone(),
         ..Settings::with_shim(std::env::current_exe().map_err(Failure::OwnProgram)?)
@@ -100,10 +101,10 @@ fn containerd_config(config: &Config, own: &str) -> ContainerdConfig {
         runtime_dir: run.join("containerd"),
         cgroup_prefix: own.to_owned(),
         node_label: own.to_owned(),
+        pids_max: config.runtime.pids_max,
         plain_http_registries: given.plain_http.clone(),
         mirrors: given.mirrors.clone(),
         images_dir: given.images_dir.clone(),
-        ..ContainerdConfig::default()
     }
 }
 

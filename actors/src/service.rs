@@ -334,6 +334,12 @@ impl Service {
         }
     }
 
+    /// Whether containers of pods of this class are held to their limits.
+    #[must_use]
+    pub fn enforces_limits(&self, class: RuntimeClass) -> bool {
+        self.inner.shell.runtime(class).is_some_and(|runtime| runtime.enforces_limits())
+    }
+
     /// The runtime of pods that name none.
     #[must_use]
     pub fn default_runtime(&self) -> RuntimeClass {

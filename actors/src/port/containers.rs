@@ -197,6 +197,9 @@ pub trait Containers: Send + Sync + 'static {
     /// Says what of a pod this runtime cannot do, before the pod is admitted. Looks at nothing outside.
     fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError>;
 
+    /// Whether it holds containers to the limits that their pods ask for. Looks at nothing outside.
+    fn enforces_limits(&self) -> bool;
+
     /// Fetches images and makes volumes. *Idempotent*: what is there already stays.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use purser_actors::service::{Accepted, Outcome, ServiceError};
-use purser_events::pod::{Pod, PodSpec};
+use purser_events::pod::{Pod, PodSpec, PodState};
 use purser_events::{PodId, PodUid, StreamVersion, World};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -202,7 +202,8 @@ pub(super) async fn list(
             .collect();
         (world.head, found)
     });
-    let items = found.iter().map(|(pod, entry)| PodView::new(pod, entry, None)).collect();
+    let enforced = |pod: &PodState| api.service.enforces_limits(pod.spec.runtime);
+    let items = found.iter().map(|(pod, entry)| PodView::new(pod, entry, None, enforced(pod))).collect();
     Ok(Json(PodList { api_version: "v1".to_owned(), kind: "PodList".to_owned(), seq: seq.0, items }))
 }
 
@@ -226,7 +227,8 @@ pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result
     let (pod, entry) = found.ok_or_else(absent)?;
     let pod = pod.live().ok_or_else(absent)?;
     let version = version_of(&api, pod.uid, &entry).await;
-    Ok(Json(PodView::new(pod, &entry, version)))
+    let enforced = api.service.enforces_limits(pod.spec.runtime);
+    Ok(Json(PodView::new(pod, &entry, version, enforced)))
 }
 
 /// The version of the record that an entry speaks of; none if it cannot be read now.

@@ -107,6 +107,9 @@ pub struct PodFacts {
     /// The incarnation that had its name before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<String>,
+    /// Whether its containers are held to their limits; not so for processes of a node that may not write control
+    /// groups.
+    pub limits_enforced: bool,
     /// Commands that run in it by request.
     pub open_execs: usize,
 }
@@ -203,7 +206,12 @@ impl StateView {
 impl PodView {
     /// A pod as the world has it. `version` is the last of its stream, if it was looked up.
     #[must_use]
-    pub fn new(pod: &PodState, entry: &Entry, version: Option<StreamVersion>) -> PodView {
+    pub fn new(
+        pod: &PodState,
+        entry: &Entry,
+        version: Option<StreamVersion>,
+        limits_enforced: bool,
+    ) -> PodView {
         let mut manifest = manifest::to_manifest(&pod.spec);
         PodView {
             api_version: "v1".to_owned(),
@@ -217,12 +225,12 @@ impl PodView {
                 creation_timestamp: entry.admitted_at,
             },
             spec: manifest.get_mut("spec").map(Value::take).unwrap_or_default(),
-            status: status(pod, entry, version),
+            status: status(pod, entry, version, limits_enforced),
         }
     }
 }
 
-fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>) -> PodStatus {
+fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, limits_enforced: bool) -> PodStatus {
     let (reason, message) = why(pod);
     let views = |role| -> Vec<ContainerStatus> {
         let of_role = pod.containers.iter().filter(|container| container.role == role);
@@ -243,6 +251,7 @@ fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>) -> PodS
             last_seq: entry.last.0,
             stream_version: version.map(|version| version.0),
             supersedes: pod.supersedes.map(|uid| uid.to_string()),
+            limits_enforced,
             open_execs: pod.execs.len(),
         },
     }

@@ -91,6 +91,8 @@ async fn limits_that_cannot_be_held_are_refused() {
         settings.cgroup_mount = "/no/such/mount".into();
         settings.unlimited_ok = true;
     });
+    assert!(!scene.runtime.enforces_limits());
+    assert!(Scene::new().runtime.enforces_limits());
     assert_eq!(scene.run(spec).await.0.code, 0);
 }
 

@@ -77,6 +77,7 @@ fn commands_run_in_its_containers(stage: &mut Stage) {
     let finished = stage.events("web", "pod.exec-finished");
     assert_eq!(finished[0]["outcome"], json!({ "Exited": { "code": 42 } }));
     assert_eq!(stage.pod("web")["status"]["purser"]["openExecs"], 0);
+    assert_eq!(stage.pod("web")["status"]["purser"]["limitsEnforced"], true);
 }
 
 fn its_output_is_kept_and_followed(stage: &mut Stage) {

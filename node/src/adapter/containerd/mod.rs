@@ -136,6 +136,11 @@ impl Containers for ContainerdRuntime {
         init.chain(app).filter_map(|(path, container)| image_error(&path, container)).collect()
     }
 
+    /// runc starts nothing whose limits it could not set.
+    fn enforces_limits(&self) -> bool {
+        true
+    }
+
     async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {
         let (paths, roots) = (self.paths.clone(), self.host_path_roots.clone());
         let (pod, spec) = (plan.uid, plan.spec.clone());

@@ -87,6 +87,17 @@ impl Cgroups {
         }
     }
 
+    /// Whether every limit that a pod may ask for can be set.
+    pub(super) fn hold_limits(&self) -> bool {
+        match self {
+            Cgroups::V1(bases) => {
+                [Controller::Memory, Controller::Cpu].iter().all(|asked| bases.contains_key(asked))
+            }
+            Cgroups::V2(_) => true,
+            Cgroups::Unwritable(_) => false,
+        }
+    }
+
     /// The folders that the groups of one container have, made or not.
     pub(super) fn folders(&self, pod: &str, container: &str) -> Vec<PathBuf> {
         match self {

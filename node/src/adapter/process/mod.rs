@@ -93,7 +93,11 @@ impl ProcessRuntime {
     pub fn new(paths: PodPaths, settings: Settings) -> ProcessRuntime {
         let cgroups = Cgroups::detect(&settings.cgroup_mount, &settings.cgroup_prefix);
         if let Cgroups::Unwritable(why) = &cgroups {
-            tracing::warn!(why, "processes have no control groups: limits are refused");
+            if settings.unlimited_ok {
+                tracing::warn!(why, "processes have no control groups: limits are not in force");
+            } else {
+                tracing::warn!(why, "processes have no control groups: containers with limits are refused");
+            }
         }
         let (noticed, notices) = mpsc::channel(NOTICES_MAX);
         let node = NodeUser::current();
@@ -293,6 +297,10 @@ impl Containers for ProcessRuntime {
 
     fn unsupported(&self, spec: &PodSpec) -> Vec<FieldError> {
         support::unsupported(spec, self.core.node, &self.core.settings)
+    }
+
+    fn enforces_limits(&self) -> bool {
+        self.core.cgroups.hold_limits()
     }
 
     async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {

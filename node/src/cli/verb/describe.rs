@@ -31,8 +31,8 @@ pub(in crate::cli) async fn run(
     let id = name::parse(text, namespace)?;
     let pod: PodView = client.read(&Call::get(name::path(&id, ""))).await?;
     head(&pod)?;
-    containers("Init containers", &pod.status.init_container_statuses, &pod.spec, "initContainers")?;
-    containers("Containers", &pod.status.container_statuses, &pod.spec, "containers")?;
+    containers("Init containers", &pod, &pod.status.init_container_statuses, "initContainers")?;
+    containers("Containers", &pod, &pod.status.container_statuses, "containers")?;
     line("Conditions:")?;
     for condition in &pod.status.conditions {
         line(&format!("  {:<16} {}", condition.kind, condition.status))?;
@@ -74,20 +74,20 @@ fn pairs(map: &BTreeMap<String, String>) -> String {
     if pairs.is_empty() { "none".to_owned() } else { pairs.join("\n                 ") }
 }
 
-fn containers(title: &str, statuses: &[ContainerStatus], spec: &Value, list: &str) -> Result<(), Failure> {
+fn containers(title: &str, pod: &PodView, statuses: &[ContainerStatus], list: &str) -> Result<(), Failure> {
     if statuses.is_empty() {
         return Ok(());
     }
     line(&format!("{title}:"))?;
     for status in statuses {
-        let specs = spec.get(list).and_then(Value::as_array);
+        let specs = pod.spec.get(list).and_then(Value::as_array);
         let spec = specs.and_then(|specs| specs.iter().find(|spec| spec["name"] == *status.name));
-        container(status, spec.unwrap_or(&Value::Null))?;
+        container(status, spec.unwrap_or(&Value::Null), pod.status.purser.limits_enforced)?;
     }
     Ok(())
 }
 
-fn container(status: &ContainerStatus, spec: &Value) -> Result<(), Failure> {
+fn container(status: &ContainerStatus, spec: &Value, limits_enforced: bool) -> Result<(), Failure> {
     let field = |name: &str, value: &str| line(&format!("    {:<14} {value}", format!("{name}:")));
     line(&format!("  {}:", status.name))?;
     let optional = [
@@ -102,7 +102,7 @@ fn container(status: &ContainerStatus, spec: &Value) -> Result<(), Failure> {
     for (name, key) in [("Command", "command"), ("Args", "args"), ("Limits", "resources"), ("Ports", "ports")]
     {
         if let Some(value) = spec.get(key) {
-            field(name, &value.to_string())?;
+            field(name, &format!("{value}{}", note(key, value, limits_enforced)))?;
         }
     }
     field("State", state_line(&status.word, &state(&status.state)).trim_end())?;
@@ -136,6 +136,13 @@ fn state_line(word: &str, more: &str) -> String {
         Some(rest) => format!("{}{rest}", coloured(word)),
         None => format!("{} {more}", coloured(word)),
     }
+}
+
+/// What is to be said beside a field of a container: limits that nothing holds it to are named as that.
+fn note(key: &str, value: &Value, limits_enforced: bool) -> &'static str {
+    let has_limits =
+        key == "resources" && value["limits"].as_object().is_some_and(|limits| !limits.is_empty());
+    if has_limits && !limits_enforced { " (not in force: no control groups)" } else { "" }
 }
 
 fn state(state: &StateView) -> String {
@@ -189,4 +196,20 @@ async fn events(client: &Client, pod: &PodView) -> Result<(), Failure> {
         table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
     }
     table.print()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn limits_that_nothing_enforces_are_not_shown_as_if_they_held() {
+        let limited = json!({ "limits": { "memory": "32Mi" }, "requests": { "memory": "32Mi" } });
+        assert_eq!(note("resources", &limited, false), " (not in force: no control groups)");
+        assert_eq!(note("resources", &limited, true), "");
+        assert_eq!(note("resources", &json!({ "requests": { "memory": "32Mi" } }), false), "");
+        assert_eq!(note("command", &json!(["limits"]), false), "");
+    }
 }

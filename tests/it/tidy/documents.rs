@@ -12,7 +12,10 @@ const PRIVATE_FOLDER: &str = "/root/";
 pub(crate) fn private_folders(files: &[SourceFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files {
-        let lines = file.text.lines().enumerate().filter(|(_, line)| line.contains(PRIVATE_FOLDER));
+        let lines = file.text.lines().enumerate().filter(|(_, line)| {
+            // The examples have a folder of that name.
+            line.replace("examples/root/", "").contains(PRIVATE_FOLDER)
+        });
         findings.extend(
             lines.map(|(number, _)| format!("{}:{}: names `{PRIVATE_FOLDER}`", file.path, number + 1)),
         );

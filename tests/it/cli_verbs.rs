@@ -114,6 +114,43 @@ fn what_is_wrong_is_said_with_its_path_and_place() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_does_not_hold_up_the_others() {
+    let purserd = Purserd::start(&Setup::default());
+    let folder = purserd.folder().join("manifests");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, content) in [("a-bad.yaml", "kind: [Pod"), ("b-empty.yaml", ""), ("c-web.yaml", WEB)] {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    let applied = purserd.purser(["apply".as_ref(), "-f".as_ref(), folder.as_os_str()]);
+    assert_eq!((code(&applied), text(&applied.stdout)), (1, "pod/web created\n".into()));
+    let said = text(&applied.stderr);
+    assert!(said.contains("a-bad.yaml") && said.contains("b-empty.yaml: there is no document"), "{said}");
+}
+
+#[test]
+fn workers_and_namespaces_are_named() {
+    let purserd = Purserd::start(&Setup::default());
+    purserd.apply(WEB);
+    purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
+    let workers: serde_json::Value =
+        serde_json::from_str(&purserd.purser_ok(["get", "workers", "-o", "json"])).unwrap();
+    assert_eq!((&workers[0]["namespace"], &workers[0]["pod"]), (&"default".into(), &"web".into()));
+    let uid = workers[0]["workerUID"].as_str().unwrap();
+    assert_eq!(purserd.purser_ok(["get", "workers", "-o", "name"]), format!("worker/{uid}\n"));
+    assert_eq!(code(&purserd.purser(["get", "workers", "nope"])), 1);
+    let nobody = purserd.purser(["get", "pods", "-n", "nowhere"]);
+    assert_eq!(text(&nobody.stderr), "no pods in namespace `nowhere`\n");
+    let events = purserd.purser_ok(["events", "web"]);
+    assert!(events.contains("pod/default/web") && events.contains("worker of default/web"), "{events}");
+    assert!(!events.contains("icks"), "{events}");
+    let unknown = purserd.purser(["events", "nope"]);
+    assert_eq!(text(&unknown.stderr), "purser: nothing is known of pod `default/nope`\n");
+    let mistyped = purserd.purser(["events", "--type", "pod.startd"]);
+    assert_eq!(code(&mistyped), 2);
+    assert!(text(&mistyped.stderr).contains("`pod.startd`"), "{}", text(&mistyped.stderr));
+}
+
+#[test]
 fn a_dry_run_leaves_no_trace() {
     let purserd = Purserd::start(&Setup::default());
     let path = purserd.folder().join("web.yaml");

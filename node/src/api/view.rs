@@ -147,6 +147,9 @@ pub struct ContainerStatus {
     /// Process id on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_pid: Option<u32>,
+    /// The worker that it is, while it runs.
+    #[serde(default, rename = "workerUID", skip_serializing_if = "Option::is_none")]
+    pub worker_uid: Option<String>,
 }
 
 /// A container's state: one of the three.
@@ -283,8 +286,7 @@ fn why(pod: &PodState) -> (Option<String>, Option<String>) {
 }
 
 fn conditions(pod: &PodState) -> Vec<Condition> {
-    let initialized =
-        pod.inits().all(|init| matches!(&init.state, ContainerState::Exited { exit, .. } if exit.code == 0));
+    let initialized = pod.inits().all(ended_well);
     let ready = pod.apps().all(Container::is_ready);
     let condition = |kind: &str, holds: bool| Condition {
         kind: kind.to_owned(),
@@ -297,6 +299,10 @@ fn conditions(pod: &PodState) -> Vec<Condition> {
     ]
 }
 
+fn ended_well(container: &Container) -> bool {
+    matches!(&container.state, ContainerState::Exited { exit, .. } if exit.code == 0)
+}
+
 fn container_status(pod: &PodState, container: &Container) -> ContainerStatus {
     let attempt = container.attempt();
     let key = |attempt| ContainerKey { pod: pod.uid, container: container.name.clone(), attempt };
@@ -307,9 +313,10 @@ fn container_status(pod: &PodState, container: &Container) -> ContainerStatus {
     ContainerStatus {
         name: container.name.to_string(),
         word: container.word().to_owned(),
-        state: state(container),
+        state: state(pod, container),
         last_state: last.map(StateView::ended),
-        ready: container.is_ready(),
+        // An init container has done its part when it has ended well, as in Kubernetes.
+        ready: container.is_ready() || (container.role == Role::Init && ended_well(container)),
         started: matches!(container.state, ContainerState::Running { startup_passed: true, .. }),
         restart_count: container.restarts,
         oom_kills: container.oom_kills,
@@ -317,11 +324,23 @@ fn container_status(pod: &PodState, container: &Container) -> ContainerStatus {
         image_id: container.image.as_ref().map(|image| image.digest.clone()),
         container_id: id,
         host_pid: attempt.map(|attempt| attempt.process.host_pid),
+        worker_uid: attempt.map(|attempt| attempt.worker.to_string()),
     }
 }
 
-fn state(container: &Container) -> StateView {
+/// What a container waits for whose image or volumes are not there.
+fn waiting_for_setup(setup: &Setup) -> StateView {
+    match setup {
+        Setup::Failed { class, message, retry_at, .. } => {
+            StateView::waiting(class.word(), Some(format!("{message}; tried again at {retry_at}")))
+        }
+        Setup::NotBegun | Setup::Requested { .. } | Setup::Done => StateView::waiting("Waiting", None),
+    }
+}
+
+fn state(pod: &PodState, container: &Container) -> StateView {
     match &container.state {
+        ContainerState::Waiting if matches!(pod.setup, Setup::Failed { .. }) => waiting_for_setup(&pod.setup),
         ContainerState::Waiting | ContainerState::Creating { .. } => {
             StateView::waiting(container.word(), None)
         }

@@ -103,7 +103,7 @@ pub struct Apply {
 pub struct Get {
     /// What: pods, workers or node; or pod/NAME
     pub what: String,
-    /// Which pod; all if absent
+    /// Which pod, or whose workers; all if absent
     pub name: Option<String>,
     /// Pods of all namespaces
     #[arg(short = 'A', long)]

@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// What was typed makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    Unknown(String),
     /// The socket does not answer.
     #[error("purserd cannot be reached at {}", socket.display())]
     Unreachable { socket: PathBuf, source: io::Error },
@@ -51,6 +54,7 @@ impl Failure {
             Failure::TimedOut(_) => 4,
             Failure::Refused(_)
             | Failure::Some
+            | Failure::Unknown(_)
             | Failure::Senseless(_)
             | Failure::File { .. }
             | Failure::Manifest { .. }
@@ -100,6 +104,7 @@ impl Failure {
                 let _ = write!(text, ": {source}");
             }
             Failure::Some
+            | Failure::Unknown(_)
             | Failure::Usage(_)
             | Failure::Broken(_)
             | Failure::Senseless(_)

@@ -20,13 +20,28 @@ pub(super) struct Document {
 
 /// Reads every document of these files, in order; a folder stands for the manifests right in it, by name.
 pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
+    read_each(paths).into_iter().collect()
+}
+
+/// Reads every document of these files as [`read_all`] does; a file that cannot be read does not hide the others.
+pub(super) fn read_each(paths: &[PathBuf]) -> Vec<Result<Document, Failure>> {
     let mut documents = Vec::new();
     for path in paths {
-        for file in expand(path)? {
-            documents.extend(read(&file)?);
+        let files = match expand(path) {
+            Ok(files) => files,
+            Err(failure) => {
+                documents.push(Err(failure));
+                continue;
+            }
+        };
+        for file in files {
+            match read(&file) {
+                Ok(of_file) => documents.extend(of_file.into_iter().map(Ok)),
+                Err(failure) => documents.push(Err(failure)),
+            }
         }
     }
-    Ok(documents)
+    documents
 }
 
 fn expand(path: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -65,6 +80,9 @@ fn read(path: &Path) -> Result<Vec<Document>, Failure> {
     read.map_err(fail)?;
     let values = manifest::documents(&text, &limits)
         .map_err(|error| Failure::Manifest { place: place.clone(), message: error.to_string() })?;
+    if values.is_empty() {
+        return Err(Failure::Usage(format!("{place}: there is no document in it")));
+    }
     let several = values.len() > 1;
     let place_of = |index: usize| {
         if several { format!("{place}, document {}", index + 1) } else { place.clone() }

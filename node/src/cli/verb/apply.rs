@@ -7,18 +7,27 @@ use crate::cli::failure::Failure;
 use crate::cli::files::{self, Document};
 use crate::cli::show::line;
 
-/// Applies every document; one that is refused does not hold up the others.
+/// Applies every document; one that is refused, or a file that cannot be read, does not hold up the others.
 pub(in crate::cli) async fn run(
     client: &Client,
     namespace: Option<&str>,
     apply: Apply,
 ) -> Result<u8, Failure> {
-    let documents = files::read_all(&apply.files)?;
-    if documents.is_empty() {
-        return Err(Failure::Usage("there is no document in what was given".to_owned()));
+    let mut documents = files::read_each(&apply.files);
+    if documents.len() == 1 {
+        // A file alone that cannot be read is all there is to say.
+        documents = documents.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().map(Ok).collect();
     }
     let mut refused = false;
     for document in documents {
+        let document = match document {
+            Ok(document) => document,
+            Err(failure) => {
+                refused = true;
+                eprintln!("{}", failure.sentence());
+                continue;
+            }
+        };
         match send(client, namespace, &document, apply.dry_run).await {
             Ok(accepted) => line(&sentence(&accepted, apply.dry_run))?,
             Err(failure @ (Failure::Refused(_) | Failure::Senseless(_))) => {

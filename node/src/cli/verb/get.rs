@@ -57,7 +57,11 @@ async fn pods(client: &Client, namespace: Option<&str>, get: &Get) -> Result<u8,
         return Ok(0);
     }
     if list.items.is_empty() && feed.is_none() {
-        eprintln!("no pods{}", if get.all_namespaces { "" } else { " in this namespace" });
+        let space = namespace.unwrap_or(DEFAULT_NAMESPACE);
+        eprintln!(
+            "no pods{}",
+            if get.all_namespaces { String::new() } else { format!(" in namespace `{space}`") }
+        );
         return Ok(0);
     }
     let mut columns = Columns::new(get);
@@ -200,10 +204,16 @@ pub(super) fn status_word(pod: &PodView) -> String {
 }
 
 async fn workers(client: &Client, namespace: Option<&str>, get: &Get) -> Result<u8, Failure> {
-    let list = list(client, namespace, get).await?;
+    let items = match &get.name {
+        Some(text) => {
+            let id = name::parse(text, namespace)?;
+            vec![client.read::<PodView>(&Call::get(name::path(&id, ""))).await?]
+        }
+        None => list(client, namespace, get).await?.items,
+    };
     let mut table = Table::new(&["POD", "CONTAINER", "STATE", "PID", "RESTARTS", "ID"]);
     let mut rows = Vec::new();
-    for pod in &list.items {
+    for pod in &items {
         let status = &pod.status;
         for container in status.init_container_statuses.iter().chain(&status.container_statuses) {
             let (Some(pid), Some(id)) = (container.host_pid, &container.container_id) else { continue };
@@ -216,11 +226,32 @@ async fn workers(client: &Client, namespace: Option<&str>, get: &Get) -> Result<
                 container.restart_count.to_string(),
                 id.clone(),
             ]);
-            rows.push(container);
+            rows.push(WorkerRow {
+                namespace: &pod.metadata.namespace,
+                pod: &pod.metadata.name,
+                pod_uid: &pod.metadata.uid,
+                container,
+            });
         }
     }
-    if !structured(&rows, get.output)? {
+    if get.output == Output::Name {
+        for uid in rows.iter().filter_map(|row| row.container.worker_uid.as_deref()) {
+            line(&format!("worker/{uid}"))?;
+        }
+    } else if !structured(&rows, get.output)? {
         table.print()?;
     }
     Ok(0)
+}
+
+/// A worker as programs read it: its container's status and whose it is.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkerRow<'a> {
+    namespace: &'a str,
+    pod: &'a str,
+    #[serde(rename = "podUID")]
+    pod_uid: &'a str,
+    #[serde(flatten)]
+    container: &'a ContainerStatus,
 }

@@ -74,13 +74,12 @@ impl SourceError {
             SourceError::Export(ExportError::NewerFormat { .. })
             | SourceError::Folder(FolderError::NewerFormat { .. }) => Unknown,
             SourceError::Export(
-                ExportError::NotAnExport
-                | ExportError::DamagedHeader
-                | ExportError::CutShort { .. }
-                | ExportError::WrongEnd { .. },
-            )
-            | SourceError::Folder(FolderError::Foreign { .. }) => Integrity,
-            SourceError::Export(ExportError::Io { .. } | ExportError::Journal(_))
+                ExportError::DamagedHeader | ExportError::CutShort { .. } | ExportError::WrongEnd { .. },
+            ) => Integrity,
+            // What was never a journal is not a damaged one.
+            SourceError::Export(ExportError::NotAnExport)
+            | SourceError::Folder(FolderError::Foreign { .. })
+            | SourceError::Export(ExportError::Io { .. } | ExportError::Journal(_))
             | SourceError::Folder(FolderError::Io { .. } | FolderError::Locked { .. })
             | SourceError::Store(_) => Io,
         }

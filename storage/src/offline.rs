@@ -77,10 +77,12 @@ impl SourceError {
                 ExportError::DamagedHeader | ExportError::CutShort { .. } | ExportError::WrongEnd { .. },
             ) => Integrity,
             // What was never a journal is not a damaged one.
-            SourceError::Export(ExportError::NotAnExport)
-            | SourceError::Folder(FolderError::Foreign { .. })
-            | SourceError::Export(ExportError::Io { .. } | ExportError::Journal(_))
-            | SourceError::Folder(FolderError::Io { .. } | FolderError::Locked { .. })
+            SourceError::Export(
+                ExportError::NotAnExport | ExportError::Io { .. } | ExportError::Journal(_),
+            )
+            | SourceError::Folder(
+                FolderError::Foreign { .. } | FolderError::Io { .. } | FolderError::Locked { .. },
+            )
             | SourceError::Store(_) => Io,
         }
     }

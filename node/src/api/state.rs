@@ -248,6 +248,7 @@ impl From<ServiceError> for Problem {
                 // The runtime says what it could not do.
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, error.to_string())
             }
+            ServiceError::AlreadyRun => Problem::new(StatusCode::CONFLICT, "already-run", detail),
             ServiceError::NoImages => Problem::new(StatusCode::CONFLICT, "no-images", detail),
             ServiceError::Image(error) => load_problem(error),
             ServiceError::SpecTooLarge { .. } => {

@@ -99,7 +99,7 @@ fn nothing_acknowledged_is_lost_when_the_service_is_killed_200_times_under_load(
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_the_service_is_killed_40_times_with_containers() {
+fn nothing_acknowledged_is_lost_when_the_service_is_killed_200_times_with_containers() {
     const IMAGE: &str = "test.invalid/plain:1";
     let images = tempfile::tempdir().expect("a folder can be made");
     let archive = images.path().join("test.invalid_plain_1.tar");
@@ -111,7 +111,7 @@ fn nothing_acknowledged_is_lost_when_the_service_is_killed_40_times_with_contain
         containerd_more: format!("snapshotter = {snapshotter:?}\nimages-dir = {:?}", images.path()),
         ..Setup::default()
     };
-    survive(&setup, &Manifests::containers("crash-container", IMAGE), 40);
+    survive(&setup, &Manifests::containers("crash-container", IMAGE), 200);
     // Not leases: that of a setup which was cut off ends by itself, hours later.
     for kind in ["tasks", "containers"] {
         assert_eq!(containerd.ctr(&[kind, "ls", "-q"]), "", "{kind} are left");

@@ -236,6 +236,10 @@ pub(super) async fn end_left(runtime: &ContainerdRuntime) {
     let left = std::mem::take(&mut *runtime.left.lock().unwrap_or_else(PoisonError::into_inner));
     for Left { id, exec_id, folder } in left {
         tracing::info!(container = id, "removing a command that an earlier service left");
+        // A start that was cut off waits for somebody to read, and holds the whole container up until then.
+        let reader =
+            |name: &str| pipe::OpenOptions::new().read_write(true).open_receiver(folder.join(name)).ok();
+        let _readers = [reader("stdout"), reader("stderr")];
         discard(runtime, &id, &exec_id, &folder).await;
     }
 }

@@ -191,7 +191,7 @@ fn pods_do_not_notice_that_containerd_is_killed() {
             stop_containerd(stage, kill9);
             stage.until_event("node.runtime-lost", |_| true);
             assert!(is_running(pid_of(&before[1], "main")));
-            assert_eq!(stage.purserd.purser(["exec", "db", "--", "/bin/true"]).status.code(), Some(1));
+            assert_eq!(stage.purserd.purser(["exec", "db", "--", "/bin/true"]).status.code(), Some(126));
             start_containerd(stage);
             stage.until("db", |_| runtime_is_up(stage));
             let after = [stage.until_up("web"), stage.until_up("db")];

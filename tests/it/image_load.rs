@@ -154,7 +154,7 @@ fn what_cannot_be_used_is_refused_for_its_own_reason() {
         path
     };
     let page = file("page.html", "<!DOCTYPE html>\n<title>404 Not Found</title>\n".repeat(40).as_bytes());
-    assert_refused(&node.load(&page, Some("web:1")), &["archive cannot be used", "it is not a tar"]);
+    assert_refused(&node.load(&page, Some("web:1")), &["failed to read the archive", "it is not a tar"]);
     let gzip = file("image.tar.gz", &[0x1f, 0x8b, 8, 0, 0, 0]);
     assert_refused(&node.load(&gzip, Some("web:1")), &["gzip; decompress it first"]);
     let half = file("half.tar", &bytes[..bytes.len() / 2]);
@@ -165,7 +165,7 @@ fn what_cannot_be_used_is_refused_for_its_own_reason() {
     let mut changed = bytes.clone();
     changed[bytes.len() / 2] ^= 1;
     let changed = file("changed.tar", &changed);
-    assert_refused(&node.load(&changed, Some("web:1")), &["archive cannot be used", "digest"]);
+    assert_refused(&node.load(&changed, Some("web:1")), &["unexpected commit digest", "digest"]);
     let nameless = node.load(good, None);
     assert_refused(&nameless, &["name: the archive does not say what its image is called: give a name"]);
     assert_refused(&node.load(good, Some("No Such:Name")), &["name: image reference `No Such:Name`"]);
@@ -182,7 +182,7 @@ fn what_cannot_be_used_is_refused_for_its_own_reason() {
 #[test]
 fn an_archive_over_the_limit_is_refused_by_its_length_or_where_it_gets_too_long() {
     let purserd = without_answer("archive-bytes-max = 300000");
-    let told = ["The body is too large", "at most 300000 bytes", "`containerd.archive-bytes-max`"];
+    let told = ["at most 300000 bytes", "`containerd.archive-bytes-max`"];
     assert_refused(&load(&purserd, &Images::made().archive, Some("web:1")), &told);
     // A device says no length, and never ends.
     for _ in 0..10 {
@@ -197,7 +197,7 @@ fn an_archive_over_the_limit_is_refused_by_its_length_or_where_it_gets_too_long(
 #[test]
 fn a_node_without_containerd_says_so_before_it_reads() {
     let purserd = Purserd::start(&Setup::default());
-    let told = ["The node has no runtime with images", "`containerd.enabled`"];
+    let told = ["the process runtime has no images", "`containerd.enabled`"];
     assert_refused(&load(&purserd, &Images::made().archive, Some("web:1")), &told);
     assert_refused(&load(&purserd, Path::new("/dev/zero"), Some("web:1")), &told);
     let down = without_answer("");
@@ -232,7 +232,7 @@ fn an_archive_never_takes_the_room_that_the_journal_needs() {
     fs::write(purserd.config(), format!("free-disk-min-bytes = {}\n{text}", 32 << 20)).unwrap();
     purserd.restart();
     let full = load(&purserd, Path::new("/dev/zero"), Some("web:1"));
-    assert_refused(&full, &["almost full", "`free-disk-min-bytes`"]);
+    assert_refused(&full, &["bytes left", "`free-disk-min-bytes`"]);
     // What had come is gone again: there is room for another.
     let page = purserd.folder().join("page.html");
     fs::write(&page, "<html>".repeat(1_000)).unwrap();

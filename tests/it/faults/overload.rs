@@ -100,14 +100,19 @@ fn a_caller_over_its_allowance_is_told_when_to_come_back() {
 
 #[test]
 fn more_open_requests_than_allowed_are_refused_until_one_ends() {
-    let purserd = with_api_keys(Purserd::start(&Setup::default()), "requests-open-max = 2\n");
+    let purserd = with_api_keys(Purserd::start(&Setup::default()), "requests-open-max = 4\n");
     let follow = b"GET /v1/events?follow=true&from=1 HTTP/1.1\r\nHost: purser\r\n\r\n";
     let mut feeds: Vec<_> = (0..2).map(|_| BufReader::new(begin(&purserd, follow))).collect();
     for feed in &mut feeds {
         assert!(purser_tests::http::read_head(feed).unwrap().starts_with("HTTP/1.1 200 "));
     }
     let refused = ask(&purserd, "GET /v1/status HTTP/1.1\r\n", b"");
-    assert_problem(&refused, 429, "too-many-open-requests", "the third request");
+    assert_problem(
+        &refused,
+        429,
+        "too-many-open-requests",
+        "the third request of a caller, who gets half of all",
+    );
     assert!(refused.head.contains("retry-after: 1\r\n"), "{}", refused.head);
     drop(feeds);
     // The service learns of it when it next looks at those connections.

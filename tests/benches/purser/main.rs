@@ -10,6 +10,9 @@ mod start;
 use std::time::Duration;
 
 fn main() {
+    if let Some(journal) = std::env::var_os(restart::READ_ALONE) {
+        restart::read_alone(journal.as_ref());
+    }
     let only = std::env::var("ONLY").ok().filter(|only| !only.is_empty());
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     if wanted("start") {

@@ -33,6 +33,16 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
     /// The event cannot happen in this state: our own defect, or a damaged journal.
     fn evolve(&self, event: &Self::Event) -> Result<Self, IllegalTransition>;
 
+    /// Becomes the state after an event, or stays what it was. The same as [`Decider::evolve`] without a copy: a
+    /// replay does it once a record.
+    ///
+    /// # Errors
+    /// As for [`Decider::evolve`].
+    fn follow(&mut self, event: &Self::Event) -> Result<(), IllegalTransition> {
+        *self = self.evolve(event)?;
+        Ok(())
+    }
+
     /// Whether nothing can happen any more.
     fn is_terminal(&self) -> bool;
 }

@@ -248,4 +248,27 @@ proptest! {
         }
         prop_assert!(torn.pods.is_empty());
     }
+
+    /// A state that cannot follow an event stays what it was to the last field: quarantine keeps it.
+    #[test]
+    fn an_event_that_does_not_fit_changes_nothing(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut life = Life::begin(spec(RestartPolicy::Always, 1, 2, true));
+        steps.iter().for_each(|step| life.take(step));
+        let events: Vec<_> = life.records.iter().filter_map(|record| match &record.event {
+            Event::Pod(event) => Some(event.clone()),
+            Event::Node(_) | Event::Worker(_) => None,
+        }).collect();
+        let mut pod = Pod::Unknown;
+        for lived in &events {
+            for event in &events {
+                let mut other = pod.clone();
+                if other.follow(event).is_err() {
+                    prop_assert_eq!(&other, &pod, "{:?} was refused and left a mark", event);
+                }
+            }
+            pod.follow(lived).expect("it was lived");
+        }
+    }
 }

@@ -18,27 +18,29 @@ use crate::names::ContainerName;
 /// Exit code of a container that could not be started, as kubelet reports it.
 const START_ERROR_CODE: u8 = 128;
 
-/// The state after `event`.
-pub(super) fn after(pod: &Pod, event: &PodEvent) -> Result<Pod, IllegalTransition> {
-    let illegal = || IllegalTransition::new(pod.word(), Event::from(event.clone()).layout().name);
-    match (event, pod) {
-        (PodEvent::Admitted(admitted), Pod::Unknown) => Ok(Pod::Live(Box::new(admit(admitted)))),
+/// Makes `pod` what it is after `event`; it stays what it was if the event cannot happen to it.
+pub(super) fn follow(pod: &mut Pod, event: &PodEvent) -> Result<(), IllegalTransition> {
+    let next = match (event, &mut *pod) {
+        (PodEvent::Admitted(admitted), Pod::Unknown) => Some(Pod::Live(Box::new(admit(admitted)))),
         (PodEvent::Terminated(gone), Pod::Live(live)) => match live.phase {
-            Phase::Terminating { cleaning: true, .. } => Ok(Pod::Terminated {
+            Phase::Terminating { cleaning: true, .. } => Some(Pod::Terminated {
                 id: live.spec.id.clone(),
                 uid: live.uid,
                 restarts: live.restarts(),
                 at: gone.at,
             }),
-            _ => Err(illegal()),
+            _ => None,
         },
-        (event, Pod::Live(live)) => {
-            let mut next = PodState::clone(live);
-            apply(&mut next, event).ok_or_else(illegal)?;
-            Ok(Pod::Live(Box::new(next)))
-        }
-        (_, Pod::Unknown | Pod::Terminated { .. }) => Err(illegal()),
-    }
+        (event, Pod::Live(live)) => match apply(live, event) {
+            Some(()) => return Ok(()),
+            None => None,
+        },
+        (_, Pod::Unknown | Pod::Terminated { .. }) => None,
+    };
+    let illegal = || IllegalTransition::new(pod.word(), Event::from(event.clone()).layout().name);
+    let next = next.ok_or_else(illegal)?;
+    *pod = next;
+    Ok(())
 }
 
 fn admit(admitted: &Admitted) -> PodState {
@@ -74,7 +76,8 @@ fn new_container(role: Role, spec: &ContainerSpec) -> Container {
     }
 }
 
-/// Changes `pod` as the event says; none if the event cannot happen to it. The caller drops `pod` then.
+/// Changes `pod` as the event says; none if the event cannot happen to it. Nothing is changed then: whatever is
+/// called from here checks everything before its first change.
 fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
     use PodEvent as E;
     match event {
@@ -134,7 +137,8 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             _ => None,
         },
         E::ExecRequested(requested) => {
-            pod.execs.insert(requested.exec, requested.container.clone()).is_none().then_some(())
+            let is_new = !pod.execs.contains_key(&requested.exec);
+            is_new.then(|| drop(pod.execs.insert(requested.exec, requested.container.clone())))
         }
         E::ExecFinished(finished) => pod.execs.remove(&finished.exec).map(drop),
     }
@@ -175,7 +179,8 @@ fn setup_requested(pod: &mut PodState, attempt: u32) -> Option<()> {
 }
 
 fn setup_completed(pod: &mut PodState, completed: &SetupCompleted) -> Option<()> {
-    matches!(pod.setup, Setup::Requested { .. }).then_some(())?;
+    let known = completed.images.iter().all(|image| pod.container(&image.container).is_some());
+    (known && matches!(pod.setup, Setup::Requested { .. })).then_some(())?;
     for image in &completed.images {
         container(pod, &image.container)?.image = Some(image.clone());
     }

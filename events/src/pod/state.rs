@@ -379,7 +379,13 @@ impl Decider for Pod {
     }
 
     fn evolve(&self, event: &PodEvent) -> Result<Pod, IllegalTransition> {
-        evolve::after(self, event)
+        let mut next = self.clone();
+        next.follow(event)?;
+        Ok(next)
+    }
+
+    fn follow(&mut self, event: &PodEvent) -> Result<(), IllegalTransition> {
+        evolve::follow(self, event)
     }
 
     fn is_terminal(&self) -> bool {

@@ -61,10 +61,9 @@ impl World {
             return Ok(());
         }
         let folded = match &record.event {
-            Event::Node(event) => self.node.evolve(event).map(|node| {
-                self.node_uid = Some(NodeUid(header.stream.id));
-                self.node = node;
-            }),
+            Event::Node(event) => {
+                self.node.follow(event).map(|()| self.node_uid = Some(NodeUid(header.stream.id)))
+            }
             Event::Pod(event) => self.apply_pod(PodUid(header.stream.id), event, record),
             Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
         };
@@ -78,17 +77,22 @@ impl World {
     }
 
     fn apply_pod(&mut self, uid: PodUid, event: &PodEvent, record: &Record) -> Result<(), IllegalTransition> {
-        let pod = self.pods.get(&uid).unwrap_or(&Pod::Unknown).evolve(event)?;
-        self.registry.notice(&pod, &record.header);
+        if let Some(pod) = self.pods.get_mut(&uid) {
+            pod.follow(event)?;
+            self.registry.notice(pod, &record.header);
+            if pod.is_terminal() {
+                self.pods.remove(&uid);
+            }
+        } else {
+            let mut pod = Pod::Unknown;
+            pod.follow(event)?;
+            self.registry.notice(&pod, &record.header);
+            self.pods.insert(uid, pod);
+        }
         let ended_worker = match event {
             PodEvent::ContainerExited(exited) => Some(WorkerUid::of(uid, &exited.container, exited.attempt)),
             _ => None,
         };
-        if pod.is_terminal() {
-            self.pods.remove(&uid);
-        } else {
-            self.pods.insert(uid, pod);
-        }
         if let Some(worker) = ended_worker {
             self.forget_if_over(worker);
         }

@@ -13,7 +13,7 @@ use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::version_client::VersionClient;
-use containerd_client::services::v1::{CreateRequest, DeleteRequest};
+use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteRequest, Resource};
 use hyper_util::rt::TokioIo;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -36,7 +36,13 @@ const MESSAGE_LEN_MAX: usize = 16 << 20;
 pub(super) struct Connection {
     channel: Channel,
     namespace: MetadataValue<Ascii>,
-    lease: Option<MetadataValue<Ascii>>,
+    lease: Option<Lease>,
+}
+
+#[derive(Debug, Clone)]
+struct Lease {
+    id: String,
+    header: MetadataValue<Ascii>,
 }
 
 impl Connection {
@@ -58,8 +64,8 @@ impl Connection {
 
     /// The same line; what is made over it is kept until the lease ends.
     pub(super) fn under(&self, lease: &str) -> Connection {
-        let lease = lease.parse().expect("a lease id is made of hexadecimal digits and '-'");
-        Connection { lease: Some(lease), ..self.clone() }
+        let header = lease.parse().expect("a lease id is made of hexadecimal digits and '-'");
+        Connection { lease: Some(Lease { id: lease.to_owned(), header }), ..self.clone() }
     }
 
     /// A message with the headers that containerd wants.
@@ -67,7 +73,7 @@ impl Connection {
         let mut request = Request::new(message);
         request.metadata_mut().insert("containerd-namespace", self.namespace.clone());
         if let Some(lease) = &self.lease {
-            request.metadata_mut().insert("containerd-lease", lease.clone());
+            request.metadata_mut().insert("containerd-lease", lease.header.clone());
         }
         request
     }
@@ -110,6 +116,15 @@ impl Connection {
         let request = self.request(CreateRequest { id: id.to_owned(), labels });
         within(CALL_LIMIT, LeasesClient::new(self.channel.clone()).create(request)).await?;
         Ok(self.under(id))
+    }
+
+    /// Keeps something that may be there already, and that nothing may refer to any more, for as long as the lease
+    /// of this line: to be called before looking whether it is there. Without a lease it does nothing.
+    pub(super) async fn keep(&self, kind: &str, id: &str) -> Result<(), Status> {
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let resource = Some(Resource { id: id.to_owned(), r#type: kind.to_owned() });
+        let request = self.request(AddResourceRequest { id: lease.id.clone(), resource });
+        within(CALL_LIMIT, LeasesClient::new(self.channel.clone()).add_resource(request)).await.map(|_| ())
     }
 
     /// Ends a lease. What is referred to by nothing else may be collected from now on.

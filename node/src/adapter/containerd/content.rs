@@ -22,8 +22,10 @@ const PIECE_LEN: usize = 1 << 20;
 /// The bytes of a blob as they come in.
 pub(super) type BlobReader = Pin<Box<dyn AsyncRead + Send>>;
 
-/// Whether a blob is there.
+/// Whether a blob is there; if it is, it stays as long as the line's lease.
 pub(super) async fn has(line: &Connection, digest: &str) -> Result<bool, Status> {
+    // First: what an earlier try left may be collected at any moment.
+    line.keep("content", digest).await?;
     let request = line.request(InfoRequest { digest: digest.to_owned() });
     match within(CALL_LIMIT, line.content().info(request)).await {
         Ok(_) => Ok(true),

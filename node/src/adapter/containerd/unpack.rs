@@ -28,6 +28,8 @@ pub(super) async fn unpack(
     let chain = config.chain_ids();
     let mut parent = "";
     for ((layer, diff), name) in manifest.layers.iter().zip(&config.rootfs.diff_ids).zip(&chain) {
+        // First: what an earlier try left may be collected at any moment.
+        line.keep(&format!("snapshots/{snapshotter}"), name).await?;
         if !exists(line, snapshotter, name).await? {
             let key = format!("extract-{ticket} {name}");
             let step = Step { line, snapshotter, layer, diff, name, key: &key };

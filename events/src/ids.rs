@@ -20,7 +20,7 @@ impl Seq {
     /// The position after this one.
     #[must_use]
     pub fn next(self) -> Seq {
-        Seq(self.0 + 1)
+        Seq(self.0.saturating_add(1))
     }
 }
 
@@ -42,7 +42,7 @@ impl StreamVersion {
     /// The version after this one.
     #[must_use]
     pub fn next(self) -> StreamVersion {
-        StreamVersion(self.0 + 1)
+        StreamVersion(self.0.saturating_add(1))
     }
 }
 

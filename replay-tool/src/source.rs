@@ -52,7 +52,7 @@ impl Place {
     /// Opens the journal. Records before `from` need not be among those read.
     pub(crate) fn open(&self, from: Seq) -> Result<Source, Failure> {
         Ok(match self {
-            Place::Folder(dir) => Source::from_folder_copy(dir)?,
+            Place::Folder(dir) => Source::from_folder(dir)?,
             Place::Input(input) => Source::from_export(BufReader::new(input()))?,
             Place::Export(path) => {
                 let open = |source| Failure::Open { path: path.clone(), source };

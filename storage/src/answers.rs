@@ -28,7 +28,7 @@ pub struct StoredAnswer {
 }
 
 impl StoredAnswer {
-    fn to_bytes(&self, order: u64) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, order: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(56 + self.answer.len());
         bytes.extend_from_slice(&order.to_le_bytes());
         bytes.extend_from_slice(&self.fingerprint);
@@ -39,7 +39,7 @@ impl StoredAnswer {
     }
 
     /// The answer and its place in order.
-    fn from_bytes(bytes: &[u8]) -> Option<(StoredAnswer, u64)> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<(StoredAnswer, u64)> {
         let (order, rest) = bytes.split_first_chunk()?;
         let (fingerprint, rest) = rest.split_first_chunk()?;
         let (first, rest) = rest.split_first_chunk()?;
@@ -81,20 +81,41 @@ impl AnswerOrder {
         Ok(AnswerOrder { oldest: oldest?, next: place(&newest)?.saturating_add(1) })
     }
 
-    /// Adds an answer to a batch, and the removal of the oldest if there are too many.
+    /// Adds the next answer to a batch, and the removal of the oldest if there are too many; gives its place.
     pub(crate) fn push(
         &mut self,
         store: &dyn Store,
         batch: &mut Batch,
         id: CommandId,
         answer: &StoredAnswer,
+    ) -> Result<u64, JournalError> {
+        let order = self.next;
+        self.put(store, batch, id, answer, order)?;
+        Ok(order)
+    }
+
+    /// Adds an answer whose place is known to a batch; once more does no harm.
+    pub(crate) fn put(
+        &mut self,
+        store: &dyn Store,
+        batch: &mut Batch,
+        id: CommandId,
+        answer: &StoredAnswer,
+        order: u64,
     ) -> Result<(), JournalError> {
-        batch.put(keys::answer(id), answer.to_bytes(self.next));
-        batch.put(keys::answer_order(self.next), id.0.as_bytes().to_vec());
-        self.next += 1;
-        if self.next - self.oldest > ANSWERS_LEN_MAX {
-            // Far older than this batch, so the store has it.
+        if self.oldest == self.next {
+            // The first that is known: those before it are in no segment any more.
+            (self.oldest, self.next) = (order, order);
+        }
+        if order < self.oldest {
+            return Ok(());
+        }
+        batch.put(keys::answer(id), answer.to_bytes(order));
+        batch.put(keys::answer_order(order), id.0.as_bytes().to_vec());
+        self.next = self.next.max(order.saturating_add(1));
+        while self.next - self.oldest > ANSWERS_LEN_MAX {
             let place = keys::answer_order(self.oldest);
+            // Far older than this batch, so the store has it.
             if let Some(bytes) = store.get(&place)? {
                 let id = uuid::Uuid::from_slice(&bytes)
                     .map_err(|_| JournalError::Value { name: "answer order" })?;

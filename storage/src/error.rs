@@ -32,16 +32,15 @@ pub enum JournalError {
         /// What is wrong with the one after it.
         source: Fault,
     },
-    /// Its store is damaged such that it cannot even be opened.
+    /// Its first records are gone, and nothing says what came of them.
     #[error(
-        "journal at `{dir}` is damaged; copy the folder before anything else, see with `purser-replay verify --dir COPY` \
-         what can be read, then start with a sound copy or an empty folder"
+        "journal at `{dir}` begins after record {before}: put the segments before it back, or a snapshot from after it"
     )]
-    DamagedStore {
+    Trimmed {
         /// The folder.
         dir: PathBuf,
-        /// What the store said.
-        source: StoreError,
+        /// The last record that is gone.
+        before: Seq,
     },
     /// It holds records that only a newer release can read.
     #[error("journal at `{dir}` was written by a newer release from record {seq} on: start that release")]
@@ -51,7 +50,7 @@ pub enum JournalError {
         /// The first such record.
         seq: Seq,
         /// What is new in it.
-        source: FrameError,
+        source: Fault,
     },
     /// A record could be read at the start but cannot now.
     #[error("failed to read record {seq}")]
@@ -60,6 +59,12 @@ pub enum JournalError {
         seq: Seq,
         /// What is wrong with it.
         source: FrameError,
+    },
+    /// The segments could be read at the start but cannot now.
+    #[error("failed to read the segments")]
+    Segment {
+        /// What is wrong with them.
+        source: Fault,
     },
     /// A record that is known to be there is not.
     #[error("record {seq} is not in the store")]

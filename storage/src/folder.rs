@@ -1,10 +1,12 @@
 //! The journal's folder: who holds it, which format it has, and what it is known to contain.
 //!
 //! ```text
-//! <dir>/format   the format's number
-//! <dir>/lock     held by the process that writes; its pid
-//! <dir>/head     the last acknowledged record, apart from the store
-//! <dir>/sled/    the store
+//! <dir>/format     the format's number
+//! <dir>/lock       held by the process that writes; its pid
+//! <dir>/head       the last acknowledged record, apart from the segments
+//! <dir>/segments/  the records
+//! <dir>/sled/      the store: what makes them accessible; it can be made again
+//! <dir>/suspect    there if a read of the store showed damage: the next start makes it again
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::verify::Head;
 
 /// Number of the folder's format that this release writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Longest file beside the store that is read, in bytes.
 const SMALL_FILE_LEN_MAX: u64 = 4_096;
@@ -57,6 +59,17 @@ pub enum FolderError {
         dir: PathBuf,
         /// The least format that a reader must know.
         needed: u32,
+    },
+    /// An older release wrote it, before there were segments.
+    #[error(
+        "journal at `{dir}` has format {found}, from before the first release: export it with the build that wrote \
+         it; nothing was changed"
+    )]
+    OlderFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
     },
     /// What is in it is no journal of ours.
     #[error("`{dir}` is not a journal's folder: {reason}")]
@@ -103,11 +116,6 @@ impl Folder {
         Ok(Folder { dir: dir.to_owned(), _lock: lock })
     }
 
-    /// Where the store is.
-    pub(crate) fn store(&self) -> PathBuf {
-        store_path(&self.dir)
-    }
-
     /// Makes the names in this folder, and its own, durable.
     pub(crate) fn sync_names(&self) -> Result<(), FolderError> {
         let parent =
@@ -121,11 +129,6 @@ impl Folder {
     }
 }
 
-/// Where the store of a journal in `dir` is.
-pub(crate) fn store_path(dir: &Path) -> PathBuf {
-    dir.join("sled")
-}
-
 /// Whether the folder has a format, which this release then knows.
 pub(crate) fn check_format(dir: &Path) -> Result<bool, FolderError> {
     let path = dir.join("format");
@@ -135,6 +138,9 @@ pub(crate) fn check_format(dir: &Path) -> Result<bool, FolderError> {
         serde_json::from_slice(&text).map_err(|_| foreign("its file `format` is malformed"))?;
     if file.min_reader > FORMAT {
         return Err(FolderError::NewerFormat { dir: dir.to_owned(), needed: file.min_reader });
+    }
+    if file.format < FORMAT {
+        return Err(FolderError::OlderFormat { dir: dir.to_owned(), found: file.format });
     }
     Ok(true)
 }
@@ -236,8 +242,8 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     FolderError::Io { action, path: path.to_owned(), source }
 }
 
-/// Remembers the last acknowledged record outside the store, because a damaged store may open without its last
-/// records, or empty, and say nothing. Written after each sync and not synced: it never claims too much.
+/// Remembers the last acknowledged record outside the segments: damage to the very last of them looks like a write
+/// that a stop tore off, which is no damage. Written after each sync and not synced: it never claims too much.
 #[derive(Debug)]
 pub(crate) struct HeadFile {
     path: PathBuf,

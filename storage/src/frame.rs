@@ -27,14 +27,15 @@ pub(crate) const PREFIX_LEN: usize = 8;
 /// Most bytes that a body's header takes.
 pub(crate) const HEADER_LEN_MAX: usize = FIXED_LEN + 5 * varint::LEN_MAX + 16 + 1 + Principal::LEN_MAX;
 
-const FRAME_VERSION: u8 = 1;
+pub(crate) const FRAME_VERSION: u8 = 1;
 const FIXED_LEN: usize = 48;
 const FLAGS_AT: usize = 2;
 const HASH_LEN: usize = 32;
 
 const FLAG_REDACTED: u8 = 0b0000_0001;
-const FLAG_CONTINUED: u8 = 0b0000_0010;
-const FLAGS_RESERVED: u8 = 0b1000_1100;
+pub(crate) const FLAG_CONTINUED: u8 = 0b0000_0010;
+pub(crate) const FLAG_BEGINS_GROUP: u8 = 0b0000_0100;
+const FLAGS_RESERVED: u8 = 0b1000_1000;
 const CAUSE_SHIFT: u8 = 4;
 
 const CAUSE_NODE: u8 = 0;
@@ -114,21 +115,26 @@ pub(crate) struct FrameParts<'a> {
     pub codec: Codec,
     /// Whether the next record belongs to the same commit.
     pub continued: bool,
+    /// Whether it is the first of what is written at once.
+    pub begins_group: bool,
     pub payload: &'a [u8],
+    /// SHA-256 of the payload.
+    pub payload_hash: &'a Hash,
     /// Hash of the record before.
     pub previous: &'a Hash,
 }
 
-/// Makes a frame; also gives the hash with which it ends.
-pub(crate) fn encode(parts: &FrameParts<'_>) -> (Vec<u8>, Hash) {
-    let mut frame = Vec::with_capacity(PREFIX_LEN + HEADER_LEN_MAX + parts.payload.len() + HASH_LEN);
-    frame.extend_from_slice(&[0; PREFIX_LEN]);
-    put_header(&mut frame, parts);
-    let hash = record_hash(parts.previous, &frame[PREFIX_LEN..], &sha256(parts.payload));
-    frame.extend_from_slice(parts.payload);
-    frame.extend_from_slice(&hash);
-    seal(&mut frame);
-    (frame, hash)
+/// Appends a frame to `out`; gives the hash with which it ends.
+pub(crate) fn encode_into(out: &mut Vec<u8>, parts: &FrameParts<'_>) -> Hash {
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX_LEN]);
+    put_header(out, parts);
+    let header = out.get(start + PREFIX_LEN..).unwrap_or_default();
+    let hash = record_hash(parts.previous, header, parts.payload_hash);
+    out.extend_from_slice(parts.payload);
+    out.extend_from_slice(&hash);
+    seal(&mut out[start..]);
+    hash
 }
 
 fn put_header(frame: &mut Vec<u8>, parts: &FrameParts<'_>) {
@@ -144,7 +150,9 @@ fn put_header(frame: &mut Vec<u8>, parts: &FrameParts<'_>) {
         Cause::Observation(seq) => (CAUSE_OBSERVATION, Some(seq)),
     };
     let continued = if parts.continued { FLAG_CONTINUED } else { 0 };
-    frame.extend_from_slice(&[FRAME_VERSION, parts.codec.number(), continued | (cause_kind << CAUSE_SHIFT)]);
+    let begins = if parts.begins_group { FLAG_BEGINS_GROUP } else { 0 };
+    let flags = continued | begins | (cause_kind << CAUSE_SHIFT);
+    frame.extend_from_slice(&[FRAME_VERSION, parts.codec.number(), flags]);
     frame.extend_from_slice(&parts.layout_number.to_le_bytes());
     frame.extend_from_slice(&parts.layout_version.to_le_bytes());
     frame.push(header.stream.kind as u8);
@@ -166,7 +174,7 @@ fn put_header(frame: &mut Vec<u8>, parts: &FrameParts<'_>) {
 }
 
 /// Writes length and checksum into the first eight bytes.
-fn seal(frame: &mut [u8]) {
+pub(crate) fn seal(frame: &mut [u8]) {
     let body_len = u32::try_from(frame.len() - PREFIX_LEN).expect("a frame is at most 60 KiB long");
     frame[..4].copy_from_slice(&body_len.to_le_bytes());
     let checksum = checksum(frame);
@@ -215,23 +223,32 @@ pub(crate) fn announced_len(prefix: [u8; 4]) -> Result<usize, FrameError> {
 
 /// Reads one frame, which must take all of the bytes, and checks its checksum.
 pub(crate) fn parse(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
+    check(&bytes)?;
+    let (len, least) = (bytes.len(), PREFIX_LEN + FIXED_LEN + HASH_LEN);
+    if len < least {
+        return Err(FrameError::CutShort { len, announced: least });
+    }
+    parse_body(bytes)
+}
+
+/// Checks the length and the checksum of one frame, or of another entry of a segment.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), FrameError> {
     let len = bytes.len();
-    let Some(prefix) = bytes.first_chunk::<4>() else {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
         return Err(FrameError::CutShort { len, announced: PREFIX_LEN });
     };
     let announced = announced_len(*prefix)?;
-    if len < announced || len < PREFIX_LEN + FIXED_LEN + HASH_LEN {
+    if len < announced {
         return Err(FrameError::CutShort { len, announced });
     }
     if len > announced {
         return Err(FrameError::Trailing { len: len - announced });
     }
-    let found = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-    let computed = checksum(&bytes);
-    if found != computed {
-        return Err(FrameError::Checksum { found, computed });
-    }
-    parse_body(bytes)
+    let Some(checksum) = rest.first_chunk() else {
+        return Err(FrameError::CutShort { len, announced: PREFIX_LEN });
+    };
+    let (found, computed) = (u32::from_le_bytes(*checksum), self::checksum(bytes));
+    if found != computed { Err(FrameError::Checksum { found, computed }) } else { Ok(()) }
 }
 
 fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {

@@ -44,9 +44,41 @@ fn parts<'a>(header: &'a Header, payload: &'a [u8], previous: &'a Hash) -> Frame
         layout_version,
         codec: Codec::Postcard,
         continued: true,
+        begins_group: false,
         payload,
+        payload_hash: &GENESIS,
         previous,
     }
+}
+
+/// Makes a frame by itself, with its payload's hash.
+fn encode(parts: &FrameParts<'_>) -> (Vec<u8>, Hash) {
+    let mut frame = Vec::new();
+    let payload_hash = sha256(parts.payload);
+    let FrameParts {
+        header,
+        layout_number,
+        layout_version,
+        codec,
+        continued,
+        begins_group,
+        payload,
+        previous,
+        ..
+    } = *parts;
+    let parts = FrameParts {
+        header,
+        layout_number,
+        layout_version,
+        codec,
+        continued,
+        begins_group,
+        payload,
+        payload_hash: &payload_hash,
+        previous,
+    };
+    let hash = encode_into(&mut frame, &parts);
+    (frame, hash)
 }
 
 proptest! {

@@ -7,20 +7,25 @@ use std::time::Instant;
 
 use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
-use crate::answers::{self, ANSWER_LEN_MAX, AnswerOrder, StoredAnswer};
+use crate::answers::{self, ANSWER_LEN_MAX, StoredAnswer};
 use crate::codec::Codec;
+use crate::disk::{Disk, SystemDisk};
 use crate::error::{AppendError, JournalError};
-use crate::folder::{Folder, HeadFile};
-use crate::frame::{FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
+use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
-use crate::open::{self, Replayed};
-use crate::store::{SledStore, Store};
+use crate::open::Replayed;
+use crate::opening;
+use crate::segment::set::Segments;
+use crate::store::{FolderStores, Store, Stores};
 use crate::verify::Head;
-use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request, Writer};
+use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
+
+pub use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// Longest payload that fits into a frame under every header.
 const PAYLOAD_LEN_MAX: usize = FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>();
@@ -36,6 +41,13 @@ pub struct JournalConfig {
     pub cache_bytes: u64,
     /// Requests that may wait; more are refused as [`AppendError::Busy`].
     pub queue_len_max: usize,
+    /// Length at which a segment is sealed, in bytes, from [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
+    pub segment_bytes: u64,
+    /// Age at which a segment that holds records is sealed by the next commit, in milliseconds.
+    pub segment_age_ms: u64,
+    /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
+    /// the same boot: a loss of power may have left any part of it.
+    pub boot_id: Option<Uuid>,
 }
 
 impl JournalConfig {
@@ -46,6 +58,9 @@ impl JournalConfig {
             codec: Codec::default(),
             cache_bytes: 16 << 20,
             queue_len_max: 4_096,
+            segment_bytes: 64 << 20,
+            segment_age_ms: 3_600_000,
+            boot_id: None,
         }
     }
 }
@@ -120,6 +135,7 @@ struct Shared {
     published: Arc<Published>,
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
+    segments: Arc<Segments>,
     /// None once the journal is closed.
     requests: RwLock<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -149,69 +165,36 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let folder = Folder::hold(&config.dir)?;
-        let store = SledStore::open(&folder.store(), config.cache_bytes).map_err(|source| {
-            if source.is_refusal() {
-                JournalError::Store(source)
-            } else {
-                JournalError::DamagedStore { dir: config.dir.clone(), source }
-            }
-        })?;
-        folder.sync_names()?;
-        Journal::start(Arc::new(store), Some(folder), config, Box::new(now), replay, Box::new(on_commit))
+        let stores = FolderStores { dir: config.dir.clone(), cache_bytes: config.cache_bytes };
+        Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
     }
 
-    /// Opens a journal on another store; the folder in `config` then only names it in errors.
+    /// As [`Journal::open`], with segments on another disk and another store behind them.
     ///
     /// # Errors
-    /// The store cannot be read or written, or the records are not the ones that were written.
+    /// As for [`Journal::open`].
     pub fn open_on(
-        store: impl Store,
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
         config: JournalConfig,
         now: impl Fn() -> Timestamp + Send + 'static,
-        replay: impl FnMut(Replayed),
+        mut replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        Journal::start(Arc::new(store), None, config, Box::new(now), replay, Box::new(on_commit))
-    }
-
-    fn start(
-        store: Arc<dyn Store>,
-        folder: Option<Folder>,
-        config: JournalConfig,
-        now: Box<dyn Fn() -> Timestamp + Send>,
-        mut replay: impl FnMut(Replayed),
-        on_commit: OnCommit,
-    ) -> Result<Journal, JournalError> {
-        let JournalConfig { dir, codec, queue_len_max, cache_bytes: _ } = config;
-        let known = if folder.is_some() { HeadFile::read(&dir)? } else { None };
-        let verifier = open::replay_all(&*store, &dir, known, &mut replay)?;
-        let epoch = open::next_epoch(&*store, verifier.epoch())?;
-        let answers = AnswerOrder::load(&*store)?;
-        let published = Arc::new(Published::new(verifier.head(), answers.next));
-        let folder =
-            folder.map(|folder| Ok::<_, JournalError>((HeadFile::open(&folder)?, folder))).transpose()?;
-        let writer = Writer {
-            store: Arc::clone(&store),
-            folder,
-            codec,
-            now,
-            on_commit,
-            head: verifier.head(),
-            epoch,
-            streams: verifier.into_streams(),
-            answers,
-            published: Arc::clone(&published),
-        };
-        let queue_len_max = queue_len_max.max(1);
+        let (now, on_commit): (_, OnCommit) = (Box::new(now), Box::new(on_commit));
+        let writer = opening::open(disk, stores, &config, now, &mut replay, on_commit)?;
+        let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
+        let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
+        let queue_len_max = config.queue_len_max.max(1);
         let (requests, waiting) = mpsc::channel(queue_len_max);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
         let shared = Shared {
-            codec,
+            codec: config.codec,
             epoch,
             queue_len_max,
             published,
             store: RwLock::new(Some(store)),
+            segments,
             requests: RwLock::new(Some(requests)),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
@@ -288,7 +271,7 @@ impl Journal {
     /// # Errors
     /// The journal is closed, or its files cannot be measured.
     pub fn stats(&self) -> Result<JournalStats, JournalError> {
-        let bytes_on_disk = self.store()?.bytes_on_disk()?;
+        let bytes_on_disk = self.store()?.bytes_on_disk()? + self.shared.segments.bytes_on_disk()?;
         let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
         let queue_len_max = self.shared.queue_len_max;
         let queue_len = requests.as_ref().map_or(0, |requests| queue_len_max - requests.capacity());
@@ -321,6 +304,10 @@ impl Journal {
         let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
         store.clone().ok_or(JournalError::Closed)
     }
+
+    pub(crate) fn segments(&self) -> &Arc<Segments> {
+        &self.shared.segments
+    }
 }
 
 impl Shared {
@@ -342,7 +329,7 @@ impl Drop for Shared {
     }
 }
 
-/// Checks a request and encodes its events, on the caller's thread.
+/// Checks a request, encodes its events and hashes them, on the caller's thread.
 fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
     let Append { writes, origin, command } = append;
     if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
@@ -362,7 +349,8 @@ fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
             check_len(payload.len(), PAYLOAD_LEN_MAX)?;
             bytes += payload.len();
             check_len(bytes, COMMIT_BYTES_MAX)?;
-            encoded.push(PreparedEvent { layout: event.layout(), event, payload });
+            let payload_hash = frame::sha256(&payload);
+            encoded.push(PreparedEvent { layout: event.layout(), event, payload, payload_hash });
         }
         prepared.push(PreparedWrite { stream, expected, events: encoded });
     }

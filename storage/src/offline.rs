@@ -1,29 +1,22 @@
-//! Reading a journal without a node: from an export, or from a folder that no process holds.
+//! Reading a journal without a node: from an export, or from a folder that no process writes.
 //!
-//! Opening a store changes its files, so a folder is copied to a temporary place first and stays as it is.
+//! Only the segments are read, and nothing is written: a folder stays as it is.
 
-use std::collections::VecDeque;
-use std::fs;
-use std::io::{self, Read};
-use std::ops::ControlFlow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
+use nix::fcntl::Flock;
 use purser_events::Seq;
-use tempfile::TempDir;
 
+use crate::disk::SystemDisk;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
-use crate::open;
-use crate::panic_guard;
 use crate::record::StoredRecord;
-use crate::store::{SledStore, Store, StoreError, keys};
+use crate::segment::entry::Entry;
+use crate::segment::set::{Segments, SegmentsError, Walk};
 use crate::verify::{Fault, Head, Verifier};
-
-/// Memory for the store's pages while a folder is read, in bytes.
-const CACHE_BYTES: u64 = 16 << 20;
-
-/// Frame bytes that are read from a folder at a time.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// Why a journal could not be read, or not any further.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +27,6 @@ pub enum SourceError {
     /// The folder cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The store in the folder cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// A record is not the one that was written.
     #[error("the journal is damaged after record {last}")]
     Fault {
@@ -81,9 +71,11 @@ impl SourceError {
                 ExportError::NotAnExport | ExportError::Io { .. } | ExportError::Journal(_),
             )
             | SourceError::Folder(
-                FolderError::Foreign { .. } | FolderError::Io { .. } | FolderError::Locked { .. },
-            )
-            | SourceError::Store(_) => Io,
+                FolderError::Foreign { .. }
+                | FolderError::OlderFormat { .. }
+                | FolderError::Io { .. }
+                | FolderError::Locked { .. },
+            ) => Io,
         }
     }
 }
@@ -93,7 +85,7 @@ pub struct Source(Kind);
 
 enum Kind {
     Export(export::Reader<Box<dyn Read>>),
-    Folder(Box<FolderCopy>),
+    Folder(Box<Folder>),
 }
 
 impl Source {
@@ -105,12 +97,13 @@ impl Source {
         Ok(Source(Kind::Export(export::Reader::new(Box::new(input) as Box<dyn Read>)?)))
     }
 
-    /// Reads a copy of a journal's folder, which is itself copied to the system's temporary folder first.
+    /// Reads a journal's folder, which stays as it is.
     ///
     /// # Errors
-    /// A process holds the folder, it cannot be read or copied, or it is not one that this release knows.
-    pub fn from_folder_copy(dir: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(FolderCopy::open(dir)?))))
+    /// A process writes the folder, it cannot be read, it is damaged as a whole, or it is not one that this
+    /// release knows.
+    pub fn from_folder(dir: &Path) -> Result<Source, SourceError> {
+        Ok(Source(Kind::Folder(Box::new(Folder::open(dir)?))))
     }
 
     /// The record before the first; [`Head::GENESIS`] unless the source is a part of a journal.
@@ -118,7 +111,7 @@ impl Source {
     pub fn before(&self) -> Head {
         match &self.0 {
             Kind::Export(reader) => reader.before(),
-            Kind::Folder(_) => Head::GENESIS,
+            Kind::Folder(folder) => folder.before,
         }
     }
 
@@ -143,36 +136,30 @@ impl Iterator for Source {
     }
 }
 
-struct FolderCopy {
-    store: SledStore,
-    /// The last acknowledged record as the file beside the store has it.
+struct Folder {
+    walk: Walk,
+    /// The last acknowledged record as the file beside the segments has it.
     known: Option<Head>,
+    before: Head,
     verifier: Verifier,
-    chunk: VecDeque<StoredRecord>,
-    /// What ends the records, once it was met.
-    end: Option<Result<(), Fault>>,
     ended: bool,
-    /// Dropped last: the store's files are in it.
-    _copy: TempDir,
+    /// Held so that no writer begins meanwhile.
+    _held: Option<Flock<File>>,
 }
 
-impl FolderCopy {
-    fn open(dir: &Path) -> Result<FolderCopy, SourceError> {
+impl Folder {
+    fn open(dir: &Path) -> Result<Folder, SourceError> {
         if !folder::check_format(dir)? {
             let reason = "it has no file `format`";
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
-        let (copy, known) = {
-            let _held = folder::hold_for_reading(dir)?;
-            let copy = TempDir::with_prefix("purser-journal-");
-            let copy = copy.map_err(|error| folder::io_error("create a temporary folder for", dir, error))?;
-            copy_folder(&folder::store_path(dir), &folder::store_path(copy.path()))?;
-            (copy, HeadFile::read(dir)?)
-        };
-        panic_guard::discard_with_process(copy.path());
-        let store = SledStore::open(&folder::store_path(copy.path()), CACHE_BYTES)?;
-        let (verifier, chunk) = (Verifier::default(), VecDeque::new());
-        Ok(FolderCopy { store, known, verifier, chunk, end: None, ended: false, _copy: copy })
+        let held = folder::hold_for_reading(dir)?;
+        let known = HeadFile::read(dir)?;
+        let loaded = Segments::load(Arc::new(SystemDisk), dir, false)?;
+        let before = loaded.before;
+        let walk = Arc::new(loaded.segments).walk(before.seq.next())?;
+        let verifier = Verifier::after(before);
+        Ok(Folder { walk, known, before, verifier, ended: false, _held: held })
     }
 
     fn next(&mut self) -> Option<Result<StoredRecord, SourceError>> {
@@ -185,15 +172,13 @@ impl FolderCopy {
     }
 
     fn next_record(&mut self) -> Result<Option<StoredRecord>, SourceError> {
-        if self.chunk.is_empty() && self.end.is_none() {
-            self.read_chunk()?;
-        }
         let last = self.verifier.head().seq;
         let fault = |source| SourceError::Fault { last, source };
-        let Some(record) = self.chunk.pop_front() else {
-            match self.end.take() {
-                Some(Err(source)) => return Err(fault(source)),
-                Some(Ok(())) | None => return self.check_end().map(|()| None),
+        let record = loop {
+            match self.walk.step()? {
+                Some(Entry::Record(record)) => break record,
+                Some(Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_)) => {}
+                None => return self.check_end().map(|()| None),
             }
         };
         self.verifier.check(&record).map_err(fault)?;
@@ -201,35 +186,7 @@ impl FolderCopy {
         if self.known.is_some_and(|known| known.seq == head.seq && known.hash != head.hash) {
             return Err(fault(Fault::Replaced { seq: head.seq }));
         }
-        let (seq, stream) = (head.seq, record.header.stream);
-        let indexed = self.store.get(&keys::stream(stream, record.header.version))?;
-        if indexed.as_deref() != Some(&seq.0.to_be_bytes()[..]) {
-            return Err(fault(Fault::OutOfIndex { seq, stream }));
-        }
         Ok(Some(record))
-    }
-
-    fn read_chunk(&mut self) -> Result<(), StoreError> {
-        let mut expected = Seq(self.verifier.head().seq.0.saturating_add(1));
-        let (mut bytes, mut end) = (0, Some(Ok(())));
-        self.store.scan(&keys::record(expected), b"f", &mut |key, value| {
-            match open::read_one(expected, key, value) {
-                Ok(record) => self.chunk.push_back(record),
-                Err(fault) => {
-                    end = Some(Err(fault));
-                    return ControlFlow::Break(());
-                }
-            }
-            expected = Seq(expected.0.saturating_add(1));
-            bytes += value.len();
-            if bytes < CHUNK_BYTES {
-                return ControlFlow::Continue(());
-            }
-            end = None;
-            ControlFlow::Break(())
-        })?;
-        self.end = end;
-        Ok(())
     }
 
     /// Whether the journal ends where it is known to end.
@@ -245,22 +202,11 @@ impl FolderCopy {
     }
 }
 
-/// Copies plain files and folders; anything else has no place in a store.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), FolderError> {
-    let failed = |action, error: io::Error| folder::io_error(action, from, error);
-    fs::create_dir(to).map_err(|error| failed("copy", error))?;
-    for entry in fs::read_dir(from).map_err(|error| failed("list", error))? {
-        let entry = entry.map_err(|error| failed("list", error))?;
-        let kind = entry.file_type().map_err(|error| failed("list", error))?;
-        let (path, copy) = (entry.path(), to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy_folder(&path, &copy)?;
-        } else if kind.is_file() {
-            fs::copy(&path, &copy).map_err(|error| folder::io_error("copy", &path, error))?;
-        } else {
-            let reason = "its store has entries that are neither files nor folders";
-            return Err(FolderError::Foreign { dir: from.to_owned(), reason });
+impl From<SegmentsError> for SourceError {
+    fn from(error: SegmentsError) -> SourceError {
+        match error {
+            SegmentsError::Folder(error) => SourceError::Folder(error),
+            SegmentsError::Fault { sound: last, source } => SourceError::Fault { last, source },
         }
     }
-    Ok(())
 }

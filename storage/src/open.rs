@@ -1,14 +1,22 @@
-//! Opening: reads every record once, checks it and hands it on.
+//! Opening: finds out how far segments, store and snapshot have come, brings the store up to the segments, and
+//! hands on what the snapshot does not hold.
 
-use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
-use purser_events::{Header, Record, Seq};
+use purser_events::{Header, Record, Seq, StreamId, StreamVersion};
 
+use crate::answers::AnswerOrder;
 use crate::error::JournalError;
+use crate::index::IndexBatch;
 use crate::record::{PayloadError, StoredRecord};
-use crate::store::{Batch, Store, keys};
+use crate::segment::entry::{AnswerEntry, Entry};
+use crate::segment::set::{Segments, SegmentsError};
+use crate::store::Store;
 use crate::verify::{Fault, Head, Verifier};
+
+/// Bytes of a catch-up that the store takes at once.
+const CATCH_UP_BYTES: usize = 1 << 20;
 
 /// What opening found at one position.
 #[derive(Debug)]
@@ -26,84 +34,173 @@ pub enum Replayed {
     },
 }
 
-/// Reads and checks every record, and hands each to `replay`. `known` is the last record that was acknowledged
-/// as the file beside the store has it.
-pub(crate) fn replay_all(
-    store: &dyn Store,
-    dir: &Path,
-    known: Option<Head>,
-    replay: &mut dyn FnMut(Replayed),
-) -> Result<Verifier, JournalError> {
-    let mut verifier = Verifier::default();
-    let checked = read_all(store, &mut |record| {
-        verifier.check(&record)?;
-        let head = verifier.head();
-        match known {
-            Some(known) if known.seq == head.seq && known.hash != head.hash => {
-                return Err(Fault::Replaced { seq: head.seq });
+/// Where the pass over the segments begins, and who wants what of it.
+pub(crate) struct Pass<'a> {
+    pub dir: &'a Path,
+    pub segments: &'a Arc<Segments>,
+    pub store: &'a dyn Store,
+    /// How far the store has come.
+    pub applied: Head,
+    /// How far the projection has come.
+    pub restored: Head,
+    /// The last acknowledged record as the file beside the segments has it.
+    pub known: Option<Head>,
+}
+
+/// What the pass found.
+pub(crate) struct Passed {
+    pub head: Head,
+    pub epoch: u64,
+    /// The last versions of the streams that were met.
+    pub streams: std::collections::BTreeMap<StreamId, StreamVersion>,
+    pub answers: AnswerOrder,
+}
+
+impl Pass<'_> {
+    /// Reads and checks every record after the one that both store and projection have.
+    pub(crate) fn run(&self, replay: &mut dyn FnMut(Replayed)) -> Result<Passed, JournalError> {
+        let begin = self.applied.earlier(self.restored);
+        let mut verifier = Verifier::after(begin);
+        let mut catch_up = CatchUp::new(self.store, self.applied)?;
+        let mut walk = self.segments.walk(begin.seq.next())?;
+        // A mark stands at a commit, so some of what was read may be known already.
+        let mut passed_begin = walk.next_seq() > begin.seq;
+        while let Some(entry) = walk.step().map_err(|error| self.damaged(error))? {
+            match entry {
+                Entry::Record(record) if record.header.seq <= begin.seq => {
+                    passed_begin = record.header.seq == begin.seq;
+                }
+                Entry::Record(record) => {
+                    let checked = verifier.check(&record).and_then(|()| self.check_known(verifier.head()));
+                    let sound = Seq(record.header.seq.0 - 1);
+                    checked.map_err(|source| self.damaged(SegmentsError::Fault { sound, source }))?;
+                    catch_up.record(&record)?;
+                    if record.header.seq > self.restored.seq {
+                        replay(replayed(record));
+                    }
+                }
+                Entry::Answer(answer) if passed_begin => catch_up.answer(&answer)?,
+                Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
             }
-            Some(_) | None => {}
         }
-        replay(match record.event() {
-            Ok(event) => Replayed::Record(Record { header: record.header, event }),
-            Err(reason) => Replayed::Unreadable { seq: head.seq, header: record.header, reason },
-        });
+        let head = verifier.head();
+        self.check_end(head.seq)?;
+        let answers = catch_up.finish()?;
+        Ok(Passed { head, epoch: verifier.epoch(), streams: verifier.into_streams(), answers })
+    }
+
+    fn check_known(&self, head: Head) -> Result<(), Fault> {
+        match self.known {
+            Some(known) if known.seq == head.seq && known.hash != head.hash => {
+                Err(Fault::Replaced { seq: head.seq })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the segments end where they are known to end.
+    fn check_end(&self, found: Seq) -> Result<(), JournalError> {
+        match self.known {
+            Some(known) if known.seq > found => {
+                let source = Fault::Shortened { found, expected: known.seq };
+                Err(self.damaged(SegmentsError::Fault { sound: found, source }))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn damaged(&self, error: SegmentsError) -> JournalError {
+        damaged(self.dir, error)
+    }
+}
+
+/// A record with the hash that the segments have for it, if they have the record.
+pub(crate) fn hash_of(
+    dir: &Path,
+    segments: &Arc<Segments>,
+    before: Head,
+    seq: Seq,
+) -> Result<Option<Head>, JournalError> {
+    if seq <= before.seq {
+        return Ok((seq == before.seq).then_some(before));
+    }
+    let mut walk = segments.walk(seq)?;
+    while let Some(entry) = walk.step().map_err(|error| damaged(dir, error))? {
+        match entry {
+            Entry::Record(record) if record.header.seq == seq => {
+                return Ok(Some(Head { seq, hash: record.hash }));
+            }
+            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Says what a fault of the segments means to a journal in `dir`.
+pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
+    match error {
+        SegmentsError::Folder(error) => error.into(),
+        SegmentsError::Fault { sound, source } if source.is_unknown() => {
+            JournalError::Newer { dir: dir.to_owned(), seq: sound.next(), source }
+        }
+        SegmentsError::Fault { sound, source } => {
+            JournalError::Damaged { dir: dir.to_owned(), sound, source }
+        }
+    }
+}
+
+fn replayed(record: StoredRecord) -> Replayed {
+    match record.event() {
+        Ok(event) => Replayed::Record(Record { header: record.header, event }),
+        Err(reason) => Replayed::Unreadable { seq: record.header.seq, header: record.header, reason },
+    }
+}
+
+/// Gives the store what it lacks.
+struct CatchUp<'a> {
+    store: &'a dyn Store,
+    applied: Head,
+    head: Head,
+    batch: IndexBatch,
+    bytes: usize,
+    answers: AnswerOrder,
+}
+
+impl CatchUp<'_> {
+    fn new(store: &dyn Store, applied: Head) -> Result<CatchUp<'_>, JournalError> {
+        let answers = AnswerOrder::load(store)?;
+        Ok(CatchUp { store, applied, head: applied, batch: IndexBatch::default(), bytes: 0, answers })
+    }
+
+    fn record(&mut self, record: &StoredRecord) -> Result<(), JournalError> {
+        if record.header.seq <= self.applied.seq {
+            return Ok(());
+        }
+        self.batch.add(&record.header, record.as_bytes());
+        self.head = Head { seq: record.header.seq, hash: record.hash };
+        self.bytes += record.as_bytes().len();
+        // Only between commits: an answer is never ahead of its records.
+        if self.bytes >= CATCH_UP_BYTES && !record.continued { self.apply() } else { Ok(()) }
+    }
+
+    fn answer(&mut self, entry: &AnswerEntry) -> Result<(), JournalError> {
+        let AnswerEntry { id, order, answer, .. } = entry;
+        self.bytes += answer.answer.len();
+        self.answers.put(self.store, &mut self.batch.batch, *id, answer, *order)?;
+        if self.bytes >= CATCH_UP_BYTES && !entry.continued { self.apply() } else { Ok(()) }
+    }
+
+    fn apply(&mut self) -> Result<(), JournalError> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        if !batch.is_empty() {
+            self.store.apply(batch.finish(self.head))?;
+        }
         Ok(())
-    })?;
-    let sound = verifier.head().seq;
-    let shortened = known.filter(|known| known.seq > sound);
-    let shortened = shortened.map(|known| Fault::Shortened { found: sound, expected: known.seq });
-    match (checked, shortened) {
-        (Ok(()), None) => Ok(verifier),
-        (Err(Fault::Damaged { seq, source }), _) if source.is_unknown() => {
-            Err(JournalError::Newer { dir: dir.to_owned(), seq, source })
-        }
-        (Err(source), _) | (Ok(()), Some(source)) => {
-            Err(JournalError::Damaged { dir: dir.to_owned(), sound, source })
-        }
     }
-}
 
-/// Reads every record in order up to the first fault, which may be one that `check` finds.
-pub(crate) fn read_all(
-    store: &dyn Store,
-    check: &mut dyn FnMut(StoredRecord) -> Result<(), Fault>,
-) -> Result<Result<(), Fault>, JournalError> {
-    let mut checked = Ok(());
-    let mut expected = Seq(1);
-    store.scan(b"e", b"f", &mut |key, value| {
-        checked = read_one(expected, key, value).and_then(&mut *check);
-        expected = Seq(expected.0.saturating_add(1));
-        if checked.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(checked)
-}
-
-/// Reads the frame that stands where `expected` should.
-pub(crate) fn read_one(expected: Seq, key: &[u8], value: &[u8]) -> Result<StoredRecord, Fault> {
-    let found = keys::record_seq(key).unwrap_or(Seq::ZERO);
-    if found != expected {
-        return Err(Fault::Gap { expected, found });
+    fn finish(mut self) -> Result<AnswerOrder, JournalError> {
+        self.apply()?;
+        Ok(self.answers)
     }
-    let damaged = |source| Fault::Damaged { seq: expected, source };
-    let record = StoredRecord::parse(value.to_vec()).map_err(damaged)?;
-    if record.header.seq != expected {
-        return Err(Fault::Gap { expected, found: record.header.seq });
-    }
-    Ok(record)
-}
-
-/// Counts this opening, durably, and gives its number.
-pub(crate) fn next_epoch(store: &dyn Store, newest_seen: u64) -> Result<u64, JournalError> {
-    let malformed = JournalError::Value { name: "epoch" };
-    let stored = match store.get(keys::EPOCH)? {
-        Some(bytes) => u64::from_be_bytes(bytes.try_into().map_err(|_| malformed)?),
-        None => 0,
-    };
-    let epoch = stored.max(newest_seen).saturating_add(1);
-    let mut batch = Batch::default();
-    batch.put(keys::EPOCH, epoch.to_be_bytes().to_vec());
-    store.apply(batch)?;
-    store.sync()?;
-    Ok(epoch)
 }

@@ -8,9 +8,12 @@ use purser_events::{Seq, StreamId, StreamVersion};
 use crate::error::JournalError;
 use crate::export::{self, ExportError};
 use crate::frame::GENESIS;
+use crate::index;
 use crate::journal::Journal;
 use crate::record::StoredRecord;
-use crate::store::{Store, keys};
+use crate::segment::entry::Entry;
+use crate::segment::set::SegmentsError;
+use crate::store::Store;
 use crate::verify::Head;
 
 /// Frame bytes after which one reading ends.
@@ -31,32 +34,44 @@ impl Journal {
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
-        let (mut records, mut bytes, mut failed) = (Vec::new(), 0, None);
+        let mut page = Page { records: Vec::new(), bytes: 0, limit };
+        let from = from.max(Seq(1));
         if limit == 0 || from > head {
-            return Ok(records);
+            return Ok(page.records);
         }
-        let mut expected = from.max(Seq(1));
-        store.scan(&keys::record(expected), &keys::record(head.next()), &mut |key, value| {
-            let seq = keys::record_seq(key).unwrap_or(Seq::ZERO);
-            if seq != expected {
-                failed = Some(JournalError::Missing { seq: expected });
-                return ControlFlow::Break(());
+        let mut failed = None;
+        index::scan(&*store, from, &mut |record| match record {
+            Ok(record) if record.header.seq <= head => page.add(record),
+            Ok(_) => ControlFlow::Break(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
             }
-            match StoredRecord::parse(value.to_vec()) {
-                Ok(record) => records.push(record),
-                Err(source) => failed = Some(JournalError::Record { seq, source }),
-            }
-            expected = seq.next();
-            bytes += value.len();
-            let enough = failed.is_some() || records.len() >= limit || bytes >= READ_BYTES_MAX;
-            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        match failed {
-            Some(error) => Err(error),
-            // A scan that finds less than the head promises must not pass for the end of the journal.
-            None if records.is_empty() => Err(JournalError::Missing { seq: expected }),
-            None => Ok(records),
+        if let Some(error) = failed {
+            return Err(error);
         }
+        if page.records.is_empty() {
+            // The store begins later: older records are in the segments alone.
+            self.read_segments(from, head, &mut page)?;
+        }
+        // A reading that finds less than the head promises must not pass for the end of the journal.
+        if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }
+    }
+
+    fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
+        let mut walk = self.segments().walk(from)?;
+        let failed = |error| match error {
+            SegmentsError::Folder(error) => JournalError::Folder(error),
+            SegmentsError::Fault { source, .. } => JournalError::Segment { source },
+        };
+        while let Some(entry) = walk.step().map_err(failed)? {
+            let Entry::Record(record) = entry else { continue };
+            if record.header.seq > head || record.header.seq >= from && page.add(record).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them.
@@ -72,29 +87,31 @@ impl Journal {
     ) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
-        let mut seqs = Vec::new();
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
-        let (from, to) = (keys::stream(stream, from), keys::stream(stream, StreamVersion(u64::MAX)));
-        store.scan(&from, &to, &mut |_, value| {
-            if seqs.len() < limit {
-                seqs.push(<[u8; 8]>::try_from(value).map(|seq| Seq(u64::from_be_bytes(seq))));
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
-        })?;
+        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), limit)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for seq in seqs {
-            let seq = seq.map_err(|_| JournalError::Value { name: "stream index" })?;
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
-            let record = stored(&*store, seq)?;
+            let record = self.stored(&*store, seq)?;
             bytes += record.as_bytes().len();
             records.push(record);
         }
         Ok(records)
+    }
+
+    /// Reads one record that is known to be there.
+    fn stored(&self, store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
+        match index::record(store, seq)? {
+            Some(record) => Ok(record),
+            None => {
+                let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
+                self.read_segments(seq, seq, &mut page)?;
+                page.records.pop().ok_or(JournalError::Missing { seq })
+            }
+        }
     }
 
     /// Writes the records from `from` up to the present head as an export, and gives that head. Blocks on the
@@ -108,7 +125,7 @@ impl Journal {
         let before = Seq(next.0 - 1);
         let hash = match before {
             Seq::ZERO => GENESIS,
-            before => stored(&*self.store()?, before)?.hash,
+            before => self.stored(&*self.store()?, before)?.hash,
         };
         let mut writer = export::Writer::new(out, Head { seq: before, hash })?;
         while next <= head.seq {
@@ -124,8 +141,18 @@ impl Journal {
     }
 }
 
-/// Reads one record that is known to be there.
-fn stored(store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
-    let frame = store.get(&keys::record(seq))?.ok_or(JournalError::Missing { seq })?;
-    StoredRecord::parse(frame).map_err(|source| JournalError::Record { seq, source })
+/// Records of one reading.
+struct Page {
+    records: Vec<StoredRecord>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Page {
+    fn add(&mut self, record: StoredRecord) -> ControlFlow<()> {
+        self.bytes += record.as_bytes().len();
+        self.records.push(record);
+        let enough = self.records.len() >= self.limit || self.bytes >= READ_BYTES_MAX;
+        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }

@@ -6,6 +6,7 @@ use purser_events::{Seq, StreamId, StreamVersion};
 
 use crate::frame::{self, FrameError, GENESIS, Hash};
 use crate::record::StoredRecord;
+use crate::segment::HeaderError;
 
 /// The last record of a journal, or of a part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,11 @@ pub struct Head {
 impl Head {
     /// Before the first record.
     pub const GENESIS: Head = Head { seq: Seq::ZERO, hash: GENESIS };
+
+    /// The earlier of two.
+    pub(crate) fn earlier(self, other: Head) -> Head {
+        if other.seq < self.seq { other } else { self }
+    }
 }
 
 /// What is wrong with a journal at its first bad record; all before it is sound.
@@ -82,13 +88,43 @@ pub enum Fault {
         /// Which record.
         seq: Seq,
     },
-    /// A record is in no stream's index, or in the wrong place of one.
-    #[error("record {seq} is not where the index of stream {stream} has it")]
-    OutOfIndex {
-        /// Which record.
-        seq: Seq,
-        /// Its stream.
-        stream: StreamId,
+    /// A fault in a segment, with its place.
+    #[error("segment `{file}` is damaged at byte {at}")]
+    InSegment {
+        /// The file's name.
+        file: String,
+        /// Bytes from the beginning of the file.
+        at: u64,
+        /// What is wrong there.
+        source: Box<Fault>,
+    },
+    /// A segment's first bytes are not what was written.
+    #[error("segment `{file}` cannot be read")]
+    SegmentHeader {
+        /// The file's name.
+        file: String,
+        /// What is wrong with them.
+        source: HeaderError,
+    },
+    /// A segment that others follow has no sound footer.
+    #[error("the end of segment `{file}` is missing or damaged")]
+    SegmentFooter {
+        /// The file's name.
+        file: String,
+    },
+    /// A segment's footer says something else than what stands in it.
+    #[error("the footer of segment `{file}` does not fit what is in it")]
+    SegmentContent {
+        /// The file's name.
+        file: String,
+    },
+    /// A segment between two others is not there.
+    #[error("the segment with record {expected} is missing: the next one begins with record {found}")]
+    SegmentMissing {
+        /// The first record that is missing.
+        expected: Seq,
+        /// The first record after it that is there.
+        found: Seq,
     },
 }
 
@@ -96,7 +132,20 @@ impl Fault {
     /// Whether nothing is broken, but a newer release is needed to read on.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        matches!(self, Fault::Damaged { source, .. } if source.is_unknown())
+        match self {
+            Fault::Damaged { source, .. } => source.is_unknown(),
+            Fault::InSegment { source, .. } => source.is_unknown(),
+            Fault::SegmentHeader { source, .. } => matches!(source, HeaderError::Newer { .. }),
+            Fault::Gap { .. }
+            | Fault::BrokenChain { .. }
+            | Fault::StreamGap { .. }
+            | Fault::EpochWentBack { .. }
+            | Fault::Shortened { .. }
+            | Fault::Replaced { .. }
+            | Fault::SegmentFooter { .. }
+            | Fault::SegmentContent { .. }
+            | Fault::SegmentMissing { .. } => false,
+        }
     }
 }
 
@@ -138,7 +187,7 @@ impl Verifier {
 
     /// The last version of every stream seen.
     #[must_use]
-    pub fn into_streams(self) -> BTreeMap<StreamId, StreamVersion> {
+    pub(crate) fn into_streams(self) -> BTreeMap<StreamId, StreamVersion> {
         self.streams
     }
 

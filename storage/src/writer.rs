@@ -13,10 +13,16 @@ use crate::answers::{self, AnswerOrder, StoredAnswer};
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
 use crate::folder::{Folder, HeadFile};
-use crate::frame::{self, FrameParts};
+use crate::frame::{self, FrameParts, Hash};
+use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
 use crate::observer::{CommitCost, JournalObserver};
-use crate::store::{Batch, Store, keys};
+use crate::segment::SegmentHeader;
+use crate::segment::entry::{self, AnswerEntry, Opened};
+use crate::segment::open_segment::OpenSegment;
+use crate::segment::set::Segments;
+use crate::store::Store;
+use crate::store_thread::StoreThread;
 use crate::verify::Head;
 
 /// Most requests that are made durable together.
@@ -47,6 +53,7 @@ pub(crate) struct PreparedEvent {
     pub event: Event,
     pub layout: Layout,
     pub payload: Vec<u8>,
+    pub payload_hash: Hash,
 }
 
 /// Is shown the records of each commit.
@@ -101,26 +108,42 @@ impl Published {
 
 /// Where the journal stands; owned by the thread.
 pub(crate) struct Writer {
+    /// The segment that takes what is written; none after a failure to go on to the next.
+    pub segment: Option<OpenSegment>,
+    pub segments: Arc<Segments>,
+    pub segment_bytes: u64,
+    pub segment_age_ms: u64,
     pub store: Arc<dyn Store>,
-    /// The folder, held until the thread ends, and the file that remembers the head outside the store.
-    pub folder: Option<(HeadFile, Folder)>,
+    pub store_thread: StoreThread,
+    /// The folder, held until the thread ends, and the file that remembers the head outside the segments.
+    pub head_file: HeadFile,
+    pub _folder: Folder,
     pub codec: Codec,
     pub now: Box<dyn Fn() -> Timestamp + Send>,
     pub on_commit: OnCommit,
     pub head: Head,
     pub epoch: u64,
+    pub opened: Opened,
     pub streams: BTreeMap<StreamId, StreamVersion>,
     pub answers: AnswerOrder,
     pub published: Arc<Published>,
 }
 
+/// Streams whose versions are kept in memory; the store knows the others.
+const STREAMS_LEN_MAX: usize = 20_000;
+
+/// Bytes that are left free at the end of a segment for its footer.
+const FOOTER_RESERVE: u64 = 64 << 10;
+
 /// A group that is about to be written.
 #[derive(Default)]
 struct Group {
-    batch: Batch,
+    /// What goes to the segment.
+    bytes: Vec<u8>,
+    /// What goes to the store.
+    index: IndexBatch,
     answers: BTreeMap<CommandId, StoredAnswer>,
     records: usize,
-    bytes: usize,
 }
 
 impl Writer {
@@ -139,6 +162,19 @@ impl Writer {
                 let _ = reply.send(outcome);
             }
         }
+        if !fenced && let Err(error) = self.close() {
+            self.published.fence(error);
+        }
+    }
+
+    /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
+    fn close(&mut self) -> Result<(), JournalError> {
+        self.store.sync()?;
+        let mut bytes = Vec::new();
+        entry::put_closed(&mut bytes);
+        let segment = self.segment.as_mut().ok_or(JournalError::Closed)?;
+        segment.write(&bytes, None)?;
+        Ok(segment.sync()?)
     }
 
     /// Makes a group durable and gives one outcome a request; none if the journal failed.
@@ -156,30 +192,70 @@ impl Writer {
     fn try_commit(&mut self, appends: Vec<Prepared>) -> Result<Vec<Outcome>, JournalError> {
         let requests = appends.len();
         let now = (self.now)();
+        let before = self.head;
         let mut group = Group::default();
         let mut outcomes = Vec::with_capacity(requests);
         for append in appends {
             outcomes.push(self.stage(append, now, &mut group)?);
         }
-        if group.batch.writes.is_empty() {
+        if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let Group { batch, records, bytes, .. } = group;
+        let (head, Group { bytes, index, records, .. }) = (self.head, group);
         let started = Instant::now();
-        self.store.apply(batch)?;
+        let segment = self.segment_for(bytes.len(), before, now)?;
+        let last = (records > 0).then_some((head, now));
+        segment.write(&bytes, last)?;
         let written = Instant::now();
+        self.store_thread.begin(index.finish(head));
         // Never tried again: after a failed sync the kernel may have dropped the pages and report success.
-        self.store.sync()?;
-        let synced = Instant::now();
-        if let Some((head_file, _)) = &self.folder {
-            head_file.write(self.head)?;
-        }
+        let synced = self.segment.as_ref().map_or(Ok(()), OpenSegment::sync);
+        let synced_at = Instant::now();
+        self.store_thread.finish()?;
+        synced?;
+        self.head_file.write(self.head)?;
         if let Some(observer) = self.published.observer.get() {
-            let (write, sync) = (written - started, synced - written);
-            observer.committed(CommitCost { requests, records, bytes, write, sync });
+            let (write, sync) = (written - started, synced_at - written);
+            observer.committed(CommitCost { requests, records, bytes: bytes.len(), write, sync });
         }
         self.publish(&outcomes);
+        if self.streams.len() > STREAMS_LEN_MAX {
+            self.streams.clear();
+        }
         Ok(outcomes)
+    }
+
+    /// The segment that has room for so many bytes: the open one, or a new one after it.
+    fn segment_for(
+        &mut self,
+        len: usize,
+        before: Head,
+        now: Timestamp,
+    ) -> Result<&mut OpenSegment, JournalError> {
+        let is_due = self.segment.as_ref().is_some_and(|segment| {
+            let full = segment.end() + len as u64 + FOOTER_RESERVE > self.segment_bytes;
+            let old = now.ms_since(segment.header.created) > self.segment_age_ms;
+            (full || old) && segment.contents().last().seq >= segment.header.first()
+        });
+        if is_due && let Some(segment) = self.segment.take() {
+            let sealed = segment.seal()?;
+            self.segments.note_sealed(&sealed);
+            tracing::info!(segment = %sealed.path.display(), last = %sealed.footer.last.seq, "segment sealed");
+            self.segment = Some(self.new_segment(before, now)?);
+        }
+        self.segment.as_mut().ok_or(JournalError::Closed)
+    }
+
+    fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
+        let (epoch, disk, dir) = (self.opened.epoch, self.segments.disk(), self.segments.dir());
+        let header = SegmentHeader { before, epoch, created: now };
+        let mut segment = OpenSegment::create(disk, dir, header, self.segment_bytes)?;
+        let mut bytes = Vec::new();
+        // Each segment begins with whose it is, so that nobody has to look in the one before.
+        entry::put_opened(&mut bytes, &self.opened);
+        segment.write(&bytes, None)?;
+        self.segments.note_open(header.first(), segment.path.clone());
+        Ok(segment)
     }
 
     /// Shows what is durable now: first to the projection, then to those who wait for a new head.
@@ -206,25 +282,29 @@ impl Writer {
         {
             return Ok(Ok(Appended { records: Vec::new(), duplicate: Some(first) }));
         }
-        if let Err(conflict) = self.check_expected(&append.writes) {
+        if let Err(conflict) = self.check_expected(&append.writes)? {
             return Ok(Err(conflict));
         }
         let Prepared { writes, origin, command, .. } = append;
-        let before = self.head.seq;
         let count: usize = writes.iter().map(|write| write.events.len()).sum();
+        // Before its records: a commit that a stop tears is told by its last record, which is then missing.
+        if let Some(CommandWrite { id, fingerprint, answer }) = command {
+            let next = self.head.seq.next();
+            let last = Seq(self.head.seq.0 + count as u64);
+            let (first, last) = if count > 0 { (next, last) } else { (Seq::ZERO, Seq::ZERO) };
+            let answer = StoredAnswer { fingerprint, answer, first, last };
+            let order = self.answers.push(&*self.store, &mut group.index.batch, id, &answer)?;
+            let entry = AnswerEntry { id, order, answer, continued: count > 0 };
+            let begins_group = group.bytes.is_empty();
+            entry::put_answer(&mut group.bytes, begins_group, &entry);
+            group.answers.insert(id, entry.answer);
+        }
         let mut records = Vec::with_capacity(count);
         for write in writes {
             for event in write.events {
                 let continued = records.len() + 1 < count;
-                records.push(self.stage_event(write.stream, event, &origin, now, continued, group));
+                records.push(self.stage_event(write.stream, event, &origin, now, continued, group)?);
             }
-        }
-        if let Some(CommandWrite { id, fingerprint, answer }) = command {
-            let wrote = self.head.seq != before;
-            let (first, last) = if wrote { (before.next(), self.head.seq) } else { (Seq::ZERO, Seq::ZERO) };
-            let answer = StoredAnswer { fingerprint, answer, first, last };
-            self.answers.push(&*self.store, &mut group.batch, id, &answer)?;
-            group.answers.insert(id, answer);
         }
         Ok(Ok(Appended { records, duplicate: None }))
     }
@@ -236,19 +316,31 @@ impl Writer {
         }
     }
 
-    fn check_expected(&self, writes: &[PreparedWrite]) -> Result<(), AppendError> {
+    fn check_expected(&mut self, writes: &[PreparedWrite]) -> Result<Result<(), AppendError>, JournalError> {
         // A stream may be written twice in one request.
         let mut ahead: BTreeMap<StreamId, StreamVersion> = BTreeMap::new();
         for write in writes {
             let PreparedWrite { stream, expected, .. } = *write;
-            let known = ahead.get(&stream).or_else(|| self.streams.get(&stream));
-            let actual = known.copied().unwrap_or(StreamVersion::NONE);
+            let actual = match ahead.get(&stream) {
+                Some(version) => *version,
+                None => self.version(stream)?,
+            };
             if actual != expected {
-                return Err(AppendError::Conflict { stream, expected, actual });
+                return Ok(Err(AppendError::Conflict { stream, expected, actual }));
             }
             ahead.insert(stream, StreamVersion(actual.0 + write.events.len() as u64));
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// The version of a stream's last record, those of this group included.
+    fn version(&mut self, stream: StreamId) -> Result<StreamVersion, JournalError> {
+        if let Some(version) = self.streams.get(&stream) {
+            return Ok(*version);
+        }
+        let version = index::last_version(&*self.store, stream)?.unwrap_or(StreamVersion::NONE);
+        self.streams.insert(stream, version);
+        Ok(version)
     }
 
     fn stage_event(
@@ -259,27 +351,32 @@ impl Writer {
         now: Timestamp,
         continued: bool,
         group: &mut Group,
-    ) -> Record {
-        let PreparedEvent { event, layout, payload } = prepared;
-        let version = self.streams.get(&stream).copied().unwrap_or(StreamVersion::NONE).next();
+    ) -> Result<Record, JournalError> {
+        let PreparedEvent { event, layout, payload, payload_hash } = prepared;
+        let version = self.version(stream)?.next();
         let seq = self.head.seq.next();
-        let header = Header { seq, stream, version, time: now, epoch: self.epoch, origin: origin.clone() };
-        let (frame, hash) = frame::encode(&FrameParts {
-            header: &header,
-            layout_number: layout.number,
-            layout_version: layout.version,
-            codec: self.codec,
-            continued,
-            payload: &payload,
-            previous: &self.head.hash,
-        });
+        let epoch = self.opened.epoch;
+        let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
+        let start = group.bytes.len();
+        let hash = frame::encode_into(
+            &mut group.bytes,
+            &FrameParts {
+                header: &header,
+                layout_number: layout.number,
+                layout_version: layout.version,
+                codec: self.codec,
+                continued,
+                begins_group: start == 0,
+                payload: &payload,
+                payload_hash: &payload_hash,
+                previous: &self.head.hash,
+            },
+        );
         group.records += 1;
-        group.bytes += frame.len();
-        group.batch.put(keys::record(seq), frame);
-        group.batch.put(keys::stream(stream, version), seq.0.to_be_bytes().to_vec());
+        group.index.add(&header, group.bytes.get(start..).unwrap_or_default());
         self.streams.insert(stream, version);
         self.head = Head { seq, hash };
-        Record { header, event }
+        Ok(Record { header, event })
     }
 }
 

@@ -2,20 +2,20 @@
 
 use purser_events::{CommandId, Seq, StreamId, StreamVersion};
 
-/// Key of the number of openings, as eight bytes, big-endian.
-pub(crate) const EPOCH: &[u8] = b"m/epoch";
+/// Key of how far the store has come: the last record's position as eight bytes, big-endian, and its hash.
+pub(crate) const APPLIED: &[u8] = b"m/applied";
 
-/// Holds a frame.
-pub(crate) fn record(seq: Seq) -> [u8; 9] {
-    lettered(b'e', seq.0)
+/// Holds frames, one after the other, from this position on.
+pub(crate) fn block(first: Seq) -> [u8; 9] {
+    lettered(b'b', first.0)
 }
 
-/// The position of a record from its key.
-pub(crate) fn record_seq(key: &[u8]) -> Option<Seq> {
-    numbered(b'e', key).map(Seq)
+/// The position of a block's first record from its key.
+pub(crate) fn block_first(key: &[u8]) -> Option<Seq> {
+    numbered(b'b', key).map(Seq)
 }
 
-/// Holds the position of a stream's record, as eight bytes, big-endian.
+/// Holds positions of a stream's records from this version on, each as its distance to the one before.
 pub(crate) fn stream(stream: StreamId, version: StreamVersion) -> [u8; 26] {
     let mut key = [0; 26];
     key[0] = b's';
@@ -23,6 +23,12 @@ pub(crate) fn stream(stream: StreamId, version: StreamVersion) -> [u8; 26] {
     key[2..18].copy_from_slice(stream.id.as_bytes());
     key[18..].copy_from_slice(&version.0.to_be_bytes());
     key
+}
+
+/// The version from the key of a stream's positions.
+pub(crate) fn stream_version(key: &[u8]) -> Option<StreamVersion> {
+    let (_, version) = key.split_last_chunk()?;
+    (key.len() == 26).then(|| StreamVersion(u64::from_be_bytes(*version)))
 }
 
 /// Holds the answer to a command, see [`crate::answers`].

@@ -3,8 +3,14 @@
 pub(crate) mod keys;
 mod sled_store;
 
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::JournalError;
+use crate::folder::{FolderError, io_error};
 
 pub use sled_store::SledStore;
 
@@ -45,6 +51,76 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The store could not be read.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
+
+    /// What it is called, as in `sled`.
+    fn name(&self) -> &'static str;
+}
+
+/// Where a journal's store comes from.
+pub trait Stores {
+    /// Opens the store; makes an empty one if there is none.
+    ///
+    /// # Errors
+    /// The system refuses a file, or the store cannot be read and cannot be set aside either.
+    fn open(&self) -> Result<Arc<dyn Store>, JournalError>;
+
+    /// Puts a store that cannot be trusted where the next [`Stores::open`] does not find it. It is not open.
+    ///
+    /// # Errors
+    /// The system refuses.
+    fn set_aside(&self) -> Result<(), FolderError>;
+}
+
+/// The store in a journal's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderStores {
+    /// The journal's folder.
+    pub dir: PathBuf,
+    /// Memory to keep pages in, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Stores for FolderStores {
+    fn open(&self) -> Result<Arc<dyn Store>, JournalError> {
+        let suspect = suspect_path(&self.dir);
+        if suspect.exists() {
+            tracing::warn!("a read of the store showed damage before: it is made again from the segments");
+            self.set_aside()?;
+            fs::remove_file(&suspect).map_err(|error| io_error("remove", &suspect, error))?;
+        }
+        let path = self.dir.join("sled");
+        match SledStore::open(&path, self.cache_bytes) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) if error.is_refusal() => Err(JournalError::Store(error)),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store cannot be opened and is made again"
+                );
+                self.set_aside()?;
+                Ok(Arc::new(SledStore::open(&path, self.cache_bytes)?))
+            }
+        }
+    }
+
+    fn set_aside(&self) -> Result<(), FolderError> {
+        let (path, aside) = (self.dir.join("sled"), self.dir.join("sled.aside"));
+        // One is enough to look into; it holds nothing that the segments do not.
+        let gone = match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        gone.map_err(|error| io_error("remove", &aside, error))?;
+        match fs::rename(&path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.map_err(|error| io_error("set aside", &path, error)),
+        }
+    }
+}
+
+/// The file that says that a read of the store showed damage.
+pub(crate) fn suspect_path(dir: &Path) -> PathBuf {
+    dir.join("suspect")
 }
 
 /// Is shown a key and its value, and says whether to go on.
@@ -88,7 +164,7 @@ impl StoreError {
             sled::Error::Io(error) => Some(error),
             _ => None,
         });
-        let error = source.downcast_ref::<std::io::Error>().or(of_sled);
-        error.and_then(std::io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
+        let error = source.downcast_ref::<io::Error>().or(of_sled);
+        error.and_then(io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
     }
 }

@@ -102,4 +102,8 @@ impl Store for SledStore {
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.db.size_on_disk().map_err(|error| self.failed("measure", error))
     }
+
+    fn name(&self) -> &'static str {
+        "sled"
+    }
 }

@@ -110,7 +110,7 @@ async fn a_copied_folder_is_read_and_left_alone() {
     let written = fill(dir.path(), 50).await;
     let before = std::fs::read(dir.path().join("sled/db")).unwrap();
     for _ in 0..2 {
-        assert_eq!(records(Source::from_folder_copy(dir.path()).unwrap()).unwrap(), written);
+        assert_eq!(records(Source::from_folder(dir.path()).unwrap()).unwrap(), written);
     }
     assert_eq!(std::fs::read(dir.path().join("sled/db")).unwrap(), before);
 }
@@ -120,7 +120,7 @@ async fn a_live_folder_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 1).await;
     let (journal, _, _) = open(dir.path()).unwrap();
-    match Source::from_folder_copy(dir.path()).map(|_| ()) {
+    match Source::from_folder(dir.path()).map(|_| ()) {
         Err(SourceError::Folder(FolderError::Locked { pid, .. })) => {
             assert_eq!(pid, Some(std::process::id()));
         }
@@ -132,8 +132,8 @@ async fn a_live_folder_is_not_opened() {
 #[test]
 fn a_folder_that_is_no_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error = Source::from_folder_copy(dir.path()).map(|_| ()).unwrap_err();
+    let error = Source::from_folder(dir.path()).map(|_| ()).unwrap_err();
     assert_eq!(error.failure(), SourceFailure::Io);
-    let error = Source::from_folder_copy(&dir.path().join("absent")).map(|_| ()).unwrap_err();
+    let error = Source::from_folder(&dir.path().join("absent")).map(|_| ()).unwrap_err();
     assert!(told(&error).contains("format"), "{}", told(&error));
 }

@@ -26,18 +26,18 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 async fn a_folder_of_a_newer_format_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 3).await;
-    fs::write(dir.path().join("format"), r#"{"format":3,"min-reader":2,"more":true}"#).unwrap();
+    fs::write(dir.path().join("format"), r#"{"format":4,"min-reader":3,"more":true}"#).unwrap();
     let before = contents(dir.path());
     let error = open(dir.path()).unwrap_err();
     assert!(
-        matches!(&error, JournalError::Folder(FolderError::NewerFormat { needed: 2, .. })),
+        matches!(&error, JournalError::Folder(FolderError::NewerFormat { needed: 3, .. })),
         "{}",
         told(&error)
     );
     assert!(error.to_string().contains("start a newer release"), "{error}");
     assert_eq!(contents(dir.path()), before);
     // A newer release may say that this one can still read it.
-    fs::write(dir.path().join("format"), r#"{"format":2,"min-reader":1}"#).unwrap();
+    fs::write(dir.path().join("format"), r#"{"format":3,"min-reader":2}"#).unwrap();
     assert_eq!(open(dir.path()).unwrap().1.len(), 3);
 }
 

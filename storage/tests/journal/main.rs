@@ -3,8 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod append;
-mod damage;
 mod exports;
-mod faults;
 mod folders;
 mod support;

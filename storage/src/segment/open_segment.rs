@@ -1,0 +1,194 @@
+//! The segment that takes what is written.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use purser_events::{Seq, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::entry;
+use super::footer::{self, Footer, MARK_INTERVAL, Mark};
+use super::{HEADER_LEN, SegmentHeader, file_name, folder};
+use crate::disk::{Disk, DiskFile};
+use crate::folder::{FolderError, io_error};
+use crate::verify::Head;
+
+/// Bytes that are hashed at a time when a segment is sealed.
+const HASH_LEN: usize = 1 << 20;
+
+/// An open segment; owned by the thread that writes.
+pub(crate) struct OpenSegment {
+    pub(crate) path: PathBuf,
+    file: Box<dyn DiskFile>,
+    pub(crate) header: SegmentHeader,
+    /// Where the next entry goes.
+    end: u64,
+    contents: Contents,
+}
+
+/// What is in a segment so far.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    last: Head,
+    epoch: u64,
+    first_time: Option<Timestamp>,
+    last_time: Timestamp,
+    marks: Vec<Mark>,
+}
+
+impl Contents {
+    pub(crate) fn new(header: &SegmentHeader) -> Contents {
+        Contents {
+            last: header.before,
+            epoch: header.epoch,
+            first_time: None,
+            last_time: header.created,
+            marks: vec![Mark { seq: header.first(), at: HEADER_LEN as u64 }],
+        }
+    }
+
+    pub(crate) fn last(&self) -> Head {
+        self.last
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes notice of a record, or of an opening, by its epoch.
+    pub(crate) fn note_epoch(&mut self, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    pub(crate) fn note_record(&mut self, last: Head, time: Timestamp) {
+        self.last = last;
+        self.first_time.get_or_insert(time);
+        self.last_time = time;
+    }
+
+    /// Takes notice that a group begins at a place.
+    pub(crate) fn note_group(&mut self, at: u64) {
+        let due = self.marks.last().is_none_or(|mark| mark.at + MARK_INTERVAL <= at);
+        if due {
+            self.marks.push(Mark { seq: self.last.seq.next(), at });
+        }
+    }
+
+    fn footer(&self, content: [u8; 32]) -> Footer {
+        Footer {
+            last: self.last,
+            first_time: self.first_time.unwrap_or(self.last_time),
+            last_time: self.last_time,
+            epoch: self.epoch,
+            content,
+            marks: self.marks.clone(),
+        }
+    }
+}
+
+/// What a sealing left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub path: PathBuf,
+    pub first: Seq,
+    pub footer: Footer,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+impl OpenSegment {
+    /// Makes a segment of that many bytes, durable before anything is written to it.
+    pub(crate) fn create(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        header: SegmentHeader,
+        bytes: u64,
+    ) -> Result<OpenSegment, FolderError> {
+        let path = folder(dir).join(file_name(header.first()));
+        let failed = |error| io_error("create", &path, error);
+        let file = disk.create(&path).map_err(failed)?;
+        file.allocate(bytes).map_err(failed)?;
+        file.write_all_at(&header.encode(), 0).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        disk.sync_dir(&folder(dir)).map_err(failed)?;
+        Ok(OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64))
+    }
+
+    /// Goes on with a segment that ends at `end`.
+    pub(crate) fn resume(
+        path: PathBuf,
+        file: Box<dyn DiskFile>,
+        header: SegmentHeader,
+        contents: Contents,
+        end: u64,
+    ) -> OpenSegment {
+        OpenSegment { path, file, header, end, contents }
+    }
+
+    /// Where the next entry goes.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Writes a group's bytes; they are not durable yet. `last` is its last record with its time, if it has one.
+    pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
+        self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
+        self.contents.note_group(self.end);
+        if let Some((head, time)) = last {
+            self.contents.note_record(head, time);
+        }
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn note_epoch(&mut self, epoch: u64) {
+        self.contents.note_epoch(epoch);
+    }
+
+    /// Makes durable what was written. Never called again after an error: the kernel may have dropped the pages
+    /// and report success.
+    pub(crate) fn sync(&self) -> Result<(), FolderError> {
+        self.file.sync_data().map_err(|error| io_error("sync", &self.path, error))
+    }
+
+    /// Adds the footer, gives back the room that was not needed, and makes it durable. Nothing is added after.
+    pub(crate) fn seal(self) -> Result<Sealed, FolderError> {
+        let content = self.hash()?;
+        let footer = self.contents.footer(content);
+        let mut bytes = Vec::new();
+        entry::put_footer(&mut bytes, &footer);
+        bytes.extend_from_slice(&footer::trailer(self.end));
+        let failed = |error| io_error("seal", &self.path, error);
+        self.file.write_all_at(&bytes, self.end).map_err(failed)?;
+        let len = self.end + bytes.len() as u64;
+        self.file.set_len(len).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        Ok(Sealed { path: self.path, first: self.header.first(), footer, bytes: len })
+    }
+
+    fn hash(&self) -> Result<[u8; 32], FolderError> {
+        content_hash(&self.path, &*self.file, self.end)
+    }
+}
+
+/// SHA-256 of a file up to a place.
+pub(crate) fn content_hash(path: &Path, file: &dyn DiskFile, end: u64) -> Result<[u8; 32], FolderError> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; HASH_LEN];
+    let mut at = 0;
+    while at < end {
+        let len = usize::try_from(end - at).unwrap_or(HASH_LEN).min(HASH_LEN);
+        let free = buffer.get_mut(..len).unwrap_or_default();
+        let read = file.read_up_to(free, at).map_err(|error| io_error("read", path, error))?;
+        if read == 0 {
+            return Err(io_error("read", path, std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        hash.update(free.get(..read).unwrap_or_default());
+        at += read as u64;
+    }
+    Ok(hash.finalize().into())
+}

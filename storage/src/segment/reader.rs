@@ -1,0 +1,132 @@
+//! Reading one segment from front to back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::entry::Entry;
+use super::footer::{self, Footer, TRAILER_LEN};
+use super::{HEADER_LEN, HeaderError, SegmentHeader};
+use crate::disk::DiskFile;
+use crate::folder::{FolderError, io_error};
+use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
+
+/// Bytes that are read from the file at a time.
+const READ_LEN: usize = 256 << 10;
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An entry, and where it begins.
+    Entry { at: u64, entry: Entry },
+    /// Bytes that are no entry.
+    Bad { at: u64, source: FrameError },
+    /// Nothing was written from here on, or the file ends.
+    End { at: u64 },
+}
+
+/// Reads entries in order.
+pub(crate) struct EntryReader {
+    path: PathBuf,
+    file: Box<dyn DiskFile>,
+    /// Where the buffer's unread part begins in the file.
+    at: u64,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl EntryReader {
+    /// Reads from a place on where an entry begins.
+    pub(crate) fn new(path: &Path, file: Box<dyn DiskFile>, at: u64) -> EntryReader {
+        EntryReader { path: path.to_owned(), file, at, buffer: Vec::new(), start: 0 }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the next entry begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The next entry. After anything but an entry, the same again.
+    pub(crate) fn step(&mut self) -> Result<Step, FolderError> {
+        let at = self.at;
+        self.fill(PREFIX_LEN)?;
+        let unread = self.unread();
+        let Some(prefix) = unread.first_chunk::<4>() else {
+            let is_end = unread.iter().all(|&byte| byte == 0);
+            let source = FrameError::CutShort { len: unread.len(), announced: PREFIX_LEN };
+            return Ok(if is_end { Step::End { at } } else { Step::Bad { at, source } });
+        };
+        if *prefix == [0; 4] {
+            return Ok(Step::End { at });
+        }
+        let len = match frame::announced_len(*prefix) {
+            Ok(len) => len,
+            Err(source) => return Ok(Step::Bad { at, source }),
+        };
+        self.fill(len)?;
+        let unread = self.unread();
+        match Entry::parse(unread.get(..len).unwrap_or(unread)) {
+            Ok(entry) => {
+                self.start += len;
+                self.at += len as u64;
+                Ok(Step::Entry { at, entry })
+            }
+            Err(source) => Ok(Step::Bad { at, source }),
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Has that many unread bytes in the buffer, or all that there are.
+    fn fill(&mut self, len: usize) -> Result<(), FolderError> {
+        if self.unread().len() >= len {
+            return Ok(());
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let held = self.buffer.len();
+        self.buffer.resize(held + READ_LEN.max(FRAME_LEN_MAX), 0);
+        let free = self.buffer.get_mut(held..).unwrap_or_default();
+        let read = self.file.read_up_to(free, self.at + held as u64);
+        let read = read.map_err(|error| io_error("read", &self.path, error))?;
+        self.buffer.truncate(held + read);
+        Ok(())
+    }
+}
+
+/// Reads what a segment's first bytes say.
+pub(crate) fn header(
+    path: &Path,
+    file: &dyn DiskFile,
+) -> Result<Result<SegmentHeader, HeaderError>, FolderError> {
+    let mut bytes = [0; HEADER_LEN];
+    let read = file.read_up_to(&mut bytes, 0).map_err(|error| io_error("read", path, error))?;
+    Ok(if read == HEADER_LEN { SegmentHeader::decode(&bytes) } else { Err(HeaderError::Damaged) })
+}
+
+/// Reads a sealed segment's footer, and where its entry begins; none if there is no sound one.
+pub(crate) fn footer(path: &Path, file: &dyn DiskFile) -> Result<Option<(u64, Footer)>, FolderError> {
+    let failed = |error: io::Error| io_error("read", path, error);
+    let len = file.len().map_err(failed)?;
+    let mut trailer = [0; TRAILER_LEN];
+    let Some(trailer_at) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
+    file.read_up_to(&mut trailer, trailer_at).map_err(failed)?;
+    let Some(at) = footer::footer_at(&trailer) else { return Ok(None) };
+    let Some(entry_len) = trailer_at.checked_sub(at).and_then(|len| usize::try_from(len).ok()) else {
+        return Ok(None);
+    };
+    if !(PREFIX_LEN..=FRAME_LEN_MAX).contains(&entry_len) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; entry_len];
+    file.read_up_to(&mut bytes, at).map_err(failed)?;
+    Ok(match Entry::parse(&bytes) {
+        Ok(Entry::Footer(footer)) => Some((at, *footer)),
+        Ok(_) | Err(_) => None,
+    })
+}

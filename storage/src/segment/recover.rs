@@ -1,0 +1,179 @@
+//! The end of the open segment after a stop that may have come at any moment.
+//!
+//! What is written at once is durable at once or was never acknowledged. So bytes that make no sense are either the
+//! last thing that was written, torn by the stop, or damage to something older; then something newer follows.
+
+use std::path::Path;
+
+use purser_events::Timestamp;
+
+use super::entry::{Entry, Opened, claims_to_begin_a_group};
+use super::open_segment::Contents;
+use super::reader::{EntryReader, Step};
+use super::{HEADER_LEN, SegmentHeader};
+use crate::disk::DiskFile;
+use crate::folder::{FolderError, io_error};
+use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
+use crate::verify::{Fault, Head};
+
+/// Bytes that are searched at a time.
+const SEARCH_LEN: usize = 1 << 20;
+
+/// What an open segment holds.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub contents: Contents,
+    /// Where the next entry goes.
+    pub end: u64,
+    /// Bytes after it that were never acknowledged.
+    pub torn: u64,
+    /// The last opening of the journal in it.
+    pub opened: Option<Opened>,
+    /// Whether its very last entry says that the journal was closed in order.
+    pub closed: bool,
+}
+
+/// Reads an open segment up to its end. A fault is damage to what was acknowledged.
+pub(crate) fn recover(
+    path: &Path,
+    open: &dyn Fn() -> Result<Box<dyn DiskFile>, FolderError>,
+    header: &SegmentHeader,
+) -> Result<Result<Recovered, Fault>, FolderError> {
+    let mut reader = EntryReader::new(path, open()?, HEADER_LEN as u64);
+    let mut scan = Scan::new(header);
+    let (stopped_at, reason) = loop {
+        match reader.step()? {
+            Step::Entry { at, entry: Entry::Footer(_) } => {
+                // The sealing was cut short; it is done again when it is due again.
+                let torn = file_len(path, &*open()?)?.saturating_sub(at);
+                return Ok(Ok(scan.ended(torn)));
+            }
+            Step::Entry { at, entry } => {
+                if let Err(fault) = scan.note(at, reader.position(), &entry) {
+                    return Ok(Err(super::at(path, at, fault)));
+                }
+            }
+            Step::Bad { at, source } => break (at, source),
+            Step::End { at } => break (at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
+        }
+    };
+    let rest = search(path, &*open()?, stopped_at)?;
+    if rest.later_group || reason.is_unknown() {
+        let seq = scan.pending_last.seq.next();
+        return Ok(Err(super::at(path, stopped_at, Fault::Damaged { seq, source: reason })));
+    }
+    let torn = rest.used_end.max(stopped_at).saturating_sub(scan.end);
+    Ok(Ok(scan.ended(torn)))
+}
+
+struct Scan {
+    /// With whole commits only.
+    whole: Contents,
+    /// Where the last whole commit ends.
+    end: u64,
+    /// Records of a commit that is not whole yet.
+    pending: Vec<(Head, Timestamp)>,
+    pending_last: Head,
+    in_commit: bool,
+    opened: Option<Opened>,
+    closed: bool,
+}
+
+impl Scan {
+    fn new(header: &SegmentHeader) -> Scan {
+        Scan {
+            whole: Contents::new(header),
+            end: HEADER_LEN as u64,
+            pending: Vec::new(),
+            pending_last: header.before,
+            in_commit: false,
+            opened: None,
+            closed: false,
+        }
+    }
+
+    fn note(&mut self, at: u64, next: u64, entry: &Entry) -> Result<(), Fault> {
+        if !self.in_commit {
+            self.whole.note_group(at);
+        }
+        self.closed = matches!(entry, Entry::Closed);
+        match entry {
+            Entry::Record(record) => {
+                let (expected, found) = (self.pending_last.seq.next(), record.header.seq);
+                if found != expected {
+                    return Err(Fault::Gap { expected, found });
+                }
+                self.pending_last = Head { seq: found, hash: record.hash };
+                self.pending.push((self.pending_last, record.header.time));
+                self.whole.note_epoch(record.header.epoch);
+            }
+            Entry::Opened(opened) => {
+                self.opened = Some(*opened);
+                self.whole.note_epoch(opened.epoch);
+            }
+            Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
+        }
+        self.in_commit = entry.is_continued();
+        if !self.in_commit {
+            for (head, time) in self.pending.drain(..) {
+                self.whole.note_record(head, time);
+            }
+            self.end = next;
+        }
+        Ok(())
+    }
+
+    fn ended(self, torn: u64) -> Recovered {
+        let Scan { whole: contents, end, opened, closed, .. } = self;
+        Recovered { contents, end, torn, opened, closed }
+    }
+}
+
+/// What follows a place at which reading stopped.
+struct Rest {
+    /// Whether something sound begins there that was written later.
+    later_group: bool,
+    /// Where the last byte that is not zero ends.
+    used_end: u64,
+}
+
+fn search(path: &Path, file: &dyn DiskFile, from: u64) -> Result<Rest, FolderError> {
+    let mut rest = Rest { later_group: false, used_end: from };
+    let mut buffer = vec![0; SEARCH_LEN + FRAME_LEN_MAX];
+    let mut at = from;
+    loop {
+        let read = file.read_up_to(&mut buffer, at).map_err(|error| io_error("read", path, error))?;
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            rest.used_end = at + last as u64 + 1;
+            // What begins in the overlap is looked at again with all of its bytes.
+            let starts = if read < buffer.len() { read } else { SEARCH_LEN };
+            if (0..starts.min(last)).any(|start| begins_a_group(bytes.get(start..).unwrap_or_default())) {
+                rest.later_group = true;
+                return Ok(rest);
+            }
+        }
+        if read < buffer.len() {
+            return Ok(rest);
+        }
+        at += SEARCH_LEN as u64;
+    }
+}
+
+/// Whether a sound entry that begins a group stands at the beginning of these bytes.
+fn begins_a_group(bytes: &[u8]) -> bool {
+    let Some(prefix) = bytes.first_chunk::<4>() else { return false };
+    // Cheapest first: nearly every place fails here.
+    claims_to_begin_a_group(bytes)
+        && frame::announced_len(*prefix)
+            .is_ok_and(|len| bytes.get(..len).is_some_and(|entry| Entry::parse(entry).is_ok()))
+}
+
+fn file_len(path: &Path, file: &dyn DiskFile) -> Result<u64, FolderError> {
+    file.len().map_err(|error| io_error("read", path, error))
+}
+
+/// Whether a file whose header is damaged holds anything that was written to a segment.
+pub(crate) fn holds_anything(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
+    Ok(search(path, file, 0)?.later_group)
+}

@@ -5,11 +5,12 @@
 //! quarter of sled's segment, beyond which sled keeps them in files that it never syncs. A damaged file makes
 //! sled panic: every reading call runs under [`crate::panic_guard`].
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::{Batch, Store, StoreError, Visit};
+use super::{Backend, Batch, Store, StoreError, Visit};
 use crate::panic_guard;
 
 /// A store in a folder of its own.
@@ -37,7 +38,11 @@ impl SledStore {
             .cache_capacity(cache_bytes)
             // sled's flusher also collects its garbage, so it stays on; durability does not rest on it.
             .flush_every_ms(Some(500));
-        let db = panic_guard::reading(path, || config.open()).map_err(|error| failed(error.into()))?;
+        let db = panic_guard::reading(path, || config.open()).map_err(|error| match held(path) {
+            // sled tells this in words alone.
+            true => failed(io::Error::from_raw_os_error(nix::libc::EWOULDBLOCK).into()),
+            false => failed(error.into()),
+        })?;
         let file = File::open(path.join("db")).map_err(|error| failed(error.into()))?;
         let store = SledStore { path: path.to_owned(), db, file };
         store.sync_names().map_err(|error| failed(error.into()))?;
@@ -45,7 +50,7 @@ impl SledStore {
     }
 
     /// Makes the files' existence durable: sled creates them but syncs neither them nor their folder.
-    fn sync_names(&self) -> std::io::Result<()> {
+    fn sync_names(&self) -> io::Result<()> {
         self.file.sync_all()?;
         File::open(self.path.join("conf"))?.sync_all()?;
         File::open(&self.path)?.sync_all()
@@ -60,7 +65,17 @@ impl SledStore {
     }
 }
 
+/// Whether another handle, of this process or another, holds the store's lock.
+fn held(path: &Path) -> bool {
+    let file = File::open(path.join("db"));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 impl Store for SledStore {
+    fn name(&self) -> &'static str {
+        Backend::Sled.name()
+    }
+
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
         for (key, value) in batch.writes {
@@ -83,6 +98,9 @@ impl Store for SledStore {
     }
 
     fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        if from >= to {
+            return Ok(());
+        }
         let mut pairs = self.db.range(from..to);
         while let Some(pair) = panic_guard::reading(&self.path, || pairs.next()) {
             let (key, value) = pair.map_err(|error| self.failed("read", error))?;
@@ -94,6 +112,9 @@ impl Store for SledStore {
     }
 
     fn last_key(&self, from: &[u8], to: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if from >= to {
+            return Ok(None);
+        }
         let pair = panic_guard::reading(&self.path, || self.db.range(from..to).next_back());
         let key = pair.transpose().map_err(|error| self.failed("read", error))?;
         Ok(key.map(|(key, _)| key.to_vec()))

@@ -1,5 +1,7 @@
 //! What every backend of the store must do, tried on each of them: the trait in `storage/src/store/mod.rs` as tests.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 mod contract;
 mod damage;
 mod kill;

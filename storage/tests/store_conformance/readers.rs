@@ -45,7 +45,7 @@ pub(crate) fn readers_see_whole_batches(backend: Backend) {
     let store = open(backend, dir.path());
     store.apply(numbered(0)).unwrap();
     let reading = AtomicUsize::new(0);
-    let mut written = 0;
+    let mut written: u64 = 0;
     std::thread::scope(|scope| {
         for reader in 0..READERS_LEN {
             let (store, reading) = (&*store, &reading);
@@ -61,7 +61,7 @@ pub(crate) fn readers_see_whole_batches(backend: Backend) {
         while reading.load(Ordering::SeqCst) > 0 {
             written += 1;
             store.apply(numbered(written)).unwrap();
-            if written % 64 == 0 {
+            if written.is_multiple_of(64) {
                 store.sync().unwrap();
             }
         }

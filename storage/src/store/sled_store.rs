@@ -18,8 +18,21 @@ use crate::panic_guard;
 pub struct SledStore {
     path: PathBuf,
     db: sled::Db,
-    /// Open from the start, so that an error of the kernel's own write-back is reported here too.
-    file: File,
+    /// Below `db`, so that it is dropped after it.
+    file: DataFile,
+}
+
+/// sled's file on a descriptor of our own, open from the start, so that an error of the kernel's own write-back is
+/// reported here too.
+#[derive(Debug)]
+struct DataFile(File);
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        // A thread of sled's pool may hold the file, and the lock on it, a moment longer than the store itself:
+        // whoever opens the store next must not find it in use. An error leaves them to find out.
+        let _ = self.0.lock();
+    }
 }
 
 impl SledStore {
@@ -38,12 +51,14 @@ impl SledStore {
             .cache_capacity(cache_bytes)
             // sled's flusher also collects its garbage, so it stays on; durability does not rest on it.
             .flush_every_ms(Some(500));
-        let db = panic_guard::reading(path, || config.open()).map_err(|error| match held(path) {
-            // sled tells this in words alone.
-            true => failed(io::Error::from_raw_os_error(nix::libc::EWOULDBLOCK).into()),
-            false => failed(error.into()),
+        let db = panic_guard::reading(path, || config.open()).map_err(|error| match error {
+            // sled tells of its lock in words alone.
+            sled::Error::Io(told) if told.raw_os_error().is_none() && held(path) => {
+                failed(io::Error::from_raw_os_error(nix::libc::EWOULDBLOCK).into())
+            }
+            error => failed(error.into()),
         })?;
-        let file = File::open(path.join("db")).map_err(|error| failed(error.into()))?;
+        let file = DataFile(File::open(path.join("db")).map_err(|error| failed(error.into()))?);
         let store = SledStore { path: path.to_owned(), db, file };
         store.sync_names().map_err(|error| failed(error.into()))?;
         Ok(store)
@@ -51,7 +66,7 @@ impl SledStore {
 
     /// Makes the files' existence durable: sled creates them but syncs neither them nor their folder.
     fn sync_names(&self) -> io::Result<()> {
-        self.file.sync_all()?;
+        self.file.0.sync_all()?;
         File::open(self.path.join("conf"))?.sync_all()?;
         File::open(&self.path)?.sync_all()
     }
@@ -89,7 +104,7 @@ impl Store for SledStore {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(|error| self.failed("flush", error))?;
-        self.file.sync_data().map_err(|error| self.failed("sync", error))
+        self.file.0.sync_data().map_err(|error| self.failed("sync", error))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -52,7 +52,7 @@ pub(crate) fn last_of_whole_batches(store: &dyn Store) -> u64 {
 pub(crate) fn fill(store: &dyn Store, last: u64) {
     for number in 1..=last {
         store.apply(numbered(number)).unwrap();
-        if number % SYNC_EVERY == 0 {
+        if number.is_multiple_of(SYNC_EVERY) {
             store.sync().unwrap();
         }
     }
@@ -66,7 +66,7 @@ fn write_for_ever(backend: Backend, dir: &Path) {
     while told.is_ok() {
         number += 1;
         store.apply(numbered(number)).unwrap();
-        if number % SYNC_EVERY == 0 {
+        if number.is_multiple_of(SYNC_EVERY) {
             store.sync().unwrap();
             told = writeln!(std::io::stdout(), "\nsynced {number}");
         }

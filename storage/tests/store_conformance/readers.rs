@@ -1,6 +1,7 @@
 //! Readers beside the thread that writes.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use purser_storage::Store;
 use purser_storage::store::{Backend, Batch};
@@ -9,9 +10,8 @@ use crate::support::*;
 
 /// Keys of each batch, far enough apart to lie on several pages.
 const KEYS_LEN: u64 = 24;
-const READERS_LEN: u64 = 2;
-/// Looks of each reader.
-const LOOKS_LEN: usize = 150;
+const READERS_LEN: usize = 2;
+const BATCHES_LEN: u64 = 500;
 
 fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
@@ -44,38 +44,39 @@ pub(crate) fn readers_see_whole_batches(backend: Backend) {
     let seed = Seed::chosen();
     let store = open(backend, dir.path());
     store.apply(numbered(0)).unwrap();
-    let reading = AtomicUsize::new(0);
-    let mut written: u64 = 0;
+    let ended = AtomicBool::new(false);
+    let begun = Barrier::new(READERS_LEN + 1);
     std::thread::scope(|scope| {
-        for reader in 0..READERS_LEN {
-            let (store, reading) = (&*store, &reading);
-            let mut random = Random(seed.random().below(u64::MAX) ^ reader);
-            reading.fetch_add(1, Ordering::SeqCst);
+        let _end = Ended(&ended);
+        let mut random = seed.random();
+        for _ in 0..READERS_LEN {
+            let (store, ended, begun) = (&*store, &ended, &begun);
+            let mut random = Random(random.below(u64::MAX));
             scope.spawn(move || {
-                let _done = Done(reading);
-                for _ in 0..LOOKS_LEN {
+                begun.wait();
+                look(store, &mut random);
+                while !ended.load(Ordering::SeqCst) {
                     look(store, &mut random);
                 }
             });
         }
-        while reading.load(Ordering::SeqCst) > 0 {
-            written += 1;
+        begun.wait();
+        for written in 1..=BATCHES_LEN {
             store.apply(numbered(written)).unwrap();
             if written.is_multiple_of(64) {
                 store.sync().unwrap();
             }
         }
     });
-    assert!(written > 1, "nothing was written beside the readers");
-    assert!(everything(&*store).values().all(|value| number(value) == written));
+    assert!(everything(&*store).values().all(|value| number(value) == BATCHES_LEN));
 }
 
-/// Counts a reader out, also one that fails.
-struct Done<'a>(&'a AtomicUsize);
+/// Lets the readers end, also when the writer fails.
+struct Ended<'a>(&'a AtomicBool);
 
-impl Drop for Done<'_> {
+impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -5,10 +5,10 @@
 //! of a batch. What was applied since is lost, with a killed process too, where sled would still have some of it.
 //! Until a sync, redb reuses no page that the file needs: a writer that never syncs makes the file grow.
 //!
-//! Opening reads the whole file and compares every checksum, because redb trusts a file that was closed in order,
-//! and may panic later over what it did not expect. So damage is an error when the store is opened, or the store
-//! opens with an earlier sync. Damage done while it is open may still make redb panic: its calls run under
-//! [`crate::panic_guard`].
+//! redb looks at checksums only when it repairs or is asked to: otherwise it shows a damaged page as it is, or panics
+//! over it. So opening asks, which reads the whole file: damage is then an error, or the store opens as it was at an
+//! earlier sync. Damage done while it is open stays unseen or makes redb panic: its calls run under
+//! [`crate::panic_guard`], and values that matter need a checksum of their own.
 
 use std::fs::File;
 use std::io;

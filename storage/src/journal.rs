@@ -18,7 +18,7 @@ use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening;
 use crate::segment::set::Segments;
-use crate::store::{FolderStores, Store, Stores};
+use crate::store::{Backend, FolderStores, Store, Stores};
 use crate::verify::Head;
 use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
@@ -37,6 +37,8 @@ pub struct JournalConfig {
     pub dir: PathBuf,
     /// The codec of new records; old ones keep theirs.
     pub codec: Codec,
+    /// What keeps the store.
+    pub backend: Backend,
     /// Memory in which the store keeps pages, in bytes.
     pub cache_bytes: u64,
     /// Requests that may wait; more are refused as [`AppendError::Busy`].
@@ -56,6 +58,7 @@ impl JournalConfig {
         JournalConfig {
             dir: dir.into(),
             codec: Codec::default(),
+            backend: Backend::default(),
             cache_bytes: 16 << 20,
             queue_len_max: 4_096,
             segment_bytes: 64 << 20,
@@ -165,7 +168,7 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores { dir: config.dir.clone(), cache_bytes: config.cache_bytes };
+        let stores = FolderStores { dir: config.dir.clone(), backend: config.backend, cache_bytes: config.cache_bytes };
         Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
     }
 

@@ -119,7 +119,12 @@ fn one_file_names_the_codecs_and_one_package_the_store() {
         let codecs = ["bincode", "postcard"];
         findings.extend(forbidden_names(&others, Part::Shipped, &codecs, "only the codec names it"));
         if *package != "storage" {
-            findings.extend(forbidden_names(&others, Part::Shipped, &["sled"], "only storage names it"));
+            findings.extend(forbidden_names(
+                &others,
+                Part::Shipped,
+                &["sled", "redb"],
+                "only storage names it",
+            ));
         }
     }
     assert_none(&findings);

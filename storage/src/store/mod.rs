@@ -1,22 +1,76 @@
 //! What the journal needs of a store: an ordered map of bytes that changes atomically and can be made durable.
 
+mod home;
 pub(crate) mod keys;
+mod redb_store;
 mod sled_store;
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::JournalError;
-use crate::folder::{FolderError, io_error};
+use serde::{Deserialize, Serialize};
 
+pub(crate) use home::suspect_path;
+pub use home::{FolderStores, Stores};
+pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 
+/// What keeps a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// sled, in the folder `sled`.
+    #[default]
+    Sled,
+    /// redb, in the file `redb/index.redb`.
+    Redb,
+}
+
+impl Backend {
+    /// Its name, which is that of its folder inside a journal's as well.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Sled => "sled",
+            Backend::Redb => "redb",
+        }
+    }
+
+    /// Opens the store of the journal in `dir`, made if it is absent, with `cache_bytes` of memory to keep pages in.
+    ///
+    /// # Errors
+    /// It cannot be made, read or locked, or is damaged. Damage makes sled panic instead.
+    pub fn open(self, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, StoreError> {
+        let path = dir.join(self.name());
+        let store: Arc<dyn Store> = match self {
+            Backend::Sled => Arc::new(SledStore::open(&path, cache_bytes)?),
+            Backend::Redb => Arc::new(RedbStore::open(&path, cache_bytes)?),
+        };
+        // The store syncs what is in its folder; that the folder exists must last as well.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError {
+            action: "open",
+            path,
+            source: error.into(),
+        })?;
+        Ok(store)
+    }
+}
+
 /// An ordered map of bytes on disk. One thread writes; any may read, and sees writes before they are durable.
+///
+/// After a loss of power it holds whole batches, from the first to one that is no older than the last sync. Every
+/// backend is held to this trait by the same tests.
 pub trait Store: Send + Sync + 'static {
-    /// Makes every write of the batch, or none.
+    /// What keeps it, as in `sled`.
+    fn name(&self) -> &'static str;
+
+    /// Makes every write of the batch, or none; of two writes of one key, the later one counts.
+    ///
+    /// A reader that has seen one write of a batch sees all of them from then on. A scan may show batches that
+    /// arrive while it is under way; each of its pairs is at least as new as those before.
     ///
     /// # Errors
     /// The store could not be written; what of the batch is on disk is then unknown.
@@ -34,7 +88,8 @@ pub trait Store: Send + Sync + 'static {
     /// The store could not be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Shows the pairs whose keys are at least `from` and less than `to`, in order, until told to stop.
+    /// Shows the pairs whose keys are at least `from` and less than `to`, in order, until told to stop. If `to` is
+    /// not more than `from`, there are none.
     ///
     /// # Errors
     /// The store could not be read.
@@ -52,75 +107,26 @@ pub trait Store: Send + Sync + 'static {
     /// The store could not be read.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
 
-    /// What it is called, as in `sled`.
-    fn name(&self) -> &'static str;
-}
-
-/// Where a journal's store comes from.
-pub trait Stores {
-    /// Opens the store; makes an empty one if there is none.
+    /// Removes the first pairs, `keys_max` at most, whose keys are at least `from` and less than `to`, in one batch,
+    /// and says how many. Called by the thread that writes.
     ///
     /// # Errors
-    /// The system refuses a file, or the store cannot be read and cannot be set aside either.
-    fn open(&self) -> Result<Arc<dyn Store>, JournalError>;
-
-    /// Puts a store that cannot be trusted where the next [`Stores::open`] does not find it. It is not open.
-    ///
-    /// # Errors
-    /// The system refuses.
-    fn set_aside(&self) -> Result<(), FolderError>;
-}
-
-/// The store in a journal's folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderStores {
-    /// The journal's folder.
-    pub dir: PathBuf,
-    /// Memory to keep pages in, in bytes.
-    pub cache_bytes: u64,
-}
-
-impl Stores for FolderStores {
-    fn open(&self) -> Result<Arc<dyn Store>, JournalError> {
-        let suspect = suspect_path(&self.dir);
-        if suspect.exists() {
-            tracing::warn!("a read of the store showed damage before: it is made again from the segments");
-            self.set_aside()?;
-            fs::remove_file(&suspect).map_err(|error| io_error("remove", &suspect, error))?;
+    /// The store could not be read or written; what of the batch is on disk is then unknown.
+    fn remove_range(&self, from: &[u8], to: &[u8], keys_max: usize) -> Result<usize, StoreError> {
+        if keys_max == 0 {
+            return Ok(0);
         }
-        let path = self.dir.join("sled");
-        match SledStore::open(&path, self.cache_bytes) {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) if error.is_refusal() => Err(JournalError::Store(error)),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the store cannot be opened and is made again"
-                );
-                self.set_aside()?;
-                Ok(Arc::new(SledStore::open(&path, self.cache_bytes)?))
-            }
+        let mut batch = Batch::default();
+        self.scan(from, to, &mut |key, _| {
+            batch.remove(key);
+            if batch.writes.len() < keys_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let keys_len = batch.writes.len();
+        if keys_len > 0 {
+            self.apply(batch)?;
         }
+        Ok(keys_len)
     }
-
-    fn set_aside(&self) -> Result<(), FolderError> {
-        let (path, aside) = (self.dir.join("sled"), self.dir.join("sled.aside"));
-        // One is enough to look into; it holds nothing that the segments do not.
-        let gone = match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        };
-        gone.map_err(|error| io_error("remove", &aside, error))?;
-        match fs::rename(&path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            renamed => renamed.map_err(|error| io_error("set aside", &path, error)),
-        }
-    }
-}
-
-/// The file that says that a read of the store showed damage.
-pub(crate) fn suspect_path(dir: &Path) -> PathBuf {
-    dir.join("suspect")
 }
 
 /// Is shown a key and its value, and says whether to go on.
@@ -156,7 +162,8 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// Whether the system refused to make, open or write a file: the store may well be sound.
+    /// Whether the system refused to make, open or write a file, or another process holds it: the store may well
+    /// be sound.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let source = &self.source;
@@ -164,7 +171,51 @@ impl StoreError {
             sled::Error::Io(error) => Some(error),
             _ => None,
         });
-        let error = source.downcast_ref::<io::Error>().or(of_sled);
+        let of_redb = match source.downcast_ref::<redb::Error>() {
+            Some(redb::Error::DatabaseAlreadyOpen) => return true,
+            Some(redb::Error::Io(error)) => Some(error),
+            _ => None,
+        };
+        let error = source.downcast_ref::<io::Error>().or(of_sled).or(of_redb);
         error.and_then(io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_refusal(source: impl std::error::Error + Send + Sync + 'static) -> bool {
+        StoreError { action: "open", path: PathBuf::from("store"), source: source.into() }.is_refusal()
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_told_from_damage() {
+        let full = || io::Error::from_raw_os_error(nix::libc::ENOSPC);
+        assert!(is_refusal(full()));
+        assert!(is_refusal(sled::Error::Io(full())));
+        assert!(is_refusal(redb::Error::Io(full())));
+        assert!(is_refusal(redb::Error::from(redb::StorageError::Io(full()))));
+        assert!(is_refusal(redb::Error::DatabaseAlreadyOpen));
+        let broken = || io::Error::from_raw_os_error(nix::libc::EIO);
+        assert!(!is_refusal(broken()));
+        assert!(!is_refusal(sled::Error::Io(broken())));
+        assert!(!is_refusal(redb::Error::Io(broken())));
+        let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(!is_refusal(short()));
+        assert!(!is_refusal(redb::Error::Io(short())));
+        assert!(!is_refusal(redb::Error::Corrupted("a page".to_owned())));
+        assert!(!is_refusal(sled::Error::Corruption { at: None, bt: () }));
+    }
+
+    #[test]
+    fn backends_are_named_as_in_the_config() {
+        for backend in [Backend::Sled, Backend::Redb] {
+            let text = serde_json::to_string(&backend).unwrap();
+            assert_eq!(text, format!("\"{}\"", backend.name()));
+            assert_eq!(serde_json::from_str::<Backend>(&text).unwrap(), backend);
+        }
+        assert_eq!(Backend::default(), Backend::Sled);
+        assert!(serde_json::from_str::<Backend>("\"sqlite\"").is_err());
     }
 }

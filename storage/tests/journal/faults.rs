@@ -46,6 +46,10 @@ fn fails(calls: &AtomicU64, fails_at: &AtomicU64) -> bool {
 }
 
 impl Store for Shared {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
         if fails(&self.0.applies, &self.0.apply_fails_at) {
             return Err(failed("write to"));

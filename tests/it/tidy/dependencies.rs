@@ -20,12 +20,23 @@ pub(crate) const ALLOWANCES: &[Allowance] = &[
     Allowance {
         folder: "events",
         inner: &[],
-        never: &["actix", "tokio", "sled", "bincode", "postcard", "rand", "getrandom", "async-trait", "nix"],
+        never: &[
+            "actix",
+            "tokio",
+            "sled",
+            "redb",
+            "bincode",
+            "postcard",
+            "rand",
+            "getrandom",
+            "async-trait",
+            "nix",
+        ],
     },
     Allowance {
         folder: "storage",
         inner: &["purser-events"],
-        never: &["actix", "axum", "tonic", "metrics", "redb", "rocksdb"],
+        never: &["actix", "axum", "tonic", "metrics", "rocksdb"],
     },
     Allowance {
         folder: "actors",
@@ -39,17 +50,18 @@ pub(crate) const ALLOWANCES: &[Allowance] = &[
             "reqwest",
             "oci-client",
             "sled",
+            "redb",
         ],
     },
     Allowance {
         folder: "node",
         inner: &["purser-events", "purser-storage", "purser-actors"],
-        never: &["sled", "bincode", "postcard"],
+        never: &["sled", "redb", "bincode", "postcard"],
     },
     Allowance {
         folder: "replay-tool",
         inner: &["purser-events", "purser-storage"],
-        never: &["actix", "tokio", "hyper", "axum", "sled", "bincode", "postcard"],
+        never: &["actix", "tokio", "hyper", "axum", "sled", "redb", "bincode", "postcard"],
     },
     Allowance {
         folder: "tests",

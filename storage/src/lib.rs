@@ -10,6 +10,7 @@ pub mod export;
 pub mod folder;
 pub mod frame;
 pub mod journal;
+pub mod merkle;
 pub mod observer;
 pub mod offline;
 mod open;

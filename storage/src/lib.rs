@@ -4,6 +4,7 @@
 //! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
 
 pub mod answers;
+pub mod checkpoint;
 pub mod codec;
 pub mod error;
 pub mod export;

@@ -18,6 +18,7 @@ mod open;
 pub mod panic_guard;
 mod read;
 pub mod record;
+pub mod sealing;
 pub mod store;
 mod varint;
 pub mod verify;

@@ -86,7 +86,7 @@ pub(super) fn is_key_name(name: &str) -> bool {
 }
 
 /// Checks that a key of ours can have this name.
-pub(crate) fn check_name(name: &str) -> Result<(), KeyError> {
+fn check_name(name: &str) -> Result<(), KeyError> {
     if is_key_name(name) && name.len() <= KEY_NAME_LEN_MAX { Ok(()) } else { Err(KeyError::Name) }
 }
 

@@ -24,7 +24,7 @@ use crate::frame::Hash;
 use crate::merkle;
 
 pub use key::{KEY_NAME_LEN_MAX, KeyError, NoteSigner, PublicKey, Seed, VerifierKey};
-pub(crate) use key::{SIGNATURE_LEN, Signature, check_name};
+pub(crate) use key::{SIGNATURE_LEN, Signature};
 pub use note::{NOTE_LEN_MAX, NoteError, NoteSignature, SIGNATURES_MAX, SignedNote};
 
 /// Most lines behind the root.

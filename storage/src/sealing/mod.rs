@@ -12,7 +12,7 @@
 //! whose signature counts. A stolen key can go on from where it is, but its predecessors are gone, and what the tree
 //! was when it took over is signed by one of them.
 //!
-//! Nothing here asks for the time or for randomness, and only [`file`] touches the disk.
+//! Nothing here asks for the time or for randomness, and only [`KeyFile`] touches the disk.
 
 pub mod file;
 pub mod ring;

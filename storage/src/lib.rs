@@ -4,6 +4,7 @@
 //! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
 
 pub mod answers;
+pub mod checkpoint;
 pub mod codec;
 pub mod disk;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod folder;
 pub mod frame;
 mod index;
 pub mod journal;
+pub mod merkle;
 pub mod observer;
 pub mod offline;
 mod open;
@@ -20,6 +22,7 @@ pub mod panic_guard;
 mod read;
 pub mod record;
 mod segment;
+pub mod sealing;
 pub mod store;
 mod store_thread;
 mod varint;

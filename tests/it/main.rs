@@ -4,6 +4,7 @@
 
 mod api_limits;
 mod api_requests;
+mod cli_answers;
 mod cli_verbs;
 mod containerd_runtime;
 mod crash;
@@ -18,3 +19,4 @@ mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
 mod tidy;
+mod unmanaged;

@@ -15,7 +15,8 @@ use clap_complete::Shell;
                   wait took too long. `purser exec` ends with the exit code of the command."
 )]
 pub struct Arguments {
-    /// The socket of purserd
+    /// The socket of purserd [default: /run/purser/purser.sock for root; for another user
+    /// $XDG_RUNTIME_DIR/purser.sock, else ~/.local/state/purser/purser.sock]
     #[arg(long, global = true, value_name = "PATH", env = "PURSER_SOCKET")]
     pub socket: Option<PathBuf>,
     /// The namespace of pods that are named without one; `default` if absent
@@ -39,7 +40,7 @@ pub enum Verb {
     Logs(Logs),
     /// Runs a command in a container and ends with its exit code
     Exec(Exec),
-    /// Stops pods; they stay and can be started again
+    /// Stops pods and waits until they have; they stay and can be started again
     Stop(End),
     /// Starts pods that have stopped or failed
     Start(Start),
@@ -59,9 +60,9 @@ pub enum Verb {
     Status(Status),
     /// Makes the node refuse new pods; those that run go on
     Cordon {
-        /// Why, at most 256 bytes
-        #[arg(long, default_value = "cordoned by an operator")]
-        reason: String,
+        /// Why, at most 256 bytes; the reason in force stays if absent
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Makes the node take new pods again
     Uncordon,
@@ -157,6 +158,9 @@ pub struct Exec {
     /// Give the command what comes in on standard input
     #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// A terminal, which there is not yet
+    #[arg(short = 't', long, hide = true)]
+    pub tty: bool,
     /// The command, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -171,6 +175,13 @@ pub struct End {
     /// Seconds until the kill; the pod's own if absent
     #[arg(long, value_name = "SECONDS")]
     pub grace_period: Option<u32>,
+    /// Whether to wait until the pods have stopped
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value_t = true, action = clap::ArgAction::Set)]
+    pub wait: bool,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub timeout: std::time::Duration,
 }
 
 /// `purser start`.
@@ -226,6 +237,8 @@ pub enum Goal {
     Phase(String),
     /// The pod is gone.
     Delete,
+    /// The pod does not run, whatever it ended with.
+    Ended,
 }
 
 impl Goal {

@@ -13,6 +13,7 @@ mod durability;
 mod e2e;
 mod exec_key;
 mod faults;
+mod first_steps;
 mod harness;
 mod image_load;
 mod node_scenarios;

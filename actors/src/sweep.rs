@@ -38,10 +38,18 @@ async fn sweep(shell: &Shell) -> Result<(), RuntimeError> {
         if in_use.contains(&uid) || shell.live.read(|world| is_known(world, uid)) {
             continue;
         }
-        for runtime in shell.runtimes.values() {
-            runtime.clean_up(uid).await?;
+        match remove(shell, uid).await {
+            Ok(()) => tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know"),
+            Err(error) => tracing::warn!(pod = %uid, %error, "failed to remove the folder of an unknown pod"),
         }
-        tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know");
+    }
+    Ok(())
+}
+
+/// Removes what there is of a pod. Which runtime it had is not known: each removes what is its own.
+async fn remove(shell: &Shell, uid: PodUid) -> Result<(), RuntimeError> {
+    for runtime in shell.runtimes.values() {
+        runtime.clean_up(uid).await?;
     }
     Ok(())
 }

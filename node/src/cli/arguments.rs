@@ -332,6 +332,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::Surroundings;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -350,6 +351,23 @@ mod tests {
             for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&format!("--{option}")), "docs/cli.md lacks --{option}");
             }
+        }
+    }
+
+    #[test]
+    fn the_help_says_where_the_socket_is_looked_for() {
+        let help = Arguments::command().render_long_help().to_string();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let user = |variable: &str, value: &str| Surroundings {
+            root: false,
+            variables: [(variable.to_owned(), value.to_owned())].into(),
+        };
+        let root = Surroundings { root: true, ..Default::default() };
+        let home = user("HOME", "/~").socket(None).display().to_string().replace("/~", "~");
+        let runtime = user("XDG_RUNTIME_DIR", "/$XDG_RUNTIME_DIR").socket(None).display().to_string();
+        for socket in [root.socket(None).display().to_string(), home, runtime[1..].to_owned()] {
+            assert!(help.contains(&socket), "{socket}: {help}");
         }
     }
 

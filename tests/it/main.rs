@@ -19,5 +19,6 @@ mod image_load;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod sweep;
 mod tidy;
 mod unmanaged;

@@ -39,7 +39,9 @@ async fn sweep(shell: &Shell) -> Result<(), RuntimeError> {
             continue;
         }
         match remove(shell, uid).await {
-            Ok(()) => tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know"),
+            Ok(()) => {
+                tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know")
+            }
             Err(error) => tracing::warn!(pod = %uid, %error, "failed to remove the folder of an unknown pod"),
         }
     }

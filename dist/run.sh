@@ -32,6 +32,13 @@ fail() {
     exit 1
 }
 
+# The process id of the purserd that runs in ./run, if one does. It may be another user's, or of a build before this.
+running() {
+    local pid
+    pid=$(cat "$pid_file" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ ]] || return 0
+    ! grep -zqxF -- "$config" "/proc/$pid/cmdline" 2>/dev/null || printf '%s' "$pid"
+}
+
 # Says whether containerd answers to this user.
 containerd_answers() {
     [ -S "$containerd_socket" ] && [ -r "$containerd_socket" ] && [ -w "$containerd_socket" ] || return 1
@@ -93,11 +100,15 @@ abandon() {
     rm -f "$pid_file"
 }
 
-finish() {
+say_stopped() {
     say
-    halt
     say "purserd has stopped. Its pods go on: \`make run\` takes them over again."
     say "\`make clean-run\` deletes them and ./run."
+}
+
+finish() {
+    halt
+    say_stopped
     exit 0
 }
 
@@ -130,6 +141,12 @@ start() {
     local status=0
     wait "$purserd" || status=$?
     rm -f "$pid_file"
+    purserd=
+    if [ "$status" -eq 0 ]; then
+        # Somebody asked it to.
+        say_stopped
+        exit 0
+    fi
     tail -n 20 "$run/purserd.log" >&2
     fail "purserd ended by itself with status $status; see $run/purserd.log"
 }
@@ -152,9 +169,11 @@ clean() {
 
 export PURSER_SOCKET=$socket
 [ "${#socket}" -le "$socket_len_max" ] || fail "the path of this checkout is too long for a unix socket: $socket"
-if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null \
-    && [ "$(readlink "/proc/$(cat "$pid_file")/exe")" -ef "$bin/purserd" ]; then
-    fail "it runs already (pid $(cat "$pid_file")); stop it there with Ctrl-C, or: kill $(cat "$pid_file")"
+pid=$(running)
+if [ -n "$pid" ]; then
+    advice="with Ctrl-C where it was started, or: kill $pid"
+    [ "$1" != clean ] || fail "a node still runs in ./run (pid $pid), nothing was deleted; stop it first, $advice"
+    fail "it runs already (pid $pid); to start it anew, stop it $advice"
 fi
 trap abandon EXIT
 case $1 in

@@ -14,6 +14,7 @@ mod runtimes;
 pub mod service;
 pub mod shell;
 pub mod start;
+mod sweep;
 pub mod worker;
 
 pub use live::LiveWorld;

@@ -73,6 +73,7 @@ const NONE: &[f64] = &[];
 
 metrics! {
     PODS: Gauge "purser_pods" "pods" ["phase"] NONE = "Pods that are not gone, by state.";
+    PODS_UNMANAGED: Gauge "purser_pods_unmanaged" "pods" [] NONE = "Pods that the node leaves as they are: it lacks their runtime, or cannot follow their records.";
     WORKERS: Gauge "purser_workers" "processes" ["state"] NONE = "Worker processes that the node knows, by state.";
     CONTAINER_RESTARTS: Counter "purser_container_restarts_total" "restarts" ["namespace", "pod", "container"] NONE = "Times that a container was started again after it had ended; the series goes with its pod.";
     CONTAINER_READY: Gauge "purser_container_ready" "0 or 1" ["namespace", "pod", "container"] NONE = "Whether a container runs and can serve; the series goes with its pod.";

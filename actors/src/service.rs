@@ -31,6 +31,8 @@ use crate::shell::Shell;
 const REQUESTS_MAX: usize = 512;
 /// What a caller is told to wait when the node is busy, in milliseconds.
 const RETRY_AFTER_MS: u64 = 200;
+/// The reason of a cordon for which nobody gave one.
+const CORDON_REASON: &str = "cordoned by an operator";
 /// Times that a request is made again when it met an entity that never came to be.
 const RETIRED_RETRIES: usize = 8;
 
@@ -261,11 +263,14 @@ impl Service {
         ended.await.map_err(|_| ServiceError::Stopping)?.map_err(ServiceError::Exec)
     }
 
-    /// Makes the node refuse new pods.
+    /// Makes the node refuse new pods. Whoever gives no reason leaves the one in force as it is.
     ///
     /// # Errors
     /// See [`ServiceError`].
-    pub async fn cordon(&self, reason: String, by: Request) -> Result<Seq, ServiceError> {
+    pub async fn cordon(&self, reason: Option<String>, by: Request) -> Result<Seq, ServiceError> {
+        let in_force = || self.world(|world| world.node.known().and_then(|node| node.cordoned.clone()));
+        let given = reason.filter(|reason| !reason.is_empty());
+        let reason = given.or_else(in_force).unwrap_or_else(|| CORDON_REASON.to_owned());
         self.node_command(NodeCommand::Cordon { reason }, by).await
     }
 
@@ -338,6 +343,25 @@ impl Service {
     #[must_use]
     pub fn enforces_limits(&self, class: RuntimeClass) -> bool {
         self.inner.shell.runtime(class).is_some_and(|runtime| runtime.enforces_limits())
+    }
+
+    /// Whether this node has the runtime of pods of this class.
+    #[must_use]
+    pub fn has_runtime(&self, class: RuntimeClass) -> bool {
+        self.inner.shell.runtimes.contains_key(&class)
+    }
+
+    /// The pods that nobody looks after: the node lacks their runtime, or cannot follow their records.
+    #[must_use]
+    pub fn unmanaged(&self) -> Vec<PodId> {
+        self.world(|world| {
+            let lacks_runtime = |uid| {
+                world.pod(uid).and_then(Pod::live).is_some_and(|pod| !self.has_runtime(pod.spec.runtime))
+            };
+            let unmanaged = |uid: PodUid| world.quarantined.contains_key(&uid.stream()) || lacks_runtime(uid);
+            let entries = world.registry.entries.iter().filter(|(_, entry)| unmanaged(entry.uid));
+            entries.map(|(id, _)| id.clone()).collect()
+        })
     }
 
     /// The runtime of pods that name none.

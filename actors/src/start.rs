@@ -15,7 +15,7 @@ use crate::entity::{By, Entity, Execute, Refusal};
 use crate::node::NodeActor;
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::{audit, runtimes};
+use crate::{audit, runtimes, sweep};
 
 /// What the node is made of.
 pub struct Parts {
@@ -102,6 +102,7 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     }
     let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime);
     runtimes::watch(&shell, &directory, &node, by);
+    sweep::begin(&shell);
     audit::begin(&shell, &directory);
     service.set_ready();
     Ok(service)

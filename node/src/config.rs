@@ -273,10 +273,12 @@ pub enum ConfigError {
         key: String,
     },
     /// A key is unknown or its value does not fit.
-    #[error("config key `{key}`: {message}")]
+    #[error("config key `{key}`{}: {message}", .origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})")))]
     Value {
         /// Where.
         key: String,
+        /// The file or the variable of the environment that sets it, if one does.
+        origin: Option<String>,
         /// What is wrong.
         message: String,
     },
@@ -285,6 +287,6 @@ pub enum ConfigError {
 impl ConfigError {
     /// A value that does not fit.
     pub(crate) fn value(key: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError::Value { key: key.into(), message: message.into() }
+        ConfigError::Value { key: key.into(), origin: None, message: message.into() }
     }
 }

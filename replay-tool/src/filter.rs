@@ -14,6 +14,8 @@ pub(crate) struct Filter<'a> {
     args: &'a LogArgs,
     /// Streams that belong to the pod asked for, as far as the records told so far.
     streams: BTreeSet<StreamId>,
+    /// Whether a record was of one of them.
+    met_pod: bool,
 }
 
 impl<'a> Filter<'a> {
@@ -22,7 +24,12 @@ impl<'a> Filter<'a> {
             Some(PodName::Incarnation(uid)) => BTreeSet::from([uid.stream()]),
             Some(PodName::Name(_)) | None => BTreeSet::new(),
         };
-        Filter { args, streams }
+        Filter { args, streams, met_pod: false }
+    }
+
+    /// The pod that was asked for, if none of the records told so far is of it.
+    pub(crate) fn unknown_pod(&self) -> Option<&PodName> {
+        self.args.pod.as_ref().filter(|_| !self.met_pod)
     }
 
     /// The first record that must be read: those before it may tell which streams are meant.
@@ -44,6 +51,7 @@ impl<'a> Filter<'a> {
         if let Some(event) = event {
             self.learn(header.stream, event);
         }
+        self.met_pod |= self.streams.contains(&header.stream);
         let LogArgs { seq, since, until, pod, worker, stream, types, lines: _, reverse: _, output: _ } =
             self.args;
         seq.is_none_or(|range| range.first <= header.seq && header.seq <= range.last)

@@ -30,6 +30,19 @@ pub struct Surroundings {
     pub input: fn() -> Box<dyn Read>,
 }
 
+/// Where a node's socket is by default, in the order in which to look: a user's own node before the machine's, and that
+/// of a checkout last. `variable` gives a variable of the environment.
+#[must_use]
+pub fn standard_sockets(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    // The XDG rules say that a path which is not absolute is to be ignored.
+    let folder = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = || Some(folder("HOME")?.join(".local/state"));
+    let runtime = folder("XDG_RUNTIME_DIR").map(|folder| folder.join("purser.sock"));
+    let in_data = folder("XDG_STATE_HOME").or_else(state).map(|folder| folder.join("purser/purser.sock"));
+    let machine = ["/run/purser/purser.sock", "run/purser.sock"].map(PathBuf::from);
+    runtime.into_iter().chain(in_data).chain(machine).collect()
+}
+
 /// Runs the tool on a command line, the program's name first.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
@@ -101,5 +114,30 @@ impl Console<'_> {
     /// Writes a line of data.
     pub(crate) fn line(&mut self, text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
         writeln!(self.out, "{text}").map_err(Failure::Output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sockets(variables: &[(&str, &str)]) -> Vec<String> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        };
+        standard_sockets(variable).iter().map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_users_own_node_is_looked_for_first() {
+        let machine = ["/run/purser/purser.sock", "run/purser.sock"];
+        assert_eq!(sockets(&[]), machine);
+        assert_eq!(sockets(&[("XDG_RUNTIME_DIR", "relative")]), machine);
+        let home = ("HOME", "/home/ada");
+        assert_eq!(sockets(&[home])[0], "/home/ada/.local/state/purser/purser.sock");
+        assert_eq!(sockets(&[home, ("XDG_STATE_HOME", "/state")])[0], "/state/purser/purser.sock");
+        let runtime = sockets(&[home, ("XDG_RUNTIME_DIR", "/run/user/7")]);
+        assert_eq!(runtime[..2], ["/run/user/7/purser.sock", "/home/ada/.local/state/purser/purser.sock"]);
+        assert_eq!(runtime[2..], machine);
     }
 }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     panic_guard::install_open_guard_with(Exit::Integrity.code().into(), ADVICE);
     let surroundings = Surroundings {
         socket: std::env::var_os("PURSER_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from),
-        standard_sockets: vec!["/run/purser/purser.sock".into(), "run/purser.sock".into()],
+        standard_sockets: purser_replay::standard_sockets(|name| std::env::var_os(name)),
         input: || Box::new(std::io::stdin()),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());

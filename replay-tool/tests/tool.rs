@@ -213,6 +213,9 @@ fn filters_must_all_match() {
     assert_eq!(seqs(&log(&["-r", "--seq", "..3"])), [3, 2, 1]);
     let none = log(&["--pod", "default/absent"]);
     assert_eq!((none.exit, none.out.as_str()), (Exit::NothingMatched, ""));
+    assert_eq!(none.notes, "purser-replay: there is no pod `default/absent` in the journal\n");
+    let quiet = log(&["--pod", "web", "-t", "pod.failed"]);
+    assert_eq!((quiet.exit, quiet.notes.as_str()), (Exit::NothingMatched, ""), "the pod is known");
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn logs_go_on_until_the_container_ends() {
     let follower = purserd.command().args(["logs", "web", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(purserd.purser_ok(["logs", "web", "--tail", "1"]), "two\n");
     purserd.purser_ok(["stop", "web"]);
-    assert_eq!(text(&follower.wait_with_output().unwrap().stdout), "one\ntwo\n");
+    let followed = follower.wait_with_output().unwrap();
+    assert_eq!((code(&followed), text(&followed.stdout)), (0, "one\ntwo\n".to_owned()));
 }
 
 #[test]

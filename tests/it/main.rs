@@ -4,6 +4,7 @@
 
 mod api_limits;
 mod api_requests;
+mod cli_answers;
 mod cli_verbs;
 mod containerd_runtime;
 mod crash;
@@ -12,9 +13,12 @@ mod durability;
 mod e2e;
 mod exec_key;
 mod faults;
+mod first_steps;
 mod harness;
 mod image_load;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod sweep;
 mod tidy;
+mod unmanaged;

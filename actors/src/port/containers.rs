@@ -245,6 +245,12 @@ pub trait Containers: Send + Sync + 'static {
     /// Something could not be removed.
     async fn clean_up(&self, pod: PodUid) -> Result<(), RuntimeError>;
 
+    /// The pods that have a folder on this node, known or not; what else lies beside these folders is not told.
+    ///
+    /// # Errors
+    /// The folders cannot be listed.
+    async fn pods(&self) -> Result<Vec<PodUid>, RuntimeError>;
+
     /// Runs a command in a running container to its end; the exit code is 128 + signal if a signal ended it.
     /// Dropping the future kills the command. *Once-only*.
     ///

@@ -81,6 +81,32 @@ pub fn pod_folder(paths: &PodPaths, pod: PodUid) -> Result<PathBuf, RuntimeError
     Ok(folder)
 }
 
+/// The pods that have a folder. What has another name than a pod's folder has, or is no folder, is nobody's business.
+///
+/// # Errors
+/// The folder that holds them cannot be read.
+pub fn pod_folders(paths: &PodPaths) -> Result<Vec<PodUid>, RuntimeError> {
+    let failed = |error: Error| {
+        let message = format!("failed to list the pods' folders in `{}`: {error}", paths.root().display());
+        RuntimeError::new(FailureClass::Runtime, message)
+    };
+    let entries = match fs::read_dir(paths.root()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut pods = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(uid) = name.parse().map(PodUid) else { continue };
+        // Of the ways to write a uid only one names a folder; a symbolic link is none.
+        if uid.to_string() == name && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pods.push(uid);
+        }
+    }
+    Ok(pods)
+}
+
 /// Makes a folder and its parents, readable by their owner alone; a folder that is there keeps its mode.
 ///
 /// # Errors
@@ -213,6 +239,23 @@ mod tests {
 
     fn refused(path: &Path, kind: HostPathKind, allowed: &[PathBuf]) -> String {
         host_path(path, kind, allowed).expect_err("it was accepted")
+    }
+
+    #[test]
+    fn only_what_is_named_as_a_pods_folder_is_one() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = PodPaths::new(root.path().join("pods"));
+        assert_eq!(pod_folders(&paths).unwrap(), []);
+        let uid = PodUid(uuid::Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_00ab));
+        pod_folder(&paths, uid).unwrap();
+        let other = uid.to_string().replace("ab", "ac");
+        let names = [uid.to_string().to_uppercase(), uid.0.simple().to_string(), "notes".to_owned()];
+        for name in names {
+            fs::create_dir(paths.root().join(name)).unwrap();
+        }
+        symlink(root.path(), paths.root().join(&other)).unwrap();
+        fs::write(paths.root().join(other.replace("ac", "ad")), "a file").unwrap();
+        assert_eq!(pod_folders(&paths).unwrap(), [uid]);
     }
 
     #[test]

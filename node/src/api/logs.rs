@@ -227,18 +227,28 @@ impl Reader {
                 Ok(chunk) if chunk.is_empty() => {}
                 read => return Some(read),
             }
-            if !self.follow || self.over || *stop.borrow() {
+            if !self.follow || self.over {
                 return None;
             }
             self.over = self.is_over();
             if self.over {
                 continue;
             }
+            if *stop.borrow() {
+                return Some(Err(self.cut_off()));
+            }
             tokio::select! {
                 () = tokio::time::sleep_until(Instant::now() + LOOK_AGAIN) => {}
-                () = stopped(&mut stop) => return None,
+                // Looked at once more: the container may have ended in the meantime.
+                () = stopped(&mut stop) => {}
             }
         }
+    }
+
+    /// Ends an output that is not whole, so that its reader can tell: the container goes on and the service does not.
+    fn cut_off(&mut self) -> std::io::Error {
+        self.follow = false;
+        std::io::Error::other("the service is stopping, and the container has not ended")
     }
 
     async fn read(&mut self) -> std::io::Result<Bytes> {

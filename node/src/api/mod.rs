@@ -7,6 +7,7 @@ pub mod caller;
 pub mod exec;
 pub mod export;
 pub mod feed;
+pub mod footing;
 pub mod images;
 pub mod listen;
 pub mod logs;

@@ -53,6 +53,9 @@ pub struct StatusView {
     pub default_runtime: String,
     /// Pods by state.
     pub pods: BTreeMap<String, usize>,
+    /// Pods that are left as they are: the node lacks their runtime, or cannot follow their records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmanaged_pods: Vec<String>,
     /// Worker processes that the node knows.
     pub workers: usize,
     /// Broken rules of the node's own state: a defect to report.
@@ -93,6 +96,7 @@ fn describe(api: &Api) -> StatusView {
     }
     let runtimes = known.map(|node| &node.runtimes).into_iter().flatten().map(|(class, standing)| {
         let (up, detail) = match standing {
+            _ if !api.service.has_runtime(*class) => (false, "this node does not have it now".to_owned()),
             RuntimeStanding::Up { version } => (true, version.clone()),
             RuntimeStanding::Down { message } => (false, message.clone()),
         };
@@ -115,6 +119,7 @@ fn describe(api: &Api) -> StatusView {
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),
         pods,
+        unmanaged_pods: api.service.unmanaged().iter().map(ToString::to_string).collect(),
         workers: world.workers.len(),
         inconsistencies: api.service.inconsistencies().iter().map(ToString::to_string).collect(),
         unreadable_records: api.service.unreadable_records(),
@@ -129,9 +134,9 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CordonRequest {
-    /// The reason, at most 256 bytes.
+    /// The reason, at most 256 bytes. Without one, the reason in force stays.
     #[serde(default)]
-    pub reason: String,
+    pub reason: Option<String>,
 }
 
 /// What became of a request to the node.

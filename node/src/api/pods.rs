@@ -1,15 +1,20 @@
 //! Pods: apply, list, show, stop, start, delete.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use purser_actors::service::{Accepted, Outcome, ServiceError};
+use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodSpec, PodState};
+use purser_events::view::Entry;
 use purser_events::{PodId, PodUid, StreamVersion, World};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::footing::Footing;
 use super::problem::Problem;
 use super::selector::Selector;
 use super::state::{Api, Change, Params, PodPath, media_type, unsupported};
@@ -202,12 +207,17 @@ pub(super) async fn list(
             .collect();
         (world.head, found)
     });
-    let enforced = |pod: &PodState| api.service.enforces_limits(pod.spec.runtime);
-    let items = found.iter().map(|(pod, entry)| PodView::new(pod, entry, None, enforced(pod))).collect();
+    let mut footings: BTreeMap<RuntimeClass, Footing> = BTreeMap::new();
+    let view = |(pod, entry): &(PodState, Entry)| {
+        let class = pod.spec.runtime;
+        let footing = footings.entry(class).or_insert_with(|| Footing::of(&api.service, class));
+        PodView::new(pod, entry, None, footing)
+    };
+    let items = found.iter().map(view).collect();
     Ok(Json(PodList { api_version: "v1".to_owned(), kind: "PodList".to_owned(), seq: seq.0, items }))
 }
 
-fn find(world: &World, id: &PodId) -> Option<(Pod, purser_events::view::Entry)> {
+fn find(world: &World, id: &PodId) -> Option<(Pod, Entry)> {
     let entry = world.registry.entries.get(id)?;
     Some((world.pod(entry.uid)?.clone(), entry.clone()))
 }
@@ -227,12 +237,12 @@ pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result
     let (pod, entry) = found.ok_or_else(absent)?;
     let pod = pod.live().ok_or_else(absent)?;
     let version = version_of(&api, pod.uid, &entry).await;
-    let enforced = api.service.enforces_limits(pod.spec.runtime);
-    Ok(Json(PodView::new(pod, &entry, version, enforced)))
+    let footing = Footing::of(&api.service, pod.spec.runtime);
+    Ok(Json(PodView::new(pod, &entry, version, &footing)))
 }
 
 /// The version of the record that an entry speaks of; none if it cannot be read now.
-async fn version_of(api: &Api, uid: PodUid, entry: &purser_events::view::Entry) -> Option<StreamVersion> {
+async fn version_of(api: &Api, uid: PodUid, entry: &Entry) -> Option<StreamVersion> {
     let (journal, last) = (api.service.journal().clone(), entry.last);
     let read = tokio::task::spawn_blocking(move || journal.read(last, 1)).await.ok()?.ok()?;
     read.first().filter(|record| record.header.stream == uid.stream()).map(|record| record.header.version)

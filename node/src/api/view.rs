@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::footing::Footing;
 use crate::manifest;
 
 /// A pod.
@@ -64,7 +65,7 @@ pub struct PodStatus {
     /// Why, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// `Initialized`, `ContainersReady`, `Ready`.
+    /// `Initialized`, `ContainersReady`, `Ready`, `RuntimeAvailable`.
     pub conditions: Vec<Condition>,
     /// When every container had been started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +88,12 @@ pub struct Condition {
     pub kind: String,
     /// `True` or `False`.
     pub status: String,
+    /// Why, in a word, if there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What Kubernetes has no field for.
@@ -209,12 +216,7 @@ impl StateView {
 impl PodView {
     /// A pod as the world has it. `version` is the last of its stream, if it was looked up.
     #[must_use]
-    pub fn new(
-        pod: &PodState,
-        entry: &Entry,
-        version: Option<StreamVersion>,
-        limits_enforced: bool,
-    ) -> PodView {
+    pub fn new(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, footing: &Footing) -> PodView {
         let mut manifest = manifest::to_manifest(&pod.spec);
         PodView {
             api_version: "v1".to_owned(),
@@ -228,13 +230,17 @@ impl PodView {
                 creation_timestamp: entry.admitted_at,
             },
             spec: manifest.get_mut("spec").map(Value::take).unwrap_or_default(),
-            status: status(pod, entry, version, limits_enforced),
+            status: status(pod, entry, version, footing),
         }
     }
 }
 
-fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, limits_enforced: bool) -> PodStatus {
-    let (reason, message) = why(pod);
+fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, footing: &Footing) -> PodStatus {
+    let trouble = footing.trouble(pod.spec.runtime);
+    let (reason, message) = match (footing, &trouble) {
+        (Footing::Missing, Some((reason, message))) => (Some(reason.clone()), Some(message.clone())),
+        (Footing::Here { .. } | Footing::Missing, _) => why(pod),
+    };
     let views = |role| -> Vec<ContainerStatus> {
         let of_role = pod.containers.iter().filter(|container| container.role == role);
         of_role.map(|container| container_status(pod, container)).collect()
@@ -243,7 +249,7 @@ fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, limits_
         phase: pod.phase.word().to_owned(),
         reason,
         message,
-        conditions: conditions(pod),
+        conditions: conditions(pod, trouble),
         start_time: pod.started_at,
         init_container_statuses: views(Role::Init),
         container_statuses: views(Role::App),
@@ -254,7 +260,7 @@ fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, limits_
             last_seq: entry.last.0,
             stream_version: version.map(|version| version.0),
             supersedes: pod.supersedes.map(|uid| uid.to_string()),
-            limits_enforced,
+            limits_enforced: matches!(footing, Footing::Here { limits_enforced: true, .. }),
             open_execs: pod.execs.len(),
         },
     }
@@ -285,17 +291,22 @@ fn why(pod: &PodState) -> (Option<String>, Option<String>) {
     }
 }
 
-fn conditions(pod: &PodState) -> Vec<Condition> {
+fn conditions(pod: &PodState, trouble: Option<(String, String)>) -> Vec<Condition> {
     let initialized = pod.inits().all(ended_well);
     let ready = pod.apps().all(Container::is_ready);
     let condition = |kind: &str, holds: bool| Condition {
         kind: kind.to_owned(),
         status: if holds { "True" } else { "False" }.to_owned(),
+        reason: None,
+        message: None,
     };
+    let available = condition("RuntimeAvailable", trouble.is_none());
+    let (reason, message) = trouble.unzip();
     vec![
         condition("Initialized", initialized),
         condition("ContainersReady", ready),
         condition("Ready", pod.is_ready()),
+        Condition { reason, message, ..available },
     ]
 }
 

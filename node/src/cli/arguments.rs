@@ -15,7 +15,8 @@ use clap_complete::Shell;
                   wait took too long. `purser exec` ends with the exit code of the command."
 )]
 pub struct Arguments {
-    /// The socket of purserd
+    /// The socket of purserd [default: /run/purser/purser.sock for root; for another user
+    /// $XDG_RUNTIME_DIR/purser.sock, else ~/.local/state/purser/purser.sock]
     #[arg(long, global = true, value_name = "PATH", env = "PURSER_SOCKET")]
     pub socket: Option<PathBuf>,
     /// The namespace of pods that are named without one; `default` if absent
@@ -39,7 +40,7 @@ pub enum Verb {
     Logs(Logs),
     /// Runs a command in a container and ends with its exit code
     Exec(Exec),
-    /// Stops pods; they stay and can be started again
+    /// Stops pods and waits until they have; they stay and can be started again
     Stop(End),
     /// Starts pods that have stopped or failed
     Start(Start),
@@ -59,9 +60,9 @@ pub enum Verb {
     Status(Status),
     /// Makes the node refuse new pods; those that run go on
     Cordon {
-        /// Why, at most 256 bytes
-        #[arg(long, default_value = "cordoned by an operator")]
-        reason: String,
+        /// Why, at most 256 bytes; the reason in force stays if absent
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Makes the node take new pods again
     Uncordon,
@@ -157,6 +158,9 @@ pub struct Exec {
     /// Give the command what comes in on standard input
     #[arg(short = 'i', long)]
     pub stdin: bool,
+    /// A terminal, which there is not yet
+    #[arg(short = 't', long, hide = true)]
+    pub tty: bool,
     /// The command, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
@@ -171,6 +175,13 @@ pub struct End {
     /// Seconds until the kill; the pod's own if absent
     #[arg(long, value_name = "SECONDS")]
     pub grace_period: Option<u32>,
+    /// Whether to wait until the pods have stopped
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value_t = true, action = clap::ArgAction::Set)]
+    pub wait: bool,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub timeout: std::time::Duration,
 }
 
 /// `purser start`.
@@ -226,6 +237,8 @@ pub enum Goal {
     Phase(String),
     /// The pod is gone.
     Delete,
+    /// The pod does not run, whatever it ended with.
+    Ended,
 }
 
 impl Goal {
@@ -319,6 +332,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::Surroundings;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -337,6 +351,23 @@ mod tests {
             for option in verb.get_arguments().filter_map(clap::Arg::get_long) {
                 assert!(page.contains(&format!("--{option}")), "docs/cli.md lacks --{option}");
             }
+        }
+    }
+
+    #[test]
+    fn the_help_says_where_the_socket_is_looked_for() {
+        let help = Arguments::command().render_long_help().to_string();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let user = |variable: &str, value: &str| Surroundings {
+            root: false,
+            variables: [(variable.to_owned(), value.to_owned())].into(),
+        };
+        let root = Surroundings { root: true, ..Default::default() };
+        let home = user("HOME", "/~").socket(None).display().to_string().replace("/~", "~");
+        let runtime = user("XDG_RUNTIME_DIR", "/$XDG_RUNTIME_DIR").socket(None).display().to_string();
+        for socket in [root.socket(None).display().to_string(), home, runtime[1..].to_owned()] {
+            assert!(help.contains(&socket), "{socket}: {help}");
         }
     }
 

@@ -18,12 +18,8 @@ pub(super) struct Document {
     pub(super) value: Value,
 }
 
-/// Reads every document of these files, in order; a folder stands for the manifests right in it, by name.
-pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
-    read_each(paths).into_iter().collect()
-}
-
-/// Reads every document of these files as [`read_all`] does; a file that cannot be read does not hide the others.
+/// Reads every document of these files, in order; a folder stands for the manifests right in it, by name. A file that
+/// cannot be read does not hide the others.
 pub(super) fn read_each(paths: &[PathBuf]) -> Vec<Result<Document, Failure>> {
     let mut documents = Vec::new();
     for path in paths {

@@ -76,7 +76,7 @@ pub(super) fn coloured(word: &str) -> String {
         "Running" | "Ready" | "Up" => 32,
         "Pending" | "Provisioning" | "Stopping" | "Terminating" | "ContainerCreating" => 33,
         "Failed" | "CrashLoopBackOff" | "CreateBackOff" | "Error" | "OOMKilled" | "StartError" | "Lost"
-        | "Down" => 31,
+        | "Down" | "RuntimeMissing" => 31,
         _ => return word.to_owned(),
     };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

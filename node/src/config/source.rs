@@ -69,17 +69,41 @@ impl Surroundings {
 /// The file cannot be read, a key is unknown, or a value does not fit; the error names the key.
 pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Config, ConfigError> {
     let mut table = defaults(surroundings);
-    if let Some(path) = file {
-        merge(&mut table, read(path)?);
-    }
+    let given = file.map(read).transpose()?.unwrap_or_default();
+    merge(&mut table, given.clone());
     merge_variables(&mut table, &surroundings.variables)?;
     fill_socket(&mut table, surroundings);
-    let config = serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+    let parsed = serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let key = error.path().to_string();
         ConfigError::value(key, error.into_inner().message().trim())
-    })?;
-    check::check(&config)?;
-    Ok(config)
+    });
+    let checked = parsed.and_then(|config| check::check(&config).map(|()| config));
+    checked.map_err(|error| match error {
+        ConfigError::Value { key, message, .. } => {
+            let origin = origin(&key, file, &given, &surroundings.variables);
+            ConfigError::Value { key, origin, message }
+        }
+        other => other,
+    })
+}
+
+/// What sets a key: the variable if there is one, since it wins, else the file.
+fn origin(
+    key: &str,
+    file: Option<&Path>,
+    given: &Table,
+    variables: &BTreeMap<String, String>,
+) -> Option<String> {
+    // A place in a list is set with the list.
+    let key = key.split_once('[').map_or(key, |(list, _)| list);
+    let name = format!("{PREFIX}{}", key.to_ascii_uppercase().replace('-', "_").replace('.', "__"));
+    if variables.contains_key(&name) {
+        return Some(format!("from the environment variable {name}"));
+    }
+    let mut parts = key.split('.');
+    let first = parts.next().and_then(|part| given.get(part));
+    let held = parts.try_fold(first?, |value, part| value.get(part));
+    held.and(file).map(|path| format!("in `{}`", path.display()))
 }
 
 /// The config as a TOML document.
@@ -137,7 +161,8 @@ fn merge_variables(table: &mut Table, variables: &BTreeMap<String, String>) -> R
         let kind = kind_of(&dotted)
             .ok_or_else(|| ConfigError::UnknownVariable { name: name.clone(), key: dotted.clone() })?;
         let value = kind.parse(text).map_err(|message| {
-            ConfigError::value(dotted.clone(), format!("environment variable {name}: {message}"))
+            let origin = Some(format!("from the environment variable {name}"));
+            ConfigError::Value { key: dotted.clone(), origin, message }
         })?;
         place(table, &path, value);
     }
@@ -318,6 +343,29 @@ mod tests {
         assert!(matches!(from_text("= ="), Err(ConfigError::Syntax { .. })));
         let socket = format!("api.socket = \"/{}\"", "s".repeat(107));
         assert!(from_text(&socket).unwrap_err().to_string().contains("107"));
+    }
+
+    #[test]
+    fn mistakes_are_named_by_who_made_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = |text: &str, variables: &[(&str, &str)]| {
+            std::fs::write(file.path(), text).unwrap();
+            load(Some(file.path()), &with(variables)).unwrap_err().to_string()
+        };
+        let path = file.path().display();
+        let in_file = format!("(in `{path}`)");
+        for text in [
+            "log.level = \"loud\"",
+            "api.sockt = 1",
+            "data-dir = \"here\"",
+            "runtime.host-path-roots = [\"x\"]",
+        ] {
+            assert!(said(text, &[]).contains(&in_file), "{text}: {}", said(text, &[]));
+        }
+        let mistaken = said("data-dir = \"/fine\"", &[("PURSER_DATA_DIR", "here")]);
+        assert!(mistaken.contains("(from the environment variable PURSER_DATA_DIR)"), "{mistaken}");
+        let default = said("policy.back-off.first-ms = 400000", &[("PURSER_POLICY__BACK_OFF__MAX_MS", "1")]);
+        assert!(default.contains("`policy.back-off.first-ms` (in `"), "{default}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use purser_actors::service::Service;
 use purser_events::invariant::{Inconsistency, Invariant};
 use purser_events::node::state::RuntimeStanding;
 use purser_events::pod::PodState;
+use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
 
@@ -39,8 +40,9 @@ pub(super) fn render(service: &Service) -> String {
     metrics::with_local_recorder(&recorder, || {
         metric::ALL.iter().filter(|metric| renders(metric)).for_each(metric::describe);
         // Taken out first: nothing is committed while the world is read.
-        let figures = service.world(Figures::of);
+        let figures = service.world(|world| Figures::of(world, |class| service.has_runtime(class)));
         figures.record();
+        gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
         record_inconsistencies(&service.inconsistencies());
         process::record();
@@ -72,7 +74,7 @@ struct ContainerFigures {
 }
 
 impl Figures {
-    fn of(world: &World) -> Figures {
+    fn of(world: &World, has_runtime: impl Fn(RuntimeClass) -> bool) -> Figures {
         let mut phases: BTreeMap<&'static str, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
         for entry in world.registry.entries.values() {
             *phases.entry(entry.phase).or_default() += 1;
@@ -94,8 +96,11 @@ impl Figures {
             orphans: node.map_or(0, |node| node.orphans_removed),
             cordoned: node.is_some_and(|node| node.cordoned.is_some()),
             runtimes: node.map_or_else(Vec::new, |node| {
-                let up = |standing: &RuntimeStanding| matches!(standing, RuntimeStanding::Up { .. });
-                node.runtimes.iter().map(|(class, standing)| (class.word(), up(standing))).collect()
+                // One that the node does not have any more was up when it was last heard of.
+                let up = |class, standing: &RuntimeStanding| {
+                    has_runtime(class) && matches!(standing, RuntimeStanding::Up { .. })
+                };
+                node.runtimes.iter().map(|(class, standing)| (class.word(), up(*class, standing))).collect()
             }),
         }
     }

@@ -49,6 +49,10 @@ pub(crate) fn run(args: &LogArgs, place: &Place, console: &mut Console<'_>) -> R
         listing.show(&stored, &stored.event(), console)?;
     }
     listing.end(console)?;
+    if let (None, Some(pod)) = (&failure, filter.unknown_pod()) {
+        let before = args.seq.map_or(String::new(), |range| format!(" up to record {}", range.last));
+        console.note(format_args!("purser-replay: there is no pod `{pod}` in the journal{before}"));
+    }
     // What is sound was shown; that it is not all must be told.
     failure.map_or(Ok(listing.exit()), |error| Err(error.into()))
 }

@@ -185,6 +185,12 @@ impl Containers for ContainerdRuntime {
         self.remove_folders(pod).await
     }
 
+    async fn pods(&self) -> Result<Vec<PodUid>, RuntimeError> {
+        let paths = self.paths.clone();
+        let listed = tokio::task::spawn_blocking(move || volumes::pod_folders(&paths));
+        listed.await.expect("listing folders does not panic")
+    }
+
     async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError> {
         self.run_command(key, argv, io).await
     }

@@ -385,6 +385,10 @@ impl Containers for ProcessRuntime {
         self.off(move |core| core.forget_pod(pod)).await
     }
 
+    async fn pods(&self) -> Result<Vec<PodUid>, RuntimeError> {
+        self.off(move |core| volumes::pod_folders(&core.paths)).await
+    }
+
     async fn exec(&self, key: &ContainerKey, argv: &[String], io: ExecIo) -> Result<u8, RuntimeError> {
         match self.found(key).await? {
             Found::Running(state) => {

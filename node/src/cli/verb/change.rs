@@ -1,20 +1,42 @@
 //! `purser stop`, `start`, `cordon` and `uncordon`.
 
+use purser_events::PodId;
 use serde_json::json;
+use tokio::time::Instant;
 
+use super::wait::until;
 use crate::api::node::NodeAccepted;
 use crate::api::pods::AcceptedView;
-use crate::cli::arguments::{End, Start};
+use crate::api::view::PodView;
+use crate::cli::arguments::{End, Goal, Start};
 use crate::cli::client::{Call, Client, with_query};
 use crate::cli::failure::Failure;
 use crate::cli::name;
 use crate::cli::show::line;
 
-/// Stops pods.
+/// Stops pods; unless told otherwise, returns once they have stopped.
 pub(in crate::cli) async fn stop(client: &Client, namespace: Option<&str>, end: End) -> Result<u8, Failure> {
+    let deadline = Instant::now() + end.timeout;
     let grace = [("gracePeriodSeconds", end.grace_period.map(|seconds| seconds.to_string()))];
     let target = |path: &str| Call::post(with_query(path, &grace));
-    each(client, namespace, &end.names, "/stop", "stopping", "is stopped", target).await
+    let asked = each(client, namespace, &end.names, "/stop", target).await?;
+    if !end.wait {
+        for (id, _) in &asked.done {
+            let pod: PodView = client.read(&Call::get(name::path(id, ""))).await?;
+            line(&format!("pod/{} {}", id.name(), stands(&pod.status.phase)))?;
+        }
+        return asked.code();
+    }
+    for (id, _) in &asked.done {
+        until(client, id, &Goal::Ended, deadline).await?;
+        line(&format!("pod/{} stopped", id.name()))?;
+    }
+    asked.code()
+}
+
+/// What is true of a pod that was asked to stop.
+fn stands(phase: &str) -> &'static str {
+    if matches!(phase, "Stopped" | "Failed") { "has stopped" } else { "is stopping" }
 }
 
 /// Starts pods.
@@ -23,36 +45,56 @@ pub(in crate::cli) async fn start(
     namespace: Option<&str>,
     start: Start,
 ) -> Result<u8, Failure> {
-    each(client, namespace, &start.names, "/start", "starting", "runs already", |path| Call::post(path)).await
+    let asked = each(client, namespace, &start.names, "/start", |path| Call::post(path)).await?;
+    for (id, outcome) in &asked.done {
+        let word = if outcome == UNCHANGED { "was started already" } else { "is starting" };
+        line(&format!("pod/{} {word}", id.name()))?;
+    }
+    asked.code()
 }
 
+/// The word of the service for what was so already.
+const UNCHANGED: &str = "unchanged";
+
+/// What became of the pods that were named.
+struct Asked {
+    /// Those that agreed, each with the service's word for it.
+    done: Vec<(PodId, String)>,
+    /// Whether one refused, which has been told.
+    refused: bool,
+}
+
+impl Asked {
+    fn code(&self) -> Result<u8, Failure> {
+        if self.refused { Err(Failure::Some) } else { Ok(0) }
+    }
+}
+
+/// Asks the same of every pod; one that refuses does not hold up the others.
 async fn each(
     client: &Client,
     namespace: Option<&str>,
     names: &[String],
     rest: &str,
-    begun: &str,
-    already: &str,
     call: impl Fn(&str) -> Call,
-) -> Result<u8, Failure> {
+) -> Result<Asked, Failure> {
     let ids = names.iter().map(|text| name::parse(text, namespace)).collect::<Result<Vec<_>, _>>()?;
-    let mut refused = false;
+    let mut asked = Asked { done: Vec::new(), refused: false };
     for id in ids {
         match client.change::<AcceptedView>(&call(&name::path(&id, rest))).await {
-            Ok(accepted) if accepted.outcome == "unchanged" => line(&format!("pod/{} {already}", id.name()))?,
-            Ok(_) => line(&format!("pod/{} {begun}", id.name()))?,
+            Ok(accepted) => asked.done.push((id, accepted.outcome)),
             Err(failure @ Failure::Refused(_)) => {
-                refused = true;
+                asked.refused = true;
                 eprintln!("{}", failure.sentence());
             }
             Err(failure) => return Err(failure),
         }
     }
-    if refused { Err(Failure::Some) } else { Ok(0) }
+    Ok(asked)
 }
 
 /// Makes the node refuse new pods.
-pub(in crate::cli) async fn cordon(client: &Client, reason: String) -> Result<u8, Failure> {
+pub(in crate::cli) async fn cordon(client: &Client, reason: Option<String>) -> Result<u8, Failure> {
     let call = Call::post("/v1/node/cordon").json(&json!({ "reason": reason }));
     client.change::<NodeAccepted>(&call).await?;
     line("node cordoned; pods that run go on")?;

@@ -20,9 +20,8 @@ pub(in crate::cli) async fn run(
     delete: Delete,
 ) -> Result<u8, Failure> {
     let deadline = Instant::now() + delete.timeout;
-    let ids = wanted(client, namespace, &delete).await?;
+    let Wanted { ids, mut refused } = wanted(client, namespace, &delete).await?;
     let grace = [("gracePeriodSeconds", delete.grace_period.map(|seconds| seconds.to_string()))];
-    let mut refused = false;
     let mut going = Vec::new();
     for id in ids {
         let call = Call::delete(with_query(&name::path(&id, ""), &grace));
@@ -43,13 +42,21 @@ pub(in crate::cli) async fn run(
     if refused { Err(Failure::Some) } else { Ok(0) }
 }
 
-async fn wanted(client: &Client, namespace: Option<&str>, delete: &Delete) -> Result<Vec<PodId>, Failure> {
+/// The pods that a command line means.
+struct Wanted {
+    ids: Vec<PodId>,
+    /// Whether some of what was named cannot be read, which has been told.
+    refused: bool,
+}
+
+async fn wanted(client: &Client, namespace: Option<&str>, delete: &Delete) -> Result<Wanted, Failure> {
     if delete.all {
         let space = namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned();
         let target = with_query("/v1/pods", &[("namespace", Some(space))]);
         let list: PodList = client.read(&Call::get(target)).await?;
         let ids = list.items.iter().map(|pod| PodId::new(&*pod.metadata.namespace, &*pod.metadata.name));
-        return ids.collect::<Result<_, _>>().map_err(|error| Failure::Senseless(error.to_string()));
+        let ids = ids.collect::<Result<_, _>>().map_err(|error| Failure::Senseless(error.to_string()))?;
+        return Ok(Wanted { ids, refused: false });
     }
     // `purser delete pod NAME`, as in kubectl.
     let names = match delete.names.as_slice() {
@@ -57,10 +64,25 @@ async fn wanted(client: &Client, namespace: Option<&str>, delete: &Delete) -> Re
         names => names,
     };
     let mut ids = names.iter().map(|text| name::parse(text, namespace)).collect::<Result<Vec<_>, _>>()?;
-    for document in files::read_all(&delete.files)? {
-        ids.push(named(&document, namespace)?);
+    let mut found = files::read_each(&delete.files)
+        .into_iter()
+        .map(|document| named(&document?, namespace))
+        .collect::<Vec<Result<PodId, Failure>>>();
+    if names.is_empty() && found.len() == 1 {
+        // What is named alone and cannot be read is all there is to say.
+        ids.push(found.remove(0)?);
     }
-    Ok(ids)
+    let mut refused = false;
+    for id in found {
+        match id {
+            Ok(id) => ids.push(id),
+            Err(failure) => {
+                refused = true;
+                eprintln!("{}", failure.sentence());
+            }
+        }
+    }
+    Ok(Wanted { ids, refused })
 }
 
 fn named(document: &Document, namespace: Option<&str>) -> Result<PodId, Failure> {

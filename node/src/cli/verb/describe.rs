@@ -1,10 +1,12 @@
 //! `purser describe`.
 
-use std::collections::BTreeMap;
+mod spec;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
-use super::events::detail;
+use super::events::{detail, one_line};
 use super::get::status_word;
 use crate::api::view::{ContainerStatus, PodView, StateView};
 use crate::cli::arguments::Describe;
@@ -30,15 +32,17 @@ pub(in crate::cli) async fn run(
     };
     let id = name::parse(text, namespace)?;
     let pod: PodView = client.read(&Call::get(name::path(&id, ""))).await?;
+    let history = History::read(client, &pod).await?;
     head(&pod)?;
-    containers("Init containers", &pod, &pod.status.init_container_statuses, "initContainers")?;
-    containers("Containers", &pod, &pod.status.container_statuses, "containers")?;
+    containers("Init containers", &pod, &pod.status.init_container_statuses, "initContainers", &history)?;
+    containers("Containers", &pod, &pod.status.container_statuses, "containers", &history)?;
     line("Conditions:")?;
     for condition in &pod.status.conditions {
-        line(&format!("  {:<16} {}", condition.kind, condition.status))?;
+        let why = condition.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+        line(&format!("  {:<16} {}{why}", condition.kind, condition.status))?;
     }
     volumes(&pod.spec)?;
-    events(client, &pod).await?;
+    history.print(&pod)?;
     Ok(0)
 }
 
@@ -74,7 +78,13 @@ fn pairs(map: &BTreeMap<String, String>) -> String {
     if pairs.is_empty() { "none".to_owned() } else { pairs.join("\n                 ") }
 }
 
-fn containers(title: &str, pod: &PodView, statuses: &[ContainerStatus], list: &str) -> Result<(), Failure> {
+fn containers(
+    title: &str,
+    pod: &PodView,
+    statuses: &[ContainerStatus],
+    list: &str,
+    history: &History,
+) -> Result<(), Failure> {
     if statuses.is_empty() {
         return Ok(());
     }
@@ -82,12 +92,19 @@ fn containers(title: &str, pod: &PodView, statuses: &[ContainerStatus], list: &s
     for status in statuses {
         let specs = pod.spec.get(list).and_then(Value::as_array);
         let spec = specs.and_then(|specs| specs.iter().find(|spec| spec["name"] == *status.name));
-        container(status, spec.unwrap_or(&Value::Null), pod.status.purser.limits_enforced)?;
+        let start_error = history.start_errors.get(&status.name);
+        let limits_enforced = pod.status.purser.limits_enforced;
+        container(status, spec.unwrap_or(&Value::Null), limits_enforced, start_error)?;
     }
     Ok(())
 }
 
-fn container(status: &ContainerStatus, spec: &Value, limits_enforced: bool) -> Result<(), Failure> {
+fn container(
+    status: &ContainerStatus,
+    spec: &Value,
+    limits_enforced: bool,
+    start_error: Option<&String>,
+) -> Result<(), Failure> {
     let field = |name: &str, value: &str| line(&format!("    {:<14} {value}", format!("{name}:")));
     line(&format!("  {}:", status.name))?;
     let optional = [
@@ -99,15 +116,25 @@ fn container(status: &ContainerStatus, spec: &Value, limits_enforced: bool) -> R
     for (name, value) in optional.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         field(name, value)?;
     }
-    for (name, key) in [("Command", "command"), ("Args", "args"), ("Limits", "resources"), ("Ports", "ports")]
-    {
-        if let Some(value) = spec.get(key) {
-            field(name, &format!("{value}{}", note(key, value, limits_enforced)))?;
-        }
+    let asked = [
+        // As lists: where one word ends and the next begins is what matters.
+        ("Command", spec.get("command").map(Value::to_string)),
+        ("Args", spec.get("args").map(Value::to_string)),
+        ("Limits", limits(spec, limits_enforced)),
+        ("Requests", spec::amounts(spec, "requests")),
+        ("Ports", spec::ports(spec)),
+    ];
+    for (name, value) in asked.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        field(name, value)?;
     }
     field("State", state_line(&status.word, &state(&status.state)).trim_end())?;
     if let Some(last) = &status.last_state {
         field("Last state", &state(last))?;
+    }
+    let failed_to_start =
+        [Some(&status.state), status.last_state.as_ref()].into_iter().flatten().any(is_start_error);
+    if let Some(message) = start_error.filter(|_| failed_to_start) {
+        field("Start error", message)?;
     }
     field("Ready", &status.ready.to_string())?;
     field("Restarts", &status.restart_count.to_string())?;
@@ -116,7 +143,7 @@ fn container(status: &ContainerStatus, spec: &Value, limits_enforced: bool) -> R
     }
     for kind in ["liveness", "readiness", "startup"] {
         if let Some(probe) = spec.get(format!("{kind}Probe")) {
-            field(kind, &probe.to_string())?;
+            field(kind, &spec::probe(probe))?;
         }
     }
     for mount in spec.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
@@ -138,11 +165,14 @@ fn state_line(word: &str, more: &str) -> String {
     }
 }
 
-/// What is to be said beside a field of a container: limits that nothing holds it to are named as that.
-fn note(key: &str, value: &Value, limits_enforced: bool) -> &'static str {
-    let has_limits =
-        key == "resources" && value["limits"].as_object().is_some_and(|limits| !limits.is_empty());
-    if has_limits && !limits_enforced { " (not in force: no control groups)" } else { "" }
+/// The limits of a container; those that nothing holds it to are named as that.
+fn limits(spec: &Value, limits_enforced: bool) -> Option<String> {
+    let limits = spec::amounts(spec, "limits")?;
+    Some(if limits_enforced { limits } else { format!("{limits} (not in force: no control groups)") })
+}
+
+fn is_start_error(state: &StateView) -> bool {
+    matches!(state, StateView::Terminated { reason, .. } if reason == "StartError")
 }
 
 fn state(state: &StateView) -> String {
@@ -173,29 +203,55 @@ fn volumes(spec: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn events(client: &Client, pod: &PodView) -> Result<(), Failure> {
-    let (uid, from) = (pod.metadata.uid.clone(), pod.status.purser.admitted_seq);
-    let wanted = Wanted { pod: Some(uid), from: Some(from), ..Wanted::default() };
-    let mut feed = Feed::open(client, &wanted).await?;
-    let mut records: std::collections::VecDeque<FeedRecord> = std::collections::VecDeque::new();
-    let mut left_out = 0;
-    while let Some(record) = feed.record().await? {
-        if records.len() == EVENTS_MAX {
-            records.pop_front();
-            left_out += 1;
+/// What happened to a pod.
+#[derive(Default)]
+struct History {
+    /// The last records.
+    records: VecDeque<FeedRecord>,
+    /// Records before them.
+    left_out: usize,
+    /// What the runtime said when a container could not be started, by container: the last of it.
+    start_errors: BTreeMap<String, String>,
+}
+
+impl History {
+    async fn read(client: &Client, pod: &PodView) -> Result<History, Failure> {
+        let (uid, from) = (pod.metadata.uid.clone(), pod.status.purser.admitted_seq);
+        let wanted = Wanted { pod: Some(uid), from: Some(from), ..Wanted::default() };
+        let mut feed = Feed::open(client, &wanted).await?;
+        let mut history = History::default();
+        while let Some(record) = feed.record().await? {
+            history.take(record);
         }
-        records.push_back(record);
+        Ok(history)
     }
-    line("Events:")?;
-    if left_out > 0 {
-        line(&format!("  ({left_out} earlier ones: `purser events {}`)", pod.metadata.uid))?;
+
+    fn take(&mut self, record: FeedRecord) {
+        let text = |field: &str| record.event.payload.get(field).and_then(Value::as_str).map(one_line);
+        if record.event.kind == "pod.container-create-failed"
+            && let (Some(container), Some(message)) = (text("container"), text("message"))
+        {
+            self.start_errors.insert(container, message);
+        }
+        if self.records.len() == EVENTS_MAX {
+            self.records.pop_front();
+            self.left_out += 1;
+        }
+        self.records.push_back(record);
     }
-    let mut table = Table::new(&["  SEQ", "AGE", "TYPE", "DETAIL"]);
-    for record in &records {
-        let seq = format!("  {}", record.header.seq);
-        table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
+
+    fn print(&self, pod: &PodView) -> Result<(), Failure> {
+        line("Events:")?;
+        if self.left_out > 0 {
+            line(&format!("  ({} earlier ones: `purser events {}`)", self.left_out, pod.metadata.uid))?;
+        }
+        let mut table = Table::new(&["  SEQ", "AGE", "TYPE", "DETAIL"]);
+        for record in &self.records {
+            let seq = format!("  {}", record.header.seq);
+            table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
+        }
+        table.print()
     }
-    table.print()
 }
 
 #[cfg(test)]
@@ -206,10 +262,10 @@ mod tests {
 
     #[test]
     fn limits_that_nothing_enforces_are_not_shown_as_if_they_held() {
-        let limited = json!({ "limits": { "memory": "32Mi" }, "requests": { "memory": "32Mi" } });
-        assert_eq!(note("resources", &limited, false), " (not in force: no control groups)");
-        assert_eq!(note("resources", &limited, true), "");
-        assert_eq!(note("resources", &json!({ "requests": { "memory": "32Mi" } }), false), "");
-        assert_eq!(note("command", &json!(["limits"]), false), "");
+        let limited =
+            json!({ "resources": { "limits": { "memory": "32Mi" }, "requests": { "memory": "32Mi" } } });
+        assert_eq!(limits(&limited, false).unwrap(), "memory 32Mi (not in force: no control groups)");
+        assert_eq!(limits(&limited, true).unwrap(), "memory 32Mi");
+        assert_eq!(limits(&json!({ "resources": { "requests": { "memory": "32Mi" } } }), false), None);
     }
 }

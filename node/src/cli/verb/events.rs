@@ -177,6 +177,6 @@ pub(super) fn detail(record: &FeedRecord) -> String {
 }
 
 /// Text as it may stand in a line of a terminal.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

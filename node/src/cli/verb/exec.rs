@@ -41,6 +41,10 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, exec: 
 }
 
 async fn send(client: &Client, namespace: Option<&str>, exec: Exec) -> Result<u8, Failure> {
+    if exec.tty {
+        let message = "there are no terminals (-t) yet; leave it out, -i alone passes standard input on";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let id = name::parse(&exec.name, namespace)?;
     let path = name::path(&id, "/exec");
     let response = if exec.stdin {

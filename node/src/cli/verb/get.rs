@@ -6,6 +6,7 @@ use purser_events::PodId;
 use serde_json::Value;
 
 use super::status;
+use crate::api::footing::RUNTIME_MISSING;
 use crate::api::pods::PodList;
 use crate::api::view::{ContainerStatus, PodView};
 use crate::cli::arguments::{Get, Output};
@@ -188,8 +189,11 @@ impl Columns {
     }
 }
 
-/// The word for how a pod stands: that of a container in trouble, if one is.
+/// The word for how a pod stands: that of a container in trouble, if one is; that nobody looks after it comes first.
 pub(super) fn status_word(pod: &PodView) -> String {
+    if pod.status.reason.as_deref() == Some(RUNTIME_MISSING) {
+        return RUNTIME_MISSING.to_owned();
+    }
     let troubled =
         |container: &&ContainerStatus| !matches!(&*container.word, "Running" | "Waiting" | "Completed");
     match &*pod.status.phase {

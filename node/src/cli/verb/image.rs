@@ -54,10 +54,20 @@ pub(in crate::cli) async fn load(client: &Client, load: Load) -> Result<u8, Fail
     let loaded = match (done, failed.try_recv()) {
         (Ok(loaded), _) => loaded,
         (Err(Failure::Broken(_)), Ok(source)) => return Err(Failure::File { path: load.file, source }),
-        (Err(failure), _) => return Err(failure),
+        (Err(failure), _) => return Err(as_typed(failure)),
     };
     print(&loaded, load.output)?;
     Ok(0)
+}
+
+/// A failure in which the API's parameters are called as they are typed.
+fn as_typed(mut failure: Failure) -> Failure {
+    if let Failure::Refused(problem) = &mut failure {
+        for field in problem.errors.iter_mut().filter(|field| field.path == "name") {
+            "--name".clone_into(&mut field.path);
+        }
+    }
+    failure
 }
 
 fn print(loaded: &LoadedImageView, output: Output) -> Result<(), Failure> {
@@ -158,6 +168,7 @@ fn progress(sent: u64, len: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::problem::{Problem, WrongField};
 
     /// A disk that fails after some bytes.
     struct Failing(usize);
@@ -175,6 +186,17 @@ mod tests {
         let (body, mut failed) = pieces(Box::new(Failing(PIECE_LEN)), Arc::default());
         assert!(body.collect().await.is_err(), "half an archive must not look like a whole one");
         assert_eq!(failed.try_recv().unwrap().to_string(), "the disk is gone");
+    }
+
+    #[test]
+    fn an_archive_without_a_name_is_told_of_the_option() {
+        let message = "the archive does not say what its image is called: give a name".to_owned();
+        let problem = Problem::invalid([WrongField { path: "name".to_owned(), message }]);
+        let said = as_typed(Failure::Refused(Box::new(problem))).sentence();
+        assert!(
+            said.ends_with("\n  --name: the archive does not say what its image is called: give a name"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, logs: 
     );
     let mut body = client.open(&Call::get(target)).await?.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Broken(error.to_string()))?;
+        let frame = frame.map_err(|error| broken(logs.follow && !logs.previous, &error))?;
         if let Some(bytes) = frame.data_ref() {
             let mut out = std::io::stdout().lock();
             out.write_all(bytes)?;
@@ -32,4 +32,9 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, logs: 
         }
     }
     Ok(0)
+}
+
+/// Why an output broke off. One that is followed ends with its container: before that, the service has gone.
+fn broken(follow: bool, error: &hyper::Error) -> Failure {
+    Failure::Broken(if follow { "the container had not ended".to_owned() } else { error.to_string() })
 }

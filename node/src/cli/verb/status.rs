@@ -64,6 +64,9 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
     }
     let pods: Vec<String> = node.pods.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     field("Pods", &if pods.is_empty() { "none".to_owned() } else { pods.join(", ") })?;
+    if !node.unmanaged_pods.is_empty() {
+        field("Unmanaged", &format!("{} (see `purser describe`)", node.unmanaged_pods.join(", ")))?;
+    }
     field("Workers", &node.workers.to_string())?;
     if node.unreadable_records > 0 {
         field("Unreadable", &format!("{} records; see `purser-replay verify`", node.unreadable_records))?;

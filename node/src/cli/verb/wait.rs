@@ -36,6 +36,7 @@ fn met(goal: &Goal) -> String {
         Goal::Condition(condition) => format!("has condition {condition}"),
         Goal::Phase(phase) => format!("is {phase}"),
         Goal::Delete => "is gone".to_owned(),
+        Goal::Ended => "has stopped".to_owned(),
     }
 }
 
@@ -116,5 +117,6 @@ async fn is_met(client: &Client, id: &PodId, goal: &Goal) -> Result<bool, Failur
             .any(|condition| condition.kind == *kind && condition.status == "True"),
         Goal::Phase(phase) => pod.status.phase == *phase,
         Goal::Delete => false,
+        Goal::Ended => matches!(&*pod.status.phase, "Stopped" | "Failed"),
     })
 }

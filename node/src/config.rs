@@ -181,8 +181,24 @@ impl Policy {
 pub struct Journal {
     /// How new records are encoded; old ones stay readable whatever this says.
     pub codec: Codec,
+    /// What keeps the store behind the segments.
+    pub backend: Backend,
     /// Memory that the store may use to keep pages at hand.
     pub cache_bytes: NonZeroU64,
+    /// Length at which a segment is sealed, from 256 KiB to 128 MiB.
+    pub segment_bytes: NonZeroU64,
+    /// Age at which a segment that holds records is sealed by the next commit.
+    pub segment_age_ms: NonZeroU64,
+}
+
+/// A kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// sled 0.34.
+    Sled,
+    /// redb 4.
+    Redb,
 }
 
 /// An encoding of records.

@@ -168,7 +168,11 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores { dir: config.dir.clone(), backend: config.backend, cache_bytes: config.cache_bytes };
+        let stores = FolderStores {
+            dir: config.dir.clone(),
+            backend: config.backend,
+            cache_bytes: config.cache_bytes,
+        };
         Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
     }
 

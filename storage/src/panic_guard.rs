@@ -1,18 +1,18 @@
-//! Turns the store's panics over damaged files into a message and an exit code.
+//! What becomes of a program whose store turns out to be damaged.
 //!
 //! The store panics when what it reads makes no sense to it, on the reading thread or on one of its own.
-//! Release programs abort on a panic, so nothing can catch it: only a hook can still speak.
+//! Release programs abort on a panic, so nothing can catch it: only a hook can still act. It leaves a note in the
+//! journal's folder, by which the next start makes the store again from the segments.
 
 use std::cell::Cell;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-/// Exit code when the store cannot be read: `EX_IOERR` of sysexits.
-pub const EXIT_CODE: i32 = 74;
+use crate::store::suspect_path;
 
-const NODE_ADVICE: &str = "copy the folder before anything else, see with `purser-replay verify --dir COPY` what can \
-                           be read, then start with a sound copy or an empty journal folder";
+/// Exit code when the store cannot be read: `EX_IOERR` of sysexits.
+pub const EXIT_CODE: u8 = 74;
 
 thread_local! {
     /// Reads of a store that this thread is in.
@@ -23,37 +23,20 @@ thread_local! {
 static READING: Mutex<(Option<Arc<Path>>, u32)> = Mutex::new((None, 0));
 static INSTALLED: Once = Once::new();
 
-/// A temporary folder that has to go with the process: no destructor runs when the guard ends it.
-static DISCARDED: Mutex<Option<PathBuf>> = Mutex::new(None);
-
-/// Removes a folder, too, when a damaged store ends the process.
-pub(crate) fn discard_with_process(path: &Path) {
-    *DISCARDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
-}
-
-/// From now on a damaged store ends the process with code 74 and advice for an operator; all other panics go
-/// on to the hook that was there before.
-pub fn install_open_guard() {
-    install_open_guard_with(EXIT_CODE, NODE_ADVICE);
-}
-
-/// As [`install_open_guard`], with an exit code and advice of the program's own. The first call counts.
-pub fn install_open_guard_with(exit_code: i32, advice: &'static str) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the panic would abort the process with less of a message"
-    )]
+/// From now on a damaged store leaves its note and a line on standard error, and `then` is called, which may start
+/// the program again; all other panics go on to the hook that was there before. The first call counts.
+pub fn install_open_guard(then: fn()) {
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| match damaged_store() {
             Some(path) => {
-                eprintln!("{}", message(&path, panic, advice));
-                let discarded = DISCARDED.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(path) = discarded {
-                    // It is temporary in any case, and there is nobody left to tell.
-                    let _ = std::fs::remove_dir_all(path);
+                eprintln!("{}", message(&path, panic));
+                if let Some(journal) = path.parent()
+                    && let Err(error) = std::fs::write(suspect_path(journal), "")
+                {
+                    eprintln!("failed to note that the store is damaged: {error}");
                 }
-                std::process::exit(exit_code);
+                then();
             }
             None => previous(panic),
         }));
@@ -101,11 +84,15 @@ fn damaged_store() -> Option<PathBuf> {
     }
 }
 
-fn message(path: &Path, panic: &PanicHookInfo<'_>, advice: &str) -> String {
+fn message(path: &Path, panic: &PanicHookInfo<'_>) -> String {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     // The first line is enough: some of the store's messages carry whole pages.
     let text: String = text.lines().next().unwrap_or_default().chars().take(200).collect();
-    format!("failed to read the journal at `{}`: the store is damaged ({text}); {advice}", path.display())
+    format!(
+        "the journal's store at `{}` is damaged ({text}); nothing is lost: the next start makes it again from the \
+         segments",
+        path.display()
+    )
 }

@@ -10,6 +10,7 @@ use purser_actors::{LiveWorld, Parts, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::{Journal, JournalConfig};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::exit::Failure;
 use super::host;
@@ -17,7 +18,7 @@ use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{Codec, Config, Enabled};
+use crate::config::{Backend, Codec, Config, Enabled};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -29,7 +30,8 @@ pub(super) fn make_data_dir(path: &Path) -> Result<(), Failure> {
 /// Opens the journal, replays it and makes the parts of the node around it. Blocks on the disk.
 pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let live = LiveWorld::new();
-    let journal = open_journal(config, &live)?;
+    let host = host::facts()?;
+    let journal = open_journal(config, &live, host.boot_id)?;
     journal.observe(JournalMeter::new());
     let paths = PodPaths::new(config.data_dir.join("pods"));
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
@@ -37,17 +39,24 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
     let shell = Shell { journal, live, clock, ids, runtimes, probes, paths };
-    Ok(Parts { shell, host: host::facts()?, policy: config.policy.in_force(), default_runtime })
+    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime })
 }
 
-fn open_journal(config: &Config, live: &LiveWorld) -> Result<Journal, Failure> {
+fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Journal, Failure> {
     let codec = match config.journal.codec {
         Codec::Bincode => purser_storage::Codec::Bincode,
         Codec::Postcard => purser_storage::Codec::Postcard,
     };
     let settings = JournalConfig {
         codec,
+        backend: match config.journal.backend {
+            Backend::Sled => purser_storage::store::Backend::Sled,
+            Backend::Redb => purser_storage::store::Backend::Redb,
+        },
         cache_bytes: config.journal.cache_bytes.get(),
+        segment_bytes: config.journal.segment_bytes.get(),
+        segment_age_ms: config.journal.segment_age_ms.get(),
+        boot_id: Some(boot_id),
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());

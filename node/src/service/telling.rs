@@ -34,7 +34,36 @@ pub(super) fn guard_panics() {
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
         eprintln!("purserd {}: internal error{place}: {text}; {REPORT}", env!("CARGO_PKG_VERSION"));
     }));
-    purser_storage::install_open_guard();
+    purser_storage::install_open_guard(begin_again);
+}
+
+/// How often this program has begun again because of its store.
+const BEGUN_AGAIN: &str = "PURSER_BEGUN_AGAIN";
+
+/// Times that it does so before it gives up.
+const BEGIN_AGAIN_MAX: u32 = 3;
+
+/// Runs this program anew in this process: a damaged store is no reason to be away.
+fn begin_again() {
+    use std::os::unix::process::CommandExt;
+
+    let before = std::env::var(BEGUN_AGAIN).ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    if before < BEGIN_AGAIN_MAX
+        && let Ok(program) = std::env::current_exe()
+    {
+        let mut arguments = std::env::args_os();
+        let mut again = std::process::Command::new(program);
+        if let Some(name) = arguments.next() {
+            again.arg0(name);
+        }
+        let error = again.args(arguments).env(BEGUN_AGAIN, (before + 1).to_string()).exec();
+        eprintln!("purserd: failed to begin again: {error}");
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the panic would abort the process without a code to go by"
+    )]
+    std::process::exit(purser_storage::panic_guard::EXIT_CODE.into());
 }
 
 #[cfg(test)]

@@ -17,4 +17,5 @@ mod image_load;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod power_cut;
 mod tidy;

@@ -1,0 +1,255 @@
+//! The power is cut at hundreds of moments: whatever was acknowledged before is in the journal afterwards.
+//!
+//! No machine is switched off for it. The journal runs under strace, a model of a disk lives through its system
+//! calls, and at each chosen moment the folder is made as a loss of power could have left it, and is opened. A
+//! failing run prints its seed; `PURSER_POWER_SEED` chooses the same sizes and kinds of loss again, and
+//! `PURSER_POWER_POINTS` sets how many moments there are.
+
+mod check;
+mod recording;
+mod workload;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use purser_tests::power::{Call, Disk, Image, Loss, Step, Syncs};
+use purser_tests::random::Random;
+
+use self::check::Failure;
+use self::recording::{Part, Recording};
+use self::workload::Ack;
+
+/// Moments at which the power is cut, unless the environment says otherwise.
+const POINTS: usize = 500;
+/// Images that are opened at the same time.
+const CHECKERS: usize = 3;
+/// Failures that are shown, and images that are kept.
+const SHOWN: usize = 8;
+
+/// One loss of power.
+#[derive(Debug, Clone)]
+struct Point {
+    /// Which program ran, and how many of its steps had been made.
+    part: usize,
+    steps: usize,
+    loss: Loss,
+    seed: u64,
+}
+
+/// A loss of power that broke a promise.
+struct Casualty {
+    point: Point,
+    /// The last call that had begun or ended.
+    call: String,
+    acknowledged: usize,
+    image: Image,
+    failure: Failure,
+}
+
+/// What is to be checked: a folder after a loss of power.
+struct Aftermath {
+    point: Point,
+    call: String,
+    acks: Vec<Ack>,
+    image: Image,
+}
+
+impl Aftermath {
+    fn check(self) -> Option<Casualty> {
+        let folder = recording::scratch();
+        self.image.save(folder.path()).unwrap();
+        let failure = check::survives(folder.path(), &self.acks).err()?;
+        let Aftermath { point, call, acks, image } = self;
+        Some(Casualty { point, call, acknowledged: acks.len(), image, failure })
+    }
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}")))
+}
+
+fn call_of(trace: &purser_tests::power::Trace, step: Step) -> &Call {
+    let (Step::Begins(index) | Step::Ends(index)) = step;
+    &trace.calls[index]
+}
+
+/// Moments at which it matters whether the power is cut before or after.
+#[derive(Default)]
+struct Moments {
+    /// Around calls that change names: few, but all that an opening of the journal rests on.
+    names: Vec<(usize, usize)>,
+    /// Around writes, syncs and acknowledgements.
+    bytes: Vec<(usize, usize)>,
+}
+
+impl Moments {
+    fn of(recording: &Recording) -> Moments {
+        let disk = recording.disk(Syncs::Obeyed);
+        let mut moments = Moments::default();
+        for (part, Part { trace, .. }) in recording.parts.iter().enumerate() {
+            for (at, step) in trace.steps.iter().enumerate() {
+                let call = call_of(trace, *step);
+                let moment = (part, at + 1);
+                if recording.ack(trace, *step).is_some() {
+                    moments.bytes.push(moment);
+                } else if disk.concerns(call) {
+                    match call.name.as_str() {
+                        "write" | "writev" | "pwrite64" | "pwritev" | "ftruncate" | "fallocate" | "fsync"
+                        | "fdatasync" | "sync_file_range" => moments.bytes.push(moment),
+                        "mkdir" | "rename" | "unlink" | "rmdir" => moments.names.push(moment),
+                        "openat" if call.has_flag(2, "O_CREAT") => moments.names.push(moment),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        moments
+    }
+
+    /// Chooses some at random, every fifth around a change of names; half for each kind of loss.
+    fn choose(&self, count: usize, random: &mut Random) -> Vec<Point> {
+        let mut points: Vec<Point> = (0..count)
+            .map(|number| {
+                let moments = if number % 10 < 2 { &self.names } else { &self.bytes };
+                let (part, steps) = moments[random.index(moments.len())];
+                let loss = if number % 2 == 0 { Loss::Torn } else { Loss::Unsynced };
+                Point { part, steps, loss, seed: random.next() }
+            })
+            .collect();
+        points.sort_by_key(|point| (point.part, point.steps));
+        points
+    }
+}
+
+/// Lives through a recording and cuts the power at each point; gives all that went wrong, and how many
+/// acknowledgements there were in all.
+fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> (Vec<Casualty>, usize) {
+    let (sender, receiver) = mpsc::sync_channel::<Aftermath>(CHECKERS);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| {
+        let check_all = || {
+            let mut casualties = Vec::new();
+            loop {
+                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(aftermath) = next else { return casualties };
+                casualties.extend(aftermath.check());
+            }
+        };
+        let checkers: Vec<_> = (0..CHECKERS).map(|_| scope.spawn(check_all)).collect();
+        let acknowledged = live_through(recording, points, syncs, &sender);
+        drop(sender);
+        let casualties = checkers.into_iter().flat_map(|checker| checker.join().unwrap());
+        let mut casualties: Vec<Casualty> = casualties.collect();
+        casualties.sort_by_key(|casualty| (casualty.point.part, casualty.point.steps));
+        (casualties, acknowledged)
+    })
+}
+
+fn live_through(
+    recording: &Recording,
+    points: &[Point],
+    syncs: Syncs,
+    sender: &mpsc::SyncSender<Aftermath>,
+) -> usize {
+    let mut disk: Disk = recording.disk(syncs);
+    let mut acks = Vec::new();
+    let mut points = points.iter().peekable();
+    for (number, Part { trace, left }) in recording.parts.iter().enumerate() {
+        for (at, step) in trace.steps.iter().enumerate() {
+            disk.step(trace, *step).unwrap_or_else(|refusal| panic!("{refusal}"));
+            acks.extend(recording.ack(trace, *step));
+            while let Some(point) = points.next_if(|point| (point.part, point.steps) == (number, at + 1)) {
+                let image = Image::after(&disk, point.loss, &mut Random(point.seed));
+                let call = call_of(trace, *step).shown();
+                let aftermath = Aftermath { point: point.clone(), call, acks: acks.clone(), image };
+                sender.send(aftermath).unwrap();
+            }
+        }
+        disk.program_ended(left).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert!(points.next().is_none(), "every point is a moment of the recording");
+    acks.len()
+}
+
+fn show(casualties: &[Casualty]) -> String {
+    let one = |casualty: &Casualty| {
+        let Casualty { point, call, acknowledged, failure, image: _ } = casualty;
+        format!("{point:?} after {acknowledged} acknowledgements, at {call}:\n    {failure}\n")
+    };
+    casualties.iter().take(SHOWN).map(one).collect()
+}
+
+/// Leaves what a person needs to look into failures.
+fn keep(recording: Recording, casualties: &[Casualty]) {
+    let home = recording.keep();
+    for (number, casualty) in casualties.iter().take(SHOWN).enumerate() {
+        let folder = home.join(format!("image-{number}"));
+        std::fs::create_dir(&folder).unwrap();
+        casualty.image.save(&folder).unwrap();
+    }
+    println!("the traces and the images of the first failures are in {}", home.display());
+}
+
+fn seed() -> u64 {
+    let fresh = || u64::from(std::process::id()) ^ 0x00ff_5eed_0000;
+    let seed = number_from("PURSER_POWER_SEED").unwrap_or_else(fresh);
+    println!("repeat with PURSER_POWER_SEED={seed}");
+    seed
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
+    let seed = seed();
+    let points = number_from("PURSER_POWER_POINTS").map_or(POINTS, |points| points.try_into().unwrap());
+    let recording = Recording::made(seed);
+    let moments = Moments::of(&recording);
+    let points = moments.choose(points, &mut Random(seed));
+    let (casualties, acknowledged) = cut(&recording, &points, Syncs::Obeyed);
+    let (names, bytes) = (moments.names.len(), moments.bytes.len());
+    println!("{} points of {names} + {bytes} moments, {acknowledged} acknowledgements", points.len());
+    assert_eq!(acknowledged, workload::ACKS_IN_ALL, "every commit of the workload was acknowledged");
+    if !casualties.is_empty() {
+        keep(recording, &casualties);
+        panic!("{} of {} points failed:\n{}", casualties.len(), points.len(), show(&casualties));
+    }
+}
+
+#[test]
+fn without_the_syncs_the_same_cuts_lose_what_was_acknowledged() {
+    let seed = seed();
+    let recording = Recording::made(seed);
+    let points = Moments::of(&recording).choose(40, &mut Random(seed));
+    let (casualties, _) = cut(&recording, &points, Syncs::OfFoldersOnly);
+    for loss in [Loss::Unsynced, Loss::Torn] {
+        let failed: Vec<&Casualty> =
+            casualties.iter().filter(|casualty| casualty.point.loss == loss).collect();
+        let lost = failed.iter().filter(|casualty| matches!(casualty.failure, Failure::Lost(_))).count();
+        println!("{loss:?}: {} of 20 points failed, {lost} of them lost records", failed.len());
+        assert!(0 < lost, "the test would not notice if the syncs were not there:\n{}", show(&casualties));
+    }
+}
+
+/// Both a test by itself and, with a folder named in its environment, the program that is traced.
+#[test]
+fn the_workload_is_acknowledged() {
+    let own = tempfile::tempdir().unwrap();
+    let named = |variable: &str| std::env::var_os(variable);
+    let folder = named(recording::FOLDER).unwrap_or_else(|| own.path().into());
+    let acks = named(recording::ACKS).unwrap_or_else(|| own.path().join("acks").into());
+    let (folder, acks) = (Path::new(&folder), Path::new(&acks));
+    let seed = number_from(recording::SEED).unwrap_or(1);
+    let before = std::fs::read_to_string(acks).map_or(0, |text| text.lines().count());
+    // Opened twice, so that an opening of what was closed in order is in the trace too.
+    workload::run(folder, acks, seed).close().unwrap();
+    let journal = workload::run(folder, acks, seed);
+    let told = std::fs::read_to_string(acks).unwrap().lines().count() - before;
+    assert_eq!(told, workload::ACKS_OF_A_RUN * 2);
+    if named(recording::KILLED).is_some() {
+        kill(Pid::this(), Signal::SIGKILL).unwrap();
+    }
+    journal.close().unwrap();
+}

@@ -1,0 +1,112 @@
+//! The workload under strace: which calls it made, and what the folder was like afterwards.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use purser_tests::bounded;
+use purser_tests::power::{Disk, Image, Step, Syncs, Trace, UNTRACED};
+use tempfile::TempDir;
+
+use super::workload::Ack;
+
+/// What tells the child which folder it works in.
+pub(super) const FOLDER: &str = "PURSER_POWER_CHILD_FOLDER";
+/// What tells the child where to write its acknowledgements.
+pub(super) const ACKS: &str = "PURSER_POWER_CHILD_ACKS";
+/// What tells the child its seed.
+pub(super) const SEED: &str = "PURSER_POWER_CHILD_SEED";
+/// What tells the child whether it ends by a kill, without closing the journal.
+pub(super) const KILLED: &str = "PURSER_POWER_CHILD_KILLED";
+
+/// A program's calls and what the folder was really like when it had ended.
+pub(super) struct Part {
+    pub trace: Trace,
+    pub left: Image,
+}
+
+/// Programs that worked in one folder, one after the other.
+pub(super) struct Recording {
+    home: TempDir,
+    pub parts: Vec<Part>,
+}
+
+impl Recording {
+    /// Runs the workload twice: the first program is killed, the second finds what it left.
+    pub(super) fn made(seed: u64) -> Recording {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("watched")).unwrap();
+        let mut recording = Recording { home, parts: Vec::new() };
+        for (number, killed) in [true, false].into_iter().enumerate() {
+            let part = recording.traced(seed.wrapping_add(number as u64), killed);
+            recording.parts.push(part);
+        }
+        recording
+    }
+
+    /// The folder that the journal's folder is in, as the kernel names it.
+    pub(super) fn watched(&self) -> PathBuf {
+        self.home.path().canonicalize().unwrap().join("watched")
+    }
+
+    fn acks(&self) -> PathBuf {
+        self.home.path().canonicalize().unwrap().join("acks")
+    }
+
+    fn traced(&self, seed: u64, killed: bool) -> Part {
+        let output = self.home.path().join("trace");
+        let mut strace = Command::new("strace");
+        strace
+            .args(["--seccomp-bpf", "-f", "-xx", "-y", "-v", "-s", "16777216", "-o"])
+            .arg(&output)
+            .args(["-e", &format!("trace={UNTRACED}")])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "power_cut::the_workload_is_acknowledged", "--test-threads", "1"])
+            .env(FOLDER, self.watched())
+            .env(ACKS, self.acks())
+            .env(SEED, seed.to_string())
+            .stdin(Stdio::null());
+        if killed {
+            strace.env(KILLED, "1");
+        }
+        let ended = bounded::output(&mut strace);
+        let as_told = if killed {
+            ended.status.signal() == Some(Signal::SIGKILL as i32)
+        } else {
+            ended.status.success()
+        };
+        assert!(as_told, "the workload failed under strace ({}): {ended:?}", ended.status);
+        let text = fs::read_to_string(&output).unwrap();
+        let trace = Trace::parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        Part { trace, left: Image::read(&self.watched()).unwrap() }
+    }
+
+    /// The disk before any of it.
+    pub(super) fn disk(&self, syncs: Syncs) -> Disk {
+        Disk::new(&self.watched(), syncs)
+    }
+
+    /// What a step tells a client, if it is an acknowledgement: it counts from the moment it begins to be written.
+    pub(super) fn ack(&self, trace: &Trace, step: Step) -> Option<Ack> {
+        let Step::Begins(index) = step else { return None };
+        let call = &trace.calls[index];
+        if call.name != "write" || call.descriptor_path(0)? != self.acks() {
+            return None;
+        }
+        let line = String::from_utf8(call.bytes(1)?).expect("acknowledgements are text");
+        Some(Ack::parse(&line).unwrap_or_else(|| panic!("no acknowledgement: {}", call.shown())))
+    }
+
+    /// Leaves the traces for a look and says where.
+    pub(super) fn keep(self) -> PathBuf {
+        self.home.keep()
+    }
+}
+
+/// Where images are made: in memory where that is possible, for their syncs would only cost time.
+pub(super) fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}

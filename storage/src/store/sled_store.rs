@@ -5,7 +5,8 @@
 //! quarter of sled's segment, beyond which sled keeps them in files that it never syncs. A damaged file makes
 //! sled panic: every reading call runs under [`crate::panic_guard`].
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,7 @@ impl SledStore {
             path: path.to_owned(),
             source,
         };
+        remove_begun_snapshots(path).map_err(|error| failed(error.into()))?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
@@ -45,7 +47,7 @@ impl SledStore {
     }
 
     /// Makes the files' existence durable: sled creates them but syncs neither them nor their folder.
-    fn sync_names(&self) -> std::io::Result<()> {
+    fn sync_names(&self) -> io::Result<()> {
         self.file.sync_all()?;
         File::open(self.path.join("conf"))?.sync_all()?;
         File::open(&self.path)?.sync_all()
@@ -58,6 +60,25 @@ impl SledStore {
     ) -> StoreError {
         StoreError { action, path: self.path.clone(), source: error.into() }
     }
+}
+
+/// Removes what sled had begun to write as a snapshot of its pages when it was killed: it would take it for the
+/// newest and, if it is not whole, refuse to open. The snapshot is only a short cut, all is in the log.
+fn remove_begun_snapshots(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Store for SledStore {

@@ -2,8 +2,8 @@
 //!
 //! No machine is switched off for it. The journal runs under strace, a model of a disk lives through its system
 //! calls, and at each chosen moment the folder is made as a loss of power could have left it, and is opened. A
-//! failing run prints its seed; `PURSER_POWER_SEED` chooses the same sizes and kinds of loss again, and
-//! `PURSER_POWER_POINTS` sets how many moments there are.
+//! failing run keeps its recording and prints where, and its seed: with both as `PURSER_POWER_RECORDING` and
+//! `PURSER_POWER_SEED` it is repeated exactly. `PURSER_POWER_POINTS` sets how many moments there are.
 
 mod check;
 mod recording;
@@ -15,7 +15,7 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use purser_tests::power::{Call, Disk, Image, Loss, Step, Syncs};
+use purser_tests::power::{Call, Image, Loss, Step, Trace};
 use purser_tests::random::Random;
 
 use self::check::Failure;
@@ -24,6 +24,8 @@ use self::workload::Ack;
 
 /// Moments at which the power is cut, unless the environment says otherwise.
 const POINTS: usize = 500;
+/// The same where the journal's syncs are taken out.
+const POINTS_WITHOUT_SYNCS: usize = 60;
 /// Images that are opened at the same time.
 const CHECKERS: usize = 3;
 /// Failures that are shown, and images that are kept.
@@ -72,7 +74,7 @@ fn number_from(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}")))
 }
 
-fn call_of(trace: &purser_tests::power::Trace, step: Step) -> &Call {
+fn call_of(trace: &Trace, step: Step) -> &Call {
     let (Step::Begins(index) | Step::Ends(index)) = step;
     &trace.calls[index]
 }
@@ -88,7 +90,7 @@ struct Moments {
 
 impl Moments {
     fn of(recording: &Recording) -> Moments {
-        let disk = recording.disk(Syncs::Obeyed);
+        let disk = recording.disk();
         let mut moments = Moments::default();
         for (part, Part { trace, .. }) in recording.parts.iter().enumerate() {
             for (at, step) in trace.steps.iter().enumerate() {
@@ -125,9 +127,25 @@ impl Moments {
     }
 }
 
-/// Lives through a recording and cuts the power at each point; gives all that went wrong, and how many
-/// acknowledgements there were in all.
-fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> (Vec<Casualty>, usize) {
+/// Whether the journal's syncs have their effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syncs {
+    Obeyed,
+    /// Not those of files after the first acknowledgement, as if they had been forgotten in the journal's code.
+    Ignored,
+}
+
+/// What came of cutting the power again and again.
+struct Outcome {
+    casualties: Vec<Casualty>,
+    /// All acknowledgements of the recording.
+    acknowledged: usize,
+    /// Points in the middle of a batch: something was written and not synced.
+    unsynced: usize,
+}
+
+/// Lives through a recording and cuts the power at each point.
+fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> Outcome {
     let (sender, receiver) = mpsc::sync_channel::<Aftermath>(CHECKERS);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
@@ -140,29 +158,35 @@ fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> (Vec<Casualty>,
             }
         };
         let checkers: Vec<_> = (0..CHECKERS).map(|_| scope.spawn(check_all)).collect();
-        let acknowledged = live_through(recording, points, syncs, &sender);
+        let (acknowledged, unsynced) = live_through(recording, points, syncs, &sender);
+        // Without a sender the checkers end.
         drop(sender);
         let casualties = checkers.into_iter().flat_map(|checker| checker.join().unwrap());
         let mut casualties: Vec<Casualty> = casualties.collect();
         casualties.sort_by_key(|casualty| (casualty.point.part, casualty.point.steps));
-        (casualties, acknowledged)
+        Outcome { casualties, acknowledged, unsynced }
     })
 }
 
+/// Hands out what each point leaves; gives the number of acknowledgements, and of points inside a batch.
 fn live_through(
     recording: &Recording,
     points: &[Point],
     syncs: Syncs,
     sender: &mpsc::SyncSender<Aftermath>,
-) -> usize {
-    let mut disk: Disk = recording.disk(syncs);
-    let mut acks = Vec::new();
+) -> (usize, usize) {
+    let mut disk = recording.disk();
+    let (mut acks, mut unsynced) = (Vec::new(), 0);
     let mut points = points.iter().peekable();
     for (number, Part { trace, left }) in recording.parts.iter().enumerate() {
         for (at, step) in trace.steps.iter().enumerate() {
             disk.step(trace, *step).unwrap_or_else(|refusal| panic!("{refusal}"));
             acks.extend(recording.ack(trace, *step));
+            if syncs == Syncs::Ignored && !acks.is_empty() {
+                disk.ignore_file_syncs();
+            }
             while let Some(point) = points.next_if(|point| (point.part, point.steps) == (number, at + 1)) {
+                unsynced += usize::from(disk.has_unsynced_changes());
                 let image = Image::after(&disk, point.loss, &mut Random(point.seed));
                 let call = call_of(trace, *step).shown();
                 let aftermath = Aftermath { point: point.clone(), call, acks: acks.clone(), image };
@@ -172,7 +196,7 @@ fn live_through(
         disk.program_ended(left).unwrap_or_else(|error| panic!("{error}"));
     }
     assert!(points.next().is_none(), "every point is a moment of the recording");
-    acks.len()
+    (acks.len(), unsynced)
 }
 
 fn show(casualties: &[Casualty]) -> String {
@@ -184,52 +208,60 @@ fn show(casualties: &[Casualty]) -> String {
 }
 
 /// Leaves what a person needs to look into failures.
-fn keep(recording: Recording, casualties: &[Casualty]) {
+fn keep(mut recording: Recording, casualties: &[Casualty]) {
     let home = recording.keep();
+    println!("repeat with PURSER_POWER_RECORDING={}, which also has the images of failures", home.display());
     for (number, casualty) in casualties.iter().take(SHOWN).enumerate() {
         let folder = home.join(format!("image-{number}"));
+        // Of an earlier repetition, if there is one.
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
         casualty.image.save(&folder).unwrap();
     }
-    println!("the traces and the images of the first failures are in {}", home.display());
 }
 
-fn seed() -> u64 {
+/// The run's seed, and a recording made with it.
+fn recorded() -> (u64, Recording) {
     let fresh = || u64::from(std::process::id()) ^ 0x00ff_5eed_0000;
     let seed = number_from("PURSER_POWER_SEED").unwrap_or_else(fresh);
     println!("repeat with PURSER_POWER_SEED={seed}");
-    seed
+    let kept = std::env::var_os("PURSER_POWER_RECORDING");
+    (seed, kept.map_or_else(|| Recording::made(seed), |home| Recording::kept(home.into())))
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
-    let seed = seed();
+    let (seed, recording) = recorded();
     let points = number_from("PURSER_POWER_POINTS").map_or(POINTS, |points| points.try_into().unwrap());
-    let recording = Recording::made(seed);
     let moments = Moments::of(&recording);
     let points = moments.choose(points, &mut Random(seed));
-    let (casualties, acknowledged) = cut(&recording, &points, Syncs::Obeyed);
+    let Outcome { casualties, acknowledged, unsynced } = cut(&recording, &points, Syncs::Obeyed);
+    let (count, failed) = (points.len(), casualties.len());
     let (names, bytes) = (moments.names.len(), moments.bytes.len());
-    println!("{} points of {names} + {bytes} moments, {acknowledged} acknowledgements", points.len());
+    println!(
+        "{count} points of {names} + {bytes} moments, {unsynced} of them inside a batch; \
+         {acknowledged} acknowledgements; {failed} failed"
+    );
     assert_eq!(acknowledged, workload::ACKS_IN_ALL, "every commit of the workload was acknowledged");
+    assert!(count / 4 < unsynced, "too few points at which a loss of power matters");
     if !casualties.is_empty() {
         keep(recording, &casualties);
-        panic!("{} of {} points failed:\n{}", casualties.len(), points.len(), show(&casualties));
+        panic!("{failed} of {count} points failed:\n{}", show(&casualties));
     }
 }
 
 #[test]
 fn without_the_syncs_the_same_cuts_lose_what_was_acknowledged() {
-    let seed = seed();
-    let recording = Recording::made(seed);
-    let points = Moments::of(&recording).choose(40, &mut Random(seed));
-    let (casualties, _) = cut(&recording, &points, Syncs::OfFoldersOnly);
+    let (seed, recording) = recorded();
+    let points = Moments::of(&recording).choose(POINTS_WITHOUT_SYNCS, &mut Random(seed));
+    let Outcome { casualties, .. } = cut(&recording, &points, Syncs::Ignored);
     for loss in [Loss::Unsynced, Loss::Torn] {
-        let failed: Vec<&Casualty> =
-            casualties.iter().filter(|casualty| casualty.point.loss == loss).collect();
-        let lost = failed.iter().filter(|casualty| matches!(casualty.failure, Failure::Lost(_))).count();
-        println!("{loss:?}: {} of 20 points failed, {lost} of them lost records", failed.len());
-        assert!(0 < lost, "the test would not notice if the syncs were not there:\n{}", show(&casualties));
+        let failed: Vec<&Casualty> = casualties.iter().filter(|one| one.point.loss == loss).collect();
+        let lost = failed.iter().filter(|one| matches!(one.failure, Failure::Lost(_))).count();
+        let of = points.iter().filter(|point| point.loss == loss).count();
+        println!("{loss:?}: {} of {of} points failed, {lost} of them lost records in silence", failed.len());
+        assert!(of / 2 < failed.len(), "missing syncs would not be noticed:\n{}", show(&casualties));
+        assert!(0 < lost || loss == Loss::Torn, "nothing acknowledged was lost:\n{}", show(&casualties));
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use purser_tests::bounded;
-use purser_tests::power::{Disk, Image, Step, Syncs, Trace, UNTRACED};
+use purser_tests::power::{Disk, Image, Step, Trace, UNTRACED};
 use tempfile::TempDir;
 
 use super::workload::Ack;
@@ -29,38 +29,64 @@ pub(super) struct Part {
 
 /// Programs that worked in one folder, one after the other.
 pub(super) struct Recording {
-    home: TempDir,
+    home: PathBuf,
     pub parts: Vec<Part>,
+    /// Removes the recording, unless it is to be kept.
+    temporary: Option<TempDir>,
 }
 
 impl Recording {
     /// Runs the workload twice: the first program is killed, the second finds what it left.
     pub(super) fn made(seed: u64) -> Recording {
-        let home = tempfile::tempdir().unwrap();
-        fs::create_dir(home.path().join("watched")).unwrap();
-        let mut recording = Recording { home, parts: Vec::new() };
+        let temporary = tempfile::tempdir().unwrap();
+        let home = temporary.path().canonicalize().unwrap();
+        fs::create_dir(home.join("watched")).unwrap();
+        let mut recording = Recording { home, parts: Vec::new(), temporary: Some(temporary) };
         for (number, killed) in [true, false].into_iter().enumerate() {
-            let part = recording.traced(seed.wrapping_add(number as u64), killed);
-            recording.parts.push(part);
+            recording.trace(number, seed.wrapping_add(number as u64), killed);
+            let left = Image::read(&recording.watched()).unwrap();
+            recording.parts.push(Part { trace: recording.read(number), left });
         }
         recording
     }
 
+    /// Reads a recording that was kept.
+    pub(super) fn kept(home: PathBuf) -> Recording {
+        let mut recording = Recording { home, parts: Vec::new(), temporary: None };
+        for number in 0..2 {
+            let left = Image::read(&recording.home.join(format!("left-{number}"))).unwrap();
+            recording.parts.push(Part { trace: recording.read(number), left });
+        }
+        recording
+    }
+
+    /// Leaves the recording for a look and says where.
+    pub(super) fn keep(&mut self) -> &Path {
+        if let Some(temporary) = self.temporary.take() {
+            drop(temporary.keep());
+            for (number, Part { left, .. }) in self.parts.iter().enumerate() {
+                let folder = self.home.join(format!("left-{number}"));
+                fs::create_dir(&folder).unwrap();
+                left.save(&folder).unwrap();
+            }
+        }
+        &self.home
+    }
+
     /// The folder that the journal's folder is in, as the kernel names it.
     pub(super) fn watched(&self) -> PathBuf {
-        self.home.path().canonicalize().unwrap().join("watched")
+        self.home.join("watched")
     }
 
     fn acks(&self) -> PathBuf {
-        self.home.path().canonicalize().unwrap().join("acks")
+        self.home.join("acks")
     }
 
-    fn traced(&self, seed: u64, killed: bool) -> Part {
-        let output = self.home.path().join("trace");
+    fn trace(&self, number: usize, seed: u64, killed: bool) {
         let mut strace = Command::new("strace");
         strace
             .args(["--seccomp-bpf", "-f", "-xx", "-y", "-v", "-s", "16777216", "-o"])
-            .arg(&output)
+            .arg(self.trace_file(number))
             .args(["-e", &format!("trace={UNTRACED}")])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "power_cut::the_workload_is_acknowledged", "--test-threads", "1"])
@@ -78,14 +104,20 @@ impl Recording {
             ended.status.success()
         };
         assert!(as_told, "the workload failed under strace ({}): {ended:?}", ended.status);
-        let text = fs::read_to_string(&output).unwrap();
-        let trace = Trace::parse(&text).unwrap_or_else(|error| panic!("{error}"));
-        Part { trace, left: Image::read(&self.watched()).unwrap() }
+    }
+
+    fn trace_file(&self, number: usize) -> PathBuf {
+        self.home.join(format!("trace-{number}"))
+    }
+
+    fn read(&self, number: usize) -> Trace {
+        let text = fs::read_to_string(self.trace_file(number)).unwrap();
+        Trace::parse(&text).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The disk before any of it.
-    pub(super) fn disk(&self, syncs: Syncs) -> Disk {
-        Disk::new(&self.watched(), syncs)
+    pub(super) fn disk(&self) -> Disk {
+        Disk::new(&self.watched())
     }
 
     /// What a step tells a client, if it is an acknowledgement: it counts from the moment it begins to be written.
@@ -97,11 +129,6 @@ impl Recording {
         }
         let line = String::from_utf8(call.bytes(1)?).expect("acknowledgements are text");
         Some(Ack::parse(&line).unwrap_or_else(|| panic!("no acknowledgement: {}", call.shown())))
-    }
-
-    /// Leaves the traces for a look and says where.
-    pub(super) fn keep(self) -> PathBuf {
-        self.home.keep()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::disk::{Description, Disk, Refusal, Syncs, UnderWay};
+use super::disk::{Description, Disk, Refusal, UnderWay};
 use super::inode::{FileChangeKind, FileInode, FolderChange, FolderInode, Inode, InodeId};
 use super::trace::Call;
 
@@ -197,14 +197,12 @@ impl Disk {
             Some(Ok(done)) => Some(usize::try_from(*done).map_err(|_| refused("the result is odd", call))?),
             Some(Err(_)) | None => None,
         };
-        let (now, syncs) = (self.now, self.syncs);
+        let (now, obeys) = (self.now, self.obeys_file_syncs);
         let is_sync = matches!(call.name.as_str(), "fsync" | "fdatasync");
         match &mut self.inodes[inode] {
             _ if is_sync && done.is_none() => return Err(refused("a sync failed", call)),
-            Inode::File(file) if is_sync => match syncs {
-                Syncs::Obeyed => file.synced(began),
-                Syncs::OfFoldersOnly => {}
-            },
+            Inode::File(_) if is_sync && !obeys => {}
+            Inode::File(file) if is_sync => file.synced(began),
             Inode::Folder(folder) => folder.synced(began),
             Inode::File(file) => {
                 file.end(index, done, now);

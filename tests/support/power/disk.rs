@@ -11,15 +11,6 @@ use super::trace::{Call, Step, Trace};
 /// The folder that is watched.
 pub(crate) const ROOT: InodeId = 0;
 
-/// Which syncs the disk obeys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syncs {
-    /// All.
-    Obeyed,
-    /// None of a file; folders' are obeyed. As if the program had not called them.
-    OfFoldersOnly,
-}
-
 /// Why the disk cannot follow a trace: a call that it does not know, or one that was not to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -57,7 +48,7 @@ pub struct Disk {
     pub(crate) root: PathBuf,
     /// The root as strace writes it.
     root_in_trace: String,
-    pub(crate) syncs: Syncs,
+    pub(crate) obeys_file_syncs: bool,
     pub(crate) inodes: Vec<Inode>,
     pub(crate) descriptions: Vec<Description>,
     /// Descriptors of the program that runs, by number.
@@ -70,20 +61,35 @@ pub struct Disk {
 impl Disk {
     /// An empty folder, itself safe on disk; `root` has no links in it.
     #[must_use]
-    pub fn new(root: &Path, syncs: Syncs) -> Disk {
+    pub fn new(root: &Path) -> Disk {
         use std::os::unix::ffi::OsStrExt;
 
         let bytes = root.as_os_str().as_bytes().iter();
         Disk {
             root: root.to_owned(),
             root_in_trace: bytes.map(|byte| format!("\\x{byte:02x}")).collect(),
-            syncs,
+            obeys_file_syncs: true,
             inodes: vec![Inode::Folder(FolderInode::default())],
             descriptions: Vec::new(),
             descriptors: BTreeMap::new(),
             under_way: BTreeMap::new(),
             now: 0,
         }
+    }
+
+    /// From now on no sync of a file has any effect, as if the program did not call it; those of folders have.
+    pub fn ignore_file_syncs(&mut self) {
+        self.obeys_file_syncs = false;
+    }
+
+    /// Whether a file that was synced before has changes since: a loss of power would tear it.
+    #[must_use]
+    pub fn has_unsynced_changes(&self) -> bool {
+        self.inodes.iter().any(|inode| match inode {
+            // Those that are never synced always have some.
+            Inode::File(file) => !file.durable.is_empty() && !file.pending.is_empty(),
+            Inode::Folder(_) => false,
+        })
     }
 
     /// Lives through one step of a trace.

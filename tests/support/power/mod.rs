@@ -10,9 +10,11 @@ mod content;
 mod disk;
 mod image;
 mod inode;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use content::Content;
-pub use disk::{Disk, Refusal, Syncs};
+pub use disk::{Disk, Refusal};
 pub use image::{Image, Loss};
 pub use trace::{Call, Step, Trace, UNTRACED};

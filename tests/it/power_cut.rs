@@ -119,7 +119,7 @@ impl Moments {
                 let moments = if number % 10 < 2 { &self.names } else { &self.bytes };
                 let (part, steps) = moments[random.index(moments.len())];
                 let loss = if number % 2 == 0 { Loss::Torn } else { Loss::Unsynced };
-                Point { part, steps, loss, seed: random.next() }
+                Point { part, steps, loss, seed: random.number() }
             })
             .collect();
         points.sort_by_key(|point| (point.part, point.steps));

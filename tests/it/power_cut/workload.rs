@@ -20,14 +20,14 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Clients that append at the same time.
-const CLIENTS: u64 = 8;
+const CLIENTS: usize = 8;
 /// Commits of one client between two openings of the journal.
-const COMMITS: u64 = 18;
+const COMMITS: usize = 18;
 /// Most events of one commit.
-const EVENTS_MAX: u64 = 8;
+const EVENTS_MAX: usize = 8;
 
 /// Acknowledgements of all clients between two openings of the journal.
-pub(super) const ACKS_OF_A_RUN: usize = (CLIENTS * COMMITS) as usize;
+pub(super) const ACKS_OF_A_RUN: usize = CLIENTS * COMMITS;
 /// Acknowledgements in a recording: two programs open the journal twice each.
 pub(super) const ACKS_IN_ALL: usize = ACKS_OF_A_RUN * 4;
 
@@ -46,10 +46,12 @@ impl CommitId {
     /// Its command, if it is one of those that answer one.
     pub(super) fn command(self) -> Option<CommandWrite> {
         let CommitId { epoch, client, number } = self;
+        // Of many lengths, up to the longest that is allowed.
+        let repeated = 1 + usize::try_from(number).ok()? * 5;
         (number % 3 == 1).then(|| CommandWrite {
             id: CommandId(Uuid::from_u64_pair(epoch << 32 | client, number)),
             fingerprint: Sha256::digest(self.to_string()).into(),
-            answer: format!("the answer to {self};").repeat(1 + self.number as usize * 5).into_bytes(),
+            answer: format!("the answer to {self};").repeat(repeated).into_bytes(),
         })
     }
 }
@@ -94,7 +96,8 @@ impl Label {
             _ => 4_000 + random.below(20_000),
         };
         // Not all the same, or a sector in the wrong place could pass for the right one.
-        let padding: String = (0..len).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+        let letters: Vec<char> = ('a'..='z').collect();
+        let padding: String = (0..len).map(|_| letters[random.index(letters.len())]).collect();
         let reason = format!("{} {} {} {padding}", self.commit, self.index, self.count);
         Event::Node(NodeEvent::Cordoned(Cordoned { reason }))
     }
@@ -176,14 +179,14 @@ struct Client {
 
 impl Client {
     async fn run(mut self) {
-        for number in 0..COMMITS {
+        for number in 0..COMMITS as u64 {
             self.commit(number).await;
         }
     }
 
     async fn commit(&mut self, number: u64) {
         let commit = CommitId { epoch: self.journal.epoch(), client: self.number, number };
-        let count = 1 + self.random.index(EVENTS_MAX as usize);
+        let count = 1 + self.random.index(EVENTS_MAX);
         let label = |index| Label { commit, index, count };
         let mut events: Vec<Event> = (0..count).map(|index| label(index).event(&mut self.random)).collect();
         let second = events.split_off(self.random.index(count + 1));
@@ -211,7 +214,7 @@ pub(super) fn run(folder: &Path, acks: &Path, seed: u64) -> Journal {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let mut clients = tokio::task::JoinSet::new();
-        for number in 0..CLIENTS {
+        for number in 0..CLIENTS as u64 {
             let stream = |which: u64| NodeUid(Uuid::from_u64_pair(number, which)).stream();
             let known = |stream: StreamId| versions.get(&stream).copied().unwrap_or(StreamVersion::NONE);
             let streams = [0, 1].map(|which| (stream(which), known(stream(which))));

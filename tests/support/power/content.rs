@@ -7,10 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes in a page.
-pub(crate) const PAGE: u64 = 4_096;
+const PAGE_LEN: usize = 4_096;
 
-type Page = [u8; PAGE as usize];
+/// Bytes in a page.
+const PAGE: u64 = PAGE_LEN as u64;
+
+type Page = [u8; PAGE_LEN];
 
 /// What a file holds; pages that were never written are zeros.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +51,8 @@ impl Content {
     pub(crate) fn patch(&mut self, mut offset: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (number, start) = (offset / PAGE, in_page(offset));
-            let (now, rest) = bytes.split_at(bytes.len().min(PAGE as usize - start));
-            let page = self.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE as usize]));
+            let (now, rest) = bytes.split_at(bytes.len().min(PAGE_LEN - start));
+            let page = self.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE_LEN]));
             Arc::make_mut(page)[start..start + now.len()].copy_from_slice(now);
             offset += now.len() as u64;
             bytes = rest;
@@ -89,7 +91,7 @@ impl Content {
     /// Whether two files have the same bytes.
     pub(crate) fn same_as(&self, other: &Content) -> bool {
         let numbers = self.pages.keys().chain(other.pages.keys());
-        let zeros: Page = [0; PAGE as usize];
+        let zeros: Page = [0; PAGE_LEN];
         let page = |content: &Content, number: &u64| content.pages.get(number).map_or(zeros, |page| **page);
         self.len == other.len && { numbers }.all(|number| page(self, number) == page(other, number))
     }

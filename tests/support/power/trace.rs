@@ -172,7 +172,7 @@ fn split(arguments: &str) -> Vec<String> {
 /// Every string in a text; none if one of them was cut short.
 fn strings(text: &str) -> Option<Vec<Vec<u8>>> {
     let parts: Vec<&str> = text.split('"').collect();
-    if parts.len() % 2 == 0 || parts.len() < 3 || text.contains("\"...") {
+    if parts.len().is_multiple_of(2) || parts.len() < 3 || text.contains("\"...") {
         return None;
     }
     parts.iter().skip(1).step_by(2).map(|part| decode(part)).collect()

@@ -10,8 +10,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::{Batch, Store, StoreError, Visit};
 use crate::panic_guard;
+
+type OpenError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A store in a folder of its own.
 #[derive(Debug)]
@@ -28,29 +32,20 @@ impl SledStore {
     /// # Errors
     /// The folder cannot be made, read or locked. Damage makes sled panic instead.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<SledStore, StoreError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError {
-            action: "open",
-            path: path.to_owned(),
-            source,
-        };
-        remove_begun_snapshots(path).map_err(|error| failed(error.into()))?;
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes)
+        let failed = |source: OpenError| StoreError { action: "open", path: path.to_owned(), source };
+        let config = |path: &Path| {
+            let config = sled::Config::new().path(path).cache_capacity(cache_bytes);
             // sled's flusher also collects its garbage, so it stays on; durability does not rest on it.
-            .flush_every_ms(Some(500));
-        let db = panic_guard::reading(path, || config.open()).map_err(|error| failed(error.into()))?;
+            config.flush_every_ms(Some(500))
+        };
+        if !path.try_exists().map_err(|error| failed(error.into()))? {
+            create(path, |path| config(path).open()).map_err(failed)?;
+        }
+        remove_begun_snapshots(path).map_err(|error| failed(error.into()))?;
+        let db = panic_guard::reading(path, || config(path).open()).map_err(|error| failed(error.into()))?;
         let file = File::open(path.join("db")).map_err(|error| failed(error.into()))?;
-        let store = SledStore { path: path.to_owned(), db, file };
-        store.sync_names().map_err(|error| failed(error.into()))?;
-        Ok(store)
-    }
-
-    /// Makes the files' existence durable: sled creates them but syncs neither them nor their folder.
-    fn sync_names(&self) -> io::Result<()> {
-        self.file.sync_all()?;
-        File::open(self.path.join("conf"))?.sync_all()?;
-        File::open(&self.path)?.sync_all()
+        sync_names(path).map_err(|error| failed(error.into()))?;
+        Ok(SledStore { path: path.to_owned(), db, file })
     }
 
     fn failed(
@@ -60,6 +55,30 @@ impl SledStore {
     ) -> StoreError {
         StoreError { action, path: self.path.clone(), source: error.into() }
     }
+}
+
+/// Makes an empty store beside its place and moves it there once it is whole and durable: sled refuses one whose
+/// making was cut short.
+fn create(path: &Path, open: impl FnOnce(&Path) -> sled::Result<sled::Db>) -> Result<(), OpenError> {
+    let new = path.with_extension("new");
+    match fs::remove_dir_all(&new) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop(open(&new)?);
+    // Threads of sled hold the file, and with it the lock, for a moment longer.
+    let file = File::open(new.join("db"))?;
+    drop(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?);
+    sync_names(&new)?;
+    Ok(fs::rename(&new, path)?)
+}
+
+/// Makes the files' existence durable: sled creates them but syncs neither them nor their folder.
+fn sync_names(path: &Path) -> io::Result<()> {
+    File::open(path.join("db"))?.sync_all()?;
+    File::open(path.join("conf"))?.sync_all()?;
+    File::open(path)?.sync_all()
 }
 
 /// Removes what sled had begun to write as a snapshot of its pages when it was killed: it would take it for the

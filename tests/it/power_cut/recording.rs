@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use super::workload::Ack;
 
+/// Programs in a recording; each opens the journal once.
+pub(super) const PARTS: usize = 4;
+
 /// What tells the child which folder it works in.
 pub(super) const FOLDER: &str = "PURSER_POWER_CHILD_FOLDER";
 /// What tells the child where to write its acknowledgements.
@@ -20,6 +23,9 @@ pub(super) const ACKS: &str = "PURSER_POWER_CHILD_ACKS";
 pub(super) const SEED: &str = "PURSER_POWER_CHILD_SEED";
 /// What tells the child whether it ends by a kill, without closing the journal.
 pub(super) const KILLED: &str = "PURSER_POWER_CHILD_KILLED";
+
+/// How the programs of a recording end.
+const KILLED_OR_NOT: [bool; PARTS] = [false, true, true, false];
 
 /// A program's calls and what the folder was really like when it had ended.
 pub(super) struct Part {
@@ -36,13 +42,13 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Runs the workload twice: the first program is killed, the second finds what it left.
+    /// Runs the workload again and again: some programs close the journal, some are killed, and the next one goes on.
     pub(super) fn made(seed: u64) -> Recording {
         let temporary = tempfile::tempdir().unwrap();
         let home = temporary.path().canonicalize().unwrap();
         fs::create_dir(home.join("watched")).unwrap();
         let mut recording = Recording { home, parts: Vec::new(), temporary: Some(temporary) };
-        for (number, killed) in [true, false].into_iter().enumerate() {
+        for (number, killed) in KILLED_OR_NOT.into_iter().enumerate() {
             recording.trace(number, seed.wrapping_add(number as u64), killed);
             let left = Image::read(&recording.watched()).unwrap();
             recording.parts.push(Part { trace: recording.read(number), left });
@@ -53,7 +59,7 @@ impl Recording {
     /// Reads a recording that was kept.
     pub(super) fn kept(home: PathBuf) -> Recording {
         let mut recording = Recording { home, parts: Vec::new(), temporary: None };
-        for number in 0..2 {
+        for number in 0..KILLED_OR_NOT.len() {
             let left = Image::read(&recording.home.join(format!("left-{number}"))).unwrap();
             recording.parts.push(Part { trace: recording.read(number), left });
         }

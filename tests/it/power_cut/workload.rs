@@ -21,15 +21,13 @@ use uuid::Uuid;
 
 /// Clients that append at the same time.
 const CLIENTS: usize = 8;
-/// Commits of one client between two openings of the journal.
+/// Commits of one client in one opening of the journal.
 const COMMITS: usize = 18;
 /// Most events of one commit.
 const EVENTS_MAX: usize = 8;
 
-/// Acknowledgements of all clients between two openings of the journal.
-pub(super) const ACKS_OF_A_RUN: usize = CLIENTS * COMMITS;
-/// Acknowledgements in a recording: two programs open the journal twice each.
-pub(super) const ACKS_IN_ALL: usize = ACKS_OF_A_RUN * 4;
+/// Acknowledgements of all clients between an opening of the journal and its end.
+pub(super) const ACKS: usize = CLIENTS * COMMITS;
 
 /// The journal's folder in the watched one.
 pub(super) const JOURNAL: &str = "journal";

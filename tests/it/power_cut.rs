@@ -25,7 +25,7 @@ use self::workload::Ack;
 /// Moments at which the power is cut, unless the environment says otherwise.
 const POINTS: usize = 500;
 /// The same where the journal's syncs are taken out.
-const POINTS_WITHOUT_SYNCS: usize = 60;
+const POINTS_WITHOUT_SYNCS: usize = 50;
 /// Images that are opened at the same time.
 const CHECKERS: usize = 3;
 /// Failures that are shown, and images that are kept.
@@ -112,11 +112,24 @@ impl Moments {
         moments
     }
 
+    /// Those of the first program after its first acknowledgement.
+    fn after_an_acknowledgement(recording: &Recording) -> Moments {
+        let Part { trace, .. } = &recording.parts[0];
+        let first = trace.steps.iter().position(|step| recording.ack(trace, *step).is_some());
+        let first = first.expect("something was acknowledged");
+        let Moments { mut names, mut bytes } = Moments::of(recording);
+        for moments in [&mut names, &mut bytes] {
+            moments.retain(|(part, steps)| *part == 0 && first + 1 < *steps);
+        }
+        Moments { names, bytes }
+    }
+
     /// Chooses some at random, every fifth around a change of names; half for each kind of loss.
     fn choose(&self, count: usize, random: &mut Random) -> Vec<Point> {
         let mut points: Vec<Point> = (0..count)
             .map(|number| {
-                let moments = if number % 10 < 2 { &self.names } else { &self.bytes };
+                let names = number % 10 < 2 && !self.names.is_empty();
+                let moments = if names { &self.names } else { &self.bytes };
                 let (part, steps) = moments[random.index(moments.len())];
                 let loss = if number % 2 == 0 { Loss::Torn } else { Loss::Unsynced };
                 Point { part, steps, loss, seed: random.number() }
@@ -257,7 +270,8 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
 #[test]
 fn without_the_syncs_the_same_cuts_lose_what_was_acknowledged() {
     let (seed, recording) = recorded();
-    let points = Moments::of(&recording).choose(POINTS_WITHOUT_SYNCS, &mut Random(seed));
+    let moments = Moments::after_an_acknowledgement(&recording);
+    let points = moments.choose(POINTS_WITHOUT_SYNCS, &mut Random(seed));
     let Outcome { casualties, .. } = cut(&recording, &points, Syncs::Ignored);
     for loss in [Loss::Unsynced, Loss::Torn] {
         let failed: Vec<&Casualty> = casualties.iter().filter(|one| one.point.loss == loss).collect();

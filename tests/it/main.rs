@@ -19,6 +19,7 @@ mod image_load;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod power_cut;
 mod sweep;
 mod tidy;
 mod unmanaged;

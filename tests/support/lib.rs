@@ -5,7 +5,9 @@ pub mod bounded;
 pub mod containerd;
 pub mod images;
 pub mod leftovers;
+pub mod power;
 pub mod purserd;
+pub mod random;
 pub mod registry;
 
 pub mod feed;

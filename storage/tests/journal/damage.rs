@@ -49,6 +49,21 @@ async fn a_head_file_that_was_torn_is_no_obstacle() {
 }
 
 /// The store panics over damage, and programs abort on a panic: so the case is run as a process of its own.
+#[tokio::test]
+async fn a_snapshot_that_the_store_had_only_begun_is_no_obstacle() {
+    for begun in [&b""[..], b"torn: neither its length nor its checksum is right"] {
+        let dir = tempfile::tempdir().unwrap();
+        let records = fill(dir.path(), 3).await;
+        // Sled writes it under this name before it renames it, and takes it for its newest.
+        let path = dir.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating");
+        fs::write(&path, begun).unwrap();
+        let (journal, replayed, _) = open(dir.path()).unwrap();
+        assert_eq!(replayed, records);
+        assert!(!path.exists());
+        journal.close().unwrap();
+    }
+}
+
 #[test]
 fn a_damaged_store_ends_the_process_with_a_message() {
     const CASE: &str = "PURSER_TEST_DAMAGED_DIR";

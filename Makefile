@@ -46,6 +46,6 @@ test: ## Checks everything; as root it first installs what the tests need.
 	@$(MAKE) --no-print-directory deny
 	$(CARGO) test --locked --workspace
 
-bench: ## Prints pod start, restart and memory beside their references.
+bench: ## Prints figures of the service and the journal beside their references; ONLY=append is one of them.
 	@.ci/packages.sh test
 	$(CARGO) bench --locked -p purser-tests

@@ -1,5 +1,6 @@
 //! What tests share: real services and components, started for one test and gone after it.
 
+pub mod bench;
 pub mod binaries;
 pub mod bounded;
 pub mod containerd;

@@ -12,12 +12,11 @@ use purser_events::pod::event::ReadinessChanged;
 use purser_events::{Cause, Event, Origin, Principal, Record, StreamId, StreamVersion, Timestamp, World};
 use purser_storage::store::{SledStore, Store};
 use purser_storage::{Append, Journal, JournalConfig, Replayed, StoredRecord, StreamWrite};
+use purser_tests::bench::{Times, ratio};
 use purser_tests::feed::Feed;
 use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
 use uuid::Uuid;
-
-use crate::{Times, ratio};
 
 /// Names the journal that this program is to read and nothing else.
 pub(crate) const READ_ALONE: &str = "PURSER_BENCH_READ_ALONE";

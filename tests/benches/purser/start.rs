@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
+use purser_tests::bench::{Times, ratio};
 use purser_tests::containerd::Containerd;
 use purser_tests::feed::Feed;
 use purser_tests::http;
 use purser_tests::images::Images;
 use purser_tests::purserd::{Purserd, Setup};
-
-use crate::{Times, ratio};
 
 const ROUNDS: u32 = 40;
 const IMAGE: &str = "localhost/bench:1";

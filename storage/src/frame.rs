@@ -96,6 +96,12 @@ pub enum FrameError {
         /// The first such field.
         field: &'static str,
     },
+    /// The compressed block of a segment that holds it is damaged.
+    #[error("compressed block {number} is damaged")]
+    Block {
+        /// Which, from 0.
+        number: u64,
+    },
 }
 
 impl FrameError {

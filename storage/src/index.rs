@@ -128,11 +128,12 @@ pub(crate) fn record(store: &dyn Store, seq: Seq) -> Result<Option<StoredRecord>
     found.transpose()
 }
 
-/// Positions of a stream's records from a version on, in order, at most `limit`.
+/// Positions of a stream's records from a version on, in order, at most `limit`; none up to `trimmed`.
 pub(crate) fn stream(
     store: &dyn Store,
     stream: StreamId,
     from: StreamVersion,
+    trimmed: Seq,
     limit: usize,
 ) -> Result<Vec<Seq>, JournalError> {
     let (least, end) =
@@ -146,7 +147,8 @@ pub(crate) fn stream(
             return ControlFlow::Break(());
         };
         let skipped = usize::try_from(from.0.saturating_sub(version.0)).unwrap_or(usize::MAX);
-        seqs.extend(positions.into_iter().skip(skipped).take(limit - seqs.len()));
+        let positions = positions.into_iter().skip(skipped).filter(|seq| *seq > trimmed);
+        seqs.extend(positions.take(limit - seqs.len()));
         if seqs.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     if malformed { Err(JournalError::Value { name: "stream index" }) } else { Ok(seqs) }

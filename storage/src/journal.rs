@@ -17,6 +17,7 @@ use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening;
+use crate::retention::Holds;
 use crate::segment::set::Segments;
 use crate::store::{Backend, FolderStores, Store, Stores};
 use crate::verify::Head;
@@ -139,6 +140,7 @@ struct Shared {
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
+    holds: Holds,
     /// None once the journal is closed.
     requests: RwLock<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -202,6 +204,7 @@ impl Journal {
             published,
             store: RwLock::new(Some(store)),
             segments,
+            holds: Holds::default(),
             requests: RwLock::new(Some(requests)),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
@@ -312,7 +315,11 @@ impl Journal {
         store.clone().ok_or(JournalError::Closed)
     }
 
-    pub(crate) fn segments(&self) -> &Arc<Segments> {
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    pub(crate) fn segment_set(&self) -> &Arc<Segments> {
         &self.shared.segments
     }
 }

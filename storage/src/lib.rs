@@ -21,6 +21,7 @@ mod opening;
 pub mod panic_guard;
 mod read;
 pub mod record;
+pub mod retention;
 pub mod sealing;
 mod segment;
 pub mod store;

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
@@ -103,7 +103,15 @@ impl Source {
     /// A process writes the folder, it cannot be read, it is damaged as a whole, or it is not one that this
     /// release knows.
     pub fn from_folder(dir: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir)?))))
+        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
+    }
+
+    /// Reads a journal's folder and, for what was trimmed from it, a folder with segments of its archive.
+    ///
+    /// # Errors
+    /// As for [`Source::from_folder`].
+    pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
+        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
     }
 
     /// The record before the first; [`Head::GENESIS`] unless the source is a part of a journal.
@@ -148,14 +156,14 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(dir: &Path) -> Result<Folder, SourceError> {
+    fn open(dir: &Path, archives: &[PathBuf]) -> Result<Folder, SourceError> {
         if !folder::check_format(dir)? {
             let reason = "it has no file `format`";
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
         let held = folder::hold_for_reading(dir)?;
         let known = HeadFile::read(dir)?;
-        let loaded = Segments::load(Arc::new(SystemDisk), dir, false)?;
+        let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
         let walk = Arc::new(loaded.segments).walk(before.seq.next())?;
         let verifier = Verifier::after(before);

@@ -7,7 +7,6 @@ use purser_events::{Seq, StreamId, StreamVersion};
 
 use crate::error::JournalError;
 use crate::export::{self, ExportError};
-use crate::frame::GENESIS;
 use crate::index;
 use crate::journal::Journal;
 use crate::record::StoredRecord;
@@ -26,8 +25,8 @@ const FRAME_LEN_MIN: usize = 88;
 const EXPORT_STEP: usize = 4_096;
 
 impl Journal {
-    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head.
-    /// Blocks on the disk.
+    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head. Of a
+    /// journal that was trimmed, those from its first on. Blocks on the disk.
     ///
     /// # Errors
     /// The journal is closed, or a record cannot be read.
@@ -35,7 +34,7 @@ impl Journal {
         let head = self.head().seq;
         let store = self.store()?;
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
-        let from = from.max(Seq(1));
+        let from = from.max(self.before().seq.next());
         if limit == 0 || from > head {
             return Ok(page.records);
         }
@@ -60,7 +59,7 @@ impl Journal {
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
-        let mut walk = self.segments().walk(from)?;
+        let mut walk = self.segment_set().walk(from)?;
         let failed = |error| match error {
             SegmentsError::Folder(error) => JournalError::Folder(error),
             SegmentsError::Fault { source, .. } => JournalError::Segment { source },
@@ -74,7 +73,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them.
+    /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them; none
+    /// that were trimmed.
     /// Blocks on the disk.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Journal {
         let store = self.store()?;
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
-        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), limit)?;
+        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), self.before().seq, limit)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for seq in seqs {
             if seq > head || bytes >= READ_BYTES_MAX {
@@ -114,20 +114,21 @@ impl Journal {
         }
     }
 
-    /// Writes the records from `from` up to the present head as an export, and gives that head. Blocks on the
+    /// Writes the records from `from`, or from the first that is left, up to the present head as an export, and gives
+    /// that head. Blocks on the
     /// disk and on `out`.
     ///
     /// # Errors
     /// The journal is closed, a record cannot be read, or `out` cannot be written.
     pub fn export(&self, from: Seq, out: impl Write) -> Result<Head, ExportError> {
         let head = self.head();
-        let mut next = from.max(Seq(1)).min(head.seq.next());
-        let before = Seq(next.0 - 1);
-        let hash = match before {
-            Seq::ZERO => GENESIS,
-            before => self.stored(&*self.store()?, before)?.hash,
+        let first = self.before();
+        let mut next = from.max(first.seq.next()).min(head.seq.next());
+        let before = match Seq(next.0 - 1) {
+            seq if seq == first.seq => first,
+            seq => Head { seq, hash: self.stored(&*self.store()?, seq)?.hash },
         };
-        let mut writer = export::Writer::new(out, Head { seq: before, hash })?;
+        let mut writer = export::Writer::new(out, before)?;
         while next <= head.seq {
             for record in self.read(next, EXPORT_STEP)? {
                 next = record.header.seq.next();

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use purser_events::Seq;
+use purser_events::{Seq, Timestamp};
+use tokio::sync::watch;
 
 use super::entry::{Entry, Opened};
 use super::footer::Footer;
+use super::listing::{self, Found, drop_unmade, len_on_disk, open};
 use super::open_segment::{OpenSegment, Sealed};
 use super::reader::{EntryReader, Step};
 use super::recover::{Recovered, recover};
-use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
+use super::{HEADER_LEN, SegmentHeader, name_of, reader};
 use crate::disk::{Disk, DiskFile};
 use crate::folder::{FolderError, io_error};
-use crate::frame::{FrameError, PREFIX_LEN};
+use crate::frame::{FrameError, Hash, PREFIX_LEN};
+use crate::retention::ArchivedList;
 use crate::verify::{Fault, Head};
 
 /// Why segments could not be read, or not any further.
@@ -38,20 +41,39 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     known: RwLock<BTreeMap<Seq, Known>>,
+    /// The record before the first that is here.
+    before: RwLock<Head>,
+    /// The last record of the segment that was sealed last.
+    seals: watch::Sender<Seq>,
+    archived: RwLock<ArchivedList>,
+    /// Held by whoever changes what is sealed.
+    upkeep: Mutex<()>,
 }
 
-#[derive(Debug, Clone)]
-struct Known {
-    path: PathBuf,
+/// What is known of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub path: PathBuf,
     /// None while it is open.
-    sealed: Option<SealedInfo>,
+    pub sealed: Option<SealedInfo>,
 }
 
 /// What is known of a sealed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SealedInfo {
     pub last: Head,
+    /// Bytes of the file, compressed as it is.
     pub bytes: u64,
+    pub content: Hash,
+    pub first_time: Timestamp,
+    pub last_time: Timestamp,
+}
+
+impl SealedInfo {
+    pub(crate) fn new(footer: &Footer, bytes: u64) -> SealedInfo {
+        let Footer { last, first_time, last_time, content, .. } = *footer;
+        SealedInfo { last, bytes, content, first_time, last_time }
+    }
 }
 
 /// What was found on disk.
@@ -71,21 +93,33 @@ pub(crate) struct Loaded {
     pub closed: bool,
 }
 
-struct Found {
-    path: PathBuf,
-    first: Seq,
-    header: Result<SegmentHeader, HeaderError>,
-    footer: Option<(Footer, u64)>,
-}
-
 impl Segments {
     /// Takes stock of a journal's folder. `to_write` recovers the open segment for writing: what was torn by a stop
     /// is cut off; a reader leaves it as it is.
     pub(crate) fn load(disk: Arc<dyn Disk>, dir: &Path, to_write: bool) -> Result<Loaded, SegmentsError> {
-        let mut found = list(&*disk, dir)?;
+        Segments::load_with(disk, dir, &[], to_write)
+    }
+
+    /// As [`Segments::load`], with the segments of an archive beside the journal's own.
+    pub(crate) fn load_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        archives: &[PathBuf],
+        to_write: bool,
+    ) -> Result<Loaded, SegmentsError> {
+        let mut found = listing::list(&*disk, dir, archives, to_write)?;
         drop_unmade(&*disk, &mut found, to_write)?;
+        let archived = ArchivedList::read(&*disk, dir)?;
         let mut loaded = Loaded {
-            segments: Segments { disk, dir: dir.to_owned(), known: RwLock::default() },
+            segments: Segments {
+                disk,
+                dir: dir.to_owned(),
+                known: RwLock::default(),
+                before: RwLock::new(Head::GENESIS),
+                seals: watch::Sender::new(Seq::ZERO),
+                archived: RwLock::new(archived),
+                upkeep: Mutex::new(()),
+            },
             open: None,
             before: Head::GENESIS,
             head: Head::GENESIS,
@@ -116,24 +150,64 @@ impl Segments {
 
     /// Takes notice that a segment is sealed.
     pub(crate) fn note_sealed(&self, sealed: &Sealed) {
-        let info = SealedInfo { last: sealed.footer.last, bytes: sealed.bytes };
-        let known = Known { path: sealed.path.clone(), sealed: Some(info) };
+        let known =
+            Known { path: sealed.path.clone(), sealed: Some(SealedInfo::new(&sealed.footer, sealed.bytes)) };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(sealed.first, known);
+        self.seals.send_replace(sealed.footer.last.seq);
+    }
+
+    /// Tells of every new seal by the last record in it.
+    pub(crate) fn seals(&self) -> watch::Receiver<Seq> {
+        self.seals.subscribe()
+    }
+
+    /// The record before the first that is here.
+    pub(crate) fn before(&self) -> Head {
+        *self.before.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them by their first record.
+    pub(crate) fn all(&self) -> BTreeMap<Seq, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes notice that a sealed segment lies in another file now.
+    pub(crate) fn note_moved(&self, first: Seq, path: PathBuf, bytes: u64) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Known { path: held, sealed: Some(info) }) = known.get_mut(&first) {
+            (*held, info.bytes) = (path, bytes);
+        }
+    }
+
+    /// Takes notice that the first segment is about to go; what it held is no longer read.
+    pub(crate) fn note_gone(&self, first: Seq, last: Head) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&first);
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
+    /// Which of them the archive has.
+    pub(crate) fn archived(&self) -> ArchivedList {
+        self.archived.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_archived(&self, archived: ArchivedList) {
+        *self.archived.write().unwrap_or_else(PoisonError::into_inner) = archived;
+    }
+
+    /// Held while sealed segments are changed: one change at a time.
+    pub(crate) fn upkeep(&self) -> MutexGuard<'_, ()> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Entries in order, from one that stands before record `from` or is it.
     pub(crate) fn walk(self: &Arc<Self>, from: Seq) -> Result<Walk, FolderError> {
         let mut walk = Walk { segments: Arc::clone(self), reader: None, next: from, sealed: false };
-        let start = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known
-                .range(..=from)
-                .next_back()
-                .or_else(|| known.first_key_value())
-                .map(|(first, it)| (*first, it.clone()))
-        };
-        if let Some((first, known)) = start {
-            let file = self.open(&known.path)?;
+        let start = self.find(|known| {
+            let found = known.range(..=from).next_back().or_else(|| known.first_key_value());
+            found.map(|(first, known)| (*first, known.clone()))
+        })?;
+        if let Some((first, known, file)) = start {
             let mut at = HEADER_LEN as u64;
             walk.next = first;
             if known.sealed.is_some()
@@ -148,19 +222,34 @@ impl Segments {
         Ok(walk)
     }
 
-    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>, FolderError> {
-        open(&*self.disk, path, false)
+    /// Opens the segment that `wanted` picks. One that meanwhile went on in another file is looked up again.
+    fn find(
+        &self,
+        wanted: impl Fn(&BTreeMap<Seq, Known>) -> Option<(Seq, Known)>,
+    ) -> Result<Option<(Seq, Known, Box<dyn DiskFile>)>, FolderError> {
+        let mut tried: Option<(PathBuf, FolderError)> = None;
+        loop {
+            let found = wanted(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+            let Some((first, known)) = found else { return Ok(None) };
+            match tried {
+                Some((path, error)) if path == known.path => return Err(error),
+                Some(_) | None => {}
+            }
+            match open(&*self.disk, &known.path, false) {
+                Ok(file) => return Ok(Some((first, known, file))),
+                Err(error) => tried = Some((known.path, error)),
+            }
+        }
     }
 
     /// Bytes of all segment files.
     pub(crate) fn bytes_on_disk(&self) -> Result<u64, FolderError> {
-        let paths: Vec<PathBuf> = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.values().map(|known| known.path.clone()).collect()
-        };
         let mut bytes = 0;
-        for path in paths {
-            bytes += self.open(&path)?.len().map_err(|error| io_error("measure", &path, error))?;
+        for Known { path, sealed } in self.all().into_values() {
+            bytes += match sealed {
+                Some(sealed) => sealed.bytes,
+                None => len_on_disk(&*self.disk, &path)?,
+            };
         }
         Ok(bytes)
     }
@@ -180,6 +269,7 @@ impl Loaded {
         let header = header.map_err(|source| fault(Fault::SegmentHeader { file: name_of(&path), source }))?;
         if is_first {
             (self.before, self.head) = (header.before, header.before);
+            *self.segments.before.get_mut().unwrap_or_else(PoisonError::into_inner) = header.before;
         } else if header.before != self.head {
             let expected = self.head.seq.next();
             return Err(fault(if first == expected {
@@ -192,8 +282,7 @@ impl Loaded {
         match footer {
             Some((footer, bytes)) => {
                 (self.head, self.epoch) = (footer.last, self.epoch.max(footer.epoch));
-                let info = SealedInfo { last: footer.last, bytes };
-                let known = Known { path, sealed: Some(info) };
+                let known = Known { path, sealed: Some(SealedInfo::new(&footer, bytes)) };
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
             None if !is_last => return Err(fault(Fault::SegmentFooter { file: name_of(&path) })),
@@ -231,49 +320,6 @@ impl Loaded {
         }
         Ok(())
     }
-}
-
-fn open(disk: &dyn Disk, path: &Path, to_write: bool) -> Result<Box<dyn DiskFile>, FolderError> {
-    disk.open(path, to_write).map_err(|error| io_error("open", path, error))
-}
-
-/// Every file with a segment's name, in order.
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, FolderError> {
-    let dir = folder(dir);
-    let names = disk.names(&dir).map_err(|error| io_error("list", &dir, error))?;
-    let mut found = Vec::new();
-    for name in names {
-        let Some(first) = name.to_str().and_then(first_of_name) else {
-            tracing::warn!(file = %dir.join(&name).display(), "a file that is not ours is left alone");
-            continue;
-        };
-        let path = dir.join(&name);
-        let file = open(disk, &path, false)?;
-        let header = reader::header(&path, &*file)?.and_then(|header| match header.first() {
-            named if named == first => Ok(header),
-            first => Err(HeaderError::Misnamed { first }),
-        });
-        let len = file.len().map_err(|error| io_error("measure", &path, error))?;
-        let footer = reader::footer(&path, &*file)?.map(|(_, footer)| (footer, len));
-        found.push(Found { path, first, header, footer });
-    }
-    found.sort_by_key(|segment| segment.first);
-    Ok(found)
-}
-
-/// Leaves out a last segment whose making was cut short by a stop: it has no header and holds nothing.
-fn drop_unmade(disk: &dyn Disk, found: &mut Vec<Found>, to_write: bool) -> Result<(), FolderError> {
-    let Some(last) = found.last() else { return Ok(()) };
-    let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
-    if !headless || super::recover::holds_anything(&last.path, &*open(disk, &last.path, false)?)? {
-        return Ok(());
-    }
-    if to_write {
-        tracing::warn!(segment = %last.path.display(), "a segment whose making was cut short is made again");
-        disk.remove(&last.path).map_err(|error| io_error("remove", &last.path, error))?;
-    }
-    found.pop();
-    Ok(())
 }
 
 /// Entries of all segments in order.
@@ -326,20 +372,19 @@ impl Walk {
     }
 
     fn go_on(&mut self) -> Result<(), SegmentsError> {
-        let known = {
-            let known = self.segments.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.range(self.next..).next().map(|(first, known)| (*first, known.clone()))
-        };
+        let from = self.next;
+        let known = self
+            .segments
+            .find(|known| known.range(from..).next().map(|(first, known)| (*first, known.clone())))?;
         let sound = Seq(self.next.0.saturating_sub(1));
         self.reader = match known {
             None => None,
-            Some((first, _)) if first != self.next => {
+            Some((first, _, _)) if first != self.next => {
                 let source = Fault::SegmentMissing { expected: self.next, found: first };
                 return Err(SegmentsError::Fault { sound, source });
             }
-            Some((_, known)) => {
+            Some((_, known, file)) => {
                 self.sealed = known.sealed.is_some();
-                let file = self.segments.open(&known.path)?;
                 Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }
         };

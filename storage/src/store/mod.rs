@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
 
     /// Removes the first pairs, `keys_max` at most, whose keys are at least `from` and less than `to`, in one batch,
-    /// and says how many. Called by the thread that writes.
+    /// and says how many. May be called beside the thread that writes, for keys that it does not write.
     ///
     /// # Errors
     /// The store could not be read or written; what of the batch is on disk is then unknown.

@@ -1,0 +1,115 @@
+//! Giving up the oldest records: whole segments, and what the store holds of them.
+
+use purser_events::{Seq, StreamId, StreamVersion};
+
+use super::proof::{self, Proof};
+use crate::error::JournalError;
+use crate::folder::io_error;
+use crate::journal::Journal;
+use crate::segment::set::{Known, SealedInfo};
+use crate::segment::{compressed_name, file_name, folder};
+use crate::store::{Store, keys};
+use crate::verify::Head;
+
+/// Keys that are removed from the store at once.
+const KEYS_MAX: usize = 1_024;
+
+/// What a trim gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The record before the first that is left.
+    pub before: Head,
+    /// Segments that went.
+    pub segments: u64,
+    /// Bytes that they took.
+    pub bytes: u64,
+}
+
+impl Journal {
+    /// Removes sealed segments that end with record `upto` or before it, oldest first, and what the store holds of
+    /// them. Each is read again before; it goes only if it is sound, and if no snapshot and no reader needs it.
+    /// `is_live` says of a stream whether it may ever be written again: its last version is then kept.
+    ///
+    /// # Errors
+    /// A segment is damaged, or disk or store fail; those before it are gone.
+    pub fn trim(&self, upto: Seq, is_live: impl Fn(StreamId) -> bool) -> Result<Trimmed, JournalError> {
+        let segments = self.segment_set();
+        let _one_at_a_time = segments.upkeep();
+        let (store, disk) = (self.store()?, &**segments.disk());
+        let folder = folder(segments.dir());
+        let mut trimmed = Trimmed { before: segments.before(), segments: 0, bytes: 0 };
+        for (first, known) in segments.all() {
+            let Known { path, sealed: Some(info) } = known else { break };
+            let SealedInfo { last, bytes, .. } = info;
+            if last.seq > upto || last.seq >= self.protected_from() {
+                break;
+            }
+            let proof = proof::prove(disk, &path, first, &info)?;
+            let Proof { streams, .. } = proof.map_err(|source| JournalError::Segment { source })?;
+            segments.note_gone(first, last);
+            disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
+            for other in [file_name(first), compressed_name(first)].map(|name| folder.join(name)) {
+                if other != path {
+                    // There only if a stop came between compressing it and removing it.
+                    let _ = disk.remove(&other);
+                }
+            }
+            // One after the other: after a loss of power no gap may be left.
+            disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
+            forget_streams(&*store, &streams, &is_live)?;
+            trimmed = Trimmed {
+                before: last,
+                segments: trimmed.segments + 1,
+                bytes: trimmed.bytes.saturating_add(bytes),
+            };
+        }
+        forget_blocks(&*store, segments.before().seq)?;
+        Ok(trimmed)
+    }
+
+    /// Removes from the store the records up to `upto` that lie in compressed segments: they are read from there.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn trim_store(&self, upto: Seq) -> Result<(), JournalError> {
+        let _one_at_a_time = self.segment_set().upkeep();
+        let compressed = self.segments().into_iter().take_while(|segment| segment.compressed);
+        let last = compressed.map(|segment| segment.last.seq).take_while(|last| *last <= upto).last();
+        last.map_or(Ok(()), |last| forget_blocks(&*self.store()?, last))
+    }
+}
+
+/// Removes the blocks that hold no record after `upto`.
+fn forget_blocks(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
+    let least = keys::block(Seq::ZERO);
+    // A block may begin before a segment and end in it.
+    if let Some(kept) = store.last_key(&least, &keys::block(upto.next().next()))? {
+        remove_all(store, &least, &kept)?;
+    }
+    Ok(())
+}
+
+/// Removes what says where the streams' records were, up to these versions. Of a stream that goes on, the last entry
+/// stays: it says which version comes next.
+fn forget_streams(
+    store: &dyn Store,
+    streams: &std::collections::BTreeMap<StreamId, StreamVersion>,
+    is_live: &dyn Fn(StreamId) -> bool,
+) -> Result<(), JournalError> {
+    for (&stream, &version) in streams {
+        let least = keys::stream(stream, StreamVersion::NONE);
+        let end = keys::stream(stream, StreamVersion(u64::MAX));
+        let last = crate::index::last_version(store, stream)?;
+        if last == Some(version) && !is_live(stream) {
+            remove_all(store, &least, &end)?;
+        } else if let Some(kept) = store.last_key(&least, &keys::stream(stream, version.next().next()))? {
+            remove_all(store, &least, &kept)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_all(store: &dyn Store, from: &[u8], to: &[u8]) -> Result<(), JournalError> {
+    while store.remove_range(from, to, KEYS_MAX)? == KEYS_MAX {}
+    Ok(())
+}

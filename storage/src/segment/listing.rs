@@ -1,0 +1,111 @@
+//! Which segments lie in a journal's folder, and in the folders of its archive.
+
+use std::path::{Path, PathBuf};
+
+use purser_events::Seq;
+
+use super::compressed::CompressedFile;
+use super::footer::Footer;
+use super::{HeaderError, SegmentHeader, first_of_name, folder, is_compressed, is_unfinished, reader};
+use crate::disk::{Disk, DiskFile};
+use crate::folder::{FolderError, io_error};
+
+/// A segment that was found.
+pub(super) struct Found {
+    pub path: PathBuf,
+    pub first: Seq,
+    pub header: Result<SegmentHeader, HeaderError>,
+    /// With the file's length.
+    pub footer: Option<(Footer, u64)>,
+}
+
+impl Found {
+    /// Whether it is whole as far as its beginning and its end can tell.
+    fn is_sealed(&self) -> bool {
+        self.header.is_ok() && self.footer.is_some()
+    }
+}
+
+/// Every segment of a journal, in order. Of one that is there plain and compressed, or in the archive as well, the
+/// first that is sealed counts: the journal's own before the archive's, and the plain one before the compressed one.
+pub(super) fn list(
+    disk: &dyn Disk,
+    dir: &Path,
+    archives: &[PathBuf],
+    to_write: bool,
+) -> Result<Vec<Found>, FolderError> {
+    let mut found = list_folder(disk, &folder(dir), to_write)?;
+    for archive in archives {
+        found.extend(list_folder(disk, archive, false)?);
+    }
+    // Stable: of those with the same first record, the order in which they were found stays.
+    found.sort_by_key(|segment| (segment.first, !segment.is_sealed()));
+    found.dedup_by_key(|segment| segment.first);
+    Ok(found)
+}
+
+fn list_folder(disk: &dyn Disk, dir: &Path, to_write: bool) -> Result<Vec<Found>, FolderError> {
+    let mut names = disk.names(dir).map_err(|error| io_error("list", dir, error))?;
+    // Plain before compressed.
+    names.sort();
+    let mut found = Vec::new();
+    for name in names {
+        let path = dir.join(&name);
+        match name.to_str().and_then(first_of_name) {
+            Some(first) => found.push(look_at(disk, path, first)?),
+            None if name.to_str().is_some_and(is_unfinished) && to_write => {
+                disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
+            }
+            None => tracing::warn!(file = %path.display(), "a file that is not ours is left alone"),
+        }
+    }
+    Ok(found)
+}
+
+fn look_at(disk: &dyn Disk, path: PathBuf, first: Seq) -> Result<Found, FolderError> {
+    let file = open(disk, &path, false)?;
+    let header = reader::header(&path, &*file)?.and_then(|header| match header.first() {
+        named if named == first => Ok(header),
+        first => Err(HeaderError::Misnamed { first }),
+    });
+    let footer = match reader::footer(&path, &*file)? {
+        Some((_, footer)) => Some((footer, len_on_disk(disk, &path)?)),
+        None => None,
+    };
+    Ok(Found { path, first, header, footer })
+}
+
+/// Opens a segment; of a compressed one, the plain bytes.
+pub(crate) fn open(disk: &dyn Disk, path: &Path, to_write: bool) -> Result<Box<dyn DiskFile>, FolderError> {
+    let failed = |error| io_error("open", path, error);
+    let file = disk.open(path, to_write).map_err(failed)?;
+    if is_compressed(path) {
+        return Ok(Box::new(CompressedFile::new(file).map_err(failed)?));
+    }
+    Ok(file)
+}
+
+/// Bytes that a file takes, compressed as it is.
+pub(crate) fn len_on_disk(disk: &dyn Disk, path: &Path) -> Result<u64, FolderError> {
+    disk.open(path, false).and_then(|file| file.len()).map_err(|error| io_error("measure", path, error))
+}
+
+/// Leaves out a last segment whose making was cut short by a stop: it has no header and holds nothing.
+pub(super) fn drop_unmade(
+    disk: &dyn Disk,
+    found: &mut Vec<Found>,
+    to_write: bool,
+) -> Result<(), FolderError> {
+    let Some(last) = found.last() else { return Ok(()) };
+    let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
+    let plain = !is_compressed(&last.path);
+    if !headless || !plain || super::recover::holds_anything(&last.path, &*open(disk, &last.path, false)?)? {
+        return Ok(());
+    }
+    if to_write {
+        tracing::warn!(segment = %last.path.display(), "a segment whose making was cut short is made again");
+        disk.remove(&last.path).map_err(|error| io_error("remove", &last.path, error))?;
+    }
+    found.pop();
+    Ok(())
+}

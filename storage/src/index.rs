@@ -76,6 +76,13 @@ pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
     Ok(Some(Head { seq: Seq(u64::from_be_bytes(*seq)), hash }))
 }
 
+/// The last record whose place in its stream was given up; 0 if none was.
+pub(crate) fn trimmed(store: &dyn Store) -> Result<Seq, JournalError> {
+    let Some(bytes) = store.get(keys::TRIMMED)? else { return Ok(Seq::ZERO) };
+    let seq = bytes.try_into().map_err(|_| JournalError::Value { name: "trimmed" })?;
+    Ok(Seq(u64::from_be_bytes(seq)))
+}
+
 /// Shows the frames from `from` on until told to stop; nothing if the store begins after it.
 pub(crate) fn scan(
     store: &dyn Store,

@@ -98,6 +98,8 @@ fn trusted_store(
     if trust
         && let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
+        // Segments that were put back are unknown to a store that has given them up.
+        && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
     {
         return Ok((store, applied));

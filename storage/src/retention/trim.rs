@@ -1,5 +1,7 @@
 //! Giving up the oldest records: whole segments, and what the store holds of them.
 
+use std::collections::BTreeMap;
+
 use purser_events::{Seq, StreamId, StreamVersion};
 
 use super::proof::{self, Proof};
@@ -8,7 +10,7 @@ use crate::folder::io_error;
 use crate::journal::Journal;
 use crate::segment::set::{Known, SealedInfo};
 use crate::segment::{compressed_name, file_name, folder};
-use crate::store::{Store, keys};
+use crate::store::{Batch, Store, keys};
 use crate::verify::Head;
 
 /// Keys that are removed from the store at once.
@@ -56,6 +58,7 @@ impl Journal {
             }
             // One after the other: after a loss of power no gap may be left.
             disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
+            note_trimmed(&*store, last.seq)?;
             forget_streams(&*store, &streams, &is_live)?;
             trimmed = Trimmed {
                 before: last,
@@ -79,6 +82,13 @@ impl Journal {
     }
 }
 
+/// Says in the store how much of its index is about to go.
+fn note_trimmed(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
+    let mut batch = Batch::default();
+    batch.put(keys::TRIMMED, upto.0.to_be_bytes().to_vec());
+    Ok(store.apply(batch)?)
+}
+
 /// Removes the blocks that hold no record after `upto`.
 fn forget_blocks(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
     let least = keys::block(Seq::ZERO);
@@ -93,7 +103,7 @@ fn forget_blocks(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
 /// stays: it says which version comes next.
 fn forget_streams(
     store: &dyn Store,
-    streams: &std::collections::BTreeMap<StreamId, StreamVersion>,
+    streams: &BTreeMap<StreamId, StreamVersion>,
     is_live: &dyn Fn(StreamId) -> bool,
 ) -> Result<(), JournalError> {
     for (&stream, &version) in streams {

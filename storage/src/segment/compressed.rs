@@ -132,6 +132,8 @@ pub(crate) struct CompressedFile {
 /// Where the blocks are.
 struct Blocks {
     plain_len: u64,
+    /// The plain segment's first bytes, which can be read whatever became of the blocks.
+    header: [u8; HEADER_LEN],
     /// Where each begins, and where the last ends.
     bounds: Vec<u64>,
 }
@@ -169,8 +171,8 @@ impl Blocks {
     fn read(file: &dyn DiskFile) -> io::Result<Result<Blocks, HeaderError>> {
         let mut bytes = [0; FRONT_LEN];
         let read = file.read_up_to(&mut bytes, 0)?;
-        let plain_len = match parse_front(bytes.get(..read).unwrap_or_default()) {
-            Ok(plain_len) => plain_len,
+        let (plain_len, header) = match parse_front(bytes.get(..read).unwrap_or_default()) {
+            Ok(front) => front,
             Err(error) => return Ok(Err(error)),
         };
         let count = usize::try_from(plain_len.div_ceil(BLOCK_LEN as u64)).unwrap_or(usize::MAX) + 1;
@@ -181,12 +183,12 @@ impl Blocks {
         let mut table = vec![0; table_len];
         let read = file.read_up_to(&mut table, table_at)?;
         let bounds = if read == table_len { parse_table(&table, plain_len, table_at) } else { None };
-        Ok(bounds.map(|bounds| Blocks { plain_len, bounds }).ok_or(HeaderError::Damaged))
+        Ok(bounds.map(|bounds| Blocks { plain_len, header, bounds }).ok_or(HeaderError::Damaged))
     }
 }
 
-/// The plain segment's length as a compressed one's first bytes say it.
-fn parse_front(bytes: &[u8]) -> Result<u64, HeaderError> {
+/// The plain segment's length and first bytes as a compressed one's first bytes say them.
+fn parse_front(bytes: &[u8]) -> Result<(u64, [u8; HEADER_LEN]), HeaderError> {
     let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
     if number(0) != Some(SKIPPABLE) || bytes.get(SKIPPABLE_LEN..SKIPPABLE_LEN + 8) != Some(&MAGIC) {
         return Err(HeaderError::Foreign);
@@ -196,16 +198,15 @@ fn parse_front(bytes: &[u8]) -> Result<u64, HeaderError> {
         Some(format) if format > FORMAT => return Err(HeaderError::Newer { format }),
         Some(_) | None => {}
     }
-    let (Some((checked, checksum)), Some(plain_len)) =
-        (body.split_last_chunk::<4>(), body.get(12..20).and_then(|len| len.try_into().ok()))
-    else {
-        return Err(HeaderError::Damaged);
-    };
-    let plain_len = u64::from_le_bytes(plain_len);
+    let parts = body.split_last_chunk::<4>().and_then(|(checked, checksum)| {
+        let plain_len = checked.get(12..20)?.try_into().ok().map(u64::from_le_bytes)?;
+        Some((checked, checksum, plain_len, checked.get(20..)?.try_into().ok()?))
+    });
+    let Some((checked, checksum, plain_len, header)) = parts else { return Err(HeaderError::Damaged) };
     let sound = number(4) == Some(len_u32(FRONT_BODY_LEN))
         && crc32c::crc32c(checked).to_le_bytes() == *checksum
         && (HEADER_LEN as u64..=PLAIN_LEN_MAX).contains(&plain_len);
-    if sound { Ok(plain_len) } else { Err(HeaderError::Damaged) }
+    if sound { Ok((plain_len, header)) } else { Err(HeaderError::Damaged) }
 }
 
 /// Where the blocks begin and the last one ends, if the table fits the file that it stands in.
@@ -240,6 +241,15 @@ fn parse_table(table: &[u8], plain_len: u64, table_at: u64) -> Option<Vec<u64>> 
     whole.then_some(bounds)
 }
 
+fn copy_from(bytes: &[u8], skipped: usize, buffer: &mut [u8]) -> usize {
+    let rest = bytes.get(skipped..).unwrap_or_default();
+    let len = rest.len().min(buffer.len());
+    if let (Some(to), Some(from)) = (buffer.get_mut(..len), rest.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    len
+}
+
 impl DiskFile for CompressedFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let blocks = self.blocks()?;
@@ -247,18 +257,17 @@ impl DiskFile for CompressedFile {
             return Ok(0);
         }
         let number = usize::try_from(at / BLOCK_LEN as u64).unwrap_or(usize::MAX);
+        let skipped = usize::try_from(at % BLOCK_LEN as u64).unwrap_or(usize::MAX);
         let mut last_read = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
         if last_read.as_ref().is_none_or(|(held, _)| *held != number) {
-            *last_read = Some((number, self.read_block(blocks, number)?));
+            match self.read_block(blocks, number) {
+                Ok(block) => *last_read = Some((number, block)),
+                Err(_) if at < HEADER_LEN as u64 => return Ok(copy_from(&blocks.header, skipped, buffer)),
+                Err(error) => return Err(error),
+            }
         }
         let block = last_read.as_ref().map_or(&[][..], |(_, block)| block);
-        let skipped = usize::try_from(at % BLOCK_LEN as u64).unwrap_or(usize::MAX);
-        let rest = block.get(skipped..).unwrap_or_default();
-        let len = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..len), rest.get(..len)) {
-            to.copy_from_slice(from);
-        }
-        Ok(len)
+        Ok(copy_from(block, skipped, buffer))
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -13,7 +13,7 @@ use super::listing::{self, Found, drop_unmade, len_on_disk, open};
 use super::open_segment::{OpenSegment, Sealed};
 use super::reader::{EntryReader, Step};
 use super::recover::{Recovered, recover};
-use super::{HEADER_LEN, SegmentHeader, name_of, reader};
+use super::{HEADER_LEN, SegmentHeader, is_compressed, name_of, reader};
 use crate::disk::{Disk, DiskFile};
 use crate::folder::{FolderError, io_error};
 use crate::frame::{FrameError, Hash, PREFIX_LEN};
@@ -285,7 +285,10 @@ impl Loaded {
                 let known = Known { path, sealed: Some(SealedInfo::new(&footer, bytes)) };
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
-            None if !is_last => return Err(fault(Fault::SegmentFooter { file: name_of(&path) })),
+            // What is compressed was sealed.
+            None if !is_last || is_compressed(&path) => {
+                return Err(fault(Fault::SegmentFooter { file: name_of(&path) }));
+            }
             None => self.add_open(path, header, to_write)?,
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, St
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
-use crate::ids::StreamKind;
+use crate::ids::{Seq, StreamKind};
 use crate::pod::spec::RuntimeClass;
 
 /// Longest reason that is kept, in bytes.
@@ -45,6 +45,10 @@ pub struct NodeState {
     pub runtimes: BTreeMap<RuntimeClass, RuntimeStanding>,
     /// Orphans removed so far.
     pub orphans_removed: u64,
+    /// The last record of the segment that was sealed last.
+    pub sealed_upto: Seq,
+    /// The last record that was given up.
+    pub trimmed_upto: Seq,
 }
 
 /// Whether a runtime answers.
@@ -127,6 +131,13 @@ impl Decider for Node {
                 Some(_) | None => vec![found.clone().into()],
             },
             (C::ReportOrphan(orphan), Node::Known(_)) => vec![orphan.clone().into()],
+            (C::ReportSealed(sealed), Node::Known(node)) if node.sealed_upto < sealed.last => {
+                vec![sealed.clone().into()]
+            }
+            (C::ReportTrimmed(trimmed), Node::Known(node)) if node.trimmed_upto < trimmed.upto => {
+                vec![trimmed.clone().into()]
+            }
+            (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
         };
         Ok(events)
     }
@@ -143,6 +154,8 @@ impl Decider for Node {
                 policy: Policy::default(),
                 runtimes: BTreeMap::new(),
                 orphans_removed: 0,
+                sealed_upto: Seq::ZERO,
+                trimmed_upto: Seq::ZERO,
             },
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
@@ -175,6 +188,18 @@ impl Decider for Node {
             }
             (E::OrphanRemoved(_), Node::Known(node)) => {
                 NodeState { orphans_removed: node.orphans_removed + 1, ..NodeState::clone(node) }
+            }
+            (E::SegmentSealed(sealed), Node::Known(node)) if node.sealed_upto < sealed.last => {
+                NodeState { sealed_upto: sealed.last, ..NodeState::clone(node) }
+            }
+            (E::SegmentSealed(_), Node::Known(_)) => {
+                return Err(IllegalTransition::new(self.word(), "node.segment-sealed"));
+            }
+            (E::JournalTrimmed(trimmed), Node::Known(node)) if node.trimmed_upto < trimmed.upto => {
+                NodeState { trimmed_upto: trimmed.upto, ..NodeState::clone(node) }
+            }
+            (E::JournalTrimmed(_), Node::Known(_)) => {
+                return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
             }
         };
         Ok(Node::Known(Box::new(next)))

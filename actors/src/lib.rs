@@ -10,6 +10,7 @@ pub mod node;
 pub mod paths;
 pub mod pod;
 pub mod port;
+pub mod retention;
 mod runtimes;
 pub mod service;
 pub mod shell;
@@ -18,6 +19,7 @@ mod sweep;
 pub mod worker;
 
 pub use live::LiveWorld;
+pub use retention::Keeping;
 pub use service::Service;
 pub use shell::Shell;
 pub use start::{HostFacts, Parts, StartError, start};

@@ -86,6 +86,9 @@ metrics! {
     JOURNAL_FSYNC: Histogram "purser_journal_fsync_seconds" "seconds" [] SECONDS = "Time that one sync of the journal to disk takes.";
     JOURNAL_BATCH: Histogram "purser_journal_batch_records" "records" [] BATCH = "Records that were made durable by one sync.";
     JOURNAL_QUEUE: Gauge "purser_journal_queue_depth" "appends" [] NONE = "Appends that wait for the journal's writer.";
+    JOURNAL_FIRST: Gauge "purser_journal_first_seq" "records" [] NONE = "Sequence number of the first record that was not trimmed.";
+    JOURNAL_SEGMENTS: Gauge "purser_journal_segments" "segments" ["state"] NONE = "Sealed segments of the journal, by whether they are compressed.";
+    JOURNAL_TO_ARCHIVE: Gauge "purser_journal_segments_to_archive" "segments" [] NONE = "Sealed segments that wait for the archive.";
     API_REQUESTS: Counter "purser_api_requests_total" "requests" ["route", "method", "status"] NONE = "Requests answered, by route, method and status.";
     API_SECONDS: Histogram "purser_api_request_seconds" "seconds" ["route", "method"] SECONDS = "Time from a request until the head of its answer.";
     INCONSISTENCIES: Gauge "purser_inconsistencies" "findings" ["invariant"] NONE = "Places where the node's state breaks one of its own rules: anything but 0 is a defect to report.";

@@ -189,6 +189,38 @@ pub struct Journal {
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.
     pub segment_age_ms: NonZeroU64,
+    /// Which sealed segments may go.
+    pub retention: Retention,
+    /// Where sealed segments are put before they may go.
+    pub archive: JournalArchive,
+}
+
+/// Which sealed segments of the journal may go. None goes before a snapshot is there that makes it unneeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Retention {
+    /// Age of its last record at which a segment may go.
+    pub age_ms: u64,
+    /// Bytes of sealed segments beyond which the oldest may go, however young.
+    pub bytes: u64,
+    /// Sealed segments that stay in any case.
+    pub segments_min: u64,
+    /// Age of its last record at which the store lets go of a segment's records; they are read from the segment.
+    pub store_age_ms: u64,
+}
+
+/// Where sealed segments of the journal are put before they may go; nowhere if neither is set, and both if both are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct JournalArchive {
+    /// A folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// A program with its arguments, of which `{}` stands for the file; exit code 0 says that it has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Time after which the program is killed and tried again later.
+    pub command_timeout_ms: NonZeroU64,
 }
 
 /// A kind of store.

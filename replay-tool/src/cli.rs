@@ -33,6 +33,15 @@ pub struct SourceArgs {
     /// A copy of a journal's folder; never the folder of a running node
     #[arg(long, value_name = "COPIED_FOLDER", global = true, help_heading = "Where the journal is")]
     pub dir: Option<PathBuf>,
+    /// With --dir: a folder of archived segments, for what was trimmed from the journal
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        global = true,
+        conflicts_with_all = ["export", "socket"],
+        help_heading = "Where the journal is"
+    )]
+    pub archive: Option<PathBuf>,
     /// A live node's socket [default: $PURSER_SOCKET, else the first that is there of
     /// $XDG_RUNTIME_DIR/purser.sock, ~/.local/state/purser/purser.sock, /run/purser/purser.sock, ./run/purser.sock]
     #[arg(long, value_name = "PATH", global = true, help_heading = "Where the journal is")]

@@ -94,6 +94,9 @@ pub enum Failure {
     /// More than one source was given.
     #[error("--export, --dir and --socket exclude each other")]
     ManySources,
+    /// An archive was given without the journal that it is the archive of.
+    #[error("--archive needs --dir: it holds what was trimmed from that folder")]
+    ArchiveAlone,
     /// A state is asked for that the source does not reach back to.
     #[error("the source begins after record {before}: a state needs the journal from its first record")]
     Partial {
@@ -123,7 +126,10 @@ impl Failure {
                 SourceFailure::Unknown => Exit::Unknown,
             },
             Failure::Node { .. } | Failure::Open { .. } | Failure::Output(_) | Failure::Export(_) => Exit::Io,
-            Failure::NoSource { .. } | Failure::ManySources | Failure::Partial { .. } => Exit::Usage,
+            Failure::NoSource { .. }
+            | Failure::ManySources
+            | Failure::ArchiveAlone
+            | Failure::Partial { .. } => Exit::Usage,
             Failure::NoRecord { .. } => Exit::NothingMatched,
         }
     }

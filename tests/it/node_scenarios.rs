@@ -1,8 +1,8 @@
 //! What the node and a worker answer, given what has happened to them.
 
 use purser_events::node::event::{
-    Cordoned, JournalTrimmed, OrphanRemoved, PolicySet, RuntimeFound, RuntimeLost, SegmentSealed, Started, Stopped,
-    Uncordoned,
+    Cordoned, JournalTrimmed, OrphanRemoved, PolicySet, RuntimeFound, RuntimeLost, SegmentSealed, Started,
+    Stopped, Uncordoned,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
 use purser_events::pod::event::{Exit, ExitReason};

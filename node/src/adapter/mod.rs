@@ -1,5 +1,6 @@
 //! The outside behind the actors' ports: container runtimes, their volumes and their logs.
 
+pub mod archive;
 pub mod clock;
 pub mod containerd;
 pub mod logs;

@@ -47,6 +47,13 @@ pub struct StatusView {
     pub epoch: u64,
     /// Bytes that the journal takes on disk.
     pub journal_bytes: u64,
+    /// The first record that was not trimmed.
+    pub journal_first: u64,
+    /// Sealed segments of the journal that wait for the archive.
+    pub segments_to_archive: usize,
+    /// Why the last try to archive one failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_failure: Option<String>,
     /// Runtimes by name.
     pub runtimes: BTreeMap<String, RuntimeView>,
     /// The runtime of pods that name none.
@@ -116,6 +123,9 @@ fn describe(api: &Api) -> StatusView {
         world_digest: hex(&world.digest()),
         epoch: api.service.journal().epoch(),
         journal_bytes: api.service.journal().stats().map_or(0, |stats| stats.bytes_on_disk),
+        journal_first: api.service.journal().before().seq.next().0,
+        segments_to_archive: api.service.segments_to_archive(),
+        archive_failure: api.service.archive_failure(),
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),
         pods,

@@ -44,6 +44,7 @@ pub(super) fn render(service: &Service) -> String {
         figures.record();
         gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
+        record_segments(service);
         record_inconsistencies(&service.inconsistencies());
         process::record();
         gauge!(metric::BUILD.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -158,6 +159,16 @@ fn record_journal(service: &Service) {
         // The series are missing then, which an alert can see.
         Err(error) => tracing::warn!(%error, "failed to measure the journal"),
     }
+}
+
+fn record_segments(service: &Service) {
+    let segments = service.journal().segments();
+    let compressed = segments.iter().filter(|segment| segment.compressed).count();
+    for (state, count) in [("plain", segments.len() - compressed), ("compressed", compressed)] {
+        gauge!(metric::JOURNAL_SEGMENTS.name, "state" => state).set(exact(count as u64));
+    }
+    gauge!(metric::JOURNAL_FIRST.name).set(exact(service.journal().before().seq.next().0));
+    gauge!(metric::JOURNAL_TO_ARCHIVE.name).set(exact(service.segments_to_archive() as u64));
 }
 
 fn record_inconsistencies(found: &[Inconsistency]) {

@@ -2,23 +2,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
-use purser_actors::port::{Clock, Ids};
-use purser_actors::{LiveWorld, Parts, Shell};
+use purser_actors::port::{Archive, Clock, Ids};
+use purser_actors::{Keeping, LiveWorld, Parts, Shell};
 use purser_events::pod::spec::RuntimeClass;
+use purser_storage::retention::Retention;
 use purser_storage::{Journal, JournalConfig};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
 use super::host;
+use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{Backend, Codec, Config, Enabled};
+use crate::config::{self, Backend, Codec, Config, Enabled};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -39,7 +42,30 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
     let shell = Shell { journal, live, clock, ids, runtimes, probes, paths };
-    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime })
+    let keeping = keeping(&config.journal);
+    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime, keeping })
+}
+
+/// How the journal's past is kept.
+fn keeping(config: &config::Journal) -> Keeping {
+    let mut archives: Vec<Arc<dyn Archive>> = Vec::new();
+    let config::JournalArchive { folder, command, command_timeout_ms } = &config.archive;
+    if let Some(folder) = folder {
+        archives.push(Arc::new(FolderArchive { folder: folder.clone() }));
+    }
+    if let Some(argv) = command {
+        let timeout = Duration::from_millis(command_timeout_ms.get());
+        archives.push(Arc::new(CommandArchive { argv: argv.clone(), timeout }));
+    }
+    let config::Retention { age_ms, bytes, segments_min, store_age_ms } = config.retention;
+    let retention = Retention {
+        age_ms,
+        bytes,
+        segments_min: usize::try_from(segments_min).unwrap_or(usize::MAX),
+        store_age_ms,
+        archive: !archives.is_empty(),
+    };
+    Keeping { retention: Some(retention), archives }
 }
 
 fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Journal, Failure> {

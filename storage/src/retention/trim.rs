@@ -123,3 +123,90 @@ fn remove_all(store: &dyn Store, from: &[u8], to: &[u8]) -> Result<(), JournalEr
     while store.remove_range(from, to, KEYS_MAX)? == KEYS_MAX {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use purser_events::{Cause, Header, NodeUid, Origin, Principal, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::index::{self, IndexBatch};
+    use crate::store::Backend;
+
+    fn stream(number: u128) -> StreamId {
+        NodeUid(Uuid::from_u128(number)).stream()
+    }
+
+    /// Adds groups of records; each record is told by its stream, and versions count up.
+    fn fill(store: &dyn Store, groups: &[&[u128]]) {
+        let mut versions = BTreeMap::new();
+        let mut seq = Seq::ZERO;
+        for group in groups {
+            let mut batch = IndexBatch::default();
+            for &number in *group {
+                seq = seq.next();
+                let version: &mut StreamVersion = versions.entry(number).or_default();
+                *version = version.next();
+                let correlation = Uuid::nil();
+                let origin = Origin { cause: Cause::Node, correlation, principal: Principal::node() };
+                let (stream, version) = (stream(number), *version);
+                let header = Header { seq, stream, version, time: Timestamp(0), epoch: 1, origin };
+                batch.add(&header, &[7; 10]);
+            }
+            store.apply(batch.finish(Head { seq, hash: [0; 32] })).unwrap();
+        }
+    }
+
+    fn positions(store: &dyn Store, number: u128) -> Vec<u64> {
+        let found = index::stream(store, stream(number), StreamVersion(1), Seq::ZERO, 100).unwrap();
+        found.into_iter().map(|seq| seq.0).collect()
+    }
+
+    fn block_firsts(store: &dyn Store) -> Vec<u64> {
+        let mut firsts = Vec::new();
+        let (from, to) = (keys::block(Seq::ZERO), keys::block(Seq(u64::MAX)));
+        let note = &mut |key: &[u8], _: &[u8]| {
+            firsts.extend(keys::block_first(key).map(|first| first.0));
+            std::ops::ControlFlow::Continue(())
+        };
+        store.scan(&from, &to, note).unwrap();
+        firsts
+    }
+
+    #[test]
+    fn the_last_versions_of_streams_that_go_on_stay() {
+        for backend in [Backend::Sled, Backend::Redb] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = backend.open(dir.path(), 1 << 20).unwrap();
+            // Records 1 to 9; a segment ends with record 6.
+            fill(&*store, &[&[1, 1, 2], &[1, 3], &[4], &[1], &[4, 1]]);
+            let trimmed = [(1, 3), (2, 1), (3, 1), (4, 1)];
+            let streams = trimmed.map(|(number, version)| (stream(number), StreamVersion(version))).into();
+            forget_streams(&*store, &streams, &|asked| asked != stream(3)).unwrap();
+            assert_eq!(positions(&*store, 1), [7, 9]);
+            assert_eq!(positions(&*store, 4), [8]);
+            // Its only record is gone, its version is not.
+            assert_eq!(positions(&*store, 2), [3]);
+            for (number, version) in [(1, Some(5)), (2, Some(1)), (3, None), (4, Some(2))] {
+                let found = index::last_version(&*store, stream(number)).unwrap();
+                assert_eq!(found, version.map(StreamVersion), "stream {number} in {backend:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_goes_once_all_of_it_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Backend::Redb.open(dir.path(), 1 << 20).unwrap();
+        fill(&*store, &[&[1, 1, 2], &[1, 3], &[4], &[1], &[4, 1]]);
+        for (upto, left) in [(0, [1, 4, 6, 7, 8].as_slice()), (2, &[1, 4, 6, 7, 8]), (3, &[4, 6, 7, 8])] {
+            forget_blocks(&*store, Seq(upto)).unwrap();
+            assert_eq!(block_firsts(&*store), left, "up to {upto}");
+        }
+        forget_blocks(&*store, Seq(7)).unwrap();
+        assert_eq!(block_firsts(&*store), [8]);
+        // The last one stays: it says where the store ends.
+        forget_blocks(&*store, Seq(9)).unwrap();
+        assert_eq!(block_firsts(&*store), [8]);
+    }
+}

@@ -56,6 +56,13 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
         field("Cordoned", reason)?;
     }
     field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
+    if node.journal_first > 1 {
+        field("History", &format!("from record {} on", node.journal_first))?;
+    }
+    if node.segments_to_archive > 0 {
+        let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
+        field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;
+    }
     field("World digest", &node.world_digest)?;
     for (name, runtime) in &node.runtimes {
         let word = coloured(if runtime.up { "Up" } else { "Down" });

@@ -1,0 +1,98 @@
+//! A service with small segments: they are sealed, put on record, compressed and archived; what is left of its journal
+//! and what the archive has are the whole history.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use purser_tests::binaries::Binaries;
+use purser_tests::bounded;
+use purser_tests::purserd::{Purserd, Setup};
+use serde_json::{Value, json};
+
+/// Enough of them fill a segment of 256 KiB.
+const PODS: usize = 14;
+
+fn setup(archive: &Path) -> Setup {
+    let more = format!(
+        "[journal]\nsegment-bytes = 262144\n\n[journal.archive]\nfolder = {archive:?}\n\n\
+         [journal.retention]\nage-ms = 0\nsegments-min = 0\nstore-age-ms = 0\n"
+    );
+    Setup { more, ..Setup::default() }
+}
+
+/// A pod that ends at once and whose specification takes 40 KB.
+fn bulky(number: usize) -> String {
+    let container = json!({
+        "name": "main",
+        "command": ["/bin/true"],
+        "env": [{ "name": "BULK", "value": format!("{number:08}").repeat(5_000) }],
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": format!("bulky-{number}") },
+        "spec": { "restartPolicy": "Never", "containers": [container] },
+    })
+    .to_string()
+}
+
+fn status(purserd: &Purserd) -> Value {
+    serde_json::from_str(&purserd.purser_ok(["status", "-o", "json"])).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).map(|entries| entries.map(|it| it.unwrap().file_name())).unwrap();
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn replay(args: &[&str]) -> (Option<i32>, String) {
+    let output = bounded::output(Command::new(&Binaries::built().purser_replay).args(args));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn what_is_sealed_is_archived_and_the_whole_can_be_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    let mut purserd = Purserd::start(&setup(&archive));
+    for number in 0..PODS {
+        purserd.apply(&bulky(number));
+    }
+    purserd.await_event("node.segment-sealed");
+    bounded::until("two segments in the archive", || archive.is_dir() && names(&archive).len() >= 2);
+    bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
+    for number in 0..PODS {
+        purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
+    }
+    purserd.kill9();
+    purserd.restart();
+    bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
+    // No snapshot makes any of it unneeded.
+    assert_eq!(status(&purserd)["journalFirst"], 1);
+    assert!(purserd.stop().success());
+
+    let copy = folder.path().join("copy");
+    let journal = purserd.data_dir().join("journal");
+    assert!(Command::new("cp").arg("-r").arg(&journal).arg(&copy).status().unwrap().success());
+    let (dir, kept) = (copy.to_str().unwrap(), archive.to_str().unwrap());
+    let (_, whole) = replay(&["--dir", dir, "state", "--digest"]);
+    let (_, log) = replay(&["--dir", dir, "log", "-o", "jsonl"]);
+    let seals = log.lines().filter(|line| line.contains("node.segment-sealed")).count();
+    assert!(seals >= 2 && names(&archive).len() >= seals, "{seals} seals, {:?}", names(&archive));
+    // As after a trim: what the archive has is gone here.
+    for name in names(&archive) {
+        fs::remove_file(copy.join("segments").join(name)).unwrap();
+    }
+    let (code, verdict) = replay(&["--dir", dir, "verify"]);
+    assert_eq!(code, Some(0), "{verdict}");
+    assert!(verdict.starts_with("verdict   sound") && verdict.contains("\nassumed   record "), "{verdict}");
+    let (code, verdict) = replay(&["--dir", dir, "--archive", kept, "verify"]);
+    assert_eq!(code, Some(0), "{verdict}");
+    assert!(verdict.contains("\ntrusted   records 1 to "), "{verdict}");
+    assert_eq!(replay(&["--dir", dir, "--archive", kept, "state", "--digest"]), (Some(0), whole));
+    assert_eq!(replay(&["--dir", dir, "--archive", kept, "log", "-o", "jsonl"]), (Some(0), log));
+    assert_eq!(replay(&["--archive", kept, "verify"]).0, Some(2));
+}

@@ -11,7 +11,7 @@ use purser_tests::purserd::{Purserd, Setup};
 use serde_json::{Value, json};
 
 /// Enough of them fill a segment of 256 KiB.
-const PODS: usize = 14;
+const PODS: usize = 16;
 
 fn setup(archive: &Path) -> Setup {
     let more = format!(
@@ -21,12 +21,12 @@ fn setup(archive: &Path) -> Setup {
     Setup { more, ..Setup::default() }
 }
 
-/// A pod that ends at once and whose specification takes 40 KB.
+/// A pod that ends at once and whose specification takes 31 KB.
 fn bulky(number: usize) -> String {
     let container = json!({
         "name": "main",
         "command": ["/bin/true"],
-        "env": [{ "name": "BULK", "value": format!("{number:08}").repeat(5_000) }],
+        "env": [{ "name": "BULK", "value": format!("{number:08}").repeat(3_900) }],
     });
     json!({
         "apiVersion": "v1",

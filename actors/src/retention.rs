@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix::Addr;
 use purser_events::node::event::{JournalTrimmed, SegmentSealed};
 use purser_events::node::{Node, NodeCommand};
-use purser_events::{BackOffPolicy, Bytes, Cause, Seq, StreamId, Timestamp, World};
+use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, Timestamp, World};
 use purser_storage::retention::{Retention, SegmentInfo, TrimPlan, plan};
 use purser_storage::{Hash, Journal, JournalError};
 
@@ -247,7 +247,7 @@ impl Keeper {
 fn live_streams(world: &World) -> BTreeSet<StreamId> {
     let pods = world.pods.keys().map(|uid| uid.stream());
     let workers = world.workers.keys().map(|uid| uid.stream());
-    let others = world.quarantined.keys().copied().chain(world.node_uid.map(|uid| uid.stream()));
+    let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream));
     pods.chain(workers).chain(others).collect()
 }
 

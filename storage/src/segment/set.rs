@@ -58,6 +58,9 @@ pub(crate) struct Known {
     pub sealed: Option<SealedInfo>,
 }
 
+/// A segment, by its first record, that was opened.
+type Picked = (Seq, Known, Box<dyn DiskFile>);
+
 /// What is known of a sealed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SealedInfo {
@@ -226,7 +229,7 @@ impl Segments {
     fn find(
         &self,
         wanted: impl Fn(&BTreeMap<Seq, Known>) -> Option<(Seq, Known)>,
-    ) -> Result<Option<(Seq, Known, Box<dyn DiskFile>)>, FolderError> {
+    ) -> Result<Option<Picked>, FolderError> {
         let mut tried: Option<(PathBuf, FolderError)> = None;
         loop {
             let found = wanted(&self.known.read().unwrap_or_else(PoisonError::into_inner));

@@ -189,6 +189,9 @@ pub struct Journal {
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.
     pub segment_age_ms: NonZeroU64,
+    /// Records after which the node's state is put away again, so that a start folds only what came later; 0 for
+    /// never.
+    pub snapshot_every: u64,
 }
 
 /// A kind of store.

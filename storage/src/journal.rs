@@ -16,11 +16,12 @@ use crate::error::{AppendError, JournalError};
 use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
-use crate::opening;
+use crate::opening::{self, Watched};
 use crate::segment::set::Segments;
+use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
 use crate::verify::Head;
-use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
+use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
@@ -47,6 +48,8 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Age at which a segment that holds records is sealed by the next commit, in milliseconds.
     pub segment_age_ms: u64,
+    /// Records after which the projection is put away again, if it can be; 0 for never.
+    pub snapshot_every: u64,
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
@@ -63,6 +66,7 @@ impl JournalConfig {
             queue_len_max: 4_096,
             segment_bytes: 64 << 20,
             segment_age_ms: 3_600_000,
+            snapshot_every: 10_000,
             boot_id: None,
         }
     }
@@ -139,6 +143,7 @@ struct Shared {
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
+    known_snapshots: snapshot::Known,
     /// None once the journal is closed.
     requests: RwLock<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -168,12 +173,26 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores {
-            dir: config.dir.clone(),
-            backend: config.backend,
-            cache_bytes: config.cache_bytes,
-        };
+        let stores = FolderStores::of(&config);
         Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
+    }
+
+    /// As [`Journal::open`], for a projection that can be put away: `snapshots` is restored first, and `replay`
+    /// gets what came after.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_with_snapshots(
+        config: JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        mut replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+        snapshots: impl Snapshots + 'static,
+    ) -> Result<Journal, JournalError> {
+        let stores = FolderStores::of(&config);
+        let snapshots: Option<Box<dyn Snapshots>> = Some(Box::new(snapshots));
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots };
+        Journal::start(Arc::new(SystemDisk), &stores, config, Box::new(now), watched)
     }
 
     /// As [`Journal::open`], with segments on another disk and another store behind them.
@@ -188,8 +207,19 @@ impl Journal {
         mut replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let (now, on_commit): (_, OnCommit) = (Box::new(now), Box::new(on_commit));
-        let writer = opening::open(disk, stores, &config, now, &mut replay, on_commit)?;
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots: None };
+        Journal::start(disk, stores, config, Box::new(now), watched)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: Box<dyn Fn() -> Timestamp + Send>,
+        watched: Watched<'_>,
+    ) -> Result<Journal, JournalError> {
+        let writer = opening::open(disk, stores, &config, now, watched)?;
+        let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
         let queue_len_max = config.queue_len_max.max(1);
@@ -202,6 +232,7 @@ impl Journal {
             published,
             store: RwLock::new(Some(store)),
             segments,
+            known_snapshots,
             requests: RwLock::new(Some(requests)),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
@@ -271,6 +302,12 @@ impl Journal {
     /// Hands figures about every commit to `observer` from now on; the first one given stays.
     pub fn observe(&self, observer: impl JournalObserver) {
         let _ = self.shared.published.observer.set(Box::new(observer));
+    }
+
+    /// The records that sound snapshots are of, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Head> {
+        self.shared.known_snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Figures about the journal; measures its files.

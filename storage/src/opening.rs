@@ -1,7 +1,7 @@
 //! From a folder to a journal that can be written.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use purser_events::Timestamp;
 use uuid::Uuid;
@@ -16,10 +16,21 @@ use crate::segment::entry::{self, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::{Loaded, Segments};
 use crate::segment::{self, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
+use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Published, Writer};
+
+/// Who is told of the records.
+pub(crate) struct Watched<'a> {
+    /// What the journal holds from before.
+    pub replay: &'a mut dyn FnMut(Replayed),
+    /// What is committed.
+    pub on_commit: OnCommit,
+    /// The same projection, to be put away and taken out again.
+    pub snapshots: Option<Box<dyn Snapshots>>,
+}
 
 /// Opens a journal up to where its writer can run.
 pub(crate) fn open(
@@ -27,9 +38,9 @@ pub(crate) fn open(
     stores: &dyn Stores,
     config: &JournalConfig,
     now: Box<dyn Fn() -> Timestamp + Send>,
-    replay: &mut dyn FnMut(Replayed),
-    on_commit: OnCommit,
+    watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
+    let Watched { replay, on_commit, snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
     let known = HeadFile::read(dir)?;
@@ -37,14 +48,23 @@ pub(crate) fn open(
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
     let segments = Arc::new(segments);
-    if before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
-    }
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     let trust = closed || same_boot;
     let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: before, known };
+    let mut snapshots = snapshots;
+    let is_ours = |snapshot: Head| {
+        Ok(snapshot.seq <= head.seq && hash_of(dir, &segments, before, snapshot.seq)? == Some(snapshot))
+    };
+    let restored = match &mut snapshots {
+        Some(snapshots) => restore_newest(dir, &mut **snapshots, &is_ours)?,
+        None => Restored::default(),
+    };
+    if restored.head.is_none() && before != Head::GENESIS {
+        return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
+    }
+    let from = restored.head.unwrap_or(before);
+    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
     folder.sync_names()?;
     let Passed { head, epoch: newest, streams, answers } = pass.run(replay)?;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
@@ -52,7 +72,16 @@ pub(crate) fn open(
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     let segment = begin(&segments, open, head, opened, segment_bytes)?;
+    let known_snapshots = Arc::new(Mutex::new(restored.sound));
+    let since = head.seq.0.saturating_sub(from.seq.0);
+    let start = |snapshots| {
+        SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
+    };
+    let snapshots = snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?;
     Ok(Writer {
+        snapshots,
+        known_snapshots,
+        base_streams: restored.streams,
         segment: Some(segment),
         segments,
         segment_bytes,

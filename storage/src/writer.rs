@@ -21,6 +21,7 @@ use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::Segments;
+use crate::snapshot::{self, SnapshotThread};
 use crate::store::Store;
 use crate::store_thread::StoreThread;
 use crate::verify::Head;
@@ -125,7 +126,11 @@ pub(crate) struct Writer {
     pub epoch: u64,
     pub opened: Opened,
     pub streams: BTreeMap<StreamId, StreamVersion>,
+    /// Versions as the snapshot had them, of streams that the store may not know.
+    pub base_streams: BTreeMap<StreamId, StreamVersion>,
     pub answers: AnswerOrder,
+    pub snapshots: Option<SnapshotThread>,
+    pub known_snapshots: snapshot::Known,
     pub published: Arc<Published>,
 }
 
@@ -169,6 +174,9 @@ impl Writer {
 
     /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
     fn close(&mut self) -> Result<(), JournalError> {
+        if let Some(snapshots) = self.snapshots.take() {
+            snapshots.close(self.head);
+        }
         self.store.sync()?;
         let mut bytes = Vec::new();
         entry::put_closed(&mut bytes);
@@ -219,6 +227,9 @@ impl Writer {
             observer.committed(CommitCost { requests, records, bytes: bytes.len(), write, sync });
         }
         self.publish(&outcomes);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.committed(records, head);
+        }
         if self.streams.len() > STREAMS_LEN_MAX {
             self.streams.clear();
         }
@@ -338,7 +349,9 @@ impl Writer {
         if let Some(version) = self.streams.get(&stream) {
             return Ok(*version);
         }
-        let version = index::last_version(&*self.store, stream)?.unwrap_or(StreamVersion::NONE);
+        let stored = index::last_version(&*self.store, stream)?;
+        let version =
+            stored.or_else(|| self.base_streams.get(&stream).copied()).unwrap_or(StreamVersion::NONE);
         self.streams.insert(stream, version);
         Ok(version)
     }

@@ -92,7 +92,7 @@ fn describe(api: &Api) -> StatusView {
     let started_at = Some(api.started_at);
     let mut pods: BTreeMap<String, usize> = BTreeMap::new();
     for entry in world.registry.entries.values() {
-        *pods.entry(entry.phase.to_owned()).or_default() += 1;
+        *pods.entry(entry.phase.clone().into_owned()).or_default() += 1;
     }
     let runtimes = known.map(|node| &node.runtimes).into_iter().flatten().map(|(class, standing)| {
         let (up, detail) = match standing {

@@ -8,17 +8,13 @@ use purser_actors::metric::{self, Metric};
 use purser_actors::service::Service;
 use purser_events::invariant::{Inconsistency, Invariant};
 use purser_events::node::state::RuntimeStanding;
-use purser_events::pod::PodState;
 use purser_events::pod::spec::RuntimeClass;
+use purser_events::pod::{Phase, PodState};
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
 
 use super::process;
 use super::process::exact;
-
-/// The states that are always shown, so that a zero can be told from no answer.
-const PHASES: [&str; 7] =
-    ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
 
 /// The metrics that are kept by the process' own recorder instead.
 const COUNTED: [Metric; 5] = [
@@ -75,9 +71,13 @@ struct ContainerFigures {
 
 impl Figures {
     fn of(world: &World, has_runtime: impl Fn(RuntimeClass) -> bool) -> Figures {
-        let mut phases: BTreeMap<&'static str, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
+        // All of them are always shown, so that a zero can be told from no answer.
+        let mut phases: BTreeMap<&'static str, u64> =
+            Phase::WORDS.into_iter().map(|phase| (phase, 0)).collect();
         for entry in world.registry.entries.values() {
-            *phases.entry(entry.phase).or_default() += 1;
+            if let Some(phase) = Phase::WORDS.into_iter().find(|phase| *phase == entry.phase) {
+                *phases.entry(phase).or_default() += 1;
+            }
         }
         let mut workers = BTreeMap::from([("Running", 0), ("Exited", 0)]);
         for worker in world.workers.values() {

@@ -56,12 +56,14 @@ fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Jour
         cache_bytes: config.journal.cache_bytes.get(),
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
+        snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());
     let replay = move |record| replayed.replay(record);
-    Journal::open(settings, || SystemClock.now(), replay, move |records| committed.commit(records))
+    let commit = move |records: &[_]| committed.commit(records);
+    Journal::open_with_snapshots(settings, || SystemClock.now(), replay, commit, live.clone())
         .map_err(Failure::Open)
 }
 

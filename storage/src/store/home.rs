@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Backend, Store};
 use crate::error::JournalError;
 use crate::folder::{FolderError, io_error};
+use crate::journal::JournalConfig;
 
 /// Where a journal's store comes from.
 pub trait Stores {
@@ -33,6 +34,14 @@ pub struct FolderStores {
     pub backend: Backend,
     /// Memory to keep pages in, in bytes.
     pub cache_bytes: u64,
+}
+
+impl FolderStores {
+    /// The store that a journal's config asks for.
+    pub(crate) fn of(config: &JournalConfig) -> FolderStores {
+        let JournalConfig { dir, backend, cache_bytes, .. } = config;
+        FolderStores { dir: dir.clone(), backend: *backend, cache_bytes: *cache_bytes }
+    }
 }
 
 impl Stores for FolderStores {

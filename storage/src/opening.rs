@@ -71,7 +71,7 @@ pub(crate) fn open(
     let at = now();
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let segment = begin(&segments, open, head, opened, segment_bytes)?;
+    let segment = begin(&segments, open, head, opened)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
@@ -143,16 +143,15 @@ fn begin(
     open: Option<OpenSegment>,
     head: Head,
     opened: Opened,
-    segment_bytes: u64,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
         Some(segment) => segment,
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?
+            OpenSegment::create(segments.disk(), segments.dir(), header)?
         }
     };
-    segments.note_open(segment.header.first(), segment.path.clone());
+    segments.note_open(segment.header.first(), segment.path.clone(), segment.contents().marks());
     segment.note_epoch(opened.epoch);
     let mut bytes = Vec::new();
     entry::put_opened(&mut bytes, &opened);

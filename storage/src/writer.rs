@@ -260,12 +260,12 @@ impl Writer {
     fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
         let (epoch, disk, dir) = (self.opened.epoch, self.segments.disk(), self.segments.dir());
         let header = SegmentHeader { before, epoch, created: now };
-        let mut segment = OpenSegment::create(disk, dir, header, self.segment_bytes)?;
+        let mut segment = OpenSegment::create(disk, dir, header)?;
         let mut bytes = Vec::new();
         // Each segment begins with whose it is, so that nobody has to look in the one before.
         entry::put_opened(&mut bytes, &self.opened);
         segment.write(&bytes, None)?;
-        self.segments.note_open(header.first(), segment.path.clone());
+        self.segments.note_open(header.first(), segment.path.clone(), segment.contents().marks());
         Ok(segment)
     }
 

@@ -23,8 +23,13 @@ pub(crate) struct OpenSegment {
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
+    /// Up to where the disk holds room for it.
+    allocated: u64,
     contents: Contents,
 }
+
+/// Bytes of room that a segment takes on the disk at a time: what a start after a kill has to look through.
+const ALLOCATE_STEP: u64 = 8 << 20;
 
 /// What is in a segment so far.
 #[derive(Debug, Clone)]
@@ -49,6 +54,10 @@ impl Contents {
 
     pub(crate) fn last(&self) -> Head {
         self.last
+    }
+
+    pub(crate) fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -97,21 +106,20 @@ pub(crate) struct Sealed {
 }
 
 impl OpenSegment {
-    /// Makes a segment of that many bytes, durable before anything is written to it.
+    /// Makes a segment, durable before anything is written to it.
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         header: SegmentHeader,
-        bytes: u64,
     ) -> Result<OpenSegment, FolderError> {
         let path = folder(dir).join(file_name(header.first()));
         let failed = |error| io_error("create", &path, error);
         let file = disk.create(&path).map_err(failed)?;
-        file.allocate(bytes).map_err(failed)?;
+        file.allocate(ALLOCATE_STEP).map_err(failed)?;
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         disk.sync_dir(&folder(dir)).map_err(failed)?;
-        Ok(OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64))
+        OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64)
     }
 
     /// Goes on with a segment that ends at `end`.
@@ -121,8 +129,9 @@ impl OpenSegment {
         header: SegmentHeader,
         contents: Contents,
         end: u64,
-    ) -> OpenSegment {
-        OpenSegment { path, file, header, end, contents }
+    ) -> Result<OpenSegment, FolderError> {
+        let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
+        Ok(OpenSegment { path, file, header, end, allocated, contents })
     }
 
     /// Where the next entry goes.
@@ -136,12 +145,18 @@ impl OpenSegment {
 
     /// Writes a group's bytes; they are not durable yet. `last` is its last record with its time, if it has one.
     pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
+        let next = self.end + bytes.len() as u64;
+        if next > self.allocated {
+            let room = next + ALLOCATE_STEP;
+            self.file.allocate(room).map_err(|error| io_error("make room in", &self.path, error))?;
+            self.allocated = room;
+        }
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
         self.contents.note_group(self.end);
         if let Some((head, time)) = last {
             self.contents.note_record(head, time);
         }
-        self.end += bytes.len() as u64;
+        self.end = next;
         Ok(())
     }
 

@@ -9,11 +9,11 @@ use purser_events::Timestamp;
 
 use super::entry::{Entry, Opened, claims_to_begin_a_group};
 use super::open_segment::Contents;
-use super::reader::{EntryReader, Step};
+use super::reader::{EntryReader, Reached};
 use super::{HEADER_LEN, SegmentHeader};
 use crate::disk::DiskFile;
 use crate::folder::{FolderError, io_error};
-use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
+use crate::frame::{self, FRAME_LEN_MAX, FRAME_VERSION, FrameError, Glance, PREFIX_LEN};
 use crate::verify::{Fault, Head};
 
 /// Bytes that are searched at a time.
@@ -42,19 +42,19 @@ pub(crate) fn recover(
     let mut reader = EntryReader::new(path, open()?, HEADER_LEN as u64);
     let mut scan = Scan::new(header);
     let (stopped_at, reason) = loop {
-        match reader.step()? {
-            Step::Entry { at, entry: Entry::Footer(_) } => {
+        match reader.step_by(Glimpse::parse)? {
+            Reached::Entry { at, entry: Glimpse::Other(Entry::Footer(_)) } => {
                 // The sealing was cut short; it is done again when it is due again.
                 let torn = file_len(path, &*open()?)?.saturating_sub(at);
                 return Ok(Ok(scan.ended(torn)));
             }
-            Step::Entry { at, entry } => {
+            Reached::Entry { at, entry } => {
                 if let Err(fault) = scan.note(at, reader.position(), &entry) {
                     return Ok(Err(super::at(path, at, fault)));
                 }
             }
-            Step::Bad { at, source } => break (at, source),
-            Step::End { at } => break (at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
+            Reached::Bad { at, source } => break (at, source),
+            Reached::End { at } => break (at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
         }
     };
     let rest = search(path, &*open()?, stopped_at)?;
@@ -64,6 +64,21 @@ pub(crate) fn recover(
     }
     let torn = rest.used_end.max(stopped_at).saturating_sub(scan.end);
     Ok(Ok(scan.ended(torn)))
+}
+
+/// An entry, of which a record is only glanced at.
+enum Glimpse {
+    Record(Glance),
+    Other(Entry),
+}
+
+impl Glimpse {
+    fn parse(bytes: &[u8]) -> Result<Glimpse, FrameError> {
+        match bytes.get(PREFIX_LEN) {
+            Some(&FRAME_VERSION) => frame::glance(bytes).map(Glimpse::Record),
+            Some(_) | None => Entry::parse(bytes).map(Glimpse::Other),
+        }
+    }
 }
 
 struct Scan {
@@ -92,28 +107,30 @@ impl Scan {
         }
     }
 
-    fn note(&mut self, at: u64, next: u64, entry: &Entry) -> Result<(), Fault> {
+    fn note(&mut self, at: u64, next: u64, entry: &Glimpse) -> Result<(), Fault> {
         if !self.in_commit {
             self.whole.note_group(at);
         }
-        self.closed = matches!(entry, Entry::Closed);
-        match entry {
-            Entry::Record(record) => {
-                let (expected, found) = (self.pending_last.seq.next(), record.header.seq);
+        self.closed = matches!(entry, Glimpse::Other(Entry::Closed));
+        self.in_commit = match entry {
+            Glimpse::Record(record) => {
+                let (expected, found) = (self.pending_last.seq.next(), record.seq);
                 if found != expected {
                     return Err(Fault::Gap { expected, found });
                 }
                 self.pending_last = Head { seq: found, hash: record.hash };
-                self.pending.push((self.pending_last, record.header.time));
-                self.whole.note_epoch(record.header.epoch);
+                self.pending.push((self.pending_last, record.time));
+                self.whole.note_epoch(record.epoch);
+                record.continued
             }
-            Entry::Opened(opened) => {
-                self.opened = Some(*opened);
-                self.whole.note_epoch(opened.epoch);
+            Glimpse::Other(entry) => {
+                if let Entry::Opened(opened) = entry {
+                    self.opened = Some(*opened);
+                    self.whole.note_epoch(opened.epoch);
+                }
+                entry.is_continued()
             }
-            Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
-        }
-        self.in_commit = entry.is_continued();
+        };
         if !self.in_commit {
             for (head, time) in self.pending.drain(..) {
                 self.whole.note_record(head, time);
@@ -144,7 +161,9 @@ fn search(path: &Path, file: &dyn DiskFile, from: u64) -> Result<Rest, FolderErr
     loop {
         let read = file.read_up_to(&mut buffer, at).map_err(|error| io_error("read", path, error))?;
         let bytes = buffer.get(..read).unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+        // Nearly all of it was never written; asked like this, the processor takes many bytes at once.
+        let is_zero = bytes.iter().fold(0, |all, byte| all | byte) == 0;
+        if !is_zero && let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
             rest.used_end = at + last as u64 + 1;
             // What begins in the overlap is looked at again with all of its bytes.
             let starts = if read < buffer.len() { read } else { SEARCH_LEN };

@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use purser_events::Seq;
 
 use super::entry::{Entry, Opened};
-use super::footer::Footer;
+use super::footer::{Footer, Mark};
 use super::open_segment::{OpenSegment, Sealed};
-use super::reader::{EntryReader, Step};
+use super::reader::{EntryReader, Reached};
 use super::recover::{Recovered, recover};
 use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
 use crate::disk::{Disk, DiskFile};
@@ -45,6 +45,8 @@ struct Known {
     path: PathBuf,
     /// None while it is open.
     sealed: Option<SealedInfo>,
+    /// Where to begin to read in it, as far as was known when it was opened; a sealed one has its own.
+    marks: Arc<[Mark]>,
 }
 
 /// What is known of a sealed segment.
@@ -108,16 +110,16 @@ impl Segments {
         &self.dir
     }
 
-    /// Takes notice of a new open segment.
-    pub(crate) fn note_open(&self, first: Seq, path: PathBuf) {
-        let known = Known { path, sealed: None };
+    /// Takes notice of an open segment.
+    pub(crate) fn note_open(&self, first: Seq, path: PathBuf, marks: &[Mark]) {
+        let known = Known { path, sealed: None, marks: marks.into() };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(first, known);
     }
 
     /// Takes notice that a segment is sealed.
     pub(crate) fn note_sealed(&self, sealed: &Sealed) {
         let info = SealedInfo { last: sealed.footer.last, bytes: sealed.bytes };
-        let known = Known { path: sealed.path.clone(), sealed: Some(info) };
+        let known = Known { path: sealed.path.clone(), sealed: Some(info), marks: [].into() };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(sealed.first, known);
     }
 
@@ -136,10 +138,9 @@ impl Segments {
             let file = self.open(&known.path)?;
             let mut at = HEADER_LEN as u64;
             walk.next = first;
-            if known.sealed.is_some()
-                && let Some((_, footer)) = reader::footer(&known.path, &*file)?
-                && let Some(mark) = footer.marks.iter().rev().find(|mark| mark.seq <= from)
-            {
+            let footer = known.sealed.map(|_| reader::footer(&known.path, &*file)).transpose()?.flatten();
+            let marks = footer.as_ref().map_or(&*known.marks, |(_, footer)| &footer.marks);
+            if let Some(mark) = marks.iter().rev().find(|mark| mark.seq <= from) {
                 (at, walk.next) = (mark.at, mark.seq);
             }
             walk.sealed = known.sealed.is_some();
@@ -193,7 +194,7 @@ impl Loaded {
             Some((footer, bytes)) => {
                 (self.head, self.epoch) = (footer.last, self.epoch.max(footer.epoch));
                 let info = SealedInfo { last: footer.last, bytes };
-                let known = Known { path, sealed: Some(info) };
+                let known = Known { path, sealed: Some(info), marks: [].into() };
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
             None if !is_last => return Err(fault(Fault::SegmentFooter { file: name_of(&path) })),
@@ -215,7 +216,7 @@ impl Loaded {
         let Recovered { contents, end, torn, opened, closed } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
         (self.opened, self.closed) = (opened, closed && torn == 0);
-        self.segments.note_open(header.first(), path.clone());
+        self.segments.note_open(header.first(), path.clone(), contents.marks());
         if to_write {
             let failed = |error| io_error("recover", &path, error);
             let file = open(&*disk, &path, true)?;
@@ -227,7 +228,7 @@ impl Loaded {
                 file.allocate(len).map_err(failed)?;
                 file.sync_data().map_err(failed)?;
             }
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end));
+            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?);
         }
         Ok(())
     }
@@ -301,8 +302,8 @@ impl Walk {
             let path = reader.path();
             let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
             match step {
-                Step::Entry { entry: Entry::Footer(_), .. } => self.go_on()?,
-                Step::Entry { at, entry } => {
+                Reached::Entry { entry: Entry::Footer(_), .. } => self.go_on()?,
+                Reached::Entry { at, entry } => {
                     if let Entry::Record(record) = &entry {
                         let (expected, found) = (self.next, record.header.seq);
                         if found != expected {
@@ -312,15 +313,15 @@ impl Walk {
                     }
                     return Ok(Some(entry));
                 }
-                Step::Bad { at, source } if self.sealed || source.is_unknown() => {
+                Reached::Bad { at, source } if self.sealed || source.is_unknown() => {
                     return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                 }
-                Step::End { at } if self.sealed => {
+                Reached::End { at } if self.sealed => {
                     let source = FrameError::CutShort { len: 0, announced: PREFIX_LEN };
                     return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                 }
                 // The open segment's end, or what a stop tore off there: `recover` has looked at it.
-                Step::Bad { .. } | Step::End { .. } => return Ok(None),
+                Reached::Bad { .. } | Reached::End { .. } => return Ok(None),
             }
         }
     }

@@ -67,7 +67,12 @@ impl IndexBatch {
     }
 }
 
-/// How far the store has come; none if it is new.
+/// Whether nothing was ever written to the store.
+pub(crate) fn is_empty(store: &dyn Store) -> Result<bool, JournalError> {
+    Ok(store.last_key(&[], &[0xff])?.is_none())
+}
+
+/// How far the store has come; none if it does not say.
 pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
     let Some(bytes) = store.get(keys::APPLIED)? else { return Ok(None) };
     let malformed = JournalError::Value { name: "applied" };
@@ -97,10 +102,10 @@ pub(crate) fn scan(
             let seq = expected;
             expected = expected.next();
             let failed = record.is_err();
-            if (seq < from && !failed) || visit(record).is_continue() && !failed {
-                continue;
+            let told = if seq < from && !failed { ControlFlow::Continue(()) } else { visit(record) };
+            if failed || told.is_break() {
+                return ControlFlow::Break(());
             }
-            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     })?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use purser_events::Timestamp;
 use uuid::Uuid;
 
+use crate::answers::AnswerOrder;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::folder::{Folder, HeadFile, io_error};
@@ -91,14 +92,14 @@ fn trusted_store(
 ) -> Result<(Arc<dyn Store>, Head), JournalError> {
     let store = stores.open()?;
     let claimed = index::applied(&*store);
-    let is_new = matches!(claimed, Ok(None));
-    if is_new {
+    if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         return Ok((store, before));
     }
     if trust
         && let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
+        && AnswerOrder::load(&*store).is_ok()
     {
         return Ok((store, applied));
     }
@@ -117,7 +118,10 @@ fn begin(
     segment_bytes: u64,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
-        Some(segment) => segment,
+        Some(mut segment) => {
+            segment.cut_torn()?;
+            segment
+        }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
             OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?

@@ -32,6 +32,10 @@ impl Journal {
     /// # Errors
     /// The journal is closed, or a record cannot be read.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_page(from, limit))
+    }
+
+    fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
@@ -85,17 +89,30 @@ impl Journal {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_stream_page(stream, from, limit))
+    }
+
+    fn read_stream_page(
+        &self,
+        stream: StreamId,
+        from: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
         let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), limit)?;
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes) = (Vec::<StoredRecord>::new(), 0);
         for seq in seqs {
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
             let record = self.stored(&*store, seq)?;
+            let version = records.last().map_or(record.header.version, |last| last.header.version.next());
+            if (record.header.stream, record.header.version) != (stream, version) {
+                return Err(JournalError::Value { name: "stream index" });
+            }
             bytes += record.as_bytes().len();
             records.push(record);
         }

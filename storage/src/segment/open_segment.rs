@@ -23,6 +23,8 @@ pub(crate) struct OpenSegment {
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
+    /// Bytes after the end that a stop tore off and that are still there.
+    torn: u64,
     contents: Contents,
 }
 
@@ -122,7 +124,28 @@ impl OpenSegment {
         contents: Contents,
         end: u64,
     ) -> OpenSegment {
-        OpenSegment { path, file, header, end, contents }
+        OpenSegment { path, file, header, end, torn: 0, contents }
+    }
+
+    /// Takes notice of bytes after the end.
+    pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
+        OpenSegment { torn, ..self }
+    }
+
+    /// Cuts away what a stop tore off. Only once it is known that nothing of it was acknowledged.
+    pub(crate) fn cut_torn(&mut self) -> Result<(), FolderError> {
+        if self.torn == 0 {
+            return Ok(());
+        }
+        tracing::warn!(segment = %self.path.display(), bytes = self.torn, "what a stop tore off is cut away");
+        let failed = |error| io_error("recover", &self.path, error);
+        let len = self.file.len().map_err(failed)?;
+        // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
+        self.file.set_len(self.end).map_err(failed)?;
+        self.file.allocate(len).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        self.torn = 0;
+        Ok(())
     }
 
     /// Where the next entry goes.

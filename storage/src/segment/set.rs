@@ -8,7 +8,7 @@ use purser_events::Seq;
 
 use super::entry::{Entry, Opened};
 use super::footer::Footer;
-use super::open_segment::{OpenSegment, Sealed};
+use super::open_segment::{OpenSegment, Sealed, content_hash};
 use super::reader::{EntryReader, Step};
 use super::recover::{Recovered, recover};
 use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
@@ -45,6 +45,8 @@ struct Known {
     path: PathBuf,
     /// None while it is open.
     sealed: Option<SealedInfo>,
+    /// Where reading ends: what follows was found to be torn off by a stop.
+    end: u64,
 }
 
 /// What is known of a sealed segment.
@@ -110,20 +112,20 @@ impl Segments {
 
     /// Takes notice of a new open segment.
     pub(crate) fn note_open(&self, first: Seq, path: PathBuf) {
-        let known = Known { path, sealed: None };
+        let known = Known { path, sealed: None, end: u64::MAX };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(first, known);
     }
 
     /// Takes notice that a segment is sealed.
     pub(crate) fn note_sealed(&self, sealed: &Sealed) {
         let info = SealedInfo { last: sealed.footer.last, bytes: sealed.bytes };
-        let known = Known { path: sealed.path.clone(), sealed: Some(info) };
+        let known = Known { path: sealed.path.clone(), sealed: Some(info), end: u64::MAX };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(sealed.first, known);
     }
 
     /// Entries in order, from one that stands before record `from` or is it.
     pub(crate) fn walk(self: &Arc<Self>, from: Seq) -> Result<Walk, FolderError> {
-        let mut walk = Walk { segments: Arc::clone(self), reader: None, next: from, sealed: false };
+        let mut walk = Walk::new(Arc::clone(self), from);
         let start = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known
@@ -142,7 +144,7 @@ impl Segments {
             {
                 (at, walk.next) = (mark.at, mark.seq);
             }
-            walk.sealed = known.sealed.is_some();
+            (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);
             walk.reader = Some(EntryReader::new(&known.path, file, at));
         }
         Ok(walk)
@@ -193,7 +195,7 @@ impl Loaded {
             Some((footer, bytes)) => {
                 (self.head, self.epoch) = (footer.last, self.epoch.max(footer.epoch));
                 let info = SealedInfo { last: footer.last, bytes };
-                let known = Known { path, sealed: Some(info) };
+                let known = Known { path, sealed: Some(info), end: u64::MAX };
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
             None if !is_last => return Err(fault(Fault::SegmentFooter { file: name_of(&path) })),
@@ -215,19 +217,11 @@ impl Loaded {
         let Recovered { contents, end, torn, opened, closed } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
         (self.opened, self.closed) = (opened, closed && torn == 0);
-        self.segments.note_open(header.first(), path.clone());
+        let known = Known { path: path.clone(), sealed: None, end };
+        self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
-            let failed = |error| io_error("recover", &path, error);
             let file = open(&*disk, &path, true)?;
-            if torn > 0 {
-                tracing::warn!(segment = %path.display(), bytes = torn, "what a stop tore off is cut away");
-                let len = file.len().map_err(failed)?;
-                // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
-                file.set_len(end).map_err(failed)?;
-                file.allocate(len).map_err(failed)?;
-                file.sync_data().map_err(failed)?;
-            }
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end));
+            self.open = Some(OpenSegment::resume(path, file, header, contents, end).with_torn(torn));
         }
         Ok(())
     }
@@ -261,11 +255,11 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, FolderError> {
     Ok(found)
 }
 
-/// Leaves out a last segment whose making was cut short by a stop: it has no header and holds nothing.
+/// Leaves out a last segment whose making was cut short by a stop: nothing was written to it but a part of its header.
 fn drop_unmade(disk: &dyn Disk, found: &mut Vec<Found>, to_write: bool) -> Result<(), FolderError> {
     let Some(last) = found.last() else { return Ok(()) };
     let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
-    if !headless || super::recover::holds_anything(&last.path, &*open(disk, &last.path, false)?)? {
+    if !headless || !super::recover::is_unmade(&last.path, &*open(disk, &last.path, false)?)? {
         return Ok(());
     }
     if to_write {
@@ -284,9 +278,23 @@ pub(crate) struct Walk {
     next: Seq,
     /// Whether the segment that is being read is sealed.
     sealed: bool,
+    /// Where reading ends in it.
+    end: u64,
+    /// Whether each sealed segment's bytes are compared with the hash in its footer.
+    checks_content: bool,
 }
 
 impl Walk {
+    fn new(segments: Arc<Segments>, next: Seq) -> Walk {
+        Walk { segments, reader: None, next, sealed: false, end: u64::MAX, checks_content: false }
+    }
+
+    /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
+    pub(crate) fn checking_content(mut self) -> Walk {
+        self.checks_content = true;
+        self
+    }
+
     /// The next record's position.
     pub(crate) fn next_seq(&self) -> Seq {
         self.next
@@ -296,12 +304,21 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Option<Entry>, SegmentsError> {
         loop {
             let Some(reader) = &mut self.reader else { return Ok(None) };
+            if reader.position() >= self.end {
+                return Ok(None);
+            }
             let sound = Seq(self.next.0.saturating_sub(1));
             let step = reader.step()?;
             let path = reader.path();
             let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
             match step {
-                Step::Entry { entry: Entry::Footer(_), .. } => self.go_on()?,
+                Step::Entry { at, entry: Entry::Footer(footer) } => {
+                    if self.sealed && (footer.last.seq != sound || !self.content_fits(at, &footer)?) {
+                        let source = Fault::SegmentContent { file: name_of(self.path()) };
+                        return Err(SegmentsError::Fault { sound, source });
+                    }
+                    self.go_on()?;
+                }
                 Step::Entry { at, entry } => {
                     if let Entry::Record(record) = &entry {
                         let (expected, found) = (self.next, record.header.seq);
@@ -325,6 +342,15 @@ impl Walk {
         }
     }
 
+    fn path(&self) -> &Path {
+        self.reader.as_ref().map_or(Path::new(""), EntryReader::path)
+    }
+
+    fn content_fits(&self, end: u64, footer: &Footer) -> Result<bool, FolderError> {
+        let path = self.path();
+        Ok(!self.checks_content || content_hash(path, &*self.segments.open(path)?, end)? == footer.content)
+    }
+
     fn go_on(&mut self) -> Result<(), SegmentsError> {
         let known = {
             let known = self.segments.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -338,7 +364,7 @@ impl Walk {
                 return Err(SegmentsError::Fault { sound, source });
             }
             Some((_, known)) => {
-                self.sealed = known.sealed.is_some();
+                (self.sealed, self.end) = (known.sealed.is_some(), known.end);
                 let file = self.segments.open(&known.path)?;
                 Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }

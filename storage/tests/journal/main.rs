@@ -4,5 +4,9 @@
 
 mod append;
 mod exports;
+mod faults;
+mod faulty_disk;
+mod fences;
 mod folders;
+mod memory_store;
 mod support;

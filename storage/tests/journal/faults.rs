@@ -21,7 +21,7 @@ use crate::memory_store::{Memory, StoreCall, StorePlan};
 use crate::support::*;
 
 /// Commits of one life: enough for two segments to be sealed.
-const COMMITS: u64 = 12;
+const COMMITS: u64 = 14;
 /// Records of a commit, in two streams.
 const EACH: u64 = 2;
 
@@ -207,8 +207,9 @@ struct Template {
     commits: u64,
 }
 
-/// A folder that is new, one that a kill left with a torn end, one with a segment that was not made, and one closed.
-fn templates() -> [Template; 4] {
+/// A folder that is new, one that a kill left with a torn end, others where the making of a segment was cut short
+/// before and within its header, and one closed.
+fn templates() -> [Template; 5] {
     let new = || tempfile::tempdir().unwrap();
     let template = |name, dir, stores, commits| Template { name, dir, stores, commits };
     let closed = new();
@@ -221,11 +222,15 @@ fn templates() -> [Template; 4] {
         assert!(life.error.is_some() && life.acknowledged > 0, "no fault at {call:?} {number}");
         (dir, stores, life.acknowledged)
     };
-    let (torn, torn_stores, torn_commits) = at_the(Call::Write, 10, Way::Torn(EIO));
+    // The writes are a header, an opening, and one for each commit until the footer.
+    let (torn, torn_stores, torn_commits) = at_the(Call::Write, 7, Way::Torn(EIO));
+    let (headless, headless_stores, headless_commits) = at_the(Call::Write, 10, Way::Torn(EIO));
+    assert_eq!((torn_commits, headless_commits), (4, 6));
     let (unmade, unmade_stores, unmade_commits) = at_the(Call::Allocate, 2, Way::Error(ENOSPC));
     [
         template("new", new(), Memory::default(), 0),
         template("torn", torn, torn_stores.repaired(), torn_commits),
+        template("headless", headless, headless_stores.repaired(), headless_commits),
         template("unmade", unmade, unmade_stores.repaired(), unmade_commits),
         template("closed", closed, stores.repaired(), COMMITS),
     ]

@@ -36,7 +36,7 @@ pub(crate) fn open(
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
+    let Loaded { segments, open, unmade, before, head, epoch, opened, closed } = loaded;
     let segments = Arc::new(segments);
     if before != Head::GENESIS {
         return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
@@ -52,6 +52,10 @@ pub(crate) fn open(
     let at = now();
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    if let Some(path) = unmade {
+        tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
+        segments.disk().remove(&path).map_err(|error| io_error("remove", &path, error))?;
+    }
     let segment = begin(&segments, open, head, opened, segment_bytes)?;
     Ok(Writer {
         segment: Some(segment),

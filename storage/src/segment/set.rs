@@ -61,6 +61,8 @@ pub(crate) struct Loaded {
     pub segments: Segments,
     /// The segment that takes what is written; none if the last one is sealed or there is none.
     pub open: Option<OpenSegment>,
+    /// A file that is to make way: a segment whose making was cut short.
+    pub unmade: Option<PathBuf>,
     /// The record before the first that is here.
     pub before: Head,
     /// The last record.
@@ -81,23 +83,24 @@ struct Found {
 }
 
 impl Segments {
-    /// Takes stock of a journal's folder. `to_write` recovers the open segment for writing: what was torn by a stop
-    /// is cut off; a reader leaves it as it is.
+    /// Takes stock of a journal's folder, which stays as it is. `to_write` opens the open segment for writing.
     pub(crate) fn load(disk: Arc<dyn Disk>, dir: &Path, to_write: bool) -> Result<Loaded, SegmentsError> {
         let mut found = list(&*disk, dir)?;
-        drop_unmade(&*disk, &mut found, to_write)?;
+        let unmade = take_unmade(&*disk, &mut found)?;
         let mut loaded = Loaded {
             segments: Segments { disk, dir: dir.to_owned(), known: RwLock::default() },
             open: None,
+            unmade,
             before: Head::GENESIS,
             head: Head::GENESIS,
             epoch: 0,
             opened: None,
             closed: false,
         };
-        let count = found.len();
+        // A last file whose header makes no sense is named itself, not the segment before it that is still open.
+        let count = found.len() - usize::from(found.last().is_some_and(|last| last.header.is_err()));
         for (number, segment) in found.into_iter().enumerate() {
-            loaded.add(segment, number == 0, number + 1 == count, to_write)?;
+            loaded.add(segment, number == 0, number + 1 >= count, to_write)?;
         }
         Ok(loaded)
     }
@@ -256,18 +259,13 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, FolderError> {
 }
 
 /// Leaves out a last segment whose making was cut short by a stop: nothing was written to it but a part of its header.
-fn drop_unmade(disk: &dyn Disk, found: &mut Vec<Found>, to_write: bool) -> Result<(), FolderError> {
-    let Some(last) = found.last() else { return Ok(()) };
+fn take_unmade(disk: &dyn Disk, found: &mut Vec<Found>) -> Result<Option<PathBuf>, FolderError> {
+    let Some(last) = found.last() else { return Ok(None) };
     let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
     if !headless || !super::recover::is_unmade(&last.path, &*open(disk, &last.path, false)?)? {
-        return Ok(());
+        return Ok(None);
     }
-    if to_write {
-        tracing::warn!(segment = %last.path.display(), "a segment whose making was cut short is made again");
-        disk.remove(&last.path).map_err(|error| io_error("remove", &last.path, error))?;
-    }
-    found.pop();
-    Ok(())
+    Ok(found.pop().map(|unmade| unmade.path))
 }
 
 /// Entries of all segments in order.
@@ -276,6 +274,8 @@ pub(crate) struct Walk {
     reader: Option<EntryReader>,
     /// The next record.
     next: Seq,
+    /// The place in order of the last answer.
+    answered: Option<u64>,
     /// Whether the segment that is being read is sealed.
     sealed: bool,
     /// Where reading ends in it.
@@ -286,7 +286,15 @@ pub(crate) struct Walk {
 
 impl Walk {
     fn new(segments: Arc<Segments>, next: Seq) -> Walk {
-        Walk { segments, reader: None, next, sealed: false, end: u64::MAX, checks_content: false }
+        Walk {
+            segments,
+            reader: None,
+            next,
+            answered: None,
+            sealed: false,
+            end: u64::MAX,
+            checks_content: false,
+        }
     }
 
     /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
@@ -326,6 +334,12 @@ impl Walk {
                             return Err(fault(at, Fault::Gap { expected, found }));
                         }
                         self.next = expected.next();
+                    }
+                    if let Entry::Answer(answer) = &entry
+                        && self.answered.replace(answer.order).is_some_and(|last| last >= answer.order)
+                    {
+                        let source = FrameError::Malformed { field: "answer order" };
+                        return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                     }
                     return Ok(Some(entry));
                 }

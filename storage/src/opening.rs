@@ -45,9 +45,18 @@ pub(crate) fn open(
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     let trust = closed || same_boot;
     let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
+    let mut store = store;
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: before, known };
     folder.sync_names()?;
-    let Passed { head, epoch: newest, streams, answers } = pass.run(replay)?;
+    let mut passed = pass.run(replay)?;
+    if !index::agrees(&*store, &passed.streams) {
+        // Some damage makes a store forget a part and say nothing.
+        store = store_anew(stores, store)?;
+        let again =
+            Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
+        passed = again.run(&mut |_| {})?;
+    }
+    let Passed { head, epoch: newest, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let at = now();
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
@@ -107,10 +116,15 @@ fn trusted_store(
     {
         return Ok((store, applied));
     }
+    Ok((store_anew(stores, store)?, before))
+}
+
+/// An empty store in place of one that cannot be trusted.
+fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, JournalError> {
     tracing::warn!(store = store.name(), "the store cannot be trusted and is made again from the segments");
     drop(store);
     stores.set_aside()?;
-    Ok((stores.open()?, before))
+    stores.open()
 }
 
 /// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.

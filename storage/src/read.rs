@@ -44,19 +44,19 @@ impl Journal {
             return Ok(page.records);
         }
         let mut failed = None;
-        index::scan(&*store, from, &mut |record| match record {
+        let scanned = index::scan(&*store, from, &mut |record| match record {
             Ok(record) if record.header.seq <= head => page.add(record),
             Ok(_) => ControlFlow::Break(()),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
             }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+        });
+        if let Some(error) = scanned.err().or(failed) {
+            error.note(self.segments().dir());
         }
         if page.records.is_empty() {
-            // The store begins later: older records are in the segments alone.
+            // The store begins later, or cannot be read: the segments have every record.
             self.read_segments(from, head, &mut page)?;
         }
         // A reading that finds less than the head promises must not pass for the end of the journal.
@@ -121,9 +121,10 @@ impl Journal {
 
     /// Reads one record that is known to be there.
     fn stored(&self, store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
-        match index::record(store, seq)? {
-            Some(record) => Ok(record),
-            None => {
+        match self.noted(index::record(store, seq)) {
+            Ok(Some(record)) => Ok(record),
+            // As above.
+            Ok(None) | Err(_) => {
                 let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
                 self.read_segments(seq, seq, &mut page)?;
                 page.records.pop().ok_or(JournalError::Missing { seq })

@@ -440,7 +440,9 @@ fn bytes_that_were_never_acknowledged_may_be_anything() {
             let mut bytes = whole.clone();
             let len = 1 + random.index(3_000);
             match number % 3 {
-                0 => bytes[end..end + len].iter_mut().for_each(|byte| *byte = 1 + random.index(255) as u8),
+                0 => bytes[end..end + len]
+                    .iter_mut()
+                    .for_each(|byte| *byte = 1 + u8::try_from(random.index(255)).unwrap()),
                 // A part of something that was written once.
                 1 => bytes.copy_within(record.start..record.end - 1 - random.index(40), end),
                 _ => bytes[end + len] = 0xff,

@@ -310,7 +310,7 @@ fn one_store_fault(template: &Template, plan: StorePlan) -> bool {
         // A store that cannot be read at the start is made again, and all is well.
         (None, true) => {
             assert!(matches!(plan.call, StoreCall::Get | StoreCall::Scan | StoreCall::LastKey), "{what}");
-            assert_eq!((stores.set_aside_count(), life.acknowledged), (1, COMMITS), "{what}");
+            assert!(stores.set_aside_count() > 0 && life.acknowledged == COMMITS, "{what}");
         }
         (Some(error), false) => panic!("{what}: {}", told(error)),
         (Some(error), true) => {

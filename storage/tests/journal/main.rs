@@ -4,6 +4,7 @@
 
 mod append;
 mod corpus;
+mod corpus_store;
 mod exports;
 mod faults;
 mod faulty_disk;

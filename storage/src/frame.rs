@@ -248,7 +248,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), FrameError> {
         return Err(FrameError::CutShort { len, announced: PREFIX_LEN });
     };
     let (found, computed) = (u32::from_le_bytes(*checksum), self::checksum(bytes));
-    if found != computed { Err(FrameError::Checksum { found, computed }) } else { Ok(()) }
+    if found == computed { Ok(()) } else { Err(FrameError::Checksum { found, computed }) }
 }
 
 /// What the end of a segment is found by: a part of a record, read without a copy.

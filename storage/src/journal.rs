@@ -218,7 +218,8 @@ impl Journal {
         now: Box<dyn Fn() -> Timestamp + Send>,
         watched: Watched<'_>,
     ) -> Result<Journal, JournalError> {
-        let writer = opening::open(disk, stores, &config, now, watched)?;
+        let writer = opening::open(disk, stores, &config, now, watched);
+        let writer = writer.inspect_err(|error| error.note(&config.dir))?;
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
@@ -329,7 +330,7 @@ impl Journal {
     pub fn answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, JournalError> {
         // Taken first: an answer that comes in between is not durable yet for all we know.
         let answers_end = self.shared.published.state().answers_end;
-        let found = answers::find(&*self.store()?, id)?;
+        let found = self.noted(answers::find(&*self.store()?, id))?;
         Ok(found.filter(|(_, order)| *order < answers_end).map(|(answer, _)| answer))
     }
 
@@ -347,6 +348,11 @@ impl Journal {
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
         let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
         store.clone().ok_or(JournalError::Closed)
+    }
+
+    /// A reading's result; damage to the store has the next start make it again.
+    pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
+        read.inspect_err(|error| error.note(self.segments().dir()))
     }
 
     pub(crate) fn segments(&self) -> &Arc<Segments> {

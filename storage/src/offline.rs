@@ -157,7 +157,7 @@ impl Folder {
         let known = HeadFile::read(dir)?;
         let loaded = Segments::load(Arc::new(SystemDisk), dir, false)?;
         let before = loaded.before;
-        let walk = Arc::new(loaded.segments).walk(before.seq.next())?;
+        let walk = Arc::new(loaded.segments).walk(before.seq.next())?.checking_content();
         let verifier = Verifier::after(before);
         Ok(Folder { walk, known, before, verifier, ended: false, _held: held })
     }

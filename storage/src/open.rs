@@ -18,6 +18,9 @@ use crate::verify::{Fault, Head, Verifier};
 /// Bytes of a catch-up that the store takes at once.
 const CATCH_UP_BYTES: usize = 1 << 20;
 
+/// Bytes that an answer takes in a batch beside its text, so that a batch holds far fewer than are kept at all.
+const ANSWER_COST: usize = 128;
+
 /// What opening found at one position.
 #[derive(Debug)]
 pub enum Replayed {
@@ -185,7 +188,7 @@ impl CatchUp<'_> {
 
     fn answer(&mut self, entry: &AnswerEntry) -> Result<(), JournalError> {
         let AnswerEntry { id, order, answer, .. } = entry;
-        self.bytes += answer.answer.len();
+        self.bytes += ANSWER_COST + answer.answer.len();
         self.answers.put(self.store, &mut self.batch.batch, *id, answer, *order)?;
         if self.bytes >= CATCH_UP_BYTES && !entry.continued { self.apply() } else { Ok(()) }
     }

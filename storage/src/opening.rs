@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use purser_events::Timestamp;
 use uuid::Uuid;
 
+use crate::answers::AnswerOrder;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::folder::{Folder, HeadFile, io_error};
@@ -46,12 +47,13 @@ pub(crate) fn open(
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
+    let Loaded { segments, open, unmade, before, head, epoch, opened, closed } = loaded;
     let segments = Arc::new(segments);
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     let trust = closed || same_boot;
     let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
+    let mut store = store;
     let mut snapshots = snapshots;
     let is_ours = |snapshot: Head| {
         Ok(snapshot.seq <= head.seq && hash_of(dir, &segments, before, snapshot.seq)? == Some(snapshot))
@@ -66,11 +68,23 @@ pub(crate) fn open(
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
     folder.sync_names()?;
-    let Passed { head, epoch: newest, streams, answers } = pass.run(replay)?;
+    let mut passed = pass.run(replay)?;
+    if !index::agrees(&*store, &passed.streams) {
+        // Some damage makes a store forget a part and say nothing.
+        store = store_anew(stores, store)?;
+        let again =
+            Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
+        passed = again.run(&mut |_| {})?;
+    }
+    let Passed { head, epoch: newest, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let at = now();
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    if let Some(path) = unmade {
+        tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
+        segments.disk().remove(&path).map_err(|error| io_error("remove", &path, error))?;
+    }
     let segment = begin(&segments, open, head, opened)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
@@ -120,21 +134,26 @@ fn trusted_store(
 ) -> Result<(Arc<dyn Store>, Head), JournalError> {
     let store = stores.open()?;
     let claimed = index::applied(&*store);
-    let is_new = matches!(claimed, Ok(None));
-    if is_new {
+    if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         return Ok((store, before));
     }
     if trust
         && let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
+        && AnswerOrder::load(&*store).is_ok()
     {
         return Ok((store, applied));
     }
+    Ok((store_anew(stores, store)?, before))
+}
+
+/// An empty store in place of one that cannot be trusted.
+fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, JournalError> {
     tracing::warn!(store = store.name(), "the store cannot be trusted and is made again from the segments");
     drop(store);
     stores.set_aside()?;
-    Ok((stores.open()?, before))
+    stores.open()
 }
 
 /// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.
@@ -145,7 +164,10 @@ fn begin(
     opened: Opened,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
-        Some(segment) => segment,
+        Some(mut segment) => {
+            segment.cut_torn()?;
+            segment
+        }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
             OpenSegment::create(segments.disk(), segments.dir(), header)?

@@ -32,6 +32,10 @@ impl Journal {
     /// # Errors
     /// The journal is closed, or a record cannot be read.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_page(from, limit))
+    }
+
+    fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
@@ -40,19 +44,19 @@ impl Journal {
             return Ok(page.records);
         }
         let mut failed = None;
-        index::scan(&*store, from, &mut |record| match record {
+        let scanned = index::scan(&*store, from, &mut |record| match record {
             Ok(record) if record.header.seq <= head => page.add(record),
             Ok(_) => ControlFlow::Break(()),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
             }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+        });
+        if let Some(error) = scanned.err().or(failed) {
+            error.note(self.segments().dir());
         }
         if page.records.is_empty() {
-            // The store begins later: older records are in the segments alone.
+            // The store begins later, or cannot be read: the segments have every record.
             self.read_segments(from, head, &mut page)?;
         }
         // A reading that finds less than the head promises must not pass for the end of the journal.
@@ -85,17 +89,30 @@ impl Journal {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_stream_page(stream, from, limit))
+    }
+
+    fn read_stream_page(
+        &self,
+        stream: StreamId,
+        from: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
         let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), limit)?;
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes) = (Vec::<StoredRecord>::new(), 0);
         for seq in seqs {
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
             let record = self.stored(&*store, seq)?;
+            let version = records.last().map_or(record.header.version, |last| last.header.version.next());
+            if (record.header.stream, record.header.version) != (stream, version) {
+                return Err(JournalError::Value { name: "stream index" });
+            }
             bytes += record.as_bytes().len();
             records.push(record);
         }
@@ -104,9 +121,10 @@ impl Journal {
 
     /// Reads one record that is known to be there.
     fn stored(&self, store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
-        match index::record(store, seq)? {
-            Some(record) => Ok(record),
-            None => {
+        match self.noted(index::record(store, seq)) {
+            Ok(Some(record)) => Ok(record),
+            // As above.
+            Ok(None) | Err(_) => {
                 let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
                 self.read_segments(seq, seq, &mut page)?;
                 page.records.pop().ok_or(JournalError::Missing { seq })

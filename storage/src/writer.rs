@@ -168,6 +168,7 @@ impl Writer {
             }
         }
         if !fenced && let Err(error) = self.close() {
+            error.note(self.segments.dir());
             self.published.fence(error);
         }
     }
@@ -191,6 +192,7 @@ impl Writer {
             Ok(outcomes) => Some(outcomes),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
+                error.note(self.segments.dir());
                 self.published.fence(error);
                 None
             }

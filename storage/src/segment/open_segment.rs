@@ -25,6 +25,8 @@ pub(crate) struct OpenSegment {
     end: u64,
     /// Up to where the disk holds room for it.
     allocated: u64,
+    /// Bytes after the end that a stop tore off and that are still there.
+    torn: u64,
     contents: Contents,
 }
 
@@ -131,7 +133,28 @@ impl OpenSegment {
         end: u64,
     ) -> Result<OpenSegment, FolderError> {
         let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
-        Ok(OpenSegment { path, file, header, end, allocated, contents })
+        Ok(OpenSegment { path, file, header, end, allocated, torn: 0, contents })
+    }
+
+    /// Takes notice of bytes after the end.
+    pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
+        OpenSegment { torn, ..self }
+    }
+
+    /// Cuts away what a stop tore off. Only once it is known that nothing of it was acknowledged.
+    pub(crate) fn cut_torn(&mut self) -> Result<(), FolderError> {
+        if self.torn == 0 {
+            return Ok(());
+        }
+        tracing::warn!(segment = %self.path.display(), bytes = self.torn, "what a stop tore off is cut away");
+        let failed = |error| io_error("recover", &self.path, error);
+        let len = self.file.len().map_err(failed)?;
+        // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
+        self.file.set_len(self.end).map_err(failed)?;
+        self.file.allocate(len).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        self.torn = 0;
+        Ok(())
     }
 
     /// Where the next entry goes.

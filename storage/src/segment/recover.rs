@@ -10,7 +10,7 @@ use purser_events::Timestamp;
 use super::entry::{Entry, Opened, claims_to_begin_a_group};
 use super::open_segment::Contents;
 use super::reader::{EntryReader, Reached};
-use super::{HEADER_LEN, SegmentHeader};
+use super::{HEADER_LEN, MAGIC, SegmentHeader};
 use crate::disk::DiskFile;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{self, FRAME_LEN_MAX, FRAME_VERSION, FrameError, Glance, PREFIX_LEN};
@@ -192,7 +192,11 @@ fn file_len(path: &Path, file: &dyn DiskFile) -> Result<u64, FolderError> {
     file.len().map_err(|error| io_error("read", path, error))
 }
 
-/// Whether a file whose header is damaged holds anything that was written to a segment.
-pub(crate) fn holds_anything(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
-    Ok(search(path, file, 0)?.later_group)
+/// Whether nothing was ever written to a file but a part of a segment's header: so a stop during its making leaves it.
+pub(crate) fn is_unmade(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
+    let mut magic = [0; MAGIC.len()];
+    file.read_up_to(&mut magic, 0).map_err(|error| io_error("read", path, error))?;
+    let begun = magic == MAGIC || magic == [0; MAGIC.len()];
+    let rest = search(path, file, 0)?;
+    Ok(begun && !rest.later_group && rest.used_end <= HEADER_LEN as u64)
 }

@@ -8,7 +8,7 @@ use purser_events::Seq;
 
 use super::entry::{Entry, Opened};
 use super::footer::{Footer, Mark};
-use super::open_segment::{OpenSegment, Sealed};
+use super::open_segment::{OpenSegment, Sealed, content_hash};
 use super::reader::{EntryReader, Reached};
 use super::recover::{Recovered, recover};
 use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
@@ -47,6 +47,8 @@ struct Known {
     sealed: Option<SealedInfo>,
     /// Where to begin to read in it, as far as was known when it was opened; a sealed one has its own.
     marks: Arc<[Mark]>,
+    /// Where reading ends: what follows was found to be torn off by a stop.
+    end: u64,
 }
 
 /// What is known of a sealed segment.
@@ -61,6 +63,8 @@ pub(crate) struct Loaded {
     pub segments: Segments,
     /// The segment that takes what is written; none if the last one is sealed or there is none.
     pub open: Option<OpenSegment>,
+    /// A file that is to make way: a segment whose making was cut short.
+    pub unmade: Option<PathBuf>,
     /// The record before the first that is here.
     pub before: Head,
     /// The last record.
@@ -81,23 +85,24 @@ struct Found {
 }
 
 impl Segments {
-    /// Takes stock of a journal's folder. `to_write` recovers the open segment for writing: what was torn by a stop
-    /// is cut off; a reader leaves it as it is.
+    /// Takes stock of a journal's folder, which stays as it is. `to_write` opens the open segment for writing.
     pub(crate) fn load(disk: Arc<dyn Disk>, dir: &Path, to_write: bool) -> Result<Loaded, SegmentsError> {
         let mut found = list(&*disk, dir)?;
-        drop_unmade(&*disk, &mut found, to_write)?;
+        let unmade = take_unmade(&*disk, &mut found)?;
         let mut loaded = Loaded {
             segments: Segments { disk, dir: dir.to_owned(), known: RwLock::default() },
             open: None,
+            unmade,
             before: Head::GENESIS,
             head: Head::GENESIS,
             epoch: 0,
             opened: None,
             closed: false,
         };
-        let count = found.len();
+        // A last file whose header makes no sense is named itself, not the segment before it that is still open.
+        let count = found.len() - usize::from(found.last().is_some_and(|last| last.header.is_err()));
         for (number, segment) in found.into_iter().enumerate() {
-            loaded.add(segment, number == 0, number + 1 == count, to_write)?;
+            loaded.add(segment, number == 0, number + 1 >= count, to_write)?;
         }
         Ok(loaded)
     }
@@ -112,20 +117,20 @@ impl Segments {
 
     /// Takes notice of an open segment.
     pub(crate) fn note_open(&self, first: Seq, path: PathBuf, marks: &[Mark]) {
-        let known = Known { path, sealed: None, marks: marks.into() };
+        let known = Known { path, sealed: None, marks: marks.into(), end: u64::MAX };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(first, known);
     }
 
     /// Takes notice that a segment is sealed.
     pub(crate) fn note_sealed(&self, sealed: &Sealed) {
         let info = SealedInfo { last: sealed.footer.last, bytes: sealed.bytes };
-        let known = Known { path: sealed.path.clone(), sealed: Some(info), marks: [].into() };
+        let known = Known { path: sealed.path.clone(), sealed: Some(info), marks: [].into(), end: u64::MAX };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(sealed.first, known);
     }
 
     /// Entries in order, from one that stands before record `from` or is it.
     pub(crate) fn walk(self: &Arc<Self>, from: Seq) -> Result<Walk, FolderError> {
-        let mut walk = Walk { segments: Arc::clone(self), reader: None, next: from, sealed: false };
+        let mut walk = Walk::new(Arc::clone(self), from);
         let start = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known
@@ -143,7 +148,7 @@ impl Segments {
             if let Some(mark) = marks.iter().rev().find(|mark| mark.seq <= from) {
                 (at, walk.next) = (mark.at, mark.seq);
             }
-            walk.sealed = known.sealed.is_some();
+            (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);
             walk.reader = Some(EntryReader::new(&known.path, file, at));
         }
         Ok(walk)
@@ -194,7 +199,7 @@ impl Loaded {
             Some((footer, bytes)) => {
                 (self.head, self.epoch) = (footer.last, self.epoch.max(footer.epoch));
                 let info = SealedInfo { last: footer.last, bytes };
-                let known = Known { path, sealed: Some(info), marks: [].into() };
+                let known = Known { path, sealed: Some(info), marks: [].into(), end: u64::MAX };
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
             None if !is_last => return Err(fault(Fault::SegmentFooter { file: name_of(&path) })),
@@ -216,19 +221,11 @@ impl Loaded {
         let Recovered { contents, end, torn, opened, closed } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
         (self.opened, self.closed) = (opened, closed && torn == 0);
-        self.segments.note_open(header.first(), path.clone(), contents.marks());
+        let known = Known { path: path.clone(), sealed: None, marks: contents.marks().into(), end };
+        self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
-            let failed = |error| io_error("recover", &path, error);
             let file = open(&*disk, &path, true)?;
-            if torn > 0 {
-                tracing::warn!(segment = %path.display(), bytes = torn, "what a stop tore off is cut away");
-                let len = file.len().map_err(failed)?;
-                // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
-                file.set_len(end).map_err(failed)?;
-                file.allocate(len).map_err(failed)?;
-                file.sync_data().map_err(failed)?;
-            }
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?);
+            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?.with_torn(torn));
         }
         Ok(())
     }
@@ -262,19 +259,14 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, FolderError> {
     Ok(found)
 }
 
-/// Leaves out a last segment whose making was cut short by a stop: it has no header and holds nothing.
-fn drop_unmade(disk: &dyn Disk, found: &mut Vec<Found>, to_write: bool) -> Result<(), FolderError> {
-    let Some(last) = found.last() else { return Ok(()) };
+/// Leaves out a last segment whose making was cut short by a stop: nothing was written to it but a part of its header.
+fn take_unmade(disk: &dyn Disk, found: &mut Vec<Found>) -> Result<Option<PathBuf>, FolderError> {
+    let Some(last) = found.last() else { return Ok(None) };
     let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
-    if !headless || super::recover::holds_anything(&last.path, &*open(disk, &last.path, false)?)? {
-        return Ok(());
+    if !headless || !super::recover::is_unmade(&last.path, &*open(disk, &last.path, false)?)? {
+        return Ok(None);
     }
-    if to_write {
-        tracing::warn!(segment = %last.path.display(), "a segment whose making was cut short is made again");
-        disk.remove(&last.path).map_err(|error| io_error("remove", &last.path, error))?;
-    }
-    found.pop();
-    Ok(())
+    Ok(found.pop().map(|unmade| unmade.path))
 }
 
 /// Entries of all segments in order.
@@ -283,11 +275,35 @@ pub(crate) struct Walk {
     reader: Option<EntryReader>,
     /// The next record.
     next: Seq,
+    /// The place in order of the last answer.
+    answered: Option<u64>,
     /// Whether the segment that is being read is sealed.
     sealed: bool,
+    /// Where reading ends in it.
+    end: u64,
+    /// Whether each sealed segment's bytes are compared with the hash in its footer.
+    checks_content: bool,
 }
 
 impl Walk {
+    fn new(segments: Arc<Segments>, next: Seq) -> Walk {
+        Walk {
+            segments,
+            reader: None,
+            next,
+            answered: None,
+            sealed: false,
+            end: u64::MAX,
+            checks_content: false,
+        }
+    }
+
+    /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
+    pub(crate) fn checking_content(mut self) -> Walk {
+        self.checks_content = true;
+        self
+    }
+
     /// The next record's position.
     pub(crate) fn next_seq(&self) -> Seq {
         self.next
@@ -297,12 +313,21 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Option<Entry>, SegmentsError> {
         loop {
             let Some(reader) = &mut self.reader else { return Ok(None) };
+            if reader.position() >= self.end {
+                return Ok(None);
+            }
             let sound = Seq(self.next.0.saturating_sub(1));
             let step = reader.step()?;
             let path = reader.path();
             let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
             match step {
-                Reached::Entry { entry: Entry::Footer(_), .. } => self.go_on()?,
+                Reached::Entry { at, entry: Entry::Footer(footer) } => {
+                    if self.sealed && (footer.last.seq != sound || !self.content_fits(at, &footer)?) {
+                        let source = Fault::SegmentContent { file: name_of(self.path()) };
+                        return Err(SegmentsError::Fault { sound, source });
+                    }
+                    self.go_on()?;
+                }
                 Reached::Entry { at, entry } => {
                     if let Entry::Record(record) = &entry {
                         let (expected, found) = (self.next, record.header.seq);
@@ -310,6 +335,12 @@ impl Walk {
                             return Err(fault(at, Fault::Gap { expected, found }));
                         }
                         self.next = expected.next();
+                    }
+                    if let Entry::Answer(answer) = &entry
+                        && self.answered.replace(answer.order).is_some_and(|last| last >= answer.order)
+                    {
+                        let source = FrameError::Malformed { field: "answer order" };
+                        return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                     }
                     return Ok(Some(entry));
                 }
@@ -326,6 +357,15 @@ impl Walk {
         }
     }
 
+    fn path(&self) -> &Path {
+        self.reader.as_ref().map_or(Path::new(""), EntryReader::path)
+    }
+
+    fn content_fits(&self, end: u64, footer: &Footer) -> Result<bool, FolderError> {
+        let path = self.path();
+        Ok(!self.checks_content || content_hash(path, &*self.segments.open(path)?, end)? == footer.content)
+    }
+
     fn go_on(&mut self) -> Result<(), SegmentsError> {
         let known = {
             let known = self.segments.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -339,7 +379,7 @@ impl Walk {
                 return Err(SegmentsError::Fault { sound, source });
             }
             Some((_, known)) => {
-                self.sealed = known.sealed.is_some();
+                (self.sealed, self.end) = (known.sealed.is_some(), known.end);
                 let file = self.segments.open(&known.path)?;
                 Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }

@@ -68,9 +68,14 @@ impl Stores for FolderStores {
         let name = self.backend.name();
         let (path, aside) = (self.dir.join(name), self.dir.join(format!("{name}.aside")));
         // One is enough to look into; it holds nothing that the segments do not.
-        unless_absent(fs::remove_dir_all(&aside)).map_err(|error| io_error("remove", &aside, error))?;
+        unless_absent(remove(&aside)).map_err(|error| io_error("remove", &aside, error))?;
         unless_absent(fs::rename(&path, &aside)).map_err(|error| io_error("set aside", &path, error))
     }
+}
+
+/// Removes a folder with all that is in it, or a file.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn unless_absent(done: io::Result<()>) -> io::Result<()> {

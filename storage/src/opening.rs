@@ -8,10 +8,12 @@ use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::error::JournalError;
+use crate::evidence::Newest;
 use crate::folder::{Folder, HeadFile, io_error};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::{Loaded, Segments};
@@ -35,7 +37,7 @@ pub(crate) fn open(
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
+    let Loaded { segments, open, before, head, epoch, opened, closed, newest } = loaded;
     let segments = Arc::new(segments);
     if before != Head::GENESIS {
         return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
@@ -46,14 +48,15 @@ pub(crate) fn open(
     let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: before, known };
     folder.sync_names()?;
-    let Passed { head, epoch: newest, streams, answers } = pass.run(replay)?;
+    let Passed { head, epoch: newest_epoch, streams, answers } = pass.run(replay)?;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let at = now();
-    let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
+    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let segment = begin(&segments, open, head, opened, segment_bytes)?;
+    let segment = begin(&segments, open, head, opened, segment_bytes, &newest)?;
     Ok(Writer {
         segment: Some(segment),
+        exchange: Arc::new(Exchange::new(newest)),
         segments,
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
@@ -115,12 +118,15 @@ fn begin(
     head: Head,
     opened: Opened,
     segment_bytes: u64,
+    newest: &Newest,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
         Some(segment) => segment,
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?
+            let mut segment = OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?;
+            segment.carry(newest)?;
+            segment
         }
     };
     segments.note_open(segment.header.first(), segment.path.clone());

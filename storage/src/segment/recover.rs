@@ -12,6 +12,7 @@ use super::open_segment::Contents;
 use super::reader::{EntryReader, Step};
 use super::{HEADER_LEN, SegmentHeader};
 use crate::disk::DiskFile;
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
 use crate::verify::{Fault, Head};
@@ -31,6 +32,8 @@ pub(crate) struct Recovered {
     pub opened: Option<Opened>,
     /// Whether its very last entry says that the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence in it.
+    pub newest: Newest,
 }
 
 /// Reads an open segment up to its end. A fault is damage to what was acknowledged.
@@ -77,6 +80,7 @@ struct Scan {
     in_commit: bool,
     opened: Option<Opened>,
     closed: bool,
+    newest: Newest,
 }
 
 impl Scan {
@@ -89,6 +93,7 @@ impl Scan {
             in_commit: false,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Scan {
                 self.opened = Some(*opened);
                 self.whole.note_epoch(opened.epoch);
             }
+            Entry::Evidence(evidence) => self.newest.note(evidence.clone()),
             Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
         }
         self.in_commit = entry.is_continued();
@@ -124,9 +130,24 @@ impl Scan {
     }
 
     fn ended(self, torn: u64) -> Recovered {
-        let Scan { whole: contents, end, opened, closed, .. } = self;
-        Recovered { contents, end, torn, opened, closed }
+        let Scan { whole: contents, end, opened, closed, newest, .. } = self;
+        Recovered { contents, end, torn, opened, closed, newest }
     }
+}
+
+/// The newest evidence in a sealed segment.
+pub(crate) fn newest_evidence(path: &Path, file: Box<dyn DiskFile>) -> Result<Newest, FolderError> {
+    let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
+    let mut newest = Newest::default();
+    // Damage is told by those who read the records.
+    while let Step::Entry { entry, .. } = reader.step()? {
+        match entry {
+            Entry::Evidence(evidence) => newest.note(evidence),
+            Entry::Footer(_) => break,
+            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed => {}
+        }
+    }
+    Ok(newest)
 }
 
 /// What follows a place at which reading stopped.

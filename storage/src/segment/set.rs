@@ -10,9 +10,10 @@ use super::entry::{Entry, Opened};
 use super::footer::Footer;
 use super::open_segment::{OpenSegment, Sealed};
 use super::reader::{EntryReader, Step};
-use super::recover::{Recovered, recover};
+use super::recover::{Recovered, newest_evidence, recover};
 use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{FrameError, PREFIX_LEN};
 use crate::verify::{Fault, Head};
@@ -69,6 +70,8 @@ pub(crate) struct Loaded {
     pub opened: Option<Opened>,
     /// Whether the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence.
+    pub newest: Newest,
 }
 
 struct Found {
@@ -92,11 +95,13 @@ impl Segments {
             epoch: 0,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         };
         let count = found.len();
         for (number, segment) in found.into_iter().enumerate() {
             loaded.add(segment, number == 0, number + 1 == count, to_write)?;
         }
+        loaded.find_newest()?;
         Ok(loaded)
     }
 
@@ -212,9 +217,9 @@ impl Loaded {
         let recovered = recover(&path, &|| open(&*disk, &path, false), &header)?;
         let sound = self.head.seq;
         let recovered = recovered.map_err(|source| SegmentsError::Fault { sound, source })?;
-        let Recovered { contents, end, torn, opened, closed } = recovered;
+        let Recovered { contents, end, torn, opened, closed, newest } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
-        (self.opened, self.closed) = (opened, closed && torn == 0);
+        (self.opened, self.closed, self.newest) = (opened, closed && torn == 0, newest);
         self.segments.note_open(header.first(), path.clone());
         if to_write {
             let failed = |error| io_error("recover", &path, error);
@@ -228,6 +233,20 @@ impl Loaded {
                 file.sync_data().map_err(failed)?;
             }
             self.open = Some(OpenSegment::resume(path, file, header, contents, end));
+        }
+        Ok(())
+    }
+
+    /// A segment that was begun in order begins with the newest evidence, and only then says who opened it. One whose
+    /// beginning was cut short, or is missing, leaves it to the segment before.
+    fn find_newest(&mut self) -> Result<(), FolderError> {
+        if self.opened.is_some() || !self.newest.is_empty() {
+            return Ok(());
+        }
+        let known = self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let last_sealed = known.values().rev().find(|known| known.sealed.is_some());
+        if let Some(path) = last_sealed.map(|known| known.path.clone()) {
+            self.newest = newest_evidence(&path, self.segments.open(&path)?)?;
         }
         Ok(())
     }

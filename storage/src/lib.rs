@@ -4,6 +4,7 @@
 //! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
 
 pub mod answers;
+pub mod audit;
 pub mod checkpoint;
 pub mod codec;
 pub mod disk;
@@ -27,6 +28,7 @@ pub mod sealing;
 mod segment;
 pub mod store;
 mod store_thread;
+pub mod tlog_proof;
 mod varint;
 pub mod verify;
 mod writer;

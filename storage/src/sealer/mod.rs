@@ -138,6 +138,16 @@ pub enum SealerError {
         /// Its size.
         size: u64,
     },
+    /// The journal knows of a later key.
+    #[error(
+        "key file holds the key of period {held}, the journal was sealed by that of period {newest} already"
+    )]
+    Superseded {
+        /// The period of the key in the file.
+        held: u64,
+        /// The newest period in the journal.
+        newest: u64,
+    },
     /// There is no seed for the next key.
     #[error("failed to get a seed for the next key")]
     Seed(#[source] io::Error),
@@ -181,6 +191,7 @@ fn try_start(journal: Sealed, parts: SealingParts) -> Result<JoinHandle<()>, Sea
     let (key_file, key) = KeyFile::load(&config.key_file)?;
     let newest = journal.exchange.newest();
     let (frontier, sealed) = begin_with(&newest, &key)?;
+    check_succession(&newest, &key)?;
     let records = journal.published.state().head.seq.0;
     let start = key.start();
     if records < start.size {
@@ -232,6 +243,16 @@ fn begin_with(newest: &Newest, key: &SealingKey) -> Result<(Frontier, u64), Seal
         return Err(SealerError::ForeignCheckpoint { size });
     }
     Ok((tree.frontier().clone(), size))
+}
+
+/// An older key must not go on: it would appoint a second successor.
+fn check_succession(newest: &Newest, key: &SealingKey) -> Result<(), SealerError> {
+    let Some(succession) = newest.succession.as_ref().filter(|one| one.key().name() == key.origin()) else {
+        return Ok(());
+    };
+    let (held, newest) = (key.start().number, succession.start().number);
+    let is_known = held == newest && succession.key() == key.verifier();
+    if held > newest || is_known { Ok(()) } else { Err(SealerError::Superseded { held, newest }) }
 }
 
 /// Tells that sealing has ended too early.

@@ -5,4 +5,5 @@
 mod append;
 mod exports;
 mod folders;
+mod sealing;
 mod support;

@@ -126,6 +126,12 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&bytes).map_err(io_error("write"))
     }
 
+    /// The last record written.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
     /// Ends the export and gives `out` back, flushed.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! `purserd keys`: the keys that seal the journal.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use purser_actors::port::Clock;
@@ -69,8 +69,10 @@ fn make(path: &Path, name: Option<&str>) -> Result<SealingKey, KeysError> {
 fn default_name() -> Result<String, KeysError> {
     const HOSTNAME: &str = "/proc/sys/kernel/hostname";
     let host = fs::read_to_string(HOSTNAME).map_err(|source| KeysError::Read { path: HOSTNAME, source })?;
-    let number = uuid::Uuid::now_v7().as_u128() as u32;
-    Ok(format!("purser/{}/{number:08x}", host.trim()))
+    let mut number = [0; 4];
+    let read = File::open(RANDOM).and_then(|mut random| random.read_exact(&mut number));
+    read.map_err(|source| KeysError::Read { path: RANDOM, source })?;
+    Ok(format!("purser/{}/{:08x}", host.trim(), u32::from_be_bytes(number)))
 }
 
 /// Says which key is in force.

@@ -17,6 +17,8 @@ use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening::{self, Watched};
+use crate::sealer::exchange::Exchange;
+use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
@@ -144,6 +146,8 @@ struct Shared {
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
     known_snapshots: snapshot::Known,
+    exchange: Arc<Exchange>,
+    sealer: Mutex<Option<JoinHandle<()>>>,
     /// None once the journal is closed.
     requests: RwLock<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -223,6 +227,7 @@ impl Journal {
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
+        let exchange = Arc::clone(&writer.exchange);
         let queue_len_max = config.queue_len_max.max(1);
         let (requests, waiting) = mpsc::channel(queue_len_max);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
@@ -234,6 +239,8 @@ impl Journal {
             store: RwLock::new(Some(store)),
             segments,
             known_snapshots,
+            exchange,
+            sealer: Mutex::new(None),
             requests: RwLock::new(Some(requests)),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
@@ -334,6 +341,32 @@ impl Journal {
         Ok(found.filter(|(_, order)| *order < answers_end).map(|(answer, _)| answer))
     }
 
+    /// Begins to seal the journal: from now on there are signed checkpoints in it. Trouble later on ends the sealing
+    /// alone and is told by [`Journal::sealing`].
+    ///
+    /// # Errors
+    /// The key cannot be used, it is not the one that sealed this journal last, or the journal lacks records that
+    /// were sealed. The journal goes on without seals.
+    pub fn seal(&self, parts: SealingParts) -> Result<(), SealerError> {
+        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(requests) = requests.as_ref().map(mpsc::Sender::downgrade) else { return Ok(()) };
+        let sealed = sealer::Sealed {
+            segments: Arc::clone(&self.shared.segments),
+            published: Arc::clone(&self.shared.published),
+            exchange: Arc::clone(&self.shared.exchange),
+            requests,
+        };
+        let thread = sealer::start(sealed, parts)?;
+        *self.shared.sealer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    /// How the sealing stands, now and whenever that changes.
+    #[must_use]
+    pub fn sealing(&self) -> watch::Receiver<SealingStatus> {
+        self.shared.exchange.status.subscribe()
+    }
+
     /// Writes what waits, stops the thread and releases the folder. Blocks until that is done; every other
     /// handle is closed with this one.
     ///
@@ -362,6 +395,13 @@ impl Journal {
 
 impl Shared {
     fn stop(&self) {
+        // First, so that what it seals at last is written still.
+        self.exchange.end();
+        let sealer = self.sealer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sealer) = sealer.filter(|sealer| sealer.thread().id() != thread::current().id()) {
+            // Nothing is lost with its panic but a seal.
+            let _ = sealer.join();
+        }
         // Without senders the thread ends once it has served what waits.
         self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

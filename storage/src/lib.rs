@@ -4,10 +4,12 @@
 //! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
 
 pub mod answers;
+pub mod audit;
 pub mod checkpoint;
 pub mod codec;
 pub mod disk;
 pub mod error;
+pub mod evidence;
 pub mod export;
 pub mod folder;
 pub mod frame;
@@ -21,11 +23,13 @@ mod opening;
 pub mod panic_guard;
 mod read;
 pub mod record;
+pub mod sealer;
 pub mod sealing;
 mod segment;
 pub mod snapshot;
 pub mod store;
 mod store_thread;
+pub mod tlog_proof;
 mod varint;
 pub mod verify;
 mod writer;
@@ -33,6 +37,7 @@ mod writer;
 pub use answers::StoredAnswer;
 pub use codec::{Codec, CodecError};
 pub use error::{AppendError, JournalError};
+pub use evidence::{Evidence, SealedTree};
 pub use folder::FolderError;
 pub use frame::{FRAME_LEN_MAX, FrameError, Hash};
 pub use journal::{Append, Appended, CommandWrite, Journal, JournalConfig, JournalStats, StreamWrite};

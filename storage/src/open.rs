@@ -83,7 +83,11 @@ impl Pass<'_> {
                     }
                 }
                 Entry::Answer(answer) if passed_begin => catch_up.answer(&answer)?,
-                Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
+                Entry::Answer(_)
+                | Entry::Opened(_)
+                | Entry::Closed
+                | Entry::Evidence(_)
+                | Entry::Footer(_) => {}
             }
         }
         let head = verifier.head();
@@ -133,7 +137,12 @@ pub(crate) fn hash_of(
             Entry::Record(record) if record.header.seq == seq => {
                 return Ok(Some(Head { seq, hash: record.hash }));
             }
-            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
+            Entry::Record(_)
+            | Entry::Answer(_)
+            | Entry::Opened(_)
+            | Entry::Closed
+            | Entry::Evidence(_)
+            | Entry::Footer(_) => {}
         }
     }
     Ok(None)

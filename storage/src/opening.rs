@@ -9,10 +9,12 @@ use uuid::Uuid;
 use crate::answers::AnswerOrder;
 use crate::disk::Disk;
 use crate::error::JournalError;
+use crate::evidence::Newest;
 use crate::folder::{Folder, HeadFile, io_error};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::{Loaded, Segments};
@@ -47,7 +49,7 @@ pub(crate) fn open(
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, unmade, before, head, epoch, opened, closed } = loaded;
+    let Loaded { segments, open, unmade, before, head, epoch, opened, closed, newest } = loaded;
     let segments = Arc::new(segments);
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
@@ -76,16 +78,16 @@ pub(crate) fn open(
             Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
         passed = again.run(&mut |_| {})?;
     }
-    let Passed { head, epoch: newest, streams, answers } = passed;
+    let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let at = now();
-    let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
+    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     if let Some(path) = unmade {
         tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
         segments.disk().remove(&path).map_err(|error| io_error("remove", &path, error))?;
     }
-    let segment = begin(&segments, open, head, opened)?;
+    let segment = begin(&segments, open, head, opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
@@ -97,6 +99,7 @@ pub(crate) fn open(
         known_snapshots,
         base_streams: restored.streams,
         segment: Some(segment),
+        exchange: Arc::new(Exchange::new(newest)),
         segments,
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
@@ -162,6 +165,7 @@ fn begin(
     open: Option<OpenSegment>,
     head: Head,
     opened: Opened,
+    newest: &Newest,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
         Some(mut segment) => {
@@ -170,7 +174,9 @@ fn begin(
         }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            OpenSegment::create(segments.disk(), segments.dir(), header)?
+            let mut segment = OpenSegment::create(segments.disk(), segments.dir(), header)?;
+            segment.carry(newest)?;
+            segment
         }
     };
     segments.note_open(segment.header.first(), segment.path.clone(), segment.contents().marks());

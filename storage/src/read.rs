@@ -22,9 +22,6 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// No frame is shorter, in bytes.
 const FRAME_LEN_MIN: usize = 88;
 
-/// Records that an export takes from the store at a time.
-const EXPORT_STEP: usize = 4_096;
-
 impl Journal {
     /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head.
     /// Blocks on the disk.
@@ -146,13 +143,32 @@ impl Journal {
             before => self.stored(&*self.store()?, before)?.hash,
         };
         let mut writer = export::Writer::new(out, Head { seq: before, hash })?;
-        while next <= head.seq {
-            for record in self.read(next, EXPORT_STEP)? {
-                next = record.header.seq.next();
-                if record.header.seq <= head.seq {
+        let mut walk = self.segments().walk(next).map_err(JournalError::from)?;
+        let failed = |error| match error {
+            SegmentsError::Folder(error) => JournalError::Folder(error),
+            SegmentsError::Fault { source, .. } => JournalError::Segment { source },
+        };
+        while let Some(entry) = walk.step().map_err(failed)? {
+            match entry {
+                Entry::Record(record) if record.header.seq > head.seq => break,
+                Entry::Record(record) if record.header.seq == next => {
                     writer.write(&record)?;
+                    next = next.next();
                 }
+                // It may speak of records that are left out: who reads it sees that by its size.
+                Entry::Evidence(evidence) if next > before.next() || before == Seq::ZERO => {
+                    writer.write_evidence(&evidence)?;
+                }
+                Entry::Record(_)
+                | Entry::Answer(_)
+                | Entry::Opened(_)
+                | Entry::Closed
+                | Entry::Evidence(_)
+                | Entry::Footer(_) => {}
             }
+        }
+        if next <= head.seq {
+            return Err(JournalError::Missing { seq: next }.into());
         }
         writer.finish()?;
         Ok(head)

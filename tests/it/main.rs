@@ -20,6 +20,7 @@ mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
 mod power_cut;
+mod sealing;
 mod sweep;
 mod tidy;
 mod unmanaged;

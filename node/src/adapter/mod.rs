@@ -7,3 +7,4 @@ mod out_of_memory;
 pub mod probes;
 pub mod process;
 pub mod volumes;
+pub mod witness;

@@ -12,12 +12,15 @@ use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Phase, PodState};
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
+use purser_storage::sealer::SealingState;
 
 use super::process;
 use super::process::exact;
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 5] = [
+const COUNTED: [Metric; 7] = [
+    metric::JOURNAL_CHECKPOINTS,
+    metric::WITNESS_FAILURES,
     metric::JOURNAL_APPEND,
     metric::JOURNAL_FSYNC,
     metric::JOURNAL_BATCH,
@@ -153,6 +156,10 @@ fn record_journal(service: &Service) {
         Ok(stats) => {
             gauge!(metric::JOURNAL_HEAD.name).set(exact(stats.head.seq.0));
             gauge!(metric::JOURNAL_BYTES.name).set(exact(stats.bytes_on_disk));
+            let sealing = service.journal().sealing();
+            let sealing = sealing.borrow();
+            gauge!(metric::JOURNAL_SEALED.name).set(exact(sealing.sealed));
+            gauge!(metric::JOURNAL_SEALING.name).set(exact(u64::from(sealing.state == SealingState::On)));
             gauge!(metric::JOURNAL_QUEUE.name).set(exact(stats.queue_len as u64));
         }
         // The series are missing then, which an alert can see.

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::host;
+use super::{host, sealing};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
@@ -33,6 +33,7 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let host = host::facts()?;
     let journal = open_journal(config, &live, host.boot_id)?;
     journal.observe(JournalMeter::new());
+    sealing::begin(config, &journal);
     let paths = PodPaths::new(config.data_dir.join("pods"));
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;

@@ -10,6 +10,7 @@ use super::entry;
 use super::footer::{self, Footer, MARK_INTERVAL, Mark};
 use super::{HEADER_LEN, SegmentHeader, file_name, folder};
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::verify::Head;
 
@@ -181,6 +182,20 @@ impl OpenSegment {
         }
         self.end = next;
         Ok(())
+    }
+
+    /// Begins a new segment with the newest evidence, durable before anything follows it.
+    pub(crate) fn carry(&mut self, newest: &Newest) -> Result<(), FolderError> {
+        let mut bytes = Vec::new();
+        for evidence in newest.to_evidence() {
+            let begins_group = bytes.is_empty();
+            entry::put_evidence(&mut bytes, begins_group, &evidence);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.write(&bytes, None)?;
+        self.sync()
     }
 
     pub(crate) fn note_epoch(&mut self, epoch: u64) {

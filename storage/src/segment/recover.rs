@@ -12,6 +12,7 @@ use super::open_segment::Contents;
 use super::reader::{EntryReader, Reached};
 use super::{HEADER_LEN, MAGIC, SegmentHeader};
 use crate::disk::DiskFile;
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{self, FRAME_LEN_MAX, FRAME_VERSION, FrameError, Glance, PREFIX_LEN};
 use crate::verify::{Fault, Head};
@@ -31,6 +32,8 @@ pub(crate) struct Recovered {
     pub opened: Option<Opened>,
     /// Whether its very last entry says that the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence in it.
+    pub newest: Newest,
 }
 
 /// Reads an open segment up to its end. A fault is damage to what was acknowledged.
@@ -92,6 +95,7 @@ struct Scan {
     in_commit: bool,
     opened: Option<Opened>,
     closed: bool,
+    newest: Newest,
 }
 
 impl Scan {
@@ -104,6 +108,7 @@ impl Scan {
             in_commit: false,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         }
     }
 
@@ -124,10 +129,7 @@ impl Scan {
                 record.continued
             }
             Glimpse::Other(entry) => {
-                if let Entry::Opened(opened) = entry {
-                    self.opened = Some(*opened);
-                    self.whole.note_epoch(opened.epoch);
-                }
+                self.note_other(entry);
                 entry.is_continued()
             }
         };
@@ -140,10 +142,36 @@ impl Scan {
         Ok(())
     }
 
-    fn ended(self, torn: u64) -> Recovered {
-        let Scan { whole: contents, end, opened, closed, .. } = self;
-        Recovered { contents, end, torn, opened, closed }
+    fn note_other(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Opened(opened) => {
+                self.opened = Some(*opened);
+                self.whole.note_epoch(opened.epoch);
+            }
+            Entry::Evidence(evidence) => self.newest.note(evidence.clone()),
+            Entry::Record(_) | Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
+        }
     }
+
+    fn ended(self, torn: u64) -> Recovered {
+        let Scan { whole: contents, end, opened, closed, newest, .. } = self;
+        Recovered { contents, end, torn, opened, closed, newest }
+    }
+}
+
+/// The newest evidence in a sealed segment.
+pub(crate) fn newest_evidence(path: &Path, file: Box<dyn DiskFile>) -> Result<Newest, FolderError> {
+    let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
+    let mut newest = Newest::default();
+    // Damage is told by those who read the records.
+    while let Reached::Entry { entry, .. } = reader.step()? {
+        match entry {
+            Entry::Evidence(evidence) => newest.note(evidence),
+            Entry::Footer(_) => break,
+            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed => {}
+        }
+    }
+    Ok(newest)
 }
 
 /// What follows a place at which reading stopped.

@@ -10,9 +10,10 @@ use super::entry::{Entry, Opened};
 use super::footer::{Footer, Mark};
 use super::open_segment::{OpenSegment, Sealed, content_hash};
 use super::reader::{EntryReader, Reached};
-use super::recover::{Recovered, recover};
+use super::recover::{Recovered, newest_evidence, recover};
 use super::{HEADER_LEN, HeaderError, SegmentHeader, first_of_name, folder, name_of, reader};
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{FrameError, PREFIX_LEN};
 use crate::verify::{Fault, Head};
@@ -75,6 +76,8 @@ pub(crate) struct Loaded {
     pub opened: Option<Opened>,
     /// Whether the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence.
+    pub newest: Newest,
 }
 
 struct Found {
@@ -98,12 +101,14 @@ impl Segments {
             epoch: 0,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         };
         // A last file whose header makes no sense is named itself, not the segment before it that is still open.
         let count = found.len() - usize::from(found.last().is_some_and(|last| last.header.is_err()));
         for (number, segment) in found.into_iter().enumerate() {
             loaded.add(segment, number == 0, number + 1 >= count, to_write)?;
         }
+        loaded.find_newest()?;
         Ok(loaded)
     }
 
@@ -218,14 +223,28 @@ impl Loaded {
         let recovered = recover(&path, &|| open(&*disk, &path, false), &header)?;
         let sound = self.head.seq;
         let recovered = recovered.map_err(|source| SegmentsError::Fault { sound, source })?;
-        let Recovered { contents, end, torn, opened, closed } = recovered;
+        let Recovered { contents, end, torn, opened, closed, newest } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
-        (self.opened, self.closed) = (opened, closed && torn == 0);
+        (self.opened, self.closed, self.newest) = (opened, closed && torn == 0, newest);
         let known = Known { path: path.clone(), sealed: None, marks: contents.marks().into(), end };
         self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
             let file = open(&*disk, &path, true)?;
             self.open = Some(OpenSegment::resume(path, file, header, contents, end)?.with_torn(torn));
+        }
+        Ok(())
+    }
+
+    /// A segment that was begun in order begins with the newest evidence, and only then says who opened it. One whose
+    /// beginning was cut short, or is missing, leaves it to the segment before.
+    fn find_newest(&mut self) -> Result<(), FolderError> {
+        if self.opened.is_some() || !self.newest.is_empty() {
+            return Ok(());
+        }
+        let known = self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let last_sealed = known.values().rev().find(|known| known.sealed.is_some());
+        if let Some(path) = last_sealed.map(|known| known.path.clone()) {
+            self.newest = newest_evidence(&path, self.segments.open(&path)?)?;
         }
         Ok(())
     }

@@ -11,5 +11,6 @@ mod faulty_disk;
 mod fences;
 mod folders;
 mod memory_store;
+mod sealing;
 mod snapshots;
 mod support;

@@ -56,6 +56,14 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
         field("Cordoned", reason)?;
     }
     field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
+    let sealing = &node.sealing;
+    let reason = sealing.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let sealed = if sealing.state == "on" {
+        format!("record {}, period {}{reason}", sealing.sealed_seq, sealing.period)
+    } else {
+        format!("{}{reason}", sealing.state)
+    };
+    field("Sealed", &sealed)?;
     field("World digest", &node.world_digest)?;
     for (name, runtime) in &node.runtimes {
         let word = coloured(if runtime.up { "Up" } else { "Down" });

@@ -16,6 +16,7 @@ mod faults;
 mod first_steps;
 mod harness;
 mod image_load;
+mod journal_kill;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;

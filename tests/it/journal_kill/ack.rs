@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Most events of one commit.
-const EVENTS_MAX: u64 = 5;
+const EVENTS_MAX: u64 = 4;
 
 /// Which commit: the opening of the journal, the committer, and which of its commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -43,18 +43,18 @@ pub(super) fn open(orders: &Orders) -> Result<Opened, JournalError> {
     Ok((journal, records))
 }
 
-/// What an open journal holds, read again from its disk.
+/// What was left, folded.
 pub(super) struct Found {
     pub world: World,
     pub versions: BTreeMap<StreamId, StreamVersion>,
 }
 
 impl Found {
-    pub(super) fn in_journal(journal: &Journal) -> Found {
+    pub(super) fn of(records: &[Record]) -> Found {
         let (mut world, mut versions) = (World::default(), BTreeMap::new());
-        for stored in read_from(journal, Seq(1)) {
-            world.apply(&stored.record().unwrap()).unwrap();
-            versions.insert(stored.header.stream, stored.header.version);
+        for record in records {
+            world.apply(record).unwrap();
+            versions.insert(record.header.stream, record.header.version);
         }
         Found { world, versions }
     }

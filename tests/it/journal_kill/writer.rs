@@ -21,7 +21,7 @@ use purser_tests::random::Random;
 use uuid::Uuid;
 
 use super::ack::{Ack, CommitId};
-use super::check::{self, Found};
+use super::check::{self, Found, Opened};
 
 /// What is told once what was left is as it must be.
 pub(super) const CHECKED: &str = "checked\n";
@@ -90,21 +90,20 @@ pub(super) fn obey(orders: &Orders) {
     let opened = check::open(orders).unwrap();
     check::check(&opened, &acks, orders);
     told(CHECKED).unwrap();
-    let (journal, _) = opened;
     if orders.last {
-        return journal.close().unwrap();
+        return opened.0.close().unwrap();
     }
-    write(&journal, orders, COMMITS_MAX, &mut told);
+    write(&opened, orders, COMMITS_MAX, &mut told);
 }
 
 /// Lets the committers make so many commits together, and tells of each one.
 pub(super) fn write(
-    journal: &Journal,
+    (journal, records): &Opened,
     orders: &Orders,
     commits: usize,
     tell: &mut (dyn FnMut(&str) -> io::Result<()> + Send),
 ) {
-    let found = Found::in_journal(journal);
+    let found = Found::of(records);
     let live = Arc::new(Mutex::new(found.world));
     let left = AtomicUsize::new(commits);
     let tell = Mutex::new(tell);
@@ -247,7 +246,7 @@ fn padding(random: &mut Random) -> String {
     let len = match random.below(100) {
         0..=79 => random.below(300),
         80..=96 => 300 + random.below(3_000),
-        _ => 4_000 + random.below(40_000),
+        _ => 4_000 + random.below(50_000),
     };
     let letters = b"abcdefghijklmnopqrstuvwxyz";
     (0..len).map(|_| char::from(letters[random.index(letters.len())])).collect()

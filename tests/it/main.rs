@@ -21,6 +21,7 @@ mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
 mod power_cut;
+mod simulator;
 mod sweep;
 mod tidy;
 mod unmanaged;

@@ -117,7 +117,12 @@ fn begin(
     segment_bytes: u64,
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
-        Some(segment) => segment,
+        Some(segment) => {
+            // Whoever made it may have been killed before its name was durable.
+            let folder = segment::folder(segments.dir());
+            segments.disk().sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
+            segment
+        }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
             OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?

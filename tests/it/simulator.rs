@@ -13,7 +13,7 @@ use purser_tests::binaries::Binaries;
 use purser_tests::sim::{Defect, Failure, Plan, Report, run};
 
 /// Seeds, unless the environment says otherwise.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 /// Steps of a run before it comes to rest.
 const STEPS: u32 = 600;
 /// Runs at the same time.
@@ -90,16 +90,17 @@ fn no_seed_breaks_a_promise() {
     );
     let told: Vec<String> = failures.iter().map(told).collect();
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), told.join("\n"));
-    assert!(reports.len() as u64 * 3 < crashes, "too few crashes to show anything");
+    let enough = reports.len() < 20 || reports.len() as u64 * 3 < crashes;
+    assert!(enough, "too few crashes to show anything");
 }
 
 #[test]
 fn a_seed_repeats_its_run() {
     for seed in [3, 11] {
-        let plan = Plan { steps: STEPS / 2, ..PLAN };
+        let plan = Plan { steps: STEPS, ..PLAN };
         let (first, second) = (run(seed, &plan).unwrap(), run(seed, &plan).unwrap());
         assert_eq!(first, second, "seed {seed}");
-        assert!(20 < first.records, "seed {seed} shows nothing");
+        assert!(10 < first.records, "seed {seed} shows nothing");
     }
 }
 

@@ -240,7 +240,8 @@ impl Containers for Machine {
     async fn start(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError> {
         self.begin("start").await?;
         let started = self.start_container(plan)?;
-        self.end("start").await?;
+        // What a failed try made does not run on; it is there until it is removed.
+        self.end("start").await.inspect_err(|_| self.exit(&plan.key, 137, ExitReason::StartError))?;
         Ok(started)
     }
 

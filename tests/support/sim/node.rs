@@ -178,9 +178,8 @@ impl Node {
     }
 
     /// Ends the node where it stands: whatever it still does has no effect, since disk and turns are dead already.
-    pub(super) fn end(mut self) {
-        self.gate.open();
-        drop(self.tasks.take());
+    pub(super) fn end(self) {
+        drop(self);
     }
 
     /// Puts a request into the journal's queue that changes nothing.
@@ -193,6 +192,14 @@ impl Node {
         let mut append = Box::pin(self.journal.append(append));
         // It is in the queue once it was polled; nobody waits for the answer.
         let _ = append.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Whoever drops the journal waits for its thread.
+        self.gate.open();
+        drop(self.tasks.take());
     }
 }
 

@@ -134,13 +134,12 @@ impl Simulation {
         match self.random.below(100) {
             0..=39 => self.give_turn(),
             40..=64 => self.write_group(),
-            65..=74 => self.request(),
-            75..=83 => self.pass_time(),
-            84..=92 => self.outside_event(),
-            93..=94 => self.begin_to_die(),
-            95..=97 => {}
-            98 => return self.crash(),
-            _ => self.set_clock(),
+            65..=79 => self.request(),
+            80..=89 => self.pass_time(),
+            90..=97 => self.outside_event(),
+            98 => self.set_clock(),
+            _ if self.random.percent(60) => self.begin_to_die(),
+            _ => return self.crash(),
         }
         self.poll();
         self.look()
@@ -357,9 +356,9 @@ impl Simulation {
         match Node::start(&self.ground, &self.dir.path().join("journal")) {
             Ok(node) => {
                 self.ground.disk.cut(None);
-                self.shadow.reopened(&node)?;
+                let checked = self.shadow.reopened(&node);
                 self.node = Some(node);
-                Ok(())
+                checked
             }
             Err(_) if is_cut && calls < self.ground.disk.calls() => {
                 self.report.in_opening += 1;

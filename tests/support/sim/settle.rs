@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use purser_actors::port::ContainerKey;
+use purser_actors::port::{Clock, ContainerKey};
 use purser_events::pod::event::ExitReason;
-use purser_events::pod::{ContainerState, Phase, Pod};
+use purser_events::pod::{Container, ContainerState, Phase, Pod};
 use purser_events::{PodId, PodUid};
 
 use super::node::Node;
@@ -17,7 +17,7 @@ use super::turns::Fate;
 /// somebody looks for what is left over.
 const REST: Duration = Duration::from_secs(900);
 /// Rounds in which that must have come about.
-const ROUNDS_MAX: u32 = 40_000;
+const ROUNDS_MAX: u32 = 10_000;
 
 impl Simulation {
     /// Comes to rest twice: with the pods that there are, and once all are deleted.
@@ -76,8 +76,16 @@ impl Simulation {
             self.poll();
             self.look()?;
         }
-        let pods: Vec<String> = self.shadow.world.pods.values().map(|pod| format!("{pod:?}")).collect();
-        Err(format!("it does not come to rest: {}", pods.join("\n")))
+        let live = self.shadow.world.pods.values().filter_map(Pod::live);
+        let moving: Vec<String> = live
+            .map(|pod| {
+                let of = |it: &Container| format!("{} {:?} garbage {:?}", it.name, it.state, it.garbage);
+                let containers: Vec<String> = pod.containers.iter().map(of).collect();
+                format!("{} {:?}: {}", pod.spec.id, pod.phase, containers.join(", "))
+            })
+            .collect();
+        let (turns, now) = (self.ground.turns.waiting(), self.ground.clock.now());
+        Err(format!("it does not come to rest by {now:?}: {moving:?}; {turns:?} wait"))
     }
 
     /// Whether anything happened without time passing.
@@ -105,12 +113,15 @@ impl Simulation {
         self.shadow.world.pods.values().filter_map(Pod::live).all(|pod| {
             let phase = matches!(pod.phase, Phase::Running | Phase::Stopped(_) | Phase::Failed(_));
             let containers = pod.containers.iter().all(|container| {
-                let moving = matches!(
-                    container.state,
-                    ContainerState::Creating { .. }
-                        | ContainerState::Stopping { .. }
-                        | ContainerState::BackOff { .. }
-                );
+                let moving = match container.state {
+                    ContainerState::Creating { .. } | ContainerState::Stopping { .. } => true,
+                    // One of a pod that is not to run waits for nothing.
+                    ContainerState::BackOff { .. } => matches!(pod.phase, Phase::Running),
+                    ContainerState::Waiting
+                    | ContainerState::CreateFailed { .. }
+                    | ContainerState::Running { .. }
+                    | ContainerState::Exited { .. } => false,
+                };
                 !moving && container.garbage.is_empty()
             });
             phase && containers

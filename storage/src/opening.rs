@@ -118,7 +118,9 @@ fn begin(
 ) -> Result<OpenSegment, JournalError> {
     let mut segment = match open {
         Some(segment) => {
-            // Whoever made it may have been killed before its name was durable.
+            // Whoever wrote it may have been killed before a sync: neither its name nor its last group is durable
+            // for sure, and what comes after them must not outlive them.
+            segment.sync()?;
             let folder = segment::folder(segments.dir());
             segments.disk().sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
             segment

@@ -117,7 +117,9 @@ fn a_disk_that_does_not_sync_is_noticed_and_leaves_an_export() {
     assert!(failure.what.starts_with("lost") || failure.what.starts_with("does not open"), "{failure}");
     let folder = tempfile::tempdir().unwrap();
     let export = failure.save(folder.path()).unwrap();
-    let replay = |verb: &str| Command::new(&Binaries::built().purser_replay).arg(verb).arg(&export).output();
+    let replay = |verb: &str| {
+        Command::new(&Binaries::built().purser_replay).args([verb, "--export"]).arg(&export).output()
+    };
     let (verified, log) = (replay("verify").unwrap(), replay("log").unwrap());
     assert!(verified.status.success(), "{verified:?}");
     let lines = String::from_utf8(log.stdout).unwrap().lines().count();

@@ -30,6 +30,8 @@ use super::store::SimStores;
 use super::time::SimClock;
 use super::turns::Turns;
 
+/// Age at which a segment is sealed, in milliseconds: little, so that a run seals many.
+const SEGMENT_AGE_MS: u64 = 20_000;
 /// The request that changes nothing, see [`Gate`].
 const NUDGE: Uuid = Uuid::from_u128(0x4e55_4447_4500);
 
@@ -207,6 +209,7 @@ fn open(ground: &Ground, dir: &Path, live: &LiveWorld, gate: &Gate) -> Result<Jo
     let config = JournalConfig {
         boot_id: Some(ground.machine.boot()),
         segment_bytes: SEGMENT_BYTES_MIN,
+        segment_age_ms: SEGMENT_AGE_MS,
         ..JournalConfig::new(dir)
     };
     let (replayed, committed) = (live.clone(), live.clone());

@@ -116,15 +116,10 @@ fn begin(
     opened: Opened,
     segment_bytes: u64,
 ) -> Result<OpenSegment, JournalError> {
+    // Nothing may come after what is not durable itself.
+    segments.sync_last()?;
     let mut segment = match open {
-        Some(segment) => {
-            // Whoever wrote it may have been killed before a sync: neither its name nor its last group is durable
-            // for sure, and what comes after them must not outlive them.
-            segment.sync()?;
-            let folder = segment::folder(segments.dir());
-            segments.disk().sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
-            segment
-        }
+        Some(segment) => segment,
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
             OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?

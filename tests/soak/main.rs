@@ -2,6 +2,7 @@
 //! `EVENTS` says how many, `BATCH` how many of them are in one commit.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use purser_events::node::event::{Cordoned, Started};
@@ -87,7 +88,7 @@ async fn commit(journal: Journal, stream: NodeUid, from: u64, events: u64, batch
     while version < end {
         let count = batch.min(end - version);
         let event = |number: u64| {
-            let reason = format!("{number:0>width$}", width = REASON_LEN);
+            let reason = format!("{number:0>REASON_LEN$}");
             if number == 0 { started(stream) } else { Event::Node(Cordoned { reason }.into()) }
         };
         let events = (version..version + count).map(event).collect();
@@ -118,7 +119,7 @@ fn is_flat(looks: &[f64], slack: f64) -> bool {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+async fn main() -> ExitCode {
     let (events, batch) = (number_from("EVENTS", 10_000_000), number_from("BATCH", 16).max(1));
     let folder = tempfile::tempdir().expect("a folder can be made");
     let dir = folder.path().join("journal");
@@ -143,11 +144,11 @@ async fn main() {
         now.print(figure(per_look * COMMITTERS) / began.elapsed().as_secs_f64());
         looks.push(now);
     }
-    verdict(&looks, is_retained);
     journal.close().expect("nothing failed");
+    verdict(&looks, is_retained)
 }
 
-fn verdict(looks: &[Look], is_retained: bool) {
+fn verdict(looks: &[Look], is_retained: bool) -> ExitCode {
     let of = |figure: fn(&Look) -> f64| looks.iter().map(figure).collect::<Vec<f64>>();
     let word = |flat: bool| if flat { "flat" } else { "not flat" };
     let memory = is_flat(&of(|look| look.memory), GROWTH_BYTES_MIN);
@@ -156,5 +157,5 @@ fn verdict(looks: &[Look], is_retained: bool) {
     let of_disk = if is_retained { word(disk) } else { "grows with the events, nothing is let go of" };
     println!("verdict: memory {}, handles {}, disk: {of_disk}", word(memory), word(handles));
     let all = memory && handles && (disk || !is_retained);
-    std::process::exit(i32::from(!all));
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -230,7 +230,7 @@ fn registered(commit: CommitId, index: usize) -> Registered {
     let host_pid = u32::try_from(commit.number * 100 + index as u64).unwrap();
     Registered {
         pod: PodUid(commit.uuid()),
-        container: ContainerName::new(&format!("worker-{index}")).unwrap(),
+        container: ContainerName::new(format!("worker-{index}")).unwrap(),
         attempt: u32::try_from(commit.committer).unwrap(),
         process: ProcessIdentity {
             host_pid,

@@ -187,7 +187,7 @@ impl SimDisk {
         state.calls += 1;
         match state.cut {
             None => make(&mut state),
-            Some(Cut { after, late, passing }) if after == 0 => {
+            Some(Cut { after: 0, late, passing }) => {
                 state.cut = None;
                 state.off = !passing;
                 if late {

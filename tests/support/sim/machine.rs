@@ -199,7 +199,8 @@ impl Machine {
     }
 
     fn standing(&self, key: &ContainerKey) -> Standing {
-        match self.state().containers.get(key).cloned() {
+        let held = self.state().containers.get(key).cloned();
+        match held {
             None => Standing::Absent,
             Some(Held { started, exit: None, .. }) => Standing::Running(started),
             Some(Held { started, exit: Some(exit), .. }) => Standing::Exited { started: Some(started), exit },

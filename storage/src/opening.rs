@@ -167,6 +167,8 @@ fn begin(
     opened: Opened,
     newest: &Newest,
 ) -> Result<OpenSegment, JournalError> {
+    // Nothing may come after what is not durable itself.
+    segments.sync_last()?;
     let mut segment = match open {
         Some(mut segment) => {
             segment.cut_torn()?;

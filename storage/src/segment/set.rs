@@ -163,6 +163,20 @@ impl Segments {
         open(&*self.disk, path, false)
     }
 
+    /// Makes the last segment and the names of all durable: whoever wrote it may have been killed before a sync of
+    /// its last group, of its footer, or of its name.
+    pub(crate) fn sync_last(&self) -> Result<(), FolderError> {
+        let last = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.values().next_back().map(|known| known.path.clone())
+        };
+        let Some(path) = last else { return Ok(()) };
+        let synced = open(&*self.disk, &path, true)?.sync_data();
+        synced.map_err(|error| io_error("sync", &path, error))?;
+        let dir = folder(&self.dir);
+        self.disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))
+    }
+
     /// Bytes of all segment files.
     pub(crate) fn bytes_on_disk(&self) -> Result<u64, FolderError> {
         let paths: Vec<PathBuf> = {

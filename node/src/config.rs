@@ -193,6 +193,14 @@ pub struct Journal {
     pub retention: Retention,
     /// Where sealed segments are put before they may go.
     pub archive: JournalArchive,
+    /// Records after which the node's state is put away again, so that a start folds only what came later; 0 for
+    /// never.
+    pub snapshot_every: u64,
+    /// How its records are sealed, once there is a key.
+    pub sealing: Sealing,
+    /// Who else keeps checkpoints.
+    #[serde(default)]
+    pub witness: Witness,
 }
 
 /// Which sealed segments of the journal may go. None goes before a snapshot is there that makes it unneeded.
@@ -221,6 +229,42 @@ pub struct JournalArchive {
     pub command: Option<Vec<String>>,
     /// Time after which the program is killed and tried again later.
     pub command_timeout_ms: NonZeroU64,
+}
+
+/// How records are sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sealing {
+    /// The file with the key in force; `keys/seal.key` in the data folder if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Time after which the key is replaced if there are records since it took over.
+    pub interval_ms: NonZeroU64,
+    /// Records after which there is a checkpoint.
+    pub checkpoint_events: NonZeroU64,
+    /// Time after which there is a checkpoint if there are records since the last.
+    pub checkpoint_ms: NonZeroU64,
+}
+
+/// Who else keeps checkpoints; nobody if nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Witness {
+    /// A file to which each checkpoint is added: on a mount of another host, at best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// A program and its arguments that gets each checkpoint on its standard input. No shell is involved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+impl Config {
+    /// Where the key is with which the journal is sealed. Not in the journal's folder, which auditors copy.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        let default = || self.data_dir.join("keys/seal.key");
+        self.journal.sealing.key_file.clone().unwrap_or_else(default)
+    }
 }
 
 /// A kind of store.

@@ -67,7 +67,12 @@ impl IndexBatch {
     }
 }
 
-/// How far the store has come; none if it is new.
+/// Whether nothing was ever written to the store.
+pub(crate) fn is_empty(store: &dyn Store) -> Result<bool, JournalError> {
+    Ok(store.last_key(&[], &[0xff])?.is_none())
+}
+
+/// How far the store has come; none if it does not say.
 pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
     let Some(bytes) = store.get(keys::APPLIED)? else { return Ok(None) };
     let malformed = JournalError::Value { name: "applied" };
@@ -104,10 +109,10 @@ pub(crate) fn scan(
             let seq = expected;
             expected = expected.next();
             let failed = record.is_err();
-            if (seq < from && !failed) || visit(record).is_continue() && !failed {
-                continue;
+            let told = if seq < from && !failed { ControlFlow::Continue(()) } else { visit(record) };
+            if failed || told.is_break() {
+                return ControlFlow::Break(());
             }
-            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     })?;
@@ -147,12 +152,16 @@ pub(crate) fn stream(
         (keys::stream(stream, StreamVersion(0)), keys::stream(stream, StreamVersion(u64::MAX)));
     let after_from = keys::stream(stream, from.next());
     let first = store.last_key(&least, &after_from)?.unwrap_or_else(|| least.to_vec());
-    let (mut seqs, mut malformed) = (Vec::new(), false);
+    let (mut seqs, mut malformed, mut expected) = (Vec::new(), false, None);
     store.scan(&first, &end, &mut |key, value| {
-        let Some((version, positions)) = keys::stream_version(key).zip(positions(value)) else {
+        let found = keys::stream_version(key).zip(positions(value));
+        let Some((version, positions)) =
+            found.filter(|(version, _)| expected.is_none_or(|expected| expected == *version))
+        else {
             malformed = true;
             return ControlFlow::Break(());
         };
+        expected = Some(StreamVersion(version.0.saturating_add(positions.len() as u64)));
         let skipped = usize::try_from(from.0.saturating_sub(version.0)).unwrap_or(usize::MAX);
         let positions = positions.into_iter().skip(skipped).filter(|seq| *seq > trimmed);
         seqs.extend(positions.take(limit - seqs.len()));
@@ -175,6 +184,14 @@ pub(crate) fn last_version(
         return Err(malformed);
     };
     Ok(Some(StreamVersion(version.0 + (positions.len() as u64).saturating_sub(1))))
+}
+
+/// Whether the store has every one of these streams up to its last version.
+pub(crate) fn agrees(store: &dyn Store, streams: &BTreeMap<StreamId, StreamVersion>) -> bool {
+    let has = |(stream, version): (&StreamId, &StreamVersion)| {
+        last_version(store, *stream).is_ok_and(|last| last == Some(*version))
+    };
+    streams.iter().all(has)
 }
 
 /// Positions from their differences.

@@ -16,12 +16,15 @@ use crate::error::{AppendError, JournalError};
 use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
-use crate::opening;
+use crate::opening::{self, Watched};
 use crate::retention::Holds;
+use crate::sealer::exchange::Exchange;
+use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
+use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
 use crate::verify::Head;
-use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
+use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
@@ -48,6 +51,8 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Age at which a segment that holds records is sealed by the next commit, in milliseconds.
     pub segment_age_ms: u64,
+    /// Records after which the projection is put away again, if it can be; 0 for never.
+    pub snapshot_every: u64,
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
@@ -64,6 +69,7 @@ impl JournalConfig {
             queue_len_max: 4_096,
             segment_bytes: 64 << 20,
             segment_age_ms: 3_600_000,
+            snapshot_every: 10_000,
             boot_id: None,
         }
     }
@@ -141,6 +147,9 @@ struct Shared {
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
     holds: Holds,
+    known_snapshots: snapshot::Known,
+    exchange: Arc<Exchange>,
+    sealer: Mutex<Option<JoinHandle<()>>>,
     /// None once the journal is closed.
     requests: RwLock<Option<mpsc::Sender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -170,12 +179,26 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores {
-            dir: config.dir.clone(),
-            backend: config.backend,
-            cache_bytes: config.cache_bytes,
-        };
+        let stores = FolderStores::of(&config);
         Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
+    }
+
+    /// As [`Journal::open`], for a projection that can be put away: `snapshots` is restored first, and `replay`
+    /// gets what came after.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_with_snapshots(
+        config: JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        mut replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+        snapshots: impl Snapshots + 'static,
+    ) -> Result<Journal, JournalError> {
+        let stores = FolderStores::of(&config);
+        let snapshots: Option<Box<dyn Snapshots>> = Some(Box::new(snapshots));
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots };
+        Journal::start(Arc::new(SystemDisk), &stores, config, Box::new(now), watched)
     }
 
     /// As [`Journal::open`], with segments on another disk and another store behind them.
@@ -190,10 +213,23 @@ impl Journal {
         mut replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let (now, on_commit): (_, OnCommit) = (Box::new(now), Box::new(on_commit));
-        let writer = opening::open(disk, stores, &config, now, &mut replay, on_commit)?;
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots: None };
+        Journal::start(disk, stores, config, Box::new(now), watched)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: Box<dyn Fn() -> Timestamp + Send>,
+        watched: Watched<'_>,
+    ) -> Result<Journal, JournalError> {
+        let writer = opening::open(disk, stores, &config, now, watched);
+        let writer = writer.inspect_err(|error| error.note(&config.dir))?;
+        let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
+        let exchange = Arc::clone(&writer.exchange);
         let queue_len_max = config.queue_len_max.max(1);
         let (requests, waiting) = mpsc::channel(queue_len_max);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
@@ -205,6 +241,9 @@ impl Journal {
             store: RwLock::new(Some(store)),
             segments,
             holds: Holds::default(),
+            known_snapshots,
+            exchange,
+            sealer: Mutex::new(None),
             requests: RwLock::new(Some(requests)),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
@@ -276,6 +315,12 @@ impl Journal {
         let _ = self.shared.published.observer.set(Box::new(observer));
     }
 
+    /// The records that sound snapshots are of, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Head> {
+        self.shared.known_snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Figures about the journal; measures its files.
     ///
     /// # Errors
@@ -295,8 +340,34 @@ impl Journal {
     pub fn answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, JournalError> {
         // Taken first: an answer that comes in between is not durable yet for all we know.
         let answers_end = self.shared.published.state().answers_end;
-        let found = answers::find(&*self.store()?, id)?;
+        let found = self.noted(answers::find(&*self.store()?, id))?;
         Ok(found.filter(|(_, order)| *order < answers_end).map(|(answer, _)| answer))
+    }
+
+    /// Begins to seal the journal: from now on there are signed checkpoints in it. Trouble later on ends the sealing
+    /// alone and is told by [`Journal::sealing`].
+    ///
+    /// # Errors
+    /// The key cannot be used, it is not the one that sealed this journal last, or the journal lacks records that
+    /// were sealed. The journal goes on without seals.
+    pub fn seal(&self, parts: SealingParts) -> Result<(), SealerError> {
+        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(requests) = requests.as_ref().map(mpsc::Sender::downgrade) else { return Ok(()) };
+        let sealed = sealer::Sealed {
+            segments: Arc::clone(&self.shared.segments),
+            published: Arc::clone(&self.shared.published),
+            exchange: Arc::clone(&self.shared.exchange),
+            requests,
+        };
+        let thread = sealer::start(sealed, parts)?;
+        *self.shared.sealer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    /// How the sealing stands, now and whenever that changes.
+    #[must_use]
+    pub fn sealing(&self) -> watch::Receiver<SealingStatus> {
+        self.shared.exchange.status.subscribe()
     }
 
     /// Writes what waits, stops the thread and releases the folder. Blocks until that is done; every other
@@ -315,8 +386,17 @@ impl Journal {
         store.clone().ok_or(JournalError::Closed)
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.shared.exchange
+    }
+
     pub(crate) fn holds(&self) -> &Holds {
         &self.shared.holds
+    }
+
+    /// A reading's result; damage to the store has the next start make it again.
+    pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
+        read.inspect_err(|error| error.note(self.segment_set().dir()))
     }
 
     pub(crate) fn segment_set(&self) -> &Arc<Segments> {
@@ -326,6 +406,13 @@ impl Journal {
 
 impl Shared {
     fn stop(&self) {
+        // First, so that what it seals at last is written still.
+        self.exchange.end();
+        let sealer = self.sealer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sealer) = sealer.filter(|sealer| sealer.thread().id() != thread::current().id()) {
+            // Nothing is lost with its panic but a seal.
+            let _ = sealer.join();
+        }
         // Without senders the thread ends once it has served what waits.
         self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

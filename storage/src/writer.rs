@@ -12,15 +12,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::answers::{self, AnswerOrder, StoredAnswer};
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
+use crate::evidence::Evidence;
 use crate::folder::{Folder, HeadFile};
 use crate::frame::{self, FrameParts, Hash};
 use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
 use crate::observer::{CommitCost, JournalObserver};
+use crate::sealer::exchange::Exchange;
 use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::Segments;
+use crate::snapshot::{self, SnapshotThread};
 use crate::store::Store;
 use crate::store_thread::StoreThread;
 use crate::verify::Head;
@@ -110,6 +113,8 @@ impl Published {
 pub(crate) struct Writer {
     /// The segment that takes what is written; none after a failure to go on to the next.
     pub segment: Option<OpenSegment>,
+    /// What goes to and comes from the thread that seals.
+    pub exchange: Arc<Exchange>,
     pub segments: Arc<Segments>,
     pub segment_bytes: u64,
     pub segment_age_ms: u64,
@@ -125,7 +130,11 @@ pub(crate) struct Writer {
     pub epoch: u64,
     pub opened: Opened,
     pub streams: BTreeMap<StreamId, StreamVersion>,
+    /// Versions as the snapshot had them, of streams that the store may not know.
+    pub base_streams: BTreeMap<StreamId, StreamVersion>,
     pub answers: AnswerOrder,
+    pub snapshots: Option<SnapshotThread>,
+    pub known_snapshots: snapshot::Known,
     pub published: Arc<Published>,
 }
 
@@ -144,6 +153,9 @@ struct Group {
     index: IndexBatch,
     answers: BTreeMap<CommandId, StoredAnswer>,
     records: usize,
+    /// Of the records, in order.
+    hashes: Vec<Hash>,
+    evidence: Vec<Evidence>,
 }
 
 impl Writer {
@@ -163,16 +175,26 @@ impl Writer {
             }
         }
         if !fenced && let Err(error) = self.close() {
+            error.note(self.segments.dir());
             self.published.fence(error);
         }
     }
 
     /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
     fn close(&mut self) -> Result<(), JournalError> {
+        if let Some(snapshots) = self.snapshots.take() {
+            snapshots.close(self.head);
+        }
         self.store.sync()?;
+        let mut group = Group::default();
+        self.stage_evidence(&mut group);
+        let segment = self.segment.as_mut().ok_or(JournalError::Closed)?;
+        if !group.bytes.is_empty() {
+            segment.write(&group.bytes, None)?;
+            segment.sync()?;
+        }
         let mut bytes = Vec::new();
         entry::put_closed(&mut bytes);
-        let segment = self.segment.as_mut().ok_or(JournalError::Closed)?;
         segment.write(&bytes, None)?;
         Ok(segment.sync()?)
     }
@@ -183,6 +205,7 @@ impl Writer {
             Ok(outcomes) => Some(outcomes),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
+                error.note(self.segments.dir());
                 self.published.fence(error);
                 None
             }
@@ -198,10 +221,11 @@ impl Writer {
         for append in appends {
             outcomes.push(self.stage(append, now, &mut group)?);
         }
+        self.stage_evidence(&mut group);
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, index, records, .. }) = (self.head, group);
+        let (head, Group { bytes, index, records, hashes, evidence, .. }) = (self.head, group);
         let started = Instant::now();
         let segment = self.segment_for(bytes.len(), before, now)?;
         let last = (records > 0).then_some((head, now));
@@ -219,6 +243,11 @@ impl Writer {
             observer.committed(CommitCost { requests, records, bytes: bytes.len(), write, sync });
         }
         self.publish(&outcomes);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.committed(records, head);
+        }
+        self.exchange.note_written(evidence);
+        self.exchange.tell(before.seq.next(), hashes);
         if self.streams.len() > STREAMS_LEN_MAX {
             self.streams.clear();
         }
@@ -249,12 +278,13 @@ impl Writer {
     fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
         let (epoch, disk, dir) = (self.opened.epoch, self.segments.disk(), self.segments.dir());
         let header = SegmentHeader { before, epoch, created: now };
-        let mut segment = OpenSegment::create(disk, dir, header, self.segment_bytes)?;
+        let mut segment = OpenSegment::create(disk, dir, header)?;
+        segment.carry(&self.exchange.newest())?;
         let mut bytes = Vec::new();
         // Each segment begins with whose it is, so that nobody has to look in the one before.
         entry::put_opened(&mut bytes, &self.opened);
         segment.write(&bytes, None)?;
-        self.segments.note_open(header.first(), segment.path.clone());
+        self.segments.note_open(header.first(), segment.path.clone(), segment.contents().marks());
         Ok(segment)
     }
 
@@ -268,6 +298,15 @@ impl Writer {
             }
         }
         self.published.heads.send_if_modified(|seq| std::mem::replace(seq, self.head.seq) != self.head.seq);
+    }
+
+    /// Adds what was signed in the meantime. It speaks of records that are durable, never of this group's.
+    fn stage_evidence(&self, group: &mut Group) {
+        group.evidence = self.exchange.take();
+        for evidence in &group.evidence {
+            let begins_group = group.bytes.is_empty();
+            entry::put_evidence(&mut group.bytes, begins_group, evidence);
+        }
     }
 
     /// Adds a request to the group, or says why it is left out.
@@ -338,7 +377,9 @@ impl Writer {
         if let Some(version) = self.streams.get(&stream) {
             return Ok(*version);
         }
-        let version = index::last_version(&*self.store, stream)?.unwrap_or(StreamVersion::NONE);
+        let stored = index::last_version(&*self.store, stream)?;
+        let version =
+            stored.or_else(|| self.base_streams.get(&stream).copied()).unwrap_or(StreamVersion::NONE);
         self.streams.insert(stream, version);
         Ok(version)
     }
@@ -373,6 +414,7 @@ impl Writer {
             },
         );
         group.records += 1;
+        group.hashes.push(hash);
         group.index.add(&header, group.bytes.get(start..).unwrap_or_default());
         self.streams.insert(stream, version);
         self.head = Head { seq, hash };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
 use super::{NodeCommand, NodeRejection};
@@ -15,7 +15,7 @@ use crate::pod::spec::RuntimeClass;
 const REASON_LEN_MAX: usize = 256;
 
 /// The node that a journal belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub enum Node {
     /// It has never started.
@@ -26,7 +26,7 @@ pub enum Node {
 }
 
 /// What is known of a node that has started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeState {
     /// Facts of the last start.
@@ -52,7 +52,7 @@ pub struct NodeState {
 }
 
 /// Whether a runtime answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RuntimeStanding {
     /// It answers.

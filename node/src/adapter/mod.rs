@@ -8,3 +8,4 @@ mod out_of_memory;
 pub mod probes;
 pub mod process;
 pub mod volumes;
+pub mod witness;

@@ -19,6 +19,15 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if let Some(tcp) = &config.api.tcp {
         check_path("api.tcp.token-file", &tcp.token_file)?;
     }
+    if let Some(file) = &config.journal.sealing.key_file {
+        check_path("journal.sealing.key-file", file)?;
+    }
+    if let Some(file) = &config.journal.witness.file {
+        check_path("journal.witness.file", file)?;
+    }
+    if let Some(program) = config.journal.witness.command.first() {
+        check_path("journal.witness.command[0]", Path::new(program))?;
+    }
     for (index, root) in config.runtime.host_path_roots.iter().enumerate() {
         check_path(&format!("runtime.host-path-roots[{index}]"), root)?;
     }

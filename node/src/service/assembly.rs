@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::host;
+use super::{host, sealing};
 use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
@@ -36,6 +36,7 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let host = host::facts()?;
     let journal = open_journal(config, &live, host.boot_id)?;
     journal.observe(JournalMeter::new());
+    sealing::begin(config, &journal);
     let paths = PodPaths::new(config.data_dir.join("pods"));
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
@@ -82,12 +83,14 @@ fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Jour
         cache_bytes: config.journal.cache_bytes.get(),
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
+        snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());
     let replay = move |record| replayed.replay(record);
-    Journal::open(settings, || SystemClock.now(), replay, move |records| committed.commit(records))
+    let commit = move |records: &[_]| committed.commit(records);
+    Journal::open_with_snapshots(settings, || SystemClock.now(), replay, commit, live.clone())
         .map_err(Failure::Open)
 }
 

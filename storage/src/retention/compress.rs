@@ -25,7 +25,9 @@ impl Journal {
     pub fn compress(&self, first: Seq) -> Result<Option<u64>, JournalError> {
         let segments = self.segment_set();
         let _one_at_a_time = segments.upkeep();
-        let Some(Known { path, sealed: Some(info) }) = segments.all().remove(&first) else { return Ok(None) };
+        let Some(Known { path, sealed: Some(info), .. }) = segments.all().remove(&first) else {
+            return Ok(None);
+        };
         if is_compressed(&path) {
             return Ok(None);
         }

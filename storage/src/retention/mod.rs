@@ -56,7 +56,7 @@ impl Journal {
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let archived = self.segment_set().archived();
         let info = |(first, known): (Seq, Known)| {
-            let Known { path, sealed } = known;
+            let Known { path, sealed, .. } = known;
             let SealedInfo { last, bytes, content, first_time, last_time } = sealed?;
             let (compressed, archived) = (is_compressed(&path), archived.has(first, &content));
             Some(SegmentInfo {

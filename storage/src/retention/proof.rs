@@ -10,7 +10,7 @@ use crate::folder::{FolderError, io_error};
 use crate::segment::entry::Entry;
 use crate::segment::listing::open;
 use crate::segment::open_segment::content_hash;
-use crate::segment::reader::{self, EntryReader, Step};
+use crate::segment::reader::{self, EntryReader, Reached};
 use crate::segment::set::SealedInfo;
 use crate::segment::{HEADER_LEN, at, name_of};
 use crate::verify::{Fault, Head, Verifier};
@@ -68,17 +68,20 @@ fn check_entries(
     let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
     loop {
         match reader.step()? {
-            Step::Entry { entry: Entry::Footer(_), at: place } if place == footer_at => return Ok(Ok(())),
-            Step::Entry { entry: Entry::Record(record), at: place } => {
+            Reached::Entry { entry: Entry::Footer(_), at: place } if place == footer_at => return Ok(Ok(())),
+            Reached::Entry { entry: Entry::Record(record), at: place } => {
                 if let Err(fault) = verifier.check(&record) {
                     return Ok(Err(at(path, place, fault)));
                 }
             }
-            Step::Entry { entry: Entry::Answer(_) | Entry::Opened(_) | Entry::Closed, .. } => {}
-            Step::Entry { entry: Entry::Footer(_), .. } | Step::End { .. } => {
+            Reached::Entry {
+                entry: Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Evidence(_),
+                ..
+            } => {}
+            Reached::Entry { entry: Entry::Footer(_), .. } | Reached::End { .. } => {
                 return Ok(Err(Fault::SegmentFooter { file: name_of(path) }));
             }
-            Step::Bad { at: place, source } => {
+            Reached::Bad { at: place, source } => {
                 let seq = verifier.head().seq.next();
                 return Ok(Err(at(path, place, Fault::Damaged { seq, source })));
             }

@@ -41,7 +41,7 @@ impl Journal {
         let folder = folder(segments.dir());
         let mut trimmed = Trimmed { before: segments.before(), segments: 0, bytes: 0 };
         for (first, known) in segments.all() {
-            let Known { path, sealed: Some(info) } = known else { break };
+            let Known { path, sealed: Some(info), .. } = known else { break };
             let SealedInfo { last, bytes, .. } = info;
             if last.seq > upto || last.seq >= self.protected_from() {
                 break;

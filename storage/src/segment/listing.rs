@@ -6,6 +6,7 @@ use purser_events::Seq;
 
 use super::compressed::CompressedFile;
 use super::footer::Footer;
+use super::recover::is_unmade;
 use super::{HeaderError, SegmentHeader, first_of_name, folder, is_compressed, is_unfinished, reader};
 use crate::disk::{Disk, DiskFile};
 use crate::folder::{FolderError, io_error};
@@ -26,40 +27,40 @@ impl Found {
     }
 }
 
+/// What was found in the folders of a journal.
+pub(super) struct Listed {
+    pub found: Vec<Found>,
+    /// What was being written under another name when a stop came.
+    pub unfinished: Vec<PathBuf>,
+}
+
 /// Every segment of a journal, in order. Of one that is there plain and compressed, or in the archive as well, the
 /// first that is sealed counts: the journal's own before the archive's, and the plain one before the compressed one.
-pub(super) fn list(
-    disk: &dyn Disk,
-    dir: &Path,
-    archives: &[PathBuf],
-    to_write: bool,
-) -> Result<Vec<Found>, FolderError> {
-    let mut found = list_folder(disk, &folder(dir), to_write)?;
+pub(super) fn list(disk: &dyn Disk, dir: &Path, archives: &[PathBuf]) -> Result<Listed, FolderError> {
+    let Listed { mut found, unfinished } = list_folder(disk, &folder(dir))?;
     for archive in archives {
-        found.extend(list_folder(disk, archive, false)?);
+        found.extend(list_folder(disk, archive)?.found);
     }
     // Stable: of those with the same first record, the order in which they were found stays.
     found.sort_by_key(|segment| (segment.first, !segment.is_sealed()));
     found.dedup_by_key(|segment| segment.first);
-    Ok(found)
+    Ok(Listed { found, unfinished })
 }
 
-fn list_folder(disk: &dyn Disk, dir: &Path, to_write: bool) -> Result<Vec<Found>, FolderError> {
+fn list_folder(disk: &dyn Disk, dir: &Path) -> Result<Listed, FolderError> {
     let mut names = disk.names(dir).map_err(|error| io_error("list", dir, error))?;
     // Plain before compressed.
     names.sort();
-    let mut found = Vec::new();
+    let mut listed = Listed { found: Vec::new(), unfinished: Vec::new() };
     for name in names {
         let path = dir.join(&name);
         match name.to_str().and_then(first_of_name) {
-            Some(first) => found.push(look_at(disk, path, first)?),
-            None if name.to_str().is_some_and(is_unfinished) && to_write => {
-                disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
-            }
+            Some(first) => listed.found.push(look_at(disk, path, first)?),
+            None if name.to_str().is_some_and(is_unfinished) => listed.unfinished.push(path),
             None => tracing::warn!(file = %path.display(), "a file that is not ours is left alone"),
         }
     }
-    Ok(found)
+    Ok(listed)
 }
 
 fn look_at(disk: &dyn Disk, path: PathBuf, first: Seq) -> Result<Found, FolderError> {
@@ -90,22 +91,13 @@ pub(crate) fn len_on_disk(disk: &dyn Disk, path: &Path) -> Result<u64, FolderErr
     disk.open(path, false).and_then(|file| file.len()).map_err(|error| io_error("measure", path, error))
 }
 
-/// Leaves out a last segment whose making was cut short by a stop: it has no header and holds nothing.
-pub(super) fn drop_unmade(
-    disk: &dyn Disk,
-    found: &mut Vec<Found>,
-    to_write: bool,
-) -> Result<(), FolderError> {
-    let Some(last) = found.last() else { return Ok(()) };
+/// Leaves out a last segment whose making was cut short by a stop: nothing was written to it but a part of its header.
+pub(super) fn take_unmade(disk: &dyn Disk, found: &mut Vec<Found>) -> Result<Option<PathBuf>, FolderError> {
+    let Some(last) = found.last() else { return Ok(None) };
     let headless = matches!(last.header, Err(HeaderError::Foreign | HeaderError::Damaged));
     let plain = !is_compressed(&last.path);
-    if !headless || !plain || super::recover::holds_anything(&last.path, &*open(disk, &last.path, false)?)? {
-        return Ok(());
+    if !headless || !plain || !is_unmade(&last.path, &*open(disk, &last.path, false)?)? {
+        return Ok(None);
     }
-    if to_write {
-        tracing::warn!(segment = %last.path.display(), "a segment whose making was cut short is made again");
-        disk.remove(&last.path).map_err(|error| io_error("remove", &last.path, error))?;
-    }
-    found.pop();
-    Ok(())
+    Ok(found.pop().map(|unmade| unmade.path))
 }

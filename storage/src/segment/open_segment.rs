@@ -10,6 +10,7 @@ use super::entry;
 use super::footer::{self, Footer, MARK_INTERVAL, Mark};
 use super::{HEADER_LEN, SegmentHeader, file_name, folder};
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::verify::Head;
 
@@ -23,8 +24,15 @@ pub(crate) struct OpenSegment {
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
+    /// Up to where the disk holds room for it.
+    allocated: u64,
+    /// Bytes after the end that a stop tore off and that are still there.
+    torn: u64,
     contents: Contents,
 }
+
+/// Bytes of room that a segment takes on the disk at a time: what a start after a kill has to look through.
+const ALLOCATE_STEP: u64 = 8 << 20;
 
 /// What is in a segment so far.
 #[derive(Debug, Clone)]
@@ -49,6 +57,10 @@ impl Contents {
 
     pub(crate) fn last(&self) -> Head {
         self.last
+    }
+
+    pub(crate) fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -97,21 +109,20 @@ pub(crate) struct Sealed {
 }
 
 impl OpenSegment {
-    /// Makes a segment of that many bytes, durable before anything is written to it.
+    /// Makes a segment, durable before anything is written to it.
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         header: SegmentHeader,
-        bytes: u64,
     ) -> Result<OpenSegment, FolderError> {
         let path = folder(dir).join(file_name(header.first()));
         let failed = |error| io_error("create", &path, error);
         let file = disk.create(&path).map_err(failed)?;
-        file.allocate(bytes).map_err(failed)?;
+        file.allocate(ALLOCATE_STEP).map_err(failed)?;
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         disk.sync_dir(&folder(dir)).map_err(failed)?;
-        Ok(OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64))
+        OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64)
     }
 
     /// Goes on with a segment that ends at `end`.
@@ -121,8 +132,30 @@ impl OpenSegment {
         header: SegmentHeader,
         contents: Contents,
         end: u64,
-    ) -> OpenSegment {
-        OpenSegment { path, file, header, end, contents }
+    ) -> Result<OpenSegment, FolderError> {
+        let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
+        Ok(OpenSegment { path, file, header, end, allocated, torn: 0, contents })
+    }
+
+    /// Takes notice of bytes after the end.
+    pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
+        OpenSegment { torn, ..self }
+    }
+
+    /// Cuts away what a stop tore off. Only once it is known that nothing of it was acknowledged.
+    pub(crate) fn cut_torn(&mut self) -> Result<(), FolderError> {
+        if self.torn == 0 {
+            return Ok(());
+        }
+        tracing::warn!(segment = %self.path.display(), bytes = self.torn, "what a stop tore off is cut away");
+        let failed = |error| io_error("recover", &self.path, error);
+        let len = self.file.len().map_err(failed)?;
+        // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
+        self.file.set_len(self.end).map_err(failed)?;
+        self.file.allocate(len).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        self.torn = 0;
+        Ok(())
     }
 
     /// Where the next entry goes.
@@ -136,13 +169,33 @@ impl OpenSegment {
 
     /// Writes a group's bytes; they are not durable yet. `last` is its last record with its time, if it has one.
     pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
+        let next = self.end + bytes.len() as u64;
+        if next > self.allocated {
+            let room = next + ALLOCATE_STEP;
+            self.file.allocate(room).map_err(|error| io_error("make room in", &self.path, error))?;
+            self.allocated = room;
+        }
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
         self.contents.note_group(self.end);
         if let Some((head, time)) = last {
             self.contents.note_record(head, time);
         }
-        self.end += bytes.len() as u64;
+        self.end = next;
         Ok(())
+    }
+
+    /// Begins a new segment with the newest evidence, durable before anything follows it.
+    pub(crate) fn carry(&mut self, newest: &Newest) -> Result<(), FolderError> {
+        let mut bytes = Vec::new();
+        for evidence in newest.to_evidence() {
+            let begins_group = bytes.is_empty();
+            entry::put_evidence(&mut bytes, begins_group, &evidence);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.write(&bytes, None)?;
+        self.sync()
     }
 
     pub(crate) fn note_epoch(&mut self, epoch: u64) {

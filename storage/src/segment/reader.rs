@@ -16,9 +16,9 @@ const READ_LEN: usize = 256 << 10;
 
 /// What comes next in a segment.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Reached<T> {
     /// An entry, and where it begins.
-    Entry { at: u64, entry: Entry },
+    Entry { at: u64, entry: T },
     /// Bytes that are no entry.
     Bad { at: u64, source: FrameError },
     /// Nothing was written from here on, or the file ends.
@@ -51,35 +51,43 @@ impl EntryReader {
     }
 
     /// The next entry. After anything but an entry, the same again.
-    pub(crate) fn step(&mut self) -> Result<Step, FolderError> {
+    pub(crate) fn step(&mut self) -> Result<Reached<Entry>, FolderError> {
+        self.step_by(Entry::parse)
+    }
+
+    /// As [`EntryReader::step`], with another way to make sense of an entry's bytes.
+    pub(crate) fn step_by<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Result<T, FrameError>,
+    ) -> Result<Reached<T>, FolderError> {
         let at = self.at;
         if let Some(source) = self.fill(PREFIX_LEN)? {
-            return Ok(Step::Bad { at, source });
+            return Ok(Reached::Bad { at, source });
         }
         let unread = self.unread();
         let Some(prefix) = unread.first_chunk::<4>() else {
             let is_end = unread.iter().all(|&byte| byte == 0);
             let source = FrameError::CutShort { len: unread.len(), announced: PREFIX_LEN };
-            return Ok(if is_end { Step::End { at } } else { Step::Bad { at, source } });
+            return Ok(if is_end { Reached::End { at } } else { Reached::Bad { at, source } });
         };
         if *prefix == [0; 4] {
-            return Ok(Step::End { at });
+            return Ok(Reached::End { at });
         }
         let len = match frame::announced_len(*prefix) {
             Ok(len) => len,
-            Err(source) => return Ok(Step::Bad { at, source }),
+            Err(source) => return Ok(Reached::Bad { at, source }),
         };
         if let Some(source) = self.fill(len)? {
-            return Ok(Step::Bad { at, source });
+            return Ok(Reached::Bad { at, source });
         }
         let unread = self.unread();
-        match Entry::parse(unread.get(..len).unwrap_or(unread)) {
+        match parse(unread.get(..len).unwrap_or(unread)) {
             Ok(entry) => {
                 self.start += len;
                 self.at += len as u64;
-                Ok(Step::Entry { at, entry })
+                Ok(Reached::Entry { at, entry })
             }
-            Err(source) => Ok(Step::Bad { at, source }),
+            Err(source) => Ok(Reached::Bad { at, source }),
         }
     }
 

@@ -8,13 +8,14 @@ use purser_events::{Seq, Timestamp};
 use tokio::sync::watch;
 
 use super::entry::{Entry, Opened};
-use super::footer::Footer;
-use super::listing::{self, Found, drop_unmade, len_on_disk, open};
-use super::open_segment::{OpenSegment, Sealed};
-use super::reader::{EntryReader, Step};
-use super::recover::{Recovered, recover};
-use super::{HEADER_LEN, SegmentHeader, is_compressed, name_of, reader};
+use super::footer::{Footer, Mark};
+use super::listing::{self, Found, Listed, len_on_disk, open, take_unmade};
+use super::open_segment::{OpenSegment, Sealed, content_hash};
+use super::reader::{EntryReader, Reached};
+use super::recover::{Recovered, newest_evidence, recover};
+use super::{HEADER_LEN, SegmentHeader, folder, is_compressed, name_of, reader};
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{FrameError, Hash, PREFIX_LEN};
 use crate::retention::ArchivedList;
@@ -56,6 +57,16 @@ pub(crate) struct Known {
     pub path: PathBuf,
     /// None while it is open.
     pub sealed: Option<SealedInfo>,
+    /// Where to begin to read in it, as far as was known when it was opened; a sealed one has its own.
+    marks: Arc<[Mark]>,
+    /// Where reading ends: what follows was found to be torn off by a stop.
+    end: u64,
+}
+
+impl Known {
+    fn sealed(path: PathBuf, info: SealedInfo) -> Known {
+        Known { path, sealed: Some(info), marks: [].into(), end: u64::MAX }
+    }
 }
 
 /// A segment, by its first record, that was opened.
@@ -84,6 +95,8 @@ pub(crate) struct Loaded {
     pub segments: Segments,
     /// The segment that takes what is written; none if the last one is sealed or there is none.
     pub open: Option<OpenSegment>,
+    /// Files that are to make way: segments whose making was cut short.
+    pub unmade: Vec<PathBuf>,
     /// The record before the first that is here.
     pub before: Head,
     /// The last record.
@@ -94,11 +107,12 @@ pub(crate) struct Loaded {
     pub opened: Option<Opened>,
     /// Whether the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence.
+    pub newest: Newest,
 }
 
 impl Segments {
-    /// Takes stock of a journal's folder. `to_write` recovers the open segment for writing: what was torn by a stop
-    /// is cut off; a reader leaves it as it is.
+    /// Takes stock of a journal's folder, which stays as it is. `to_write` opens the open segment for writing.
     pub(crate) fn load(disk: Arc<dyn Disk>, dir: &Path, to_write: bool) -> Result<Loaded, SegmentsError> {
         Segments::load_with(disk, dir, &[], to_write)
     }
@@ -110,8 +124,8 @@ impl Segments {
         archives: &[PathBuf],
         to_write: bool,
     ) -> Result<Loaded, SegmentsError> {
-        let mut found = listing::list(&*disk, dir, archives, to_write)?;
-        drop_unmade(&*disk, &mut found, to_write)?;
+        let Listed { mut found, unfinished } = listing::list(&*disk, dir, archives)?;
+        let unmade = take_unmade(&*disk, &mut found)?.into_iter().chain(unfinished).collect();
         let archived = ArchivedList::read(&*disk, dir)?;
         let mut loaded = Loaded {
             segments: Segments {
@@ -124,16 +138,20 @@ impl Segments {
                 upkeep: Mutex::new(()),
             },
             open: None,
+            unmade,
             before: Head::GENESIS,
             head: Head::GENESIS,
             epoch: 0,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         };
-        let count = found.len();
+        // A last file whose header makes no sense is named itself, not the segment before it that is still open.
+        let count = found.len() - usize::from(found.last().is_some_and(|last| last.header.is_err()));
         for (number, segment) in found.into_iter().enumerate() {
-            loaded.add(segment, number == 0, number + 1 == count, to_write)?;
+            loaded.add(segment, number == 0, number + 1 >= count, to_write)?;
         }
+        loaded.find_newest()?;
         Ok(loaded)
     }
 
@@ -145,16 +163,15 @@ impl Segments {
         &self.dir
     }
 
-    /// Takes notice of a new open segment.
-    pub(crate) fn note_open(&self, first: Seq, path: PathBuf) {
-        let known = Known { path, sealed: None };
+    /// Takes notice of an open segment.
+    pub(crate) fn note_open(&self, first: Seq, path: PathBuf, marks: &[Mark]) {
+        let known = Known { path, sealed: None, marks: marks.into(), end: u64::MAX };
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(first, known);
     }
 
     /// Takes notice that a segment is sealed.
     pub(crate) fn note_sealed(&self, sealed: &Sealed) {
-        let known =
-            Known { path: sealed.path.clone(), sealed: Some(SealedInfo::new(&sealed.footer, sealed.bytes)) };
+        let known = Known::sealed(sealed.path.clone(), SealedInfo::new(&sealed.footer, sealed.bytes));
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(sealed.first, known);
         self.seals.send_replace(sealed.footer.last.seq);
     }
@@ -177,7 +194,7 @@ impl Segments {
     /// Takes notice that a sealed segment lies in another file now.
     pub(crate) fn note_moved(&self, first: Seq, path: PathBuf, bytes: u64) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Known { path: held, sealed: Some(info) }) = known.get_mut(&first) {
+        if let Some(Known { path: held, sealed: Some(info), .. }) = known.get_mut(&first) {
             (*held, info.bytes) = (path, bytes);
         }
     }
@@ -205,7 +222,7 @@ impl Segments {
 
     /// Entries in order, from one that stands before record `from` or is it.
     pub(crate) fn walk(self: &Arc<Self>, from: Seq) -> Result<Walk, FolderError> {
-        let mut walk = Walk { segments: Arc::clone(self), reader: None, next: from, sealed: false };
+        let mut walk = Walk::new(Arc::clone(self), from);
         let start = self.find(|known| {
             let found = known.range(..=from).next_back().or_else(|| known.first_key_value());
             found.map(|(first, known)| (*first, known.clone()))
@@ -213,13 +230,12 @@ impl Segments {
         if let Some((first, known, file)) = start {
             let mut at = HEADER_LEN as u64;
             walk.next = first;
-            if known.sealed.is_some()
-                && let Some((_, footer)) = reader::footer(&known.path, &*file)?
-                && let Some(mark) = footer.marks.iter().rev().find(|mark| mark.seq <= from)
-            {
+            let footer = known.sealed.map(|_| reader::footer(&known.path, &*file)).transpose()?.flatten();
+            let marks = footer.as_ref().map_or(&*known.marks, |(_, footer)| &footer.marks);
+            if let Some(mark) = marks.iter().rev().find(|mark| mark.seq <= from) {
                 (at, walk.next) = (mark.at, mark.seq);
             }
-            walk.sealed = known.sealed.is_some();
+            (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);
             walk.reader = Some(EntryReader::new(&known.path, file, at));
         }
         Ok(walk)
@@ -245,10 +261,24 @@ impl Segments {
         }
     }
 
+    /// Makes the last segment and the names of all durable: whoever wrote it may have been killed before a sync of
+    /// its last group, of its footer, or of its name.
+    pub(crate) fn sync_last(&self) -> Result<(), FolderError> {
+        let last = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.values().next_back().map(|known| known.path.clone())
+        };
+        let Some(path) = last else { return Ok(()) };
+        let synced = open(&*self.disk, &path, true)?.sync_data();
+        synced.map_err(|error| io_error("sync", &path, error))?;
+        let dir = folder(&self.dir);
+        self.disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))
+    }
+
     /// Bytes of all segment files.
     pub(crate) fn bytes_on_disk(&self) -> Result<u64, FolderError> {
         let mut bytes = 0;
-        for Known { path, sealed } in self.all().into_values() {
+        for Known { path, sealed, .. } in self.all().into_values() {
             bytes += match sealed {
                 Some(sealed) => sealed.bytes,
                 None => len_on_disk(&*self.disk, &path)?,
@@ -285,7 +315,7 @@ impl Loaded {
         match footer {
             Some((footer, bytes)) => {
                 (self.head, self.epoch) = (footer.last, self.epoch.max(footer.epoch));
-                let known = Known { path, sealed: Some(SealedInfo::new(&footer, bytes)) };
+                let known = Known::sealed(path, SealedInfo::new(&footer, bytes));
                 self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(first, known);
             }
             // What is compressed was sealed.
@@ -307,22 +337,28 @@ impl Loaded {
         let recovered = recover(&path, &|| open(&*disk, &path, false), &header)?;
         let sound = self.head.seq;
         let recovered = recovered.map_err(|source| SegmentsError::Fault { sound, source })?;
-        let Recovered { contents, end, torn, opened, closed } = recovered;
+        let Recovered { contents, end, torn, opened, closed, newest } = recovered;
         (self.head, self.epoch) = (contents.last(), self.epoch.max(contents.epoch()));
-        (self.opened, self.closed) = (opened, closed && torn == 0);
-        self.segments.note_open(header.first(), path.clone());
+        (self.opened, self.closed, self.newest) = (opened, closed && torn == 0, newest);
+        let known = Known { path: path.clone(), sealed: None, marks: contents.marks().into(), end };
+        self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
-            let failed = |error| io_error("recover", &path, error);
             let file = open(&*disk, &path, true)?;
-            if torn > 0 {
-                tracing::warn!(segment = %path.display(), bytes = torn, "what a stop tore off is cut away");
-                let len = file.len().map_err(failed)?;
-                // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
-                file.set_len(end).map_err(failed)?;
-                file.allocate(len).map_err(failed)?;
-                file.sync_data().map_err(failed)?;
-            }
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end));
+            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?.with_torn(torn));
+        }
+        Ok(())
+    }
+
+    /// A segment that was begun in order begins with the newest evidence, and only then says who opened it. One whose
+    /// beginning was cut short, or is missing, leaves it to the segment before.
+    fn find_newest(&mut self) -> Result<(), FolderError> {
+        if self.opened.is_some() || !self.newest.is_empty() {
+            return Ok(());
+        }
+        let known = self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let last_sealed = known.values().rev().find(|known| known.sealed.is_some());
+        if let Some(path) = last_sealed.map(|known| known.path.clone()) {
+            self.newest = newest_evidence(&path, open(&*self.segments.disk, &path, false)?)?;
         }
         Ok(())
     }
@@ -334,11 +370,35 @@ pub(crate) struct Walk {
     reader: Option<EntryReader>,
     /// The next record.
     next: Seq,
+    /// The place in order of the last answer.
+    answered: Option<u64>,
     /// Whether the segment that is being read is sealed.
     sealed: bool,
+    /// Where reading ends in it.
+    end: u64,
+    /// Whether each sealed segment's bytes are compared with the hash in its footer.
+    checks_content: bool,
 }
 
 impl Walk {
+    fn new(segments: Arc<Segments>, next: Seq) -> Walk {
+        Walk {
+            segments,
+            reader: None,
+            next,
+            answered: None,
+            sealed: false,
+            end: u64::MAX,
+            checks_content: false,
+        }
+    }
+
+    /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
+    pub(crate) fn checking_content(mut self) -> Walk {
+        self.checks_content = true;
+        self
+    }
+
     /// The next record's position.
     pub(crate) fn next_seq(&self) -> Seq {
         self.next
@@ -348,13 +408,22 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Option<Entry>, SegmentsError> {
         loop {
             let Some(reader) = &mut self.reader else { return Ok(None) };
+            if reader.position() >= self.end {
+                return Ok(None);
+            }
             let sound = Seq(self.next.0.saturating_sub(1));
             let step = reader.step()?;
             let path = reader.path();
             let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
             match step {
-                Step::Entry { entry: Entry::Footer(_), .. } => self.go_on()?,
-                Step::Entry { at, entry } => {
+                Reached::Entry { at, entry: Entry::Footer(footer) } => {
+                    if self.sealed && (footer.last.seq != sound || !self.content_fits(at, &footer)?) {
+                        let source = Fault::SegmentContent { file: name_of(self.path()) };
+                        return Err(SegmentsError::Fault { sound, source });
+                    }
+                    self.go_on()?;
+                }
+                Reached::Entry { at, entry } => {
                     if let Entry::Record(record) = &entry {
                         let (expected, found) = (self.next, record.header.seq);
                         if found != expected {
@@ -362,19 +431,37 @@ impl Walk {
                         }
                         self.next = expected.next();
                     }
+                    if let Entry::Answer(answer) = &entry
+                        && self.answered.replace(answer.order).is_some_and(|last| last >= answer.order)
+                    {
+                        let source = FrameError::Malformed { field: "answer order" };
+                        return Err(fault(at, Fault::Damaged { seq: self.next, source }));
+                    }
                     return Ok(Some(entry));
                 }
-                Step::Bad { at, source } if self.sealed || source.is_unknown() => {
+                Reached::Bad { at, source } if self.sealed || source.is_unknown() => {
                     return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                 }
-                Step::End { at } if self.sealed => {
+                Reached::End { at } if self.sealed => {
                     let source = FrameError::CutShort { len: 0, announced: PREFIX_LEN };
                     return Err(fault(at, Fault::Damaged { seq: self.next, source }));
                 }
                 // The open segment's end, or what a stop tore off there: `recover` has looked at it.
-                Step::Bad { .. } | Step::End { .. } => return Ok(None),
+                Reached::Bad { .. } | Reached::End { .. } => return Ok(None),
             }
         }
+    }
+
+    fn path(&self) -> &Path {
+        self.reader.as_ref().map_or(Path::new(""), EntryReader::path)
+    }
+
+    fn content_fits(&self, end: u64, footer: &Footer) -> Result<bool, FolderError> {
+        let path = self.path();
+        Ok(!self.checks_content || {
+            let file = open(&*self.segments.disk, path, false)?;
+            content_hash(path, &*file, end)? == footer.content
+        })
     }
 
     fn go_on(&mut self) -> Result<(), SegmentsError> {
@@ -390,7 +477,7 @@ impl Walk {
                 return Err(SegmentsError::Fault { sound, source });
             }
             Some((_, known, file)) => {
-                self.sealed = known.sealed.is_some();
+                (self.sealed, self.end) = (known.sealed.is_some(), known.end);
                 Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }
         };

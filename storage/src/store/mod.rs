@@ -161,9 +161,12 @@ pub struct StoreError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// What the system says of a broken disk, and of something else that stands where the store should be.
+const NO_REFUSAL: [i32; 4] = [nix::libc::EIO, nix::libc::ENOTDIR, nix::libc::EISDIR, nix::libc::EEXIST];
+
 impl StoreError {
     /// Whether the system refused to make, open or write a file, or another process holds it: the store may well
-    /// be sound.
+    /// be sound. Something else in its place, as a file instead of a folder, is no refusal.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let source = &self.source;
@@ -177,7 +180,7 @@ impl StoreError {
             _ => None,
         };
         let error = source.downcast_ref::<io::Error>().or(of_sled).or(of_redb);
-        error.and_then(io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
+        error.and_then(io::Error::raw_os_error).is_some_and(|errno| !NO_REFUSAL.contains(&errno))
     }
 }
 

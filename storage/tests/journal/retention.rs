@@ -14,18 +14,32 @@ use crate::support::*;
 /// Bytes of a reason: a few hundred records fill a segment.
 const REASON_LEN: usize = 1_000;
 
-fn open_small(dir: &Path) -> Journal {
-    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
-    Journal::open(config, || NOW, |_| (), |_| ()).unwrap()
+/// With a snapshot at every close, and none in between.
+pub(crate) fn open_small(dir: &Path) -> Journal {
+    let config = JournalConfig {
+        segment_bytes: SEGMENT_BYTES_MIN,
+        snapshot_every: u64::MAX,
+        ..JournalConfig::new(dir)
+    };
+    Versions::open(config).unwrap()
 }
 
-fn reason(number: u64) -> String {
+/// Closed and opened again, the journal has a snapshot of its last record.
+pub(crate) fn open_again(journal: Journal, dir: &Path) -> Journal {
+    let head = journal.head();
+    journal.close().unwrap();
+    let journal = open_small(dir);
+    assert_eq!(journal.snapshots().last(), Some(&head));
+    journal
+}
+
+pub(crate) fn reason(number: u64) -> String {
     let word = format!("{number:08x} {:016x} ", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     word.repeat(REASON_LEN / word.len())
 }
 
 /// Appends one record at a time to three streams in turn until there are that many sealed segments.
-async fn fill_until_sealed(journal: &Journal, count: usize) {
+pub(crate) async fn fill_until_sealed(journal: &Journal, count: usize) {
     let mut number = journal.head().seq.0;
     while journal.segments().len() < count {
         let (id, version) = (number % 3 + 1, number / 3);
@@ -34,7 +48,7 @@ async fn fill_until_sealed(journal: &Journal, count: usize) {
     }
 }
 
-fn read_all(journal: &Journal) -> Vec<StoredRecord> {
+pub(crate) fn read_all(journal: &Journal) -> Vec<StoredRecord> {
     let (mut records, head) = (Vec::<StoredRecord>::new(), journal.head().seq);
     let mut next = Seq(1);
     while next <= head {
@@ -44,17 +58,17 @@ fn read_all(journal: &Journal) -> Vec<StoredRecord> {
     records
 }
 
-fn compress_all(journal: &Journal) {
+pub(crate) fn compress_all(journal: &Journal) {
     for segment in journal.segments() {
         journal.compress(segment.first).unwrap();
     }
 }
 
-fn offline(dir: &Path) -> Result<Vec<StoredRecord>, SourceError> {
+pub(crate) fn offline(dir: &Path) -> Result<Vec<StoredRecord>, SourceError> {
     Source::from_folder(dir).unwrap().collect()
 }
 
-fn segment_files(dir: &Path) -> Vec<String> {
+pub(crate) fn segment_files(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir.join("segments")).unwrap();
     let mut names: Vec<String> =
         names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -166,8 +180,8 @@ async fn damage_is_named_and_neither_compressed_nor_trimmed() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open_small(dir.path());
     fill_until_sealed(&journal, 3).await;
+    let journal = open_again(journal, dir.path());
     let [first, second, _] = &journal.segments()[..] else { panic!() };
-    journal.set_oldest_snapshot(Some(journal.head().seq));
     let mut bytes = fs::read(&second.path).unwrap();
     let sound = bytes.clone();
     bytes[100_000] ^= 1;
@@ -205,66 +219,6 @@ fn offline_error(dir: &Path) -> SourceError {
 }
 
 #[tokio::test]
-async fn only_what_nobody_needs_goes() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open_small(dir.path());
-    fill_until_sealed(&journal, 4).await;
-    let records = read_all(&journal);
-    let segments = journal.segments();
-    let last = |number: usize| segments[number].last;
-    assert_eq!(journal.protected_from(), Seq(1));
-    assert_eq!(journal.trim(Seq(u64::MAX), |_| true).unwrap().segments, 0);
-    journal.set_oldest_snapshot(Some(last(2).seq));
-    journal.set_cursor("slow", last(0).seq.next());
-    journal.set_cursor("fast", journal.head().seq.next());
-    let trimmed = journal.trim(Seq(u64::MAX), |_| true).unwrap();
-    assert_eq!((trimmed.segments, trimmed.before, trimmed.bytes), (1, last(0), segments[0].bytes));
-    journal.drop_cursor("slow");
-    // Never part of a segment.
-    assert_eq!(journal.trim(Seq(last(1).seq.0 - 1), |_| true).unwrap().segments, 0);
-    assert_eq!(journal.trim(Seq(u64::MAX), |_| true).unwrap().before, last(2));
-    assert_eq!(journal.before(), last(2));
-    assert_eq!(segment_files(dir.path()).len(), 2);
-    // The open segment stays, whatever is said.
-    journal.set_oldest_snapshot(Some(journal.head().seq));
-    journal.trim(Seq(u64::MAX), |_| true).unwrap();
-    assert_eq!((journal.segments().len(), segment_files(dir.path()).len()), (0, 1));
-    let kept = &records[usize::try_from(last(3).seq.0).unwrap()..];
-    assert_eq!(read_all(&journal), kept);
-    let mut exported = Vec::new();
-    journal.export(Seq(1), &mut exported).unwrap();
-    let source = Source::from_export(std::io::Cursor::new(exported)).unwrap();
-    assert_eq!(source.before(), last(3));
-    assert_eq!(source.collect::<Result<Vec<_>, _>>().unwrap(), kept);
-}
-
-#[tokio::test]
-async fn streams_go_on_after_their_records_are_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open_small(dir.path());
-    for (id, count) in [(7, 3), (8, 2)] {
-        for version in 0..count {
-            journal.append(append(stream(id), version, &["early"])).await.unwrap();
-        }
-    }
-    let mut version = 0;
-    while journal.segments().len() < 2 {
-        journal.append(append(stream(1), version, &[&reason(version)])).await.unwrap();
-        version += 1;
-    }
-    journal.set_oldest_snapshot(Some(journal.head().seq));
-    let store_bytes = || journal.stats().unwrap().bytes_on_disk;
-    let before = store_bytes();
-    journal.trim(Seq(u64::MAX), |asked| asked != stream(8)).unwrap();
-    assert!(store_bytes() < before);
-    assert_eq!(journal.read_stream(stream(7), StreamVersion(1), 1).unwrap(), []);
-    let left = journal.read_stream(stream(1), StreamVersion(1), 1).unwrap();
-    assert_eq!(left[0].header.seq, journal.before().seq.next());
-    let next = journal.append(append(stream(7), 3, &["late"])).await.unwrap();
-    assert_eq!(next.records[0].header.version, StreamVersion(4));
-}
-
-#[tokio::test]
 async fn what_was_trimmed_and_what_is_left_are_the_whole() {
     let (dir, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let journal = open_small(dir.path());
@@ -279,7 +233,7 @@ async fn what_was_trimmed_and_what_is_left_are_the_whole() {
         journal.note_archived(&segment).unwrap();
     }
     assert!(journal.segments().iter().all(|segment| segment.archived));
-    journal.set_oldest_snapshot(Some(journal.head().seq));
+    let journal = open_again(journal, dir.path());
     let before = journal.trim(journal.segments()[1].last.seq, |_| true).unwrap().before;
     assert!(journal.segments()[0].archived);
     journal.close().unwrap();

@@ -63,6 +63,14 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
         let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
         field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;
     }
+    let sealing = &node.sealing;
+    let reason = sealing.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let sealed = if sealing.state == "on" {
+        format!("record {}, period {}{reason}", sealing.sealed_seq, sealing.period)
+    } else {
+        format!("{}{reason}", sealing.state)
+    };
+    field("Sealed", &sealed)?;
     field("World digest", &node.world_digest)?;
     for (name, runtime) in &node.runtimes {
         let word = coloured(if runtime.up { "Up" } else { "Down" });

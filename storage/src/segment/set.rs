@@ -232,7 +232,8 @@ impl Segments {
             walk.next = first;
             let footer = known.sealed.map(|_| reader::footer(&known.path, &*file)).transpose()?.flatten();
             let marks = footer.as_ref().map_or(&*known.marks, |(_, footer)| &footer.marks);
-            if let Some(mark) = marks.iter().rev().find(|mark| mark.seq <= from) {
+            // Before it: answers without records may stand between the record before `from` and a later mark for it.
+            if let Some(mark) = marks.iter().rev().find(|mark| mark.seq < from) {
                 (at, walk.next) = (mark.at, mark.seq);
             }
             (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);

@@ -1,5 +1,5 @@
-//! A service with small segments: they are sealed, put on record, compressed and archived; what is left of its journal
-//! and what the archive has are the whole history.
+//! A service with small segments: they are sealed, put on record, compressed, archived and, once snapshots make them
+//! unneeded, trimmed; what is left of its journal and what the archive has are the whole history.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ const PODS: usize = 16;
 
 fn setup(archive: &Path) -> Setup {
     let more = format!(
-        "[journal]\nsegment-bytes = 262144\n\n[journal.archive]\nfolder = {archive:?}\n\n\
+        "[journal]\nsegment-bytes = 262144\nsnapshot-every = 8\n\n[journal.archive]\nfolder = {archive:?}\n\n\
          [journal.retention]\nage-ms = 0\nsegments-min = 0\nstore-age-ms = 0\n"
     );
     Setup { more, ..Setup::default() }
@@ -53,46 +53,59 @@ fn replay(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
-#[test]
-fn what_is_sealed_is_archived_and_the_whole_can_be_put_together() {
-    let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("archive");
-    let mut purserd = Purserd::start(&setup(&archive));
+/// A service that has trimmed its journal, and was killed before and after.
+fn trimmed(archive: &Path) -> Purserd {
+    let mut purserd = Purserd::start(&setup(archive));
     for number in 0..PODS {
         purserd.apply(&bulky(number));
     }
     purserd.await_event("node.segment-sealed");
-    bounded::until("two segments in the archive", || archive.is_dir() && names(&archive).len() >= 2);
+    bounded::until("two segments in the archive", || archive.is_dir() && names(archive).len() >= 2);
     bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
     for number in 0..PODS {
         purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
     }
     purserd.kill9();
     purserd.restart();
+    bounded::until("the first segments are gone", || {
+        status(&purserd)["journalFirst"].as_u64().is_some_and(|first| first > 1)
+    });
+    purserd.kill9();
+    purserd.restart();
+    purserd
+}
+
+#[test]
+fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    let mut purserd = trimmed(&archive);
+    purserd.apply(&bulky(PODS));
     bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
-    // No snapshot makes any of it unneeded.
-    assert_eq!(status(&purserd)["journalFirst"], 1);
+    let lived = status(&purserd);
+    let (first, seq) = (lived["journalFirst"].as_u64().unwrap(), lived["seq"].to_string());
+    let digest = lived["worldDigest"].as_str().unwrap();
     assert!(purserd.stop().success());
 
-    let copy = folder.path().join("copy");
     let journal = purserd.data_dir().join("journal");
-    assert!(Command::new("cp").arg("-r").arg(&journal).arg(&copy).status().unwrap().success());
-    let (dir, kept) = (copy.to_str().unwrap(), archive.to_str().unwrap());
-    let (_, whole) = replay(&["--dir", dir, "state", "--digest"]);
-    let (_, log) = replay(&["--dir", dir, "log", "-o", "jsonl"]);
-    let seals = log.lines().filter(|line| line.contains("node.segment-sealed")).count();
-    assert!(seals >= 2 && names(&archive).len() >= seals, "{seals} seals, {:?}", names(&archive));
-    // As after a trim: what the archive has is gone here.
-    for name in names(&archive) {
-        fs::remove_file(copy.join("segments").join(name)).unwrap();
-    }
+    let left = names(&journal.join("segments"));
+    assert!(left.iter().all(|name| name[..20].parse::<u64>().unwrap() >= first), "{first}: {left:?}");
+    let (dir, kept) = (journal.to_str().unwrap(), archive.to_str().unwrap());
     let (code, verdict) = replay(&["--dir", dir, "verify"]);
     assert_eq!(code, Some(0), "{verdict}");
     assert!(verdict.starts_with("verdict   sound") && verdict.contains("\nassumed   record "), "{verdict}");
+    // What was true cannot be told without the first records, and is what the node lived with them.
+    assert_eq!(replay(&["--dir", dir, "state", "--digest"]).0, Some(2));
+    let (code, told) = replay(&["--dir", dir, "--archive", kept, "state", "--digest", "--at", &seq]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains(digest), "{told} of record {seq}, where the node had {digest}");
     let (code, verdict) = replay(&["--dir", dir, "--archive", kept, "verify"]);
     assert_eq!(code, Some(0), "{verdict}");
     assert!(verdict.contains("\ntrusted   records 1 to "), "{verdict}");
-    assert_eq!(replay(&["--dir", dir, "--archive", kept, "state", "--digest"]), (Some(0), whole));
-    assert_eq!(replay(&["--dir", dir, "--archive", kept, "log", "-o", "jsonl"]), (Some(0), log));
+    let (_, log) = replay(&["--dir", dir, "--archive", kept, "log", "-o", "jsonl"]);
+    let count = |kind| log.lines().filter(|line| line.contains(kind)).count();
+    let (seals, trims) = (count("node.segment-sealed"), count("node.journal-trimmed"));
+    assert!(seals >= 2 && names(&archive).len() >= seals, "{seals} seals, {:?}", names(&archive));
+    assert!((1..=seals).contains(&trims), "{trims} trims");
     assert_eq!(replay(&["--archive", kept, "verify"]).0, Some(2));
 }

@@ -1,6 +1,6 @@
 //! From a folder to a journal that can be written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use purser_events::Timestamp;
@@ -83,10 +83,7 @@ pub(crate) fn open(
     let at = now();
     let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    for path in unmade {
-        tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
-        segments.disk().remove(&path).map_err(|error| io_error("remove", &path, error))?;
-    }
+    remove_unmade(segments.disk().as_ref(), &unmade)?;
     let segment = begin(&segments, open, head, opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
@@ -123,6 +120,14 @@ fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError>
     let path = segment::folder(dir);
     disk.create_dir(&path).map_err(|error| io_error("create", &path, error))?;
     disk.sync_dir(dir).map_err(|error| io_error("sync", dir, error))?;
+    Ok(())
+}
+
+fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), JournalError> {
+    for path in unmade {
+        tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
+        disk.remove(path).map_err(|error| io_error("remove", path, error))?;
+    }
     Ok(())
 }
 

@@ -264,7 +264,7 @@ impl SnapshotThread {
             Some(Ok(())) => self.since = 0,
             // The one before is still being written: some records later there is another try.
             Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
-                self.since = self.every / 2
+                self.since = self.every / 2;
             }
         }
     }

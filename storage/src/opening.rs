@@ -53,8 +53,9 @@ pub(crate) fn open(
     let segments = Arc::new(segments);
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
-    let trust = closed || same_boot;
-    let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
+    tracing::debug!(closed, same_boot, "the journal's segments are read");
+    // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
+    let (store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let mut store = store;
     let mut snapshots = snapshots;
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;

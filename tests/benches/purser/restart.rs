@@ -60,7 +60,9 @@ fn wait_for_a_snapshot(journal: &Path) {
     let is_there = || {
         let entries = fs::read_dir(journal.join("snapshots"));
         entries.is_ok_and(|entries| {
-            entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "snap"))
+            entries
+                .flatten()
+                .any(|entry| entry.path().extension().is_some_and(|extension| extension == "snap"))
         })
     };
     while !is_there() {

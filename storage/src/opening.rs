@@ -53,20 +53,12 @@ pub(crate) fn open(
     let segments = Arc::new(segments);
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
-    let trust = closed || same_boot;
-    let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
+    tracing::debug!(closed, same_boot, "the journal's segments are read");
+    // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
+    let (store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let mut store = store;
     let mut snapshots = snapshots;
-    let is_ours = |snapshot: Head| {
-        Ok(snapshot.seq <= head.seq && hash_of(dir, &segments, before, snapshot.seq)? == Some(snapshot))
-    };
-    let restored = match &mut snapshots {
-        Some(snapshots) => restore_newest(dir, &mut **snapshots, &is_ours)?,
-        None => Restored::default(),
-    };
-    if restored.head.is_none() && before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
-    }
+    let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
     folder.sync_names()?;
@@ -116,6 +108,27 @@ pub(crate) fn open(
     })
 }
 
+/// What the newest snapshot of this journal holds, if there is one that can be used.
+fn restore(
+    dir: &Path,
+    segments: &Arc<Segments>,
+    before: Head,
+    head: Head,
+    snapshots: Option<&mut (dyn Snapshots + 'static)>,
+) -> Result<Restored, JournalError> {
+    let is_ours = |snapshot: Head| {
+        Ok(snapshot.seq <= head.seq && hash_of(dir, segments, before, snapshot.seq)? == Some(snapshot))
+    };
+    let restored = match snapshots {
+        Some(snapshots) => restore_newest(dir, snapshots, &is_ours)?,
+        None => Restored::default(),
+    };
+    if restored.head.is_none() && before != Head::GENESIS {
+        return Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq });
+    }
+    Ok(restored)
+}
+
 fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
     let path = segment::folder(dir);
     disk.create_dir(&path).map_err(|error| io_error("create", &path, error))?;
@@ -140,13 +153,22 @@ fn trusted_store(
     head: Head,
     trust: bool,
 ) -> Result<(Arc<dyn Store>, Head), JournalError> {
+    if !trust {
+        // Not even opened: sled panics over what a loss of power leaves of it.
+        if head != before {
+            tracing::warn!(
+                "the store may have lost a part with the host and is made again from the segments"
+            );
+        }
+        stores.set_aside()?;
+        return Ok((stores.open()?, before));
+    }
     let store = stores.open()?;
     let claimed = index::applied(&*store);
     if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         return Ok((store, before));
     }
-    if trust
-        && let Ok(Some(applied)) = claimed
+    if let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
         // Segments that were put back are unknown to a store that has given them up.
         && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)

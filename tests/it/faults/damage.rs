@@ -20,8 +20,8 @@ struct Original {
 
 impl Original {
     fn made(backend: &str) -> Original {
-        // Nearly every commit has a segment of its own.
-        let table = "[journal]\nsegment-bytes = 262144\nsegment-age-ms = 1";
+        // Nearly every commit has a segment of its own. Without snapshots the start reads all of them.
+        let table = "[journal]\nsegment-bytes = 262144\nsegment-age-ms = 1\nsnapshot-every = 0";
         let more = format!("{table}\nbackend = \"{backend}\"\n");
         let mut purserd = stopped(&Setup { more, ..Setup::default() });
         purserd.restart();

@@ -55,28 +55,7 @@ fn parts<'a>(header: &'a Header, payload: &'a [u8], previous: &'a Hash) -> Frame
 fn encode(parts: &FrameParts<'_>) -> (Vec<u8>, Hash) {
     let mut frame = Vec::new();
     let payload_hash = sha256(parts.payload);
-    let FrameParts {
-        header,
-        layout_number,
-        layout_version,
-        codec,
-        continued,
-        begins_group,
-        payload,
-        previous,
-        ..
-    } = *parts;
-    let parts = FrameParts {
-        header,
-        layout_number,
-        layout_version,
-        codec,
-        continued,
-        begins_group,
-        payload,
-        payload_hash: &payload_hash,
-        previous,
-    };
+    let parts = FrameParts { payload_hash: &payload_hash, ..*parts };
     let hash = encode_into(&mut frame, &parts);
     (frame, hash)
 }

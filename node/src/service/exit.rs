@@ -7,6 +7,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::BuildError;
 use purser_actors::StartError;
 use purser_actors::port::RuntimeError;
+use purser_events::causes;
 use purser_storage::{FolderError, JournalError};
 
 use super::keys::KeysError;
@@ -70,19 +71,7 @@ impl Failure {
 
     /// The error with its causes, one after the other.
     pub(super) fn sentence(&self) -> String {
-        let mut sentence = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            let text = text.trim();
-            // Some causes are repeated by what they caused.
-            if !sentence.ends_with(text) {
-                sentence.push_str(": ");
-                sentence.push_str(text);
-            }
-            cause = error.source();
-        }
-        sentence
+        causes::told(self)
     }
 }
 

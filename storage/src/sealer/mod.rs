@@ -14,7 +14,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use purser_events::Timestamp;
+use purser_events::{Timestamp, causes};
 use tokio::sync::mpsc;
 
 use self::exchange::{COMMITS_WAITING_MAX, Exchange};
@@ -257,12 +257,7 @@ fn check_succession(newest: &Newest, key: &SealingKey) -> Result<(), SealerError
 
 /// Tells that sealing has ended too early.
 fn stopped(exchange: &Exchange, error: &SealerError) {
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
-        cause = error.source();
-    }
+    let reason = causes::told(error);
     tracing::error!(reason, "the journal is not sealed any more; it goes on without");
     exchange.end();
     exchange.status.send_modify(|status| status.state = SealingState::Stopped { reason });

@@ -13,6 +13,8 @@ mod folders;
 mod memory_store;
 mod retention;
 mod sealing;
+#[path = "../seed/mod.rs"]
+mod seed;
 mod snapshots;
 mod support;
 mod trimming;

@@ -1,24 +1,29 @@
 //! The journal as its users see it.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::answers::{self, ANSWER_LEN_MAX, StoredAnswer};
+use crate::ballast::{Ballast, BallastStanding};
 use crate::codec::Codec;
-use crate::disk::{Disk, SystemDisk};
+use crate::disk::{Disk, Space, SystemDisk};
 use crate::error::{AppendError, JournalError};
 use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening;
+use crate::queue::Queue;
 use crate::segment::set::Segments;
 use crate::store::{Backend, FolderStores, Store, Stores};
+use crate::terms::{Class, Durability, PerClass, Terms};
 use crate::verify::Head;
 use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
@@ -41,7 +46,7 @@ pub struct JournalConfig {
     pub backend: Backend,
     /// Memory in which the store keeps pages, in bytes.
     pub cache_bytes: u64,
-    /// Requests that may wait; more are refused as [`AppendError::Busy`].
+    /// Requests of each class that may wait; more are refused as [`AppendError::Busy`].
     pub queue_len_max: usize,
     /// Length at which a segment is sealed, in bytes, from [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
     pub segment_bytes: u64,
@@ -50,6 +55,8 @@ pub struct JournalConfig {
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
+    /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
+    pub ballast_bytes: u64,
 }
 
 impl JournalConfig {
@@ -64,6 +71,7 @@ impl JournalConfig {
             segment_bytes: 64 << 20,
             segment_age_ms: 3_600_000,
             boot_id: None,
+            ballast_bytes: 0,
         }
     }
 }
@@ -121,8 +129,14 @@ pub struct JournalStats {
     pub bytes_on_disk: u64,
     /// Requests that wait.
     pub queue_len: usize,
-    /// Requests that may wait.
+    /// Requests of each class that may wait.
     pub queue_len_max: usize,
+    /// Requests that wait, by class.
+    pub waiting: PerClass<usize>,
+    /// Requests that were refused since the journal was opened, for want of a place in the queue or on the disk.
+    pub refused: PerClass<u64>,
+    /// Bytes of the ballast, if it is there.
+    pub ballast_bytes: u64,
 }
 
 /// A handle on an open journal; clones are the same journal.
@@ -134,13 +148,13 @@ pub struct Journal {
 struct Shared {
     codec: Codec,
     epoch: u64,
-    queue_len_max: usize,
     published: Arc<Published>,
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
-    /// None once the journal is closed.
-    requests: RwLock<Option<mpsc::Sender<Request>>>,
+    queue: Arc<Queue>,
+    ballast: Arc<Ballast>,
+    sheds_observations: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -192,17 +206,19 @@ impl Journal {
         let writer = opening::open(disk, stores, &config, now, &mut replay, on_commit)?;
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
-        let queue_len_max = config.queue_len_max.max(1);
-        let (requests, waiting) = mpsc::channel(queue_len_max);
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
+        let ballast = Arc::clone(&writer.ballast);
+        let queue = Arc::new(Queue::new(config.queue_len_max));
+        let served = Arc::clone(&queue);
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&served));
         let shared = Shared {
             codec: config.codec,
             epoch,
-            queue_len_max,
             published,
             store: RwLock::new(Some(store)),
             segments,
-            requests: RwLock::new(Some(requests)),
+            queue,
+            ballast,
+            sheds_observations: AtomicBool::new(false),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
         Ok(Journal { shared: Arc::new(shared) })
@@ -217,30 +233,68 @@ impl Journal {
     /// # Errors
     /// Nothing was written, except with [`AppendError::Fenced`], after which it is unknown.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.append_on(append, Terms::default()).await
+    }
+
+    /// As [`Journal::append`], with a class and a durability. What is not durable yet counts for the versions that
+    /// later appends expect.
+    ///
+    /// # Panics
+    /// As [`Journal::append`].
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_on(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
         let started = Instant::now();
-        let outcome = self.append_unmeasured(append).await;
+        let outcome = self.append_unmeasured(append, terms).await;
         if let Some(observer) = self.shared.published.observer.get() {
             observer.answered(started.elapsed());
         }
         outcome
     }
 
-    async fn append_unmeasured(&self, append: Append) -> Result<Appended, AppendError> {
-        let append = prepare(append, self.shared.codec)?;
+    async fn append_unmeasured(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
+        let append = prepare(append, terms, self.shared.codec)?;
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
         }
-        let (reply, outcome) = oneshot::channel();
-        {
-            let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
-            let requests = requests.as_ref().ok_or(AppendError::Closed)?;
-            requests.try_send(Request { append, reply }).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
-                mpsc::error::TrySendError::Closed(_) => AppendError::Fenced,
-            })?;
+        if terms.class == Class::Observation && self.shared.sheds_observations.load(Ordering::Relaxed) {
+            self.shared.queue.note_refused(terms.class);
+            return Err(AppendError::NoRoom { class: terms.class });
         }
+        let (reply, outcome) = oneshot::channel();
+        self.shared.queue.push(Request { append, reply })?;
         // The thread answers every request that it takes, unless it panicked.
         outcome.await.unwrap_or(Err(AppendError::Fenced))
+    }
+
+    /// Refuses appends of [`Class::Observation`] as [`AppendError::NoRoom`] from now on, or takes them again.
+    pub fn shed_observations(&self, shed: bool) {
+        self.shared.sheds_observations.store(shed, Ordering::Relaxed);
+    }
+
+    /// How full the file system is that the journal is on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn space(&self) -> io::Result<Space> {
+        self.shared.ballast.space()
+    }
+
+    /// Takes room for the ballast if it is not there, unless more than `used_percent_max` of the disk would then be
+    /// used; says whether it is there now. Once the disk has less room left than a quarter of the ballast, only what
+    /// is of [`Class::Safety`] is taken, and the ballast is given up for it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn make_ballast(&self, used_percent_max: u8) -> Result<bool, JournalError> {
+        Ok(self.shared.ballast.make(used_percent_max)?)
+    }
+
+    /// Whether the ballast is there.
+    #[must_use]
+    pub fn ballast(&self) -> BallastStanding {
+        self.shared.ballast.standing()
     }
 
     /// Which opening of the journal this is, from 1.
@@ -279,10 +333,21 @@ impl Journal {
     /// The journal is closed, or its files cannot be measured.
     pub fn stats(&self) -> Result<JournalStats, JournalError> {
         let bytes_on_disk = self.store()?.bytes_on_disk()? + self.shared.segments.bytes_on_disk()?;
-        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
-        let queue_len_max = self.shared.queue_len_max;
-        let queue_len = requests.as_ref().map_or(0, |requests| queue_len_max - requests.capacity());
-        Ok(JournalStats { head: self.head(), epoch: self.epoch(), bytes_on_disk, queue_len, queue_len_max })
+        let (waiting, refused) = (self.shared.queue.lens(), self.shared.queue.refused());
+        let ballast_bytes = match self.ballast() {
+            BallastStanding::Held => self.shared.ballast.bytes(),
+            BallastStanding::Absent | BallastStanding::GivenUp => 0,
+        };
+        Ok(JournalStats {
+            head: self.head(),
+            epoch: self.epoch(),
+            bytes_on_disk: bytes_on_disk + ballast_bytes,
+            queue_len: waiting.safety + waiting.lifecycle + waiting.observation,
+            queue_len_max: self.shared.queue.len_max(),
+            waiting,
+            refused,
+            ballast_bytes,
+        })
     }
 
     /// The first answer to a command, if it is remembered.
@@ -319,8 +384,8 @@ impl Journal {
 
 impl Shared {
     fn stop(&self) {
-        // Without senders the thread ends once it has served what waits.
-        self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
+        // The thread ends once it has served what waits.
+        self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panic of the thread is told as `fatal`.
@@ -337,7 +402,7 @@ impl Drop for Shared {
 }
 
 /// Checks a request, encodes its events and hashes them, on the caller's thread.
-fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
+fn prepare(append: Append, terms: Terms, codec: Codec) -> Result<Prepared, AppendError> {
     let Append { writes, origin, command } = append;
     if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
         return Err(AppendError::NothingToWrite);
@@ -345,6 +410,9 @@ fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
     if let Some(command) = &command {
         check_len(command.answer.len(), ANSWER_LEN_MAX)?;
     }
+    // The answer to a command is told to the outside.
+    let durability = if command.is_some() { Durability::Sync } else { terms.durability };
+    let terms = Terms { durability, ..terms };
     let mut bytes = 0;
     let mut prepared = Vec::with_capacity(writes.len());
     for StreamWrite { stream, expected, events } in writes {
@@ -361,7 +429,7 @@ fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
         }
         prepared.push(PreparedWrite { stream, expected, events: encoded });
     }
-    Ok(Prepared { writes: prepared, origin, command, bytes })
+    Ok(Prepared { writes: prepared, origin, command, terms, bytes })
 }
 
 fn check_len(len: usize, max: usize) -> Result<(), AppendError> {

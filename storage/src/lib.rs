@@ -4,6 +4,7 @@
 //! power. Nothing here knows what an event means: layouts are numbers, payloads are bytes.
 
 pub mod answers;
+mod ballast;
 pub mod checkpoint;
 pub mod codec;
 pub mod disk;
@@ -19,18 +20,23 @@ pub mod offline;
 mod open;
 mod opening;
 pub mod panic_guard;
+mod queue;
 mod read;
 pub mod record;
 pub mod sealing;
 mod segment;
 pub mod store;
 mod store_thread;
+pub mod terms;
+mod unsynced;
 mod varint;
 pub mod verify;
 mod writer;
 
 pub use answers::StoredAnswer;
+pub use ballast::BallastStanding;
 pub use codec::{Codec, CodecError};
+pub use disk::Space;
 pub use error::{AppendError, JournalError};
 pub use folder::FolderError;
 pub use frame::{FRAME_LEN_MAX, FrameError, Hash};
@@ -41,4 +47,5 @@ pub use panic_guard::install_open_guard;
 pub use record::{PayloadError, StoredRecord};
 pub use segment::{HeaderError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use store::{Store, StoreError};
+pub use terms::{Class, Durability, PerClass, Terms};
 pub use verify::{Fault, Head, Verifier};

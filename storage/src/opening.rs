@@ -6,6 +6,7 @@ use std::sync::Arc;
 use purser_events::Timestamp;
 use uuid::Uuid;
 
+use crate::ballast::Ballast;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::folder::{Folder, HeadFile, io_error};
@@ -18,6 +19,7 @@ use crate::segment::set::{Loaded, Segments};
 use crate::segment::{self, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
+use crate::unsynced::Unsynced;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Published, Writer};
 
@@ -37,6 +39,7 @@ pub(crate) fn open(
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
     let segments = Arc::new(segments);
+    let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
     if before != Head::GENESIS {
         return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
     }
@@ -51,10 +54,12 @@ pub(crate) fn open(
     let at = now();
     let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let segment = begin(&segments, open, head, opened, segment_bytes)?;
+    let segment = begin(&segments, &ballast, open, head, opened, segment_bytes)?;
     Ok(Writer {
         segment: Some(segment),
         segments,
+        ballast: Arc::new(ballast),
+        unsynced: Unsynced::default(),
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
         store_thread: StoreThread::start(Arc::clone(&store))?,
@@ -111,6 +116,7 @@ fn trusted_store(
 /// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.
 fn begin(
     segments: &Segments,
+    ballast: &Ballast,
     open: Option<OpenSegment>,
     head: Head,
     opened: Opened,
@@ -120,7 +126,7 @@ fn begin(
         Some(segment) => segment,
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            OpenSegment::create(segments.disk(), segments.dir(), header, segment_bytes)?
+            ballast.make_segment(segments.dir(), header, segment_bytes)?
         }
     };
     segments.note_open(segment.header.first(), segment.path.clone());

@@ -1,15 +1,17 @@
-//! The one thread that writes: takes what waits, writes it together, syncs once, then answers everyone.
+//! The one thread that writes: takes what waits, writes it together, syncs once, then answers everyone. If nobody
+//! in a group waits for the sync, it is left to the next group, or to a deadline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use purser_events::{
     CommandId, Event, Header, Layout, Origin, Record, Seq, StreamId, StreamVersion, Timestamp,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::answers::{self, AnswerOrder, StoredAnswer};
+use crate::ballast::Ballast;
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
 use crate::folder::{Folder, HeadFile};
@@ -17,19 +19,16 @@ use crate::frame::{self, FrameParts, Hash};
 use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
 use crate::observer::{CommitCost, JournalObserver};
+use crate::queue::{Next, Queue, Serving};
 use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::Segments;
 use crate::store::Store;
 use crate::store_thread::StoreThread;
+use crate::terms::{Class, Durability, Terms};
+use crate::unsynced::Unsynced;
 use crate::verify::Head;
-
-/// Most requests that are made durable together.
-const GROUP_LEN_MAX: usize = 256;
-
-/// Payload bytes beyond which a group takes no further request.
-const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// A request with its events encoded.
 #[derive(Debug)]
@@ -37,6 +36,7 @@ pub(crate) struct Prepared {
     pub writes: Vec<PreparedWrite>,
     pub origin: Origin,
     pub command: Option<CommandWrite>,
+    pub terms: Terms,
     /// Bytes of all payloads.
     pub bytes: usize,
 }
@@ -111,6 +111,8 @@ pub(crate) struct Writer {
     /// The segment that takes what is written; none after a failure to go on to the next.
     pub segment: Option<OpenSegment>,
     pub segments: Arc<Segments>,
+    pub ballast: Arc<Ballast>,
+    pub unsynced: Unsynced,
     pub segment_bytes: u64,
     pub segment_age_ms: u64,
     pub store: Arc<dyn Store>,
@@ -144,31 +146,64 @@ struct Group {
     index: IndexBatch,
     answers: BTreeMap<CommandId, StoredAnswer>,
     records: usize,
+    /// Whether something written before is not durable yet.
+    continues: bool,
+    /// Whether anyone waits for it to be durable.
+    awaited: bool,
+}
+
+impl Group {
+    /// Whether the next entry is the first that is not durable.
+    fn begins(&self) -> bool {
+        self.bytes.is_empty() && !self.continues
+    }
 }
 
 impl Writer {
-    /// Serves requests until every sender is gone.
-    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    /// Serves requests until the queue is closed.
+    pub(crate) fn run(mut self, queue: &Queue) {
         let _on_panic = FenceOnPanic(Arc::clone(&self.published));
+        let _serving = Serving(queue);
         let mut fenced = false;
-        while let Some(first) = requests.blocking_recv() {
-            let (appends, replies) = take_group(first, &mut requests);
-            let outcomes = if fenced { None } else { self.commit(appends) };
-            fenced = outcomes.is_none();
-            let outcomes =
-                outcomes.unwrap_or_else(|| replies.iter().map(|_| Err(AppendError::Fenced)).collect());
-            for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                // Whoever asked may have gone: what was written stays written.
-                let _ = reply.send(outcome);
+        loop {
+            let due = if fenced { None } else { self.unsynced.due() };
+            match queue.take(due) {
+                Next::Group(requests) => fenced = self.serve(requests, fenced, queue),
+                Next::Due => {
+                    let synced = self.sync();
+                    fenced = self.unless_failed(synced).is_none();
+                }
+                Next::Ended => break,
             }
         }
-        if !fenced && let Err(error) = self.close() {
-            self.published.fence(error);
+        if !fenced {
+            let closed = self.close();
+            self.unless_failed(closed);
         }
+    }
+
+    /// Carries out a group and answers it; says whether the journal is fenced now.
+    fn serve(&mut self, requests: Vec<Request>, fenced: bool, queue: &Queue) -> bool {
+        let started = Instant::now();
+        let (appends, replies): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(|Request { append, reply }| (append, reply)).unzip();
+        let outcomes = if fenced { None } else { self.commit(appends) };
+        let fenced = outcomes.is_none();
+        let outcomes = outcomes.unwrap_or_else(|| replies.iter().map(|_| Err(AppendError::Fenced)).collect());
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            if let Err(AppendError::NoRoom { class }) = outcome {
+                queue.note_refused(class);
+            }
+            // Whoever asked may have gone: what was written stays written.
+            let _ = reply.send(outcome);
+        }
+        queue.note_pace(started.elapsed());
+        fenced
     }
 
     /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
     fn close(&mut self) -> Result<(), JournalError> {
+        self.sync()?;
         self.store.sync()?;
         let mut bytes = Vec::new();
         entry::put_closed(&mut bytes);
@@ -177,10 +212,16 @@ impl Writer {
         Ok(segment.sync()?)
     }
 
-    /// Makes a group durable and gives one outcome a request; none if the journal failed.
+    /// Carries out a group and gives one outcome a request; none if the journal failed.
     fn commit(&mut self, appends: Vec<Prepared>) -> Option<Vec<Outcome>> {
-        match self.try_commit(appends) {
-            Ok(outcomes) => Some(outcomes),
+        let outcomes = self.try_commit(appends);
+        self.unless_failed(outcomes)
+    }
+
+    /// What was done; after a failure nothing more is written.
+    fn unless_failed<T>(&self, done: Result<T, JournalError>) -> Option<T> {
+        match done {
+            Ok(done) => Some(done),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
                 self.published.fence(error);
@@ -193,15 +234,19 @@ impl Writer {
         let requests = appends.len();
         let now = (self.now)();
         let before = self.head;
-        let mut group = Group::default();
+        let gate = self.ballast.gate(appends.iter().any(|append| append.terms.class == Class::Safety));
+        let mut group = Group { continues: !self.unsynced.is_empty(), ..Group::default() };
         let mut outcomes = Vec::with_capacity(requests);
         for append in appends {
-            outcomes.push(self.stage(append, now, &mut group)?);
+            outcomes.push(match gate.admit(append.terms.class) {
+                Ok(()) => self.stage(append, now, &mut group)?,
+                Err(refusal) => Err(refusal),
+            });
         }
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, index, records, .. }) = (self.head, group);
+        let (head, Group { bytes, index, records, awaited, .. }) = (self.head, group);
         let started = Instant::now();
         let segment = self.segment_for(bytes.len(), before, now)?;
         let last = (records > 0).then_some((head, now));
@@ -209,20 +254,36 @@ impl Writer {
         let written = Instant::now();
         self.store_thread.begin(index.finish(head));
         // Never tried again: after a failed sync the kernel may have dropped the pages and report success.
-        let synced = self.segment.as_ref().map_or(Ok(()), OpenSegment::sync);
-        let synced_at = Instant::now();
+        let synced = if awaited { self.sync_segment() } else { Ok(()) };
+        let sync = written.elapsed();
         self.store_thread.finish()?;
         synced?;
-        self.head_file.write(self.head)?;
-        if let Some(observer) = self.published.observer.get() {
-            let (write, sync) = (written - started, synced_at - written);
-            observer.committed(CommitCost { requests, records, bytes: bytes.len(), write, sync });
+        let write = written - started;
+        let cost = CommitCost { requests, records, bytes: bytes.len(), write, sync: Duration::ZERO };
+        self.unsynced.note(cost, written);
+        if awaited {
+            self.publish(sync, &outcomes)?;
+        } else {
+            outcomes.iter().flatten().for_each(|appended| self.unsynced.keep(&appended.records));
         }
-        self.publish(&outcomes);
         if self.streams.len() > STREAMS_LEN_MAX {
             self.streams.clear();
         }
         Ok(outcomes)
+    }
+
+    /// Makes durable what was answered before it was.
+    fn sync(&mut self) -> Result<(), JournalError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.sync_segment()?;
+        self.publish(started.elapsed(), &[])
+    }
+
+    fn sync_segment(&self) -> Result<(), JournalError> {
+        Ok(self.segment.as_ref().map_or(Ok(()), OpenSegment::sync)?)
     }
 
     /// The segment that has room for so many bytes: the open one, or a new one after it.
@@ -233,7 +294,8 @@ impl Writer {
         now: Timestamp,
     ) -> Result<&mut OpenSegment, JournalError> {
         let is_due = self.segment.as_ref().is_some_and(|segment| {
-            let full = segment.end() + len as u64 + FOOTER_RESERVE > self.segment_bytes;
+            let limit = segment.limit().min(self.segment_bytes);
+            let full = segment.end() + len as u64 + FOOTER_RESERVE > limit;
             let old = now.ms_since(segment.header.created) > self.segment_age_ms;
             (full || old) && segment.contents().last().seq >= segment.header.first()
         });
@@ -247,9 +309,8 @@ impl Writer {
     }
 
     fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
-        let (epoch, disk, dir) = (self.opened.epoch, self.segments.disk(), self.segments.dir());
-        let header = SegmentHeader { before, epoch, created: now };
-        let mut segment = OpenSegment::create(disk, dir, header, self.segment_bytes)?;
+        let header = SegmentHeader { before, epoch: self.opened.epoch, created: now };
+        let mut segment = self.ballast.make_segment(self.segments.dir(), header, self.segment_bytes)?;
         let mut bytes = Vec::new();
         // Each segment begins with whose it is, so that nobody has to look in the one before.
         entry::put_opened(&mut bytes, &self.opened);
@@ -258,16 +319,24 @@ impl Writer {
         Ok(segment)
     }
 
-    /// Shows what is durable now: first to the projection, then to those who wait for a new head.
-    fn publish(&mut self, outcomes: &[Outcome]) {
+    /// Shows what a sync has made durable, with `outcomes` at its end: first to the projection, then to those who wait
+    /// for a new head.
+    fn publish(&mut self, sync: Duration, outcomes: &[Outcome]) -> Result<(), JournalError> {
+        self.head_file.write(self.head)?;
+        let (cost, earlier) = self.unsynced.synced(sync);
+        if let Some(observer) = self.published.observer.get() {
+            observer.committed(cost);
+        }
         let state = PublishedState { head: self.head, answers_end: self.answers.next };
         *self.published.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        for appended in outcomes.iter().flatten() {
-            if !appended.records.is_empty() {
-                (self.on_commit)(&appended.records);
+        let commits = outcomes.iter().flatten().map(|appended| &appended.records);
+        for commit in earlier.iter().chain(commits) {
+            if !commit.is_empty() {
+                (self.on_commit)(commit);
             }
         }
         self.published.heads.send_if_modified(|seq| std::mem::replace(seq, self.head.seq) != self.head.seq);
+        Ok(())
     }
 
     /// Adds a request to the group, or says why it is left out.
@@ -285,7 +354,8 @@ impl Writer {
         if let Err(conflict) = self.check_expected(&append.writes)? {
             return Ok(Err(conflict));
         }
-        let Prepared { writes, origin, command, .. } = append;
+        let Prepared { writes, origin, command, terms, .. } = append;
+        group.awaited |= terms.durability == Durability::Sync;
         let count: usize = writes.iter().map(|write| write.events.len()).sum();
         // Before its records: a commit that a stop tears is told by its last record, which is then missing.
         if let Some(CommandWrite { id, fingerprint, answer }) = command {
@@ -295,7 +365,7 @@ impl Writer {
             let answer = StoredAnswer { fingerprint, answer, first, last };
             let order = self.answers.push(&*self.store, &mut group.index.batch, id, &answer)?;
             let entry = AnswerEntry { id, order, answer, continued: count > 0 };
-            let begins_group = group.bytes.is_empty();
+            let begins_group = group.begins();
             entry::put_answer(&mut group.bytes, begins_group, &entry);
             group.answers.insert(id, entry.answer);
         }
@@ -357,7 +427,7 @@ impl Writer {
         let seq = self.head.seq.next();
         let epoch = self.opened.epoch;
         let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
-        let start = group.bytes.len();
+        let (start, begins_group) = (group.bytes.len(), group.begins());
         let hash = frame::encode_into(
             &mut group.bytes,
             &FrameParts {
@@ -366,7 +436,7 @@ impl Writer {
                 layout_version: layout.version,
                 codec: self.codec,
                 continued,
-                begins_group: start == 0,
+                begins_group,
                 payload: &payload,
                 payload_hash: &payload_hash,
                 previous: &self.head.hash,
@@ -378,21 +448,6 @@ impl Writer {
         self.head = Head { seq, hash };
         Ok(Record { header, event })
     }
-}
-
-fn take_group(
-    first: Request,
-    requests: &mut mpsc::Receiver<Request>,
-) -> (Vec<Prepared>, Vec<oneshot::Sender<Outcome>>) {
-    let mut bytes = first.append.bytes;
-    let (mut appends, mut replies) = (vec![first.append], vec![first.reply]);
-    while appends.len() < GROUP_LEN_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(next) = requests.try_recv() else { break };
-        bytes += next.append.bytes;
-        appends.push(next.append);
-        replies.push(next.reply);
-    }
-    (appends, replies)
 }
 
 /// Tells that the thread is gone, if it goes by a panic; in programs that abort on one it has nothing to do.

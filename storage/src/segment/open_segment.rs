@@ -9,12 +9,16 @@ use sha2::{Digest, Sha256};
 use super::entry;
 use super::footer::{self, Footer, MARK_INTERVAL, Mark};
 use super::{HEADER_LEN, SegmentHeader, file_name, folder};
+use crate::ballast::is_full;
 use crate::disk::{Disk, DiskFile};
 use crate::folder::{FolderError, io_error};
 use crate::verify::Head;
 
 /// Bytes that are hashed at a time when a segment is sealed.
 const HASH_LEN: usize = 1 << 20;
+
+/// What is tried when a segment gets its room.
+const MAKE_ROOM: &str = "make room for";
 
 /// An open segment; owned by the thread that writes.
 pub(crate) struct OpenSegment {
@@ -23,6 +27,8 @@ pub(crate) struct OpenSegment {
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
+    /// Up to where it has its room on the disk.
+    limit: u64,
     contents: Contents,
 }
 
@@ -97,7 +103,8 @@ pub(crate) struct Sealed {
 }
 
 impl OpenSegment {
-    /// Makes a segment of that many bytes, durable before anything is written to it.
+    /// Makes a segment of that many bytes, durable before anything is written to it. If there is no room for it,
+    /// nothing is left of it, see [`is_no_room`].
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
@@ -106,8 +113,13 @@ impl OpenSegment {
     ) -> Result<OpenSegment, FolderError> {
         let path = folder(dir).join(file_name(header.first()));
         let failed = |error| io_error("create", &path, error);
-        let file = disk.create(&path).map_err(failed)?;
-        file.allocate(bytes).map_err(failed)?;
+        let file = disk.create(&path).map_err(|error| io_error(MAKE_ROOM, &path, error))?;
+        if let Err(error) = file.allocate(bytes) {
+            if is_full(&error) {
+                disk.remove(&path).map_err(failed)?;
+            }
+            return Err(io_error(MAKE_ROOM, &path, error));
+        }
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         disk.sync_dir(&folder(dir)).map_err(failed)?;
@@ -122,12 +134,19 @@ impl OpenSegment {
         contents: Contents,
         end: u64,
     ) -> OpenSegment {
-        OpenSegment { path, file, header, end, contents }
+        // A file that cannot be measured is taken for full: the next one will tell.
+        let limit = file.len().unwrap_or(end);
+        OpenSegment { path, file, header, end, limit, contents }
     }
 
     /// Where the next entry goes.
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Up to where it has its room on the disk.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
     }
 
     pub(crate) fn contents(&self) -> &Contents {
@@ -173,6 +192,11 @@ impl OpenSegment {
     fn hash(&self) -> Result<[u8; 32], FolderError> {
         content_hash(&self.path, &*self.file, self.end)
     }
+}
+
+/// Whether a segment was not made because the disk has no room for it.
+pub(crate) fn is_no_room(error: &FolderError) -> bool {
+    matches!(error, FolderError::Io { action: MAKE_ROOM, source, .. } if is_full(source))
 }
 
 /// SHA-256 of a file up to a place.

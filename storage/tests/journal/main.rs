@@ -5,4 +5,7 @@
 mod append;
 mod exports;
 mod folders;
+mod lazy;
+mod memory_disk;
+mod reserve;
 mod support;

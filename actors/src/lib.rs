@@ -10,14 +10,17 @@ pub mod node;
 pub mod paths;
 pub mod pod;
 pub mod port;
+mod reserve;
 mod runtimes;
 pub mod service;
 pub mod shell;
 pub mod start;
 mod sweep;
+mod terms;
 pub mod worker;
 
 pub use live::LiveWorld;
+pub use reserve::ReserveLimits;
 pub use service::Service;
 pub use shell::Shell;
 pub use start::{HostFacts, Parts, StartError, start};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Addr;
 use purser_events::invariant::Inconsistency;
+use purser_events::node::event::DiskPressure;
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
@@ -25,6 +26,7 @@ use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
 use crate::port::{ExecIo, FieldError, RuntimeError};
+use crate::reserve::{self, ReserveLimits};
 use crate::shell::Shell;
 
 /// Requests that may be under way at once; more are told to come again.
@@ -112,6 +114,12 @@ pub enum ServiceError {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The journal's disk is nearly full, and this would need room.
+    #[error("{}", no_room(*.used_percent))]
+    NoRoom {
+        /// How much of the disk was used when it was noticed, in percent, if it was.
+        used_percent: Option<u8>,
+    },
     /// The node is going down, or its journal has failed.
     #[error("the node is going down")]
     Stopping,
@@ -169,6 +177,7 @@ impl Service {
             return Err(ServiceError::Invalid(invalid));
         }
         let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
+        self.check_room(&id, &by)?;
         for _ in 0..RETIRED_RETRIES {
             let apply = Apply { spec: spec.clone(), by: by.clone() };
             match self.inner.directory.send(apply).await.map_err(|_| ServiceError::Stopping)? {
@@ -261,6 +270,28 @@ impl Service {
         // A command may run for days: it must not count against those who only ask.
         drop(permit);
         ended.await.map_err(|_| ServiceError::Stopping)?.map_err(ServiceError::Exec)
+    }
+
+    /// Watches the journal's disk from now on; returns after the first look. Must be called where the actors run.
+    pub async fn keep_reserve(&self, limits: ReserveLimits) {
+        reserve::begin(&self.inner.shell, &self.inner.node, limits).await;
+    }
+
+    /// Refuses a new pod while the journal's disk is nearly full, before anything is recorded of it. Retries and pods
+    /// that are there get their answers.
+    fn check_room(&self, id: &PodId, by: &By) -> Result<(), ServiceError> {
+        let full = self.world(|world| {
+            let full = world.node.known().and_then(|node| node.disk_pressure.clone());
+            full.filter(|full| {
+                full.pressure == DiskPressure::Full && !world.registry.entries.contains_key(id)
+            })
+        });
+        match full {
+            Some(full) if self.recalled::<Pod>(by)?.is_none() => {
+                Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Makes the node refuse new pods. Whoever gives no reason leaves the one in force as it is.
@@ -441,6 +472,15 @@ fn accepted(
     Ok(Accepted { pod, uid: PodUid(id), seq: done.seq, outcome: word(&done), replayed: done.replayed })
 }
 
+fn no_room(used_percent: Option<u8>) -> String {
+    let used = used_percent.map_or_else(String::new, |percent| format!(" ({percent} % are used)"));
+    format!(
+        "the disk of the node's journal is nearly full{used}: pods can be stopped and deleted, but nothing new is \
+         taken until there is room; free disk space, or delete pods that are not needed (`journal.reserve` in the \
+         config says from where on)"
+    )
+}
+
 fn pod_error(refusal: Refusal<PodRejection>) -> ServiceError {
     refused(refusal, ServiceError::Pod)
 }
@@ -453,7 +493,9 @@ fn refused<R>(refusal: Refusal<R>, rejected: impl FnOnce(R) -> ServiceError) -> 
     match refusal {
         Refusal::Rejected(rejection) => rejected(rejection),
         Refusal::KeyReused => ServiceError::KeyReused,
-        Refusal::Busy | Refusal::Retired => ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refusal::Busy { retry_after_ms } => ServiceError::Busy { retry_after_ms },
+        Refusal::Retired => ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refusal::NoRoom => ServiceError::NoRoom { used_percent: None },
         Refusal::TooLarge { len, max } => ServiceError::SpecTooLarge { len, max },
         Refusal::Fenced => ServiceError::Stopping,
     }

@@ -189,6 +189,20 @@ pub struct Journal {
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.
     pub segment_age_ms: NonZeroU64,
+    /// What happens when its disk gets full.
+    pub reserve: Reserve,
+}
+
+/// What happens when the journal's disk gets full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Reserve {
+    /// Used percent of the file system from which observations are not recorded, 1 to 100.
+    pub warn_percent: u8,
+    /// Used percent from which new pods are refused as well, at most 100.
+    pub refuse_percent: u8,
+    /// Room that is held for stops and deletes; 0 for none.
+    pub ballast_bytes: u64,
 }
 
 /// A kind of store.

@@ -63,8 +63,8 @@ impl Ballast {
         self.disk.space(&self.dir)
     }
 
-    /// Makes it, unless it is there or none is asked for; says whether it is there now. It is not made if more than
-    /// `used_percent_max` of the disk would then be used.
+    /// Makes it, unless it is there or none is asked for; says whether it is there now. It is not made if the disk
+    /// would then be used to `used_percent_max` or more.
     pub(crate) fn make(&self, used_percent_max: u8) -> Result<bool, FolderError> {
         // Held throughout, so that it is not given up half made.
         let mut standing = self.lock();
@@ -74,7 +74,7 @@ impl Ballast {
         let path = self.dir.join(NAME);
         let failed = |error| io_error("make", &path, error);
         let after = self.space().map_err(failed)?.after(self.bytes);
-        if after.available == 0 || after.used_percent() > used_percent_max {
+        if after.available == 0 || after.used_percent() >= used_percent_max {
             return Ok(false);
         }
         // Left by a removal that failed.

@@ -20,14 +20,21 @@ pub struct Space {
 }
 
 impl Space {
-    /// The used part in percent, rounded up, as `df` has it: without what is kept for the superuser.
+    /// The used part in percent, rounded down, of what is not kept for the superuser.
     #[must_use]
     pub fn used_percent(&self) -> u8 {
         let all = u128::from(self.used) + u128::from(self.available);
         if all == 0 {
             return 100;
         }
-        u8::try_from((u128::from(self.used) * 100).div_ceil(all)).unwrap_or(100)
+        u8::try_from(u128::from(self.used) * 100 / all).unwrap_or(100)
+    }
+
+    /// What it would be with so many bytes less in use.
+    #[must_use]
+    pub fn with_room(&self, bytes: u64) -> Space {
+        let given = bytes.min(self.used);
+        Space { used: self.used - given, available: self.available.saturating_add(given) }
     }
 
     /// What it would be with so many bytes more in use.

@@ -281,14 +281,23 @@ impl Journal {
         self.shared.ballast.space()
     }
 
-    /// Takes room for the ballast if it is not there, unless more than `used_percent_max` of the disk would then be
-    /// used; says whether it is there now. Once the disk has less room left than a quarter of the ballast, only what
+    /// Takes room for the ballast if it is not there, unless the disk would then be used to `used_percent_max` or
+    /// more; says whether it is there now. Once the disk has less room left than a quarter of the ballast, only what
     /// is of [`Class::Safety`] is taken, and the ballast is given up for it. Blocks on the disk.
     ///
     /// # Errors
     /// The file cannot be made.
     pub fn make_ballast(&self, used_percent_max: u8) -> Result<bool, JournalError> {
         Ok(self.shared.ballast.make(used_percent_max)?)
+    }
+
+    /// Bytes of the ballast, if it is there.
+    #[must_use]
+    pub fn ballast_bytes(&self) -> u64 {
+        match self.ballast() {
+            BallastStanding::Held => self.shared.ballast.bytes(),
+            BallastStanding::Absent | BallastStanding::GivenUp => 0,
+        }
     }
 
     /// Whether the ballast is there.
@@ -334,10 +343,7 @@ impl Journal {
     pub fn stats(&self) -> Result<JournalStats, JournalError> {
         let bytes_on_disk = self.store()?.bytes_on_disk()? + self.shared.segments.bytes_on_disk()?;
         let (waiting, refused) = (self.shared.queue.lens(), self.shared.queue.refused());
-        let ballast_bytes = match self.ballast() {
-            BallastStanding::Held => self.shared.ballast.bytes(),
-            BallastStanding::Absent | BallastStanding::GivenUp => 0,
-        };
+        let ballast_bytes = self.ballast_bytes();
         Ok(JournalStats {
             head: self.head(),
             epoch: self.epoch(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{OrphanRemoved, RuntimeFound, RuntimeLost, Started};
+use super::event::{DiskPressureChanged, OrphanRemoved, RuntimeFound, RuntimeLost, Started};
 use crate::context::Policy;
 
 /// A request to the node.
@@ -30,6 +30,8 @@ pub enum NodeCommand {
     ReportRuntimeFound(RuntimeFound),
     /// An orphan was removed.
     ReportOrphan(OrphanRemoved),
+    /// The journal's disk was looked at.
+    ReportDiskPressure(DiskPressureChanged),
 }
 
 /// Why the node refused a command.

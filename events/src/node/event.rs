@@ -27,6 +27,8 @@ pub enum NodeEvent {
     RuntimeFound(RuntimeFound),
     /// Something of this node that no pod knows was found in a runtime and removed.
     OrphanRemoved(OrphanRemoved),
+    /// The journal's disk has become fuller or emptier.
+    DiskPressureChanged(DiskPressureChanged),
 }
 
 macro_rules! from_payload {
@@ -39,7 +41,17 @@ macro_rules! from_payload {
     };
 }
 
-from_payload!(Started, Stopped, Cordoned, Uncordoned, PolicySet, RuntimeLost, RuntimeFound, OrphanRemoved);
+from_payload!(
+    Started,
+    Stopped,
+    Cordoned,
+    Uncordoned,
+    PolicySet,
+    RuntimeLost,
+    RuntimeFound,
+    OrphanRemoved,
+    DiskPressureChanged,
+);
 
 /// `node.started` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,4 +125,26 @@ pub struct OrphanRemoved {
     pub runtime: RuntimeClass,
     /// What the runtime calls it.
     pub id: String,
+}
+
+/// `node.disk-pressure-changed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskPressureChanged {
+    /// How it is from now on.
+    pub pressure: DiskPressure,
+    /// How much of the disk was used, in percent.
+    pub used_percent: u8,
+}
+
+/// How full the journal's disk is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DiskPressure {
+    /// There is room.
+    #[default]
+    Fine,
+    /// It fills up: what will be seen again is not recorded.
+    Low,
+    /// It is nearly full: new pods are refused as well.
+    Full,
 }

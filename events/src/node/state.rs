@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
+use super::event::{
+    Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
+    Stopped, Uncordoned,
+};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
@@ -45,6 +48,9 @@ pub struct NodeState {
     pub runtimes: BTreeMap<RuntimeClass, RuntimeStanding>,
     /// Orphans removed so far.
     pub orphans_removed: u64,
+    /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_pressure: Option<DiskPressureChanged>,
 }
 
 /// Whether a runtime answers.
@@ -81,6 +87,14 @@ impl Node {
             Node::Unknown => None,
             Node::Known(node) => Some(node),
         }
+    }
+}
+
+impl NodeState {
+    /// How full the journal's disk is.
+    #[must_use]
+    pub fn disk_pressure(&self) -> DiskPressure {
+        self.disk_pressure.as_ref().map_or(DiskPressure::Fine, |changed| changed.pressure)
     }
 }
 
@@ -127,6 +141,9 @@ impl Decider for Node {
                 Some(_) | None => vec![found.clone().into()],
             },
             (C::ReportOrphan(orphan), Node::Known(_)) => vec![orphan.clone().into()],
+            (C::ReportDiskPressure(changed), Node::Known(node)) => {
+                if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
+            }
         };
         Ok(events)
     }
@@ -143,6 +160,7 @@ impl Decider for Node {
                 policy: Policy::default(),
                 runtimes: BTreeMap::new(),
                 orphans_removed: 0,
+                disk_pressure: None,
             },
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
@@ -175,6 +193,10 @@ impl Decider for Node {
             }
             (E::OrphanRemoved(_), Node::Known(node)) => {
                 NodeState { orphans_removed: node.orphans_removed + 1, ..NodeState::clone(node) }
+            }
+            (E::DiskPressureChanged(changed), Node::Known(node)) => {
+                let pressed = changed.pressure != DiskPressure::Fine;
+                NodeState { disk_pressure: pressed.then(|| changed.clone()), ..NodeState::clone(node) }
             }
         };
         Ok(Node::Known(Box::new(next)))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Clock, Ids};
-use purser_actors::{LiveWorld, Parts, Shell};
+use purser_actors::{LiveWorld, Parts, ReserveLimits, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::{Journal, JournalConfig};
 use sha2::{Digest, Sha256};
@@ -42,6 +42,12 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime })
 }
 
+/// How full the journal's disk may be.
+pub(super) fn reserve_limits(config: &Config) -> ReserveLimits {
+    let reserve = &config.journal.reserve;
+    ReserveLimits { warn_percent: reserve.warn_percent, refuse_percent: reserve.refuse_percent }
+}
+
 fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Journal, Failure> {
     let codec = match config.journal.codec {
         Codec::Bincode => purser_storage::Codec::Bincode,
@@ -57,6 +63,7 @@ fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Jour
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
         boot_id: Some(boot_id),
+        ballast_bytes: config.journal.reserve.ballast_bytes,
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());

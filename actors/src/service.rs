@@ -1,13 +1,13 @@
 //! The façade: what the API may ask of the node, from any thread.
 
 mod images;
+mod room;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Addr;
 use purser_events::invariant::Inconsistency;
-use purser_events::node::event::DiskPressure;
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
@@ -26,7 +26,6 @@ use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
 use crate::port::{ExecIo, FieldError, RuntimeError};
-use crate::reserve::{self, ReserveLimits};
 use crate::shell::Shell;
 
 /// Requests that may be under way at once; more are told to come again.
@@ -115,7 +114,7 @@ pub enum ServiceError {
         retry_after_ms: u64,
     },
     /// The journal's disk is nearly full, and this would need room.
-    #[error("{}", no_room(*.used_percent))]
+    #[error("{}", room::told(*.used_percent))]
     NoRoom {
         /// How much of the disk was used when it was noticed, in percent, if it was.
         used_percent: Option<u8>,
@@ -270,28 +269,6 @@ impl Service {
         // A command may run for days: it must not count against those who only ask.
         drop(permit);
         ended.await.map_err(|_| ServiceError::Stopping)?.map_err(ServiceError::Exec)
-    }
-
-    /// Watches the journal's disk from now on; returns after the first look. Must be called where the actors run.
-    pub async fn keep_reserve(&self, limits: ReserveLimits) {
-        reserve::begin(&self.inner.shell, &self.inner.node, limits).await;
-    }
-
-    /// Refuses a new pod while the journal's disk is nearly full, before anything is recorded of it. Retries and pods
-    /// that are there get their answers.
-    fn check_room(&self, id: &PodId, by: &By) -> Result<(), ServiceError> {
-        let full = self.world(|world| {
-            let full = world.node.known().and_then(|node| node.disk_pressure.clone());
-            full.filter(|full| {
-                full.pressure == DiskPressure::Full && !world.registry.entries.contains_key(id)
-            })
-        });
-        match full {
-            Some(full) if self.recalled::<Pod>(by)?.is_none() => {
-                Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Makes the node refuse new pods. Whoever gives no reason leaves the one in force as it is.
@@ -470,15 +447,6 @@ fn accepted(
     let done = outcome.map_err(pod_error)?;
     let StreamId { id, .. } = done.stream;
     Ok(Accepted { pod, uid: PodUid(id), seq: done.seq, outcome: word(&done), replayed: done.replayed })
-}
-
-fn no_room(used_percent: Option<u8>) -> String {
-    let used = used_percent.map_or_else(String::new, |percent| format!(" ({percent} % are used)"));
-    format!(
-        "the disk of the node's journal is nearly full{used}: pods can be stopped and deleted, but nothing new is \
-         taken until there is room; free disk space, or delete pods that are not needed (`journal.reserve` in the \
-         config says from where on)"
-    )
 }
 
 fn pod_error(refusal: Refusal<PodRejection>) -> ServiceError {

@@ -1,3 +1,5 @@
+//! The queues: who goes first, who is refused, and what becomes of those who wait.
+
 use purser_events::{Cause, Origin, Principal};
 use tokio::sync::oneshot;
 use uuid::Uuid;

@@ -10,7 +10,7 @@ target_dir := $(or $(CARGO_TARGET_DIR),target)
 bin_dir := $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-run check fmt lint deny test bench
+.PHONY: help build run clean-run check fmt lint deny test bench sim soak
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,3 +49,14 @@ test: ## Checks everything; as root it first installs what the tests need.
 bench: ## Prints figures of the service and the journal beside their references; ONLY=append is one of them.
 	@.ci/packages.sh test
 	$(CARGO) bench --locked -p purser-tests
+
+# `SEEDS=1000` is a count from 0 on, `SEEDS=500..600` a range.
+SEEDS ?= 2000
+sim: ## Lives through SEEDS simulated nodes; each that fails is printed and leaves an export.
+	@.ci/packages.sh build
+	PURSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked -p purser-tests --test it simulator::no_seed -- --nocapture
+
+EVENTS ?= 10000000
+soak: ## Appends EVENTS events to one journal and prints whether memory, handles and disk stay flat.
+	@.ci/packages.sh build
+	EVENTS=$(EVENTS) $(CARGO) run --locked --release -p purser-tests --example soak

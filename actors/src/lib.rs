@@ -11,6 +11,7 @@ pub mod paths;
 pub mod pod;
 pub mod port;
 mod reserve;
+pub mod retention;
 mod runtimes;
 pub mod service;
 pub mod shell;
@@ -21,6 +22,7 @@ pub mod worker;
 
 pub use live::LiveWorld;
 pub use reserve::ReserveLimits;
+pub use retention::Keeping;
 pub use service::Service;
 pub use shell::Shell;
 pub use start::{HostFacts, Parts, StartError, start};

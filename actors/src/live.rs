@@ -1,12 +1,15 @@
 //! The world as the journal has it, kept up to date by the journal's writer before any reply goes out: who
 //! reads here after an answer sees at least what the answer speaks of.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use purser_events::invariant::{self, Inconsistency};
 use purser_events::{Context, Header, Policy, Record, Seq, StreamId, StreamVersion, Timestamp, World};
 use purser_storage::Replayed;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The live view. Cheap to clone.
@@ -17,7 +20,7 @@ pub struct LiveWorld {
     inconsistencies: Arc<Mutex<Vec<Inconsistency>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inner {
     world: World,
     heads: BTreeMap<StreamId, StreamHead>,
@@ -25,7 +28,7 @@ struct Inner {
 }
 
 /// Where a stream stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamHead {
     /// Version of its last record.
     pub version: StreamVersion,

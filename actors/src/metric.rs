@@ -90,6 +90,13 @@ metrics! {
     JOURNAL_DISK_USED: Gauge "purser_journal_disk_used_percent" "percent" [] NONE = "Used part of the file system that the journal is on.";
     JOURNAL_DISK_AVAILABLE: Gauge "purser_journal_disk_available_bytes" "bytes" [] NONE = "Room left on the file system that the journal is on.";
     JOURNAL_BALLAST: Gauge "purser_journal_ballast_bytes" "bytes" [] NONE = "Room that the journal holds for stops and deletes on a full disk; 0 if it has none now.";
+    JOURNAL_FIRST: Gauge "purser_journal_first_seq" "records" [] NONE = "Sequence number of the first record that was not trimmed.";
+    JOURNAL_SEGMENTS: Gauge "purser_journal_segments" "segments" ["state"] NONE = "Sealed segments of the journal, by whether they are compressed.";
+    JOURNAL_TO_ARCHIVE: Gauge "purser_journal_segments_to_archive" "segments" [] NONE = "Sealed segments that wait for the archive.";
+    JOURNAL_SEALED: Gauge "purser_journal_sealed_seq" "records" [] NONE = "Sequence number of the last record that a signed checkpoint is over.";
+    JOURNAL_SEALING: Gauge "purser_journal_sealing" "0 or 1" [] NONE = "Whether the journal is sealed while it is written; 0 too if there is no key.";
+    JOURNAL_CHECKPOINTS: Counter "purser_journal_checkpoints_total" "checkpoints" [] NONE = "Checkpoints that were signed.";
+    WITNESS_FAILURES: Counter "purser_witness_failures_total" "checkpoints" ["witness"] NONE = "Checkpoints that a witness did not take.";
     API_REQUESTS: Counter "purser_api_requests_total" "requests" ["route", "method", "status"] NONE = "Requests answered, by route, method and status.";
     API_SECONDS: Histogram "purser_api_request_seconds" "seconds" ["route", "method"] SECONDS = "Time from a request until the head of its answer.";
     INCONSISTENCIES: Gauge "purser_inconsistencies" "findings" ["invariant"] NONE = "Places where the node's state breaks one of its own rules: anything but 0 is a defect to report.";

@@ -26,6 +26,7 @@ use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
 use crate::port::{ExecIo, FieldError, RuntimeError};
+use crate::retention::ArchiveStanding;
 use crate::shell::Shell;
 
 /// Requests that may be under way at once; more are told to come again.
@@ -48,6 +49,7 @@ struct Inner {
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
     default_runtime: RuntimeClass,
+    archive: ArchiveStanding,
     permits: Semaphore,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -153,10 +155,11 @@ impl Service {
         directory: Addr<Directory>,
         node: Addr<NodeActor>,
         default_runtime: RuntimeClass,
+        archive: ArchiveStanding,
     ) -> Service {
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner = Inner { shell, directory, node, default_runtime, permits, ready, stopping };
+        let inner = Inner { shell, directory, node, default_runtime, archive, permits, ready, stopping };
         Service { inner: Arc::new(inner) }
     }
 
@@ -316,6 +319,18 @@ impl Service {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.inner.shell.journal
+    }
+
+    /// Sealed segments of the journal that the archive does not have yet; none without an archive.
+    #[must_use]
+    pub fn segments_to_archive(&self) -> usize {
+        self.inner.archive.waiting(&self.inner.shell.journal)
+    }
+
+    /// Why the last try to archive a segment failed, if it did.
+    #[must_use]
+    pub fn archive_failure(&self) -> Option<String> {
+        self.inner.archive.failure()
     }
 
     /// Where pods' files are.

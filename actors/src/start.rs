@@ -13,9 +13,10 @@ use uuid::Uuid;
 use crate::directory::{Directory, Recover};
 use crate::entity::{By, Entity, Execute, Refusal};
 use crate::node::NodeActor;
+use crate::retention::Keeping;
 use crate::service::Service;
 use crate::shell::Shell;
-use crate::{audit, runtimes, sweep};
+use crate::{audit, retention, runtimes, sweep};
 
 /// What the node is made of.
 pub struct Parts {
@@ -27,6 +28,8 @@ pub struct Parts {
     pub policy: Policy,
     /// The runtime of pods that name none.
     pub default_runtime: RuntimeClass,
+    /// How the journal's past is kept.
+    pub keeping: Keeping,
 }
 
 /// Facts of the host at this start.
@@ -76,7 +79,7 @@ pub enum StartError {
 /// # Errors
 /// The start could not be recorded.
 pub async fn start(parts: Parts) -> Result<Service, StartError> {
-    let Parts { shell, host, policy, default_runtime } = parts;
+    let Parts { shell, host, policy, default_runtime, keeping } = parts;
     let shell = Arc::new(shell);
     let known = shell.live.read(|world| world.node_uid.map(|uid| (uid, world.node.clone())));
     let (uid, state) = known.unwrap_or_else(|| (NodeUid(shell.ids.uuid()), Node::default()));
@@ -100,7 +103,8 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     for id in left_alone {
         tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
     }
-    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime);
+    let archive = retention::begin(&shell, &node, keeping);
+    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime, archive);
     runtimes::watch(&shell, &directory, &node, by);
     sweep::begin(&shell);
     audit::begin(&shell, &directory);

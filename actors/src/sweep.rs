@@ -40,7 +40,7 @@ async fn sweep(shell: &Shell) -> Result<(), RuntimeError> {
         }
         match remove(shell, uid).await {
             Ok(()) => {
-                tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know")
+                tracing::warn!(pod = %uid, "removed the folder of a pod that the journal does not know");
             }
             Err(error) => tracing::warn!(pod = %uid, %error, "failed to remove the folder of an unknown pod"),
         }

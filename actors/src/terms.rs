@@ -29,7 +29,11 @@ fn class_of_node(event: &NodeEvent) -> Class {
         // Without its start on record the node ends no pod.
         E::Started(_) | E::Stopped(_) | E::Cordoned(_) | E::DiskPressureChanged(_) => Class::Safety,
         E::Uncordoned(_) | E::PolicySet(_) => Class::Lifecycle,
-        E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) => Class::Observation,
+        // It makes room.
+        E::JournalTrimmed(_) => Class::Safety,
+        E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) | E::SegmentSealed(_) => {
+            Class::Observation
+        }
     }
 }
 

@@ -103,6 +103,22 @@ impl fmt::Display for StreamId {
     }
 }
 
+/// Text that names no stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not the name of a stream, as in `pod/01890a5d-ac96-774b-bcce-b302099a8057`")]
+pub struct NotAStream;
+
+impl std::str::FromStr for StreamId {
+    type Err = NotAStream;
+
+    fn from_str(text: &str) -> Result<StreamId, NotAStream> {
+        let (word, id) = text.split_once('/').ok_or(NotAStream)?;
+        let kinds = [StreamKind::Node, StreamKind::Pod, StreamKind::Worker];
+        let kind = kinds.into_iter().find(|kind| kind.word() == word).ok_or(NotAStream)?;
+        Ok(StreamId { kind, id: Uuid::try_parse(id).map_err(|_| NotAStream)? })
+    }
+}
+
 macro_rules! uuid_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

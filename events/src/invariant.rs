@@ -128,7 +128,7 @@ fn registry_differs(world: &World) -> Vec<String> {
         .registry
         .entries
         .iter()
-        .map(|(id, entry)| (id.clone(), entry.uid, entry.phase, entry.restarts))
+        .map(|(id, entry)| (id.clone(), entry.uid, &*entry.phase, entry.restarts))
         .collect();
     let real: BTreeSet<_> = world
         .pods

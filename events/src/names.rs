@@ -119,6 +119,16 @@ impl fmt::Display for PodId {
     }
 }
 
+impl std::str::FromStr for PodId {
+    type Err = NameError;
+
+    /// Reads `namespace/name`.
+    fn from_str(text: &str) -> Result<PodId, NameError> {
+        let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+        PodId::new(namespace, name)
+    }
+}
+
 /// A container's name within its pod: an RFC 1123 label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]

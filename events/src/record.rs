@@ -101,6 +101,13 @@ impl Principal {
         Principal(clean)
     }
 
+    /// The principal that has exactly this text; none if [`Principal::new`] would change it.
+    #[must_use]
+    pub fn exactly(text: &str) -> Option<Principal> {
+        let fits = text.len() <= Principal::LEN_MAX && !text.chars().any(char::is_control);
+        fits.then(|| Principal(text.to_owned()))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -191,6 +191,18 @@ pub struct Journal {
     pub segment_age_ms: NonZeroU64,
     /// What happens when its disk gets full.
     pub reserve: Reserve,
+    /// Which sealed segments may go.
+    pub retention: Retention,
+    /// Where sealed segments are put before they may go.
+    pub archive: JournalArchive,
+    /// Records after which the node's state is put away again, so that a start folds only what came later; 0 for
+    /// never.
+    pub snapshot_every: u64,
+    /// How its records are sealed, once there is a key.
+    pub sealing: Sealing,
+    /// Who else keeps checkpoints.
+    #[serde(default)]
+    pub witness: Witness,
 }
 
 /// What happens when the journal's disk gets full.
@@ -203,6 +215,70 @@ pub struct Reserve {
     pub refuse_percent: u8,
     /// Room that is held for stops and deletes; 0 for none.
     pub ballast_bytes: u64,
+}
+
+/// Which sealed segments of the journal may go. None goes before a snapshot is there that makes it unneeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Retention {
+    /// Age of its last record at which a segment may go.
+    pub age_ms: u64,
+    /// Bytes of sealed segments beyond which the oldest may go, however young.
+    pub bytes: u64,
+    /// Sealed segments that stay in any case.
+    pub segments_min: u64,
+    /// Age of its last record at which the store lets go of a segment's records; they are read from the segment.
+    pub store_age_ms: u64,
+}
+
+/// Where sealed segments of the journal are put before they may go; nowhere if neither is set, and both if both are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct JournalArchive {
+    /// A folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// A program with its arguments, of which `{}` stands for the file; exit code 0 says that it has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Time after which the program is killed and tried again later.
+    pub command_timeout_ms: NonZeroU64,
+}
+
+/// How records are sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sealing {
+    /// The file with the key in force; `keys/seal.key` in the data folder if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Time after which the key is replaced if there are records since it took over.
+    pub interval_ms: NonZeroU64,
+    /// Records after which there is a checkpoint.
+    pub checkpoint_events: NonZeroU64,
+    /// Time after which there is a checkpoint if there are records since the last.
+    pub checkpoint_ms: NonZeroU64,
+}
+
+/// Who else keeps checkpoints; nobody if nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Witness {
+    /// A file to which each checkpoint is added: on a mount of another host, at best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// A program and its arguments that gets each checkpoint on its standard input. No shell is involved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+impl Config {
+    /// Where the key is with which the journal is sealed. Not in the journal's folder, which auditors copy.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        let default = || self.data_dir.join("keys/seal.key");
+        self.journal.sealing.key_file.clone().unwrap_or_else(default)
+    }
 }
 
 /// A kind of store.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use purser_events::event::LAYOUTS;
 use purser_events::{NodeUid, PodId, PodUid, Seq, StreamId, StreamKind, Timestamp, WorkerUid};
+use purser_storage::checkpoint::VerifierKey;
 use uuid::Uuid;
 
 const AFTER_HELP: &str = "Exit codes: 0 done; 1 nothing matched; 2 usage; 3 input or output failed; \
@@ -33,6 +34,15 @@ pub struct SourceArgs {
     /// A copy of a journal's folder; never the folder of a running node
     #[arg(long, value_name = "COPIED_FOLDER", global = true, help_heading = "Where the journal is")]
     pub dir: Option<PathBuf>,
+    /// With --dir: a folder of archived segments, for what was trimmed from the journal
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        global = true,
+        conflicts_with_all = ["export", "socket"],
+        help_heading = "Where the journal is"
+    )]
+    pub archive: Option<PathBuf>,
     /// A live node's socket [default: $PURSER_SOCKET, else the first that is there of
     /// $XDG_RUNTIME_DIR/purser.sock, ~/.local/state/purser/purser.sock, /run/purser/purser.sock, ./run/purser.sock]
     #[arg(long, value_name = "PATH", global = true, help_heading = "Where the journal is")]
@@ -50,6 +60,8 @@ pub enum Verb {
     State(StateArgs),
     /// Check that the journal is whole and is what was written
     Verify(VerifyArgs),
+    /// Print a proof that a record is under a sealed checkpoint, or check one
+    Proof(ProofArgs),
     /// Write the journal to a file that can be read anywhere
     Export(ExportArgs),
     /// Print a completion script for a shell
@@ -152,9 +164,29 @@ pub struct StateArgs {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// The verifier key of the journal's first sealing key, as `purserd keys setup` printed it: checks who sealed what
+    #[arg(long, value_name = "VKEY")]
+    pub key: Option<VerifierKey>,
+    /// Checkpoints that were kept elsewhere, one or many: the journal must continue them
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
     /// How to tell
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// Arguments of `proof`.
+#[derive(Debug, Args)]
+pub struct ProofArgs {
+    /// Which record
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub seq: u64,
+    /// The verifier key of the journal's first sealing key, as `purserd keys setup` printed it
+    #[arg(long, value_name = "VKEY")]
+    pub key: VerifierKey,
+    /// Check this proof instead of making one
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
 }
 
 /// Arguments of `export`.

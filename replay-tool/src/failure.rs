@@ -94,11 +94,45 @@ pub enum Failure {
     /// More than one source was given.
     #[error("--export, --dir and --socket exclude each other")]
     ManySources,
+    /// An archive was given without the journal that it is the archive of.
+    #[error("--archive needs --dir: it holds what was trimmed from that folder")]
+    ArchiveAlone,
     /// A state is asked for that the source does not reach back to.
     #[error("the source begins after record {before}: a state needs the journal from its first record")]
     Partial {
         /// The record before the first.
         before: Seq,
+    },
+    /// A proof is asked for that needs records from before the source.
+    #[error("the source begins after record {before}: a proof needs the journal from its first record")]
+    PartialProof {
+        /// The record before the first.
+        before: Seq,
+    },
+    /// A proof is asked for from standard input.
+    #[error("a proof reads the journal twice: give --export FILE, --dir COPIED_FOLDER or --socket PATH")]
+    OnceOnly,
+    /// A file that was kept elsewhere is not what it should be.
+    #[error("`{path}` cannot be used")]
+    Elsewhere {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No checkpoint is over the record.
+    #[error("record {seq} is not sealed: the last good checkpoint is of {sealed} records")]
+    NotSealed {
+        /// The record asked about.
+        seq: Seq,
+        /// Records under the last good checkpoint.
+        sealed: u64,
+    },
+    /// The evidence shows that somebody was at the journal, or the proof shows nothing.
+    #[error("nothing is proven: {reason}")]
+    NotProven {
+        /// Why.
+        reason: String,
     },
     /// A record is asked for that the source does not hold.
     #[error("the source holds records {first} to {last}, not record {asked}")]
@@ -113,6 +147,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What a file from elsewhere should have held.
+    pub(crate) fn not_one(
+        path: &std::path::Path,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Failure {
+        Failure::Elsewhere { path: path.to_owned(), source: Box::new(source) }
+    }
+
     /// The exit code that goes with it.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -123,8 +165,15 @@ impl Failure {
                 SourceFailure::Unknown => Exit::Unknown,
             },
             Failure::Node { .. } | Failure::Open { .. } | Failure::Output(_) | Failure::Export(_) => Exit::Io,
-            Failure::NoSource { .. } | Failure::ManySources | Failure::Partial { .. } => Exit::Usage,
-            Failure::NoRecord { .. } => Exit::NothingMatched,
+            Failure::NoSource { .. }
+            | Failure::ManySources
+            | Failure::OnceOnly
+            | Failure::ArchiveAlone
+            | Failure::Partial { .. }
+            | Failure::PartialProof { .. } => Exit::Usage,
+            Failure::Elsewhere { .. } => Exit::Io,
+            Failure::NotProven { .. } => Exit::Integrity,
+            Failure::NoRecord { .. } | Failure::NotSealed { .. } => Exit::NothingMatched,
         }
     }
 

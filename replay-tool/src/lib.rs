@@ -92,6 +92,7 @@ fn dispatch(cli: Cli, surroundings: &Surroundings, console: &mut Console<'_>) ->
         Verb::Show(args) => verb::show::run(&args, &place()?, console),
         Verb::State(args) => verb::state::run(&args, &place()?, console),
         Verb::Verify(args) => verb::verify::run(&args, &place()?, console),
+        Verb::Proof(args) => verb::proof::run(&args, &place()?, console),
         Verb::Export(args) => verb::export::run(&args, &place()?, console),
         Verb::Completion(args) => verb::completion::run(&args, console),
     }

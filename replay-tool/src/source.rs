@@ -16,17 +16,21 @@ use crate::{Surroundings, http};
 pub(crate) enum Place {
     Export(PathBuf),
     Input(fn() -> Box<dyn Read>),
-    Folder(PathBuf),
+    /// With the archive of what was trimmed from it, if one is given.
+    Folder(PathBuf, Option<PathBuf>),
     Socket(PathBuf),
 }
 
 impl SourceArgs {
     /// The journal that the command line means.
     pub(crate) fn place(&self, surroundings: &Surroundings) -> Result<Place, Failure> {
+        if self.archive.is_some() && self.dir.is_none() {
+            return Err(Failure::ArchiveAlone);
+        }
         match (&self.export, &self.dir, &self.socket) {
             (Some(path), None, None) if path == Path::new("-") => Ok(Place::Input(surroundings.input)),
             (Some(path), None, None) => Ok(Place::Export(path.clone())),
-            (None, Some(dir), None) => Ok(Place::Folder(dir.clone())),
+            (None, Some(dir), None) => Ok(Place::Folder(dir.clone(), self.archive.clone())),
             (None, None, Some(socket)) => Ok(Place::Socket(socket.clone())),
             (None, None, None) => default_place(surroundings),
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
@@ -52,7 +56,8 @@ impl Place {
     /// Opens the journal. Records before `from` need not be among those read.
     pub(crate) fn open(&self, from: Seq) -> Result<Source, Failure> {
         Ok(match self {
-            Place::Folder(dir) => Source::from_folder(dir)?,
+            Place::Folder(dir, None) => Source::from_folder(dir)?,
+            Place::Folder(dir, Some(archive)) => Source::from_folder_and_archive(dir, archive)?,
             Place::Input(input) => Source::from_export(BufReader::new(input()))?,
             Place::Export(path) => {
                 let open = |source| Failure::Open { path: path.clone(), source };

@@ -3,16 +3,23 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, Space};
 use crate::error::AppendError;
 use crate::folder::{FolderError, io_error};
+use crate::segment::SegmentHeader;
 use crate::segment::open_segment::{OpenSegment, is_no_room};
-use crate::segment::{SEGMENT_BYTES_MIN, SegmentHeader};
 use crate::terms::Class;
 
 const NAME: &str = "ballast";
+
+/// Bytes of room that a segment takes on the disk at a time: what a start after a kill has to look through.
+const STEP: u64 = 8 << 20;
+
+/// The same on a disk that has not that much.
+const STEP_MIN: u64 = 256 << 10;
 
 /// Whether the ballast is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +38,7 @@ pub(crate) struct Ballast {
     dir: PathBuf,
     bytes: u64,
     standing: Mutex<BallastStanding>,
+    sheds_observations: AtomicBool,
 }
 
 impl Ballast {
@@ -46,7 +54,8 @@ impl Ballast {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BallastStanding::Absent,
             Err(error) => return Err(io_error("open", &path, error)),
         };
-        Ok(Ballast { disk, dir, bytes, standing: Mutex::new(standing) })
+        let (standing, sheds_observations) = (Mutex::new(standing), AtomicBool::new(false));
+        Ok(Ballast { disk, dir, bytes, standing, sheds_observations })
     }
 
     pub(crate) fn standing(&self) -> BallastStanding {
@@ -56,6 +65,16 @@ impl Ballast {
     /// Bytes that it has when it is there.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Has observations refused from now on, or taken again.
+    pub(crate) fn shed_observations(&self, shed: bool) {
+        self.sheds_observations.store(shed, Ordering::Relaxed);
+    }
+
+    /// Whether a class is refused as long as nothing changes.
+    pub(crate) fn sheds(&self, class: Class) -> bool {
+        class == Class::Observation && self.sheds_observations.load(Ordering::Relaxed)
     }
 
     /// How much of the file system is used and left.
@@ -127,24 +146,28 @@ impl Ballast {
         Gate { shut }
     }
 
-    /// Makes a segment of so many bytes; a shorter one if there is no room for it, and for that the ballast makes
-    /// way. Only if that does not help either, there is none.
-    pub(crate) fn make_segment(
-        &self,
-        dir: &Path,
-        header: SegmentHeader,
-        bytes: u64,
-    ) -> Result<OpenSegment, FolderError> {
-        let short = (self.bytes / 16).clamp(SEGMENT_BYTES_MIN.min(bytes), bytes);
-        let mut made = OpenSegment::create(&self.disk, dir, header, bytes);
-        if no_room(&made) && short < bytes {
-            tracing::warn!(wanted = bytes, bytes = short, "the disk has no room for a whole segment");
-            made = OpenSegment::create(&self.disk, dir, header, short);
+    /// Makes a segment with room for a start.
+    pub(crate) fn make_segment(&self, dir: &Path, header: SegmentHeader) -> Result<OpenSegment, FolderError> {
+        self.taking_room(|room| OpenSegment::create(&self.disk, dir, header, room))
+    }
+
+    /// Sees to it that a segment has room for so many bytes more, and for a footer.
+    pub(crate) fn make_room(&self, segment: &mut OpenSegment, len: usize) -> Result<(), FolderError> {
+        self.taking_room(|step| segment.make_room(len, step))
+    }
+
+    /// Has room taken, less of it if the disk has little, and if it has none for that, the ballast makes way. Only if
+    /// that does not help either, it fails.
+    fn taking_room<T>(&self, mut take: impl FnMut(u64) -> Result<T, FolderError>) -> Result<T, FolderError> {
+        let mut taken = take(STEP);
+        if no_room(&taken) {
+            tracing::debug!(wanted = STEP, bytes = STEP_MIN, "the disk has little room for segments");
+            taken = take(STEP_MIN);
         }
-        if no_room(&made) && self.give_up() {
-            made = OpenSegment::create(&self.disk, dir, header, short);
+        if no_room(&taken) && self.give_up() {
+            taken = take(STEP_MIN);
         }
-        made
+        taken
     }
 
     fn lock(&self) -> MutexGuard<'_, BallastStanding> {
@@ -159,6 +182,11 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Whether everybody may.
+    pub(crate) fn is_open(self) -> bool {
+        !self.shut
+    }
+
     pub(crate) fn admit(self, class: Class) -> Result<(), AppendError> {
         match class {
             Class::Safety => Ok(()),
@@ -168,8 +196,8 @@ impl Gate {
     }
 }
 
-fn no_room(made: &Result<OpenSegment, FolderError>) -> bool {
-    made.as_ref().is_err_and(is_no_room)
+fn no_room<T>(taken: &Result<T, FolderError>) -> bool {
+    taken.as_ref().is_err_and(is_no_room)
 }
 
 /// Whether the system says that there is no room.

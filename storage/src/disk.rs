@@ -240,7 +240,13 @@ impl DiskFile for File {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         let wanted = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        match fallocate(self.as_fd(), FallocateFlags::empty(), 0, wanted) {
+        let allocated = loop {
+            match fallocate(self.as_fd(), FallocateFlags::empty(), 0, wanted) {
+                Err(nix::errno::Errno::EINTR) => {}
+                allocated => break allocated,
+            }
+        };
+        match allocated {
             // Some file systems cannot: the file then takes its room as it is written.
             Err(nix::errno::Errno::EOPNOTSUPP) if self.metadata()?.len() < len => File::set_len(self, len),
             Err(nix::errno::Errno::EOPNOTSUPP) => Ok(()),

@@ -1,13 +1,13 @@
 //! Why the journal could not do what was asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use purser_events::{CommandId, Seq, StreamId, StreamVersion};
 
 use crate::folder::FolderError;
 use crate::frame::FrameError;
-use crate::store::StoreError;
+use crate::store::{StoreError, suspect_path};
 use crate::terms::Class;
 use crate::verify::Fault;
 
@@ -97,6 +97,43 @@ pub enum JournalError {
     /// The journal was closed.
     #[error("the journal is closed")]
     Closed,
+}
+
+impl JournalError {
+    /// Whether it may come of damage to the store, which can be made again.
+    fn blames_store(&self) -> bool {
+        match self {
+            JournalError::Store(error) => !error.is_refusal(),
+            JournalError::Record { .. }
+            | JournalError::Missing { .. }
+            | JournalError::Answer { .. }
+            | JournalError::Value { .. } => true,
+            JournalError::Folder(_)
+            | JournalError::Damaged { .. }
+            | JournalError::Trimmed { .. }
+            | JournalError::Newer { .. }
+            | JournalError::Segment { .. }
+            | JournalError::Thread(_)
+            | JournalError::Failed(_)
+            | JournalError::Panicked
+            | JournalError::Closed => false,
+        }
+    }
+
+    /// Has the next start of the journal in `dir` make the store again, if that may help.
+    pub(crate) fn note(&self, dir: &Path) {
+        if !self.blames_store() {
+            return;
+        }
+        let error = self as &dyn std::error::Error;
+        tracing::error!(error, "the store may be damaged: the next start makes it again from the segments");
+        if let Err(error) = std::fs::write(suspect_path(dir), "") {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "failed to note that the store is damaged"
+            );
+        }
+    }
 }
 
 /// Why nothing was appended.

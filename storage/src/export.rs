@@ -1,4 +1,5 @@
-//! Exports: records in a file or stream, as they are stored, from one position to another.
+//! Exports: records in a file or stream, as they are stored, from one position to another, and the evidence that
+//! stands between them.
 //!
 //! A header names the record before the first, so the chain of hashes can be checked from there on; an end mark
 //! names the last, so a file that was cut short is never taken for a shorter journal. The layout is told byte by
@@ -9,12 +10,18 @@ use std::io::{self, Read, Write};
 use purser_events::Seq;
 
 use crate::error::JournalError;
-use crate::frame::{self, Hash, PREFIX_LEN};
+use crate::evidence::Evidence;
+use crate::frame::{self, FRAME_VERSION, FrameError, Hash, PREFIX_LEN};
+use crate::offline::Item;
 use crate::record::StoredRecord;
+use crate::segment::entry::{self, Entry};
 use crate::verify::{Fault, Head, Verifier};
 
 /// Number of the export format that this release writes.
-pub const EXPORT_FORMAT: u16 = 1;
+pub const EXPORT_FORMAT: u16 = 2;
+
+/// The first format that has evidence between the records.
+const FORMAT_WITH_EVIDENCE: u16 = 2;
 
 const MAGIC: [u8; 8] = *b"PURSERX\n";
 const HEADER_LEN: usize = 56;
@@ -109,6 +116,22 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Adds evidence for records before it.
+    ///
+    /// # Errors
+    /// `out` cannot be written.
+    pub fn write_evidence(&mut self, evidence: &Evidence) -> Result<(), ExportError> {
+        let mut bytes = Vec::new();
+        entry::put_evidence(&mut bytes, false, evidence);
+        self.out.write_all(&bytes).map_err(io_error("write"))
+    }
+
+    /// The last record written.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
     /// Ends the export and gives `out` back, flushed.
     ///
     /// # Errors
@@ -143,6 +166,7 @@ fn take_head(bytes: &[u8]) -> Option<Head> {
 pub struct Reader<R> {
     input: R,
     before: Head,
+    format: u16,
     verifier: Verifier,
     ended: bool,
 }
@@ -165,9 +189,9 @@ impl<R: Read> Reader<R> {
         if found > EXPORT_FORMAT {
             return Err(ExportError::NewerFormat { found });
         }
-        let before = take_head(&header[..len]).filter(|_| len == HEADER_LEN && found == EXPORT_FORMAT);
+        let before = take_head(&header[..len]).filter(|_| len == HEADER_LEN && found > 0);
         let before = before.ok_or(ExportError::DamagedHeader)?;
-        Ok(Reader { input, before, verifier: Verifier::after(before), ended: false })
+        Ok(Reader { input, before, format: found, verifier: Verifier::after(before), ended: false })
     }
 
     /// The record before the first, as the export names it.
@@ -182,7 +206,17 @@ impl<R: Read> Reader<R> {
         self.verifier.head()
     }
 
-    fn next_record(&mut self) -> Result<Option<StoredRecord>, ExportError> {
+    /// The next record or piece of evidence; none at the end, and after an error.
+    pub fn next_item(&mut self) -> Option<Result<Item, ExportError>> {
+        if self.ended {
+            return None;
+        }
+        let next = self.read_item().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+
+    fn read_item(&mut self) -> Result<Option<Item>, ExportError> {
         let last = self.head().seq;
         let fault = |source| ExportError::Fault { last, source };
         let damaged = |source| fault(Fault::Damaged { seq: Seq(last.0.saturating_add(1)), source });
@@ -200,9 +234,19 @@ impl<R: Read> Reader<R> {
         if read_up_to(&mut self.input, rest)? < rest.len() {
             return Err(ExportError::CutShort { last });
         }
-        let record = StoredRecord::parse(bytes).map_err(damaged)?;
-        self.verifier.check(&record).map_err(fault)?;
-        Ok(Some(record))
+        match bytes.get(PREFIX_LEN) {
+            Some(&version) if version != FRAME_VERSION => match Entry::parse(&bytes).map_err(damaged)? {
+                Entry::Evidence(evidence) if self.format >= FORMAT_WITH_EVIDENCE => {
+                    Ok(Some(Item::Evidence(evidence)))
+                }
+                _ => Err(damaged(FrameError::NewerVersion { version })),
+            },
+            Some(_) | None => {
+                let record = StoredRecord::parse(bytes).map_err(damaged)?;
+                self.verifier.check(&record).map_err(fault)?;
+                Ok(Some(Item::Record(Box::new(record))))
+            }
+        }
     }
 
     fn check_end(&mut self) -> Result<(), ExportError> {
@@ -222,12 +266,13 @@ impl<R: Read> Iterator for Reader<R> {
     type Item = Result<StoredRecord, ExportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
+        loop {
+            match self.next_item()? {
+                Ok(Item::Record(record)) => return Some(Ok(*record)),
+                Ok(Item::Evidence(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let next = self.next_record().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
     }
 }
 

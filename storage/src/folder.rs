@@ -5,6 +5,7 @@
 //! <dir>/lock       held by the process that writes; its pid
 //! <dir>/head       the last acknowledged record, apart from the segments
 //! <dir>/segments/  the records
+//! <dir>/archived   which segments the archive has
 //! <dir>/sled/      the store: what makes them accessible; it can be made again
 //! <dir>/ballast   room that is held for stops and deletes on a full disk; zeros
 //! <dir>/suspect    there if a read of the store showed damage: the next start makes it again

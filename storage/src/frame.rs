@@ -97,6 +97,12 @@ pub enum FrameError {
         /// The first such field.
         field: &'static str,
     },
+    /// The compressed block of a segment that holds it is damaged.
+    #[error("compressed block {number} is damaged")]
+    Block {
+        /// Which, from 0.
+        number: u64,
+    },
 }
 
 impl FrameError {
@@ -249,7 +255,38 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), FrameError> {
         return Err(FrameError::CutShort { len, announced: PREFIX_LEN });
     };
     let (found, computed) = (u32::from_le_bytes(*checksum), self::checksum(bytes));
-    if found != computed { Err(FrameError::Checksum { found, computed }) } else { Ok(()) }
+    if found == computed { Ok(()) } else { Err(FrameError::Checksum { found, computed }) }
+}
+
+/// What the end of a segment is found by: a part of a record, read without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Glance {
+    pub seq: Seq,
+    pub epoch: u64,
+    pub time: Timestamp,
+    pub hash: Hash,
+    pub continued: bool,
+}
+
+/// Reads a part of one frame, which must take all of the bytes, and checks its checksum.
+pub(crate) fn glance(bytes: &[u8]) -> Result<Glance, FrameError> {
+    check(bytes)?;
+    let (body, hash) = bytes
+        .get(PREFIX_LEN..)
+        .and_then(|body| body.split_last_chunk())
+        .ok_or(FrameError::CutShort { len: bytes.len(), announced: PREFIX_LEN + FIXED_LEN + HASH_LEN })?;
+    let mut fields = Fields { rest: body };
+    let [version, _codec, flags] = fields.array("flags")?;
+    if version != FRAME_VERSION {
+        return Err(FrameError::NewerVersion { version });
+    }
+    // Event type, layout version, stream kind and id, correlation.
+    let _ = fields.array::<37>("correlation")?;
+    let time = Timestamp(i64::from_le_bytes(fields.array("time")?));
+    let seq = Seq(fields.number("seq")?);
+    let _version = fields.number("stream version")?;
+    let epoch = fields.number("epoch")?;
+    Ok(Glance { seq, epoch, time, hash: *hash, continued: flags & FLAG_CONTINUED != 0 })
 }
 
 fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
@@ -338,10 +375,8 @@ impl Fields<'_> {
             return Err(malformed);
         };
         self.rest = rest;
-        let Ok(text) = std::str::from_utf8(bytes) else { return Err(malformed) };
-        let principal = Principal::new(text);
         // Control characters would come out changed, and reach an auditor's terminal otherwise.
-        if principal.as_str() == text { Ok(principal) } else { Err(malformed) }
+        std::str::from_utf8(bytes).ok().and_then(Principal::exactly).ok_or(malformed)
     }
 }
 

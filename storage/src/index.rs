@@ -67,13 +67,25 @@ impl IndexBatch {
     }
 }
 
-/// How far the store has come; none if it is new.
+/// Whether nothing was ever written to the store.
+pub(crate) fn is_empty(store: &dyn Store) -> Result<bool, JournalError> {
+    Ok(store.last_key(&[], &[0xff])?.is_none())
+}
+
+/// How far the store has come; none if it does not say.
 pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
     let Some(bytes) = store.get(keys::APPLIED)? else { return Ok(None) };
     let malformed = JournalError::Value { name: "applied" };
     let Some((seq, hash)) = bytes.split_first_chunk() else { return Err(malformed) };
     let hash = hash.try_into().map_err(|_| malformed)?;
     Ok(Some(Head { seq: Seq(u64::from_be_bytes(*seq)), hash }))
+}
+
+/// The last record whose place in its stream was given up; 0 if none was.
+pub(crate) fn trimmed(store: &dyn Store) -> Result<Seq, JournalError> {
+    let Some(bytes) = store.get(keys::TRIMMED)? else { return Ok(Seq::ZERO) };
+    let seq = bytes.try_into().map_err(|_| JournalError::Value { name: "trimmed" })?;
+    Ok(Seq(u64::from_be_bytes(seq)))
 }
 
 /// Shows the frames from `from` on until told to stop; nothing if the store begins after it.
@@ -97,10 +109,10 @@ pub(crate) fn scan(
             let seq = expected;
             expected = expected.next();
             let failed = record.is_err();
-            if (seq < from && !failed) || visit(record).is_continue() && !failed {
-                continue;
+            let told = if seq < from && !failed { ControlFlow::Continue(()) } else { visit(record) };
+            if failed || told.is_break() {
+                return ControlFlow::Break(());
             }
-            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     })?;
@@ -128,25 +140,31 @@ pub(crate) fn record(store: &dyn Store, seq: Seq) -> Result<Option<StoredRecord>
     found.transpose()
 }
 
-/// Positions of a stream's records from a version on, in order, at most `limit`.
+/// Positions of a stream's records from a version on, in order, at most `limit`; none up to `trimmed`.
 pub(crate) fn stream(
     store: &dyn Store,
     stream: StreamId,
     from: StreamVersion,
+    trimmed: Seq,
     limit: usize,
 ) -> Result<Vec<Seq>, JournalError> {
     let (least, end) =
         (keys::stream(stream, StreamVersion(0)), keys::stream(stream, StreamVersion(u64::MAX)));
     let after_from = keys::stream(stream, from.next());
     let first = store.last_key(&least, &after_from)?.unwrap_or_else(|| least.to_vec());
-    let (mut seqs, mut malformed) = (Vec::new(), false);
+    let (mut seqs, mut malformed, mut expected) = (Vec::new(), false, None);
     store.scan(&first, &end, &mut |key, value| {
-        let Some((version, positions)) = keys::stream_version(key).zip(positions(value)) else {
+        let found = keys::stream_version(key).zip(positions(value));
+        let Some((version, positions)) =
+            found.filter(|(version, _)| expected.is_none_or(|expected| expected == *version))
+        else {
             malformed = true;
             return ControlFlow::Break(());
         };
+        expected = Some(StreamVersion(version.0.saturating_add(positions.len() as u64)));
         let skipped = usize::try_from(from.0.saturating_sub(version.0)).unwrap_or(usize::MAX);
-        seqs.extend(positions.into_iter().skip(skipped).take(limit - seqs.len()));
+        let positions = positions.into_iter().skip(skipped).filter(|seq| *seq > trimmed);
+        seqs.extend(positions.take(limit - seqs.len()));
         if seqs.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     if malformed { Err(JournalError::Value { name: "stream index" }) } else { Ok(seqs) }
@@ -166,6 +184,14 @@ pub(crate) fn last_version(
         return Err(malformed);
     };
     Ok(Some(StreamVersion(version.0 + (positions.len() as u64).saturating_sub(1))))
+}
+
+/// Whether the store has every one of these streams up to its last version.
+pub(crate) fn agrees(store: &dyn Store, streams: &BTreeMap<StreamId, StreamVersion>) -> bool {
+    let has = |(stream, version): (&StreamId, &StreamVersion)| {
+        last_version(store, *stream).is_ok_and(|last| last == Some(*version))
+    };
+    streams.iter().all(has)
 }
 
 /// Positions from their differences.

@@ -1,8 +1,6 @@
 //! The journal as its users see it.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -11,29 +9,31 @@ use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersi
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::answers::{self, ANSWER_LEN_MAX, StoredAnswer};
-use crate::ballast::{Ballast, BallastStanding};
+use crate::answers::{self, StoredAnswer};
+use crate::ballast::Ballast;
 use crate::codec::Codec;
-use crate::disk::{Disk, Space, SystemDisk};
+use crate::disk::{Disk, SystemDisk};
 use crate::error::{AppendError, JournalError};
-use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
+use crate::frame::Hash;
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
-use crate::opening;
+use crate::opening::{self, Watched};
+use crate::published::Published;
 use crate::queue::Queue;
+use crate::request::{Request, prepare};
+use crate::retention::Holds;
+use crate::sealer::exchange::Exchange;
+use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
+use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
-use crate::terms::{Class, Durability, PerClass, Terms};
+use crate::terms::{PerClass, Terms};
 use crate::verify::Head;
-use crate::writer::{OnCommit, Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 
 pub use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-
-/// Longest payload that fits into a frame under every header.
-const PAYLOAD_LEN_MAX: usize = FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>();
 
 /// Where and how a journal is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +52,13 @@ pub struct JournalConfig {
     pub segment_bytes: u64,
     /// Age at which a segment that holds records is sealed by the next commit, in milliseconds.
     pub segment_age_ms: u64,
+    /// Records after which the projection is put away again, if it can be; 0 for never.
+    pub snapshot_every: u64,
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
+    /// Longest time from a lazy append until it is synced, in milliseconds.
+    pub lazy_ms_max: u64,
     /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
     pub ballast_bytes: u64,
 }
@@ -70,7 +74,9 @@ impl JournalConfig {
             queue_len_max: 4_096,
             segment_bytes: 64 << 20,
             segment_age_ms: 3_600_000,
+            snapshot_every: 10_000,
             boot_id: None,
+            lazy_ms_max: 200,
             ballast_bytes: 0,
         }
     }
@@ -152,9 +158,12 @@ struct Shared {
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
     segments: Arc<Segments>,
+    holds: Holds,
+    known_snapshots: snapshot::Known,
+    exchange: Arc<Exchange>,
+    sealer: Mutex<Option<JoinHandle<()>>>,
     queue: Arc<Queue>,
     ballast: Arc<Ballast>,
-    sheds_observations: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -182,12 +191,26 @@ impl Journal {
         replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores {
-            dir: config.dir.clone(),
-            backend: config.backend,
-            cache_bytes: config.cache_bytes,
-        };
+        let stores = FolderStores::of(&config);
         Journal::open_on(Arc::new(SystemDisk), &stores, config, now, replay, on_commit)
+    }
+
+    /// As [`Journal::open`], for a projection that can be put away: `snapshots` is restored first, and `replay`
+    /// gets what came after.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_with_snapshots(
+        config: JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        mut replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+        snapshots: impl Snapshots + 'static,
+    ) -> Result<Journal, JournalError> {
+        let stores = FolderStores::of(&config);
+        let snapshots: Option<Box<dyn Snapshots>> = Some(Box::new(snapshots));
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots };
+        Journal::start(Arc::new(SystemDisk), &stores, config, Box::new(now), watched)
     }
 
     /// As [`Journal::open`], with segments on another disk and another store behind them.
@@ -202,11 +225,23 @@ impl Journal {
         mut replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
     ) -> Result<Journal, JournalError> {
-        let (now, on_commit): (_, OnCommit) = (Box::new(now), Box::new(on_commit));
-        let writer = opening::open(disk, stores, &config, now, &mut replay, on_commit)?;
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots: None };
+        Journal::start(disk, stores, config, Box::new(now), watched)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: Box<dyn Fn() -> Timestamp + Send>,
+        watched: Watched<'_>,
+    ) -> Result<Journal, JournalError> {
+        let writer = opening::open(disk, stores, &config, now, watched);
+        let writer = writer.inspect_err(|error| error.note(&config.dir))?;
+        let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
-        let ballast = Arc::clone(&writer.ballast);
+        let (exchange, ballast) = (Arc::clone(&writer.exchange), Arc::clone(&writer.ballast));
         let queue = Arc::new(Queue::new(config.queue_len_max));
         let served = Arc::clone(&queue);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&served));
@@ -216,9 +251,12 @@ impl Journal {
             published,
             store: RwLock::new(Some(store)),
             segments,
+            holds: Holds::default(),
+            known_snapshots,
+            exchange,
+            sealer: Mutex::new(None),
             queue,
             ballast,
-            sheds_observations: AtomicBool::new(false),
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
         Ok(Journal { shared: Arc::new(shared) })
@@ -258,7 +296,7 @@ impl Journal {
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
         }
-        if terms.class == Class::Observation && self.shared.sheds_observations.load(Ordering::Relaxed) {
+        if self.shared.ballast.sheds(terms.class) {
             self.shared.queue.note_refused(terms.class);
             return Err(AppendError::NoRoom { class: terms.class });
         }
@@ -266,44 +304,6 @@ impl Journal {
         self.shared.queue.push(Request { append, reply })?;
         // The thread answers every request that it takes, unless it panicked.
         outcome.await.unwrap_or(Err(AppendError::Fenced))
-    }
-
-    /// Refuses appends of [`Class::Observation`] as [`AppendError::NoRoom`] from now on, or takes them again.
-    pub fn shed_observations(&self, shed: bool) {
-        self.shared.sheds_observations.store(shed, Ordering::Relaxed);
-    }
-
-    /// How full the file system is that the journal is on.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn space(&self) -> io::Result<Space> {
-        self.shared.ballast.space()
-    }
-
-    /// Takes room for the ballast if it is not there, unless the disk would then be used to `used_percent_max` or
-    /// more; says whether it is there now. Once the disk has less room left than a quarter of the ballast, only what
-    /// is of [`Class::Safety`] is taken, and the ballast is given up for it. Blocks on the disk.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn make_ballast(&self, used_percent_max: u8) -> Result<bool, JournalError> {
-        Ok(self.shared.ballast.make(used_percent_max)?)
-    }
-
-    /// Bytes of the ballast, if it is there.
-    #[must_use]
-    pub fn ballast_bytes(&self) -> u64 {
-        match self.ballast() {
-            BallastStanding::Held => self.shared.ballast.bytes(),
-            BallastStanding::Absent | BallastStanding::GivenUp => 0,
-        }
-    }
-
-    /// Whether the ballast is there.
-    #[must_use]
-    pub fn ballast(&self) -> BallastStanding {
-        self.shared.ballast.standing()
     }
 
     /// Which opening of the journal this is, from 1.
@@ -336,6 +336,12 @@ impl Journal {
         let _ = self.shared.published.observer.set(Box::new(observer));
     }
 
+    /// The records that sound snapshots are of, oldest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Head> {
+        self.shared.known_snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Figures about the journal; measures its files.
     ///
     /// # Errors
@@ -363,8 +369,32 @@ impl Journal {
     pub fn answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, JournalError> {
         // Taken first: an answer that comes in between is not durable yet for all we know.
         let answers_end = self.shared.published.state().answers_end;
-        let found = answers::find(&*self.store()?, id)?;
+        let found = self.noted(answers::find(&*self.store()?, id))?;
         Ok(found.filter(|(_, order)| *order < answers_end).map(|(answer, _)| answer))
+    }
+
+    /// Begins to seal the journal: from now on there are signed checkpoints in it. Trouble later on ends the sealing
+    /// alone and is told by [`Journal::sealing`].
+    ///
+    /// # Errors
+    /// The key cannot be used, it is not the one that sealed this journal last, or the journal lacks records that
+    /// were sealed. The journal goes on without seals.
+    pub fn seal(&self, parts: SealingParts) -> Result<(), SealerError> {
+        let sealed = sealer::Sealed {
+            segments: Arc::clone(&self.shared.segments),
+            published: Arc::clone(&self.shared.published),
+            exchange: Arc::clone(&self.shared.exchange),
+            queue: Arc::clone(&self.shared.queue),
+        };
+        let thread = sealer::start(sealed, parts)?;
+        *self.shared.sealer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    /// How the sealing stands, now and whenever that changes.
+    #[must_use]
+    pub fn sealing(&self) -> watch::Receiver<SealingStatus> {
+        self.shared.exchange.status.subscribe()
     }
 
     /// Writes what waits, stops the thread and releases the folder. Blocks until that is done; every other
@@ -383,13 +413,37 @@ impl Journal {
         store.clone().ok_or(JournalError::Closed)
     }
 
-    pub(crate) fn segments(&self) -> &Arc<Segments> {
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.shared.exchange
+    }
+
+    pub(crate) fn reserve(&self) -> &Ballast {
+        &self.shared.ballast
+    }
+
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
+    /// A reading's result; damage to the store has the next start make it again.
+    pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
+        read.inspect_err(|error| error.note(self.segment_set().dir()))
+    }
+
+    pub(crate) fn segment_set(&self) -> &Arc<Segments> {
         &self.shared.segments
     }
 }
 
 impl Shared {
     fn stop(&self) {
+        // First, so that what it seals at last is written still.
+        self.exchange.end();
+        let sealer = self.sealer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sealer) = sealer.filter(|sealer| sealer.thread().id() != thread::current().id()) {
+            // Nothing is lost with its panic but a seal.
+            let _ = sealer.join();
+        }
         // The thread ends once it has served what waits.
         self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -405,39 +459,4 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Checks a request, encodes its events and hashes them, on the caller's thread.
-fn prepare(append: Append, terms: Terms, codec: Codec) -> Result<Prepared, AppendError> {
-    let Append { writes, origin, command } = append;
-    if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
-        return Err(AppendError::NothingToWrite);
-    }
-    if let Some(command) = &command {
-        check_len(command.answer.len(), ANSWER_LEN_MAX)?;
-    }
-    // The answer to a command is told to the outside.
-    let durability = if command.is_some() { Durability::Sync } else { terms.durability };
-    let terms = Terms { durability, ..terms };
-    let mut bytes = 0;
-    let mut prepared = Vec::with_capacity(writes.len());
-    for StreamWrite { stream, expected, events } in writes {
-        let mut encoded = Vec::with_capacity(events.len());
-        for event in events {
-            assert_eq!(event.stream_kind(), stream.kind, "an event belongs in a stream of its own kind");
-            let payload =
-                event.encode(&codec).expect("payloads are plain structs, which every codec encodes");
-            check_len(payload.len(), PAYLOAD_LEN_MAX)?;
-            bytes += payload.len();
-            check_len(bytes, COMMIT_BYTES_MAX)?;
-            let payload_hash = frame::sha256(&payload);
-            encoded.push(PreparedEvent { layout: event.layout(), event, payload, payload_hash });
-        }
-        prepared.push(PreparedWrite { stream, expected, events: encoded });
-    }
-    Ok(Prepared { writes: prepared, origin, command, terms, bytes })
-}
-
-fn check_len(len: usize, max: usize) -> Result<(), AppendError> {
-    if len > max { Err(AppendError::TooLarge { len, max }) } else { Ok(()) }
 }

@@ -4,13 +4,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::Flock;
 use purser_events::Seq;
 
 use crate::disk::SystemDisk;
+use crate::evidence::Evidence;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
 use crate::record::StoredRecord;
@@ -80,8 +81,18 @@ impl SourceError {
     }
 }
 
-/// A journal's records in order, each checked; ends at the first that is not sound.
+/// A journal's records in order, each checked; ends at the first that is not sound. As an iterator it gives records
+/// alone, by [`Source::next_item`] the evidence between them as well.
 pub struct Source(Kind);
+
+/// What comes next in a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A record that is sound.
+    Record(Box<StoredRecord>),
+    /// Something that vouches for records before it; nothing of it is checked yet.
+    Evidence(Evidence),
+}
 
 enum Kind {
     Export(export::Reader<Box<dyn Read>>),
@@ -103,7 +114,15 @@ impl Source {
     /// A process writes the folder, it cannot be read, it is damaged as a whole, or it is not one that this
     /// release knows.
     pub fn from_folder(dir: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir)?))))
+        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
+    }
+
+    /// Reads a journal's folder and, for what was trimmed from it, a folder with segments of its archive.
+    ///
+    /// # Errors
+    /// As for [`Source::from_folder`].
+    pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
+        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
     }
 
     /// The record before the first; [`Head::GENESIS`] unless the source is a part of a journal.
@@ -123,15 +142,26 @@ impl Source {
             Kind::Folder(folder) => folder.verifier.head(),
         }
     }
+
+    /// The next record or piece of evidence; none at the end, and after an error.
+    pub fn next_item(&mut self) -> Option<Result<Item, SourceError>> {
+        match &mut self.0 {
+            Kind::Export(reader) => reader.next_item().map(|next| next.map_err(SourceError::Export)),
+            Kind::Folder(folder) => folder.next(),
+        }
+    }
 }
 
 impl Iterator for Source {
     type Item = Result<StoredRecord, SourceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Kind::Export(reader) => reader.next().map(|next| next.map_err(SourceError::Export)),
-            Kind::Folder(folder) => folder.next(),
+        loop {
+            match self.next_item()? {
+                Ok(Item::Record(record)) => return Some(Ok(*record)),
+                Ok(Item::Evidence(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
 }
@@ -148,35 +178,36 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(dir: &Path) -> Result<Folder, SourceError> {
+    fn open(dir: &Path, archives: &[PathBuf]) -> Result<Folder, SourceError> {
         if !folder::check_format(dir)? {
             let reason = "it has no file `format`";
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
         let held = folder::hold_for_reading(dir)?;
         let known = HeadFile::read(dir)?;
-        let loaded = Segments::load(Arc::new(SystemDisk), dir, false)?;
+        let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
-        let walk = Arc::new(loaded.segments).walk(before.seq.next())?;
+        let walk = Arc::new(loaded.segments).walk(before.seq.next())?.checking_content();
         let verifier = Verifier::after(before);
         Ok(Folder { walk, known, before, verifier, ended: false, _held: held })
     }
 
-    fn next(&mut self) -> Option<Result<StoredRecord, SourceError>> {
+    fn next(&mut self) -> Option<Result<Item, SourceError>> {
         if self.ended {
             return None;
         }
-        let next = self.next_record().transpose();
+        let next = self.read_item().transpose();
         self.ended = !matches!(next, Some(Ok(_)));
         next
     }
 
-    fn next_record(&mut self) -> Result<Option<StoredRecord>, SourceError> {
+    fn read_item(&mut self) -> Result<Option<Item>, SourceError> {
         let last = self.verifier.head().seq;
         let fault = |source| SourceError::Fault { last, source };
         let record = loop {
             match self.walk.step()? {
                 Some(Entry::Record(record)) => break record,
+                Some(Entry::Evidence(evidence)) => return Ok(Some(Item::Evidence(evidence))),
                 Some(Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_)) => {}
                 None => return self.check_end().map(|()| None),
             }
@@ -186,7 +217,7 @@ impl Folder {
         if self.known.is_some_and(|known| known.seq == head.seq && known.hash != head.hash) {
             return Err(fault(Fault::Replaced { seq: head.seq }));
         }
-        Ok(Some(record))
+        Ok(Some(Item::Record(Box::new(record))))
     }
 
     /// Whether the journal ends where it is known to end.

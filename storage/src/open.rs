@@ -18,6 +18,9 @@ use crate::verify::{Fault, Head, Verifier};
 /// Bytes of a catch-up that the store takes at once.
 const CATCH_UP_BYTES: usize = 1 << 20;
 
+/// Bytes that an answer takes in a batch beside its text, so that a batch holds far fewer than are kept at all.
+const ANSWER_COST: usize = 128;
+
 /// What opening found at one position.
 #[derive(Debug)]
 pub enum Replayed {
@@ -80,7 +83,11 @@ impl Pass<'_> {
                     }
                 }
                 Entry::Answer(answer) if passed_begin => catch_up.answer(&answer)?,
-                Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
+                Entry::Answer(_)
+                | Entry::Opened(_)
+                | Entry::Closed
+                | Entry::Evidence(_)
+                | Entry::Footer(_) => {}
             }
         }
         let head = verifier.head();
@@ -130,7 +137,12 @@ pub(crate) fn hash_of(
             Entry::Record(record) if record.header.seq == seq => {
                 return Ok(Some(Head { seq, hash: record.hash }));
             }
-            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
+            Entry::Record(_)
+            | Entry::Answer(_)
+            | Entry::Opened(_)
+            | Entry::Closed
+            | Entry::Evidence(_)
+            | Entry::Footer(_) => {}
         }
     }
     Ok(None)
@@ -185,7 +197,7 @@ impl CatchUp<'_> {
 
     fn answer(&mut self, entry: &AnswerEntry) -> Result<(), JournalError> {
         let AnswerEntry { id, order, answer, .. } = entry;
-        self.bytes += answer.answer.len();
+        self.bytes += ANSWER_COST + answer.answer.len();
         self.answers.put(self.store, &mut self.batch.batch, *id, answer, *order)?;
         if self.bytes >= CATCH_UP_BYTES && !entry.continued { self.apply() } else { Ok(()) }
     }

@@ -1,27 +1,43 @@
 //! From a folder to a journal that can be written.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use purser_events::Timestamp;
 use uuid::Uuid;
 
+use crate::answers::AnswerOrder;
 use crate::ballast::Ballast;
 use crate::disk::Disk;
 use crate::error::JournalError;
+use crate::evidence::Newest;
 use crate::folder::{Folder, HeadFile, io_error};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::published::Published;
+use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
 use crate::segment::open_segment::OpenSegment;
 use crate::segment::set::{Loaded, Segments};
 use crate::segment::{self, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
+use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::unsynced::Unsynced;
 use crate::verify::Head;
-use crate::writer::{OnCommit, Published, Writer};
+use crate::writer::{OnCommit, Writer};
+
+/// Who is told of the records.
+pub(crate) struct Watched<'a> {
+    /// What the journal holds from before.
+    pub replay: &'a mut dyn FnMut(Replayed),
+    /// What is committed.
+    pub on_commit: OnCommit,
+    /// The same projection, to be put away and taken out again.
+    pub snapshots: Option<Box<dyn Snapshots>>,
+}
 
 /// Opens a journal up to where its writer can run.
 pub(crate) fn open(
@@ -29,37 +45,59 @@ pub(crate) fn open(
     stores: &dyn Stores,
     config: &JournalConfig,
     now: Box<dyn Fn() -> Timestamp + Send>,
-    replay: &mut dyn FnMut(Replayed),
-    on_commit: OnCommit,
+    watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
+    let Watched { replay, on_commit, snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, before, head, epoch, opened, closed } = loaded;
+    let Loaded { segments, open, unmade, before, head, epoch, opened, closed, newest } = loaded;
     let segments = Arc::new(segments);
     let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
-    if before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.clone(), before: before.seq });
-    }
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
-    let trust = closed || same_boot;
-    let (store, applied) = trusted_store(stores, dir, &segments, before, head, trust)?;
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: before, known };
+    tracing::debug!(closed, same_boot, "the journal's segments are read");
+    // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
+    let (store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
+    let mut store = store;
+    let mut snapshots = snapshots;
+    let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
+    let from = restored.head.unwrap_or(before);
+    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
     folder.sync_names()?;
-    let Passed { head, epoch: newest, streams, answers } = pass.run(replay)?;
+    let mut passed = pass.run(replay)?;
+    if !index::agrees(&*store, &passed.streams) {
+        // Some damage makes a store forget a part and say nothing.
+        store = store_anew(stores, store)?;
+        let again =
+            Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
+        passed = again.run(&mut |_| {})?;
+    }
+    let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let at = now();
-    let opened = Opened { epoch: epoch.max(newest).saturating_add(1), boot_id, at };
+    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let segment = begin(&segments, &ballast, open, head, opened, segment_bytes)?;
+    remove_unmade(segments.disk().as_ref(), &unmade)?;
+    let segment = begin(&segments, &ballast, open, head, opened, &newest)?;
+    let known_snapshots = Arc::new(Mutex::new(restored.sound));
+    let since = head.seq.0.saturating_sub(from.seq.0);
+    let start = |snapshots| {
+        SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
+    };
+    let snapshots = snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?;
     Ok(Writer {
+        snapshots,
+        known_snapshots,
+        base_streams: restored.streams,
         segment: Some(segment),
+        exchange: Arc::new(Exchange::new(newest)),
         segments,
         ballast: Arc::new(ballast),
         unsynced: Unsynced::default(),
+        lazy_wait: Duration::from_millis(config.lazy_ms_max),
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
         store_thread: StoreThread::start(Arc::clone(&store))?,
@@ -78,10 +116,39 @@ pub(crate) fn open(
     })
 }
 
+/// What the newest snapshot of this journal holds, if there is one that can be used.
+fn restore(
+    dir: &Path,
+    segments: &Arc<Segments>,
+    before: Head,
+    head: Head,
+    snapshots: Option<&mut (dyn Snapshots + 'static)>,
+) -> Result<Restored, JournalError> {
+    let is_ours = |snapshot: Head| {
+        Ok(snapshot.seq <= head.seq && hash_of(dir, segments, before, snapshot.seq)? == Some(snapshot))
+    };
+    let restored = match snapshots {
+        Some(snapshots) => restore_newest(dir, snapshots, &is_ours)?,
+        None => Restored::default(),
+    };
+    if restored.head.is_none() && before != Head::GENESIS {
+        return Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq });
+    }
+    Ok(restored)
+}
+
 fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
     let path = segment::folder(dir);
     disk.create_dir(&path).map_err(|error| io_error("create", &path, error))?;
     disk.sync_dir(dir).map_err(|error| io_error("sync", dir, error))?;
+    Ok(())
+}
+
+fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), JournalError> {
+    for path in unmade {
+        tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
+        disk.remove(path).map_err(|error| io_error("remove", path, error))?;
+    }
     Ok(())
 }
 
@@ -94,23 +161,39 @@ fn trusted_store(
     head: Head,
     trust: bool,
 ) -> Result<(Arc<dyn Store>, Head), JournalError> {
+    if !trust {
+        // Not even opened: sled panics over what a loss of power leaves of it.
+        if head != before {
+            tracing::warn!(
+                "the store may have lost a part with the host and is made again from the segments"
+            );
+        }
+        stores.set_aside()?;
+        return Ok((stores.open()?, before));
+    }
     let store = stores.open()?;
     let claimed = index::applied(&*store);
-    let is_new = matches!(claimed, Ok(None));
-    if is_new {
+    if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         return Ok((store, before));
     }
-    if trust
-        && let Ok(Some(applied)) = claimed
+    if let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
+        // Segments that were put back are unknown to a store that has given them up.
+        && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
+        && AnswerOrder::load(&*store).is_ok()
     {
         return Ok((store, applied));
     }
+    Ok((store_anew(stores, store)?, before))
+}
+
+/// An empty store in place of one that cannot be trusted.
+fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, JournalError> {
     tracing::warn!(store = store.name(), "the store cannot be trusted and is made again from the segments");
     drop(store);
     stores.set_aside()?;
-    Ok((stores.open()?, before))
+    stores.open()
 }
 
 /// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.
@@ -120,19 +203,27 @@ fn begin(
     open: Option<OpenSegment>,
     head: Head,
     opened: Opened,
-    segment_bytes: u64,
+    newest: &Newest,
 ) -> Result<OpenSegment, JournalError> {
+    // Nothing may come after what is not durable itself.
+    segments.sync_last()?;
     let mut segment = match open {
-        Some(segment) => segment,
+        Some(mut segment) => {
+            segment.cut_torn()?;
+            segment
+        }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            ballast.make_segment(segments.dir(), header, segment_bytes)?
+            let mut segment = ballast.make_segment(segments.dir(), header)?;
+            segment.carry(newest)?;
+            segment
         }
     };
-    segments.note_open(segment.header.first(), segment.path.clone());
+    segments.note_open(segment.header.first(), segment.path.clone(), segment.contents().marks());
     segment.note_epoch(opened.epoch);
     let mut bytes = Vec::new();
     entry::put_opened(&mut bytes, &opened);
+    ballast.make_room(&mut segment, bytes.len())?;
     segment.write(&bytes, None)?;
     segment.sync()?;
     Ok(segment)

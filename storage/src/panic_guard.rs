@@ -96,3 +96,55 @@ fn message(path: &Path, panic: &PanicHookInfo<'_>) -> String {
         path.display()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    /// A panic hook belongs to the whole process: so each case is run as a process of its own.
+    const CASE: &str = "PURSER_TEST_GUARDED_STORE";
+
+    #[expect(clippy::disallowed_methods, reason = "a process of a test ends as a program would")]
+    fn end() {
+        std::process::exit(EXIT_CODE.into());
+    }
+
+    fn run(test: &str, store: &Path) -> Output {
+        let name = format!("panic_guard::tests::{test}");
+        let mut this = Command::new(std::env::current_exe().unwrap());
+        this.args(["--exact", &name, "--nocapture"]).env(CASE, store).output().unwrap()
+    }
+
+    #[test]
+    fn a_panic_of_a_read_leaves_a_note_and_one_line() {
+        if let Some(store) = std::env::var_os(CASE) {
+            install_open_guard(end);
+            reading(Path::new(&store), || panic!("a page makes no sense\nand so on"));
+        }
+        let journal = tempfile::tempdir().unwrap();
+        let output = run("a_panic_of_a_read_leaves_a_note_and_one_line", &journal.path().join("sled"));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(EXIT_CODE.into()), "{told}");
+        assert!(told.contains("is damaged (a page makes no sense); nothing is lost"), "{told}");
+        assert!(!told.contains("panicked") && !told.contains("and so on"), "{told}");
+        assert!(suspect_path(journal.path()).exists());
+    }
+
+    #[test]
+    fn any_other_panic_is_left_to_whoever_was_there_before() {
+        if let Some(store) = std::env::var_os(CASE) {
+            install_open_guard(end);
+            reading(Path::new(&store), || {});
+            panic!("a promise of our own does not hold");
+        }
+        let journal = tempfile::tempdir().unwrap();
+        let test = "any_other_panic_is_left_to_whoever_was_there_before";
+        let output = run(test, &journal.path().join("sled"));
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("panicked") && told.contains("of our own"), "{told}");
+        assert_eq!(output.status.code(), Some(101), "{told}");
+        assert!(!suspect_path(journal.path()).exists());
+    }
+}

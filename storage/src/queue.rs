@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::AppendError;
+use crate::request::Request;
 use crate::terms::{Class, PerClass};
-use crate::writer::Request;
 
 /// Most requests that are made durable together.
 pub(crate) const GROUP_LEN_MAX: usize = 256;

@@ -5,8 +5,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::*;
+use crate::request::Prepared;
 use crate::terms::Terms;
-use crate::writer::Prepared;
 
 /// A request that is told from others by its bytes.
 fn request(class: Class, bytes: usize) -> Request {

@@ -7,7 +7,6 @@ use purser_events::{Seq, StreamId, StreamVersion};
 
 use crate::error::JournalError;
 use crate::export::{self, ExportError};
-use crate::frame::GENESIS;
 use crate::index;
 use crate::journal::Journal;
 use crate::record::StoredRecord;
@@ -22,37 +21,38 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// No frame is shorter, in bytes.
 const FRAME_LEN_MIN: usize = 88;
 
-/// Records that an export takes from the store at a time.
-const EXPORT_STEP: usize = 4_096;
-
 impl Journal {
-    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head.
-    /// Blocks on the disk.
+    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head. Of a
+    /// journal that was trimmed, those from its first on. Blocks on the disk.
     ///
     /// # Errors
     /// The journal is closed, or a record cannot be read.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_page(from, limit))
+    }
+
+    fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
-        let from = from.max(Seq(1));
+        let from = from.max(self.before().seq.next());
         if limit == 0 || from > head {
             return Ok(page.records);
         }
         let mut failed = None;
-        index::scan(&*store, from, &mut |record| match record {
+        let scanned = index::scan(&*store, from, &mut |record| match record {
             Ok(record) if record.header.seq <= head => page.add(record),
             Ok(_) => ControlFlow::Break(()),
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
             }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
+        });
+        if let Some(error) = scanned.err().or(failed) {
+            error.note(self.segment_set().dir());
         }
         if page.records.is_empty() {
-            // The store begins later: older records are in the segments alone.
+            // The store begins later, or cannot be read: the segments have every record.
             self.read_segments(from, head, &mut page)?;
         }
         // A reading that finds less than the head promises must not pass for the end of the journal.
@@ -60,7 +60,7 @@ impl Journal {
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
-        let mut walk = self.segments().walk(from)?;
+        let mut walk = self.segment_set().walk(from)?;
         let failed = |error| match error {
             SegmentsError::Folder(error) => JournalError::Folder(error),
             SegmentsError::Fault { source, .. } => JournalError::Segment { source },
@@ -74,8 +74,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them.
-    /// Blocks on the disk.
+    /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them; none
+    /// that were trimmed. Blocks on the disk.
     ///
     /// # Errors
     /// The journal is closed, or a record cannot be read.
@@ -85,17 +85,30 @@ impl Journal {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, JournalError> {
+        self.noted(self.read_stream_page(stream, from, limit))
+    }
+
+    fn read_stream_page(
+        &self,
+        stream: StreamId,
+        from: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.head().seq;
         let store = self.store()?;
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
-        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), limit)?;
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), self.before().seq, limit)?;
+        let (mut records, mut bytes) = (Vec::<StoredRecord>::new(), 0);
         for seq in seqs {
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
             let record = self.stored(&*store, seq)?;
+            let version = records.last().map_or(record.header.version, |last| last.header.version.next());
+            if (record.header.stream, record.header.version) != (stream, version) {
+                return Err(JournalError::Value { name: "stream index" });
+            }
             bytes += record.as_bytes().len();
             records.push(record);
         }
@@ -104,9 +117,10 @@ impl Journal {
 
     /// Reads one record that is known to be there.
     fn stored(&self, store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
-        match index::record(store, seq)? {
-            Some(record) => Ok(record),
-            None => {
+        match self.noted(index::record(store, seq)) {
+            Ok(Some(record)) => Ok(record),
+            // As above.
+            Ok(None) | Err(_) => {
                 let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
                 self.read_segments(seq, seq, &mut page)?;
                 page.records.pop().ok_or(JournalError::Missing { seq })
@@ -114,27 +128,46 @@ impl Journal {
         }
     }
 
-    /// Writes the records from `from` up to the present head as an export, and gives that head. Blocks on the
-    /// disk and on `out`.
+    /// Writes the records from `from`, or from the first that is left, up to the present head as an export, and gives
+    /// that head. Blocks on the disk and on `out`.
     ///
     /// # Errors
     /// The journal is closed, a record cannot be read, or `out` cannot be written.
     pub fn export(&self, from: Seq, out: impl Write) -> Result<Head, ExportError> {
         let head = self.head();
-        let mut next = from.max(Seq(1)).min(head.seq.next());
-        let before = Seq(next.0 - 1);
-        let hash = match before {
-            Seq::ZERO => GENESIS,
-            before => self.stored(&*self.store()?, before)?.hash,
+        let first = self.before();
+        let mut next = from.max(first.seq.next()).min(head.seq.next());
+        let before = match Seq(next.0 - 1) {
+            seq if seq == first.seq => first,
+            seq => Head { seq, hash: self.stored(&*self.store()?, seq)?.hash },
         };
-        let mut writer = export::Writer::new(out, Head { seq: before, hash })?;
-        while next <= head.seq {
-            for record in self.read(next, EXPORT_STEP)? {
-                next = record.header.seq.next();
-                if record.header.seq <= head.seq {
+        let mut writer = export::Writer::new(out, before)?;
+        let mut walk = self.segment_set().walk(next).map_err(JournalError::from)?;
+        let failed = |error| match error {
+            SegmentsError::Folder(error) => JournalError::Folder(error),
+            SegmentsError::Fault { source, .. } => JournalError::Segment { source },
+        };
+        while let Some(entry) = walk.step().map_err(failed)? {
+            match entry {
+                Entry::Record(record) if record.header.seq > head.seq => break,
+                Entry::Record(record) if record.header.seq == next => {
                     writer.write(&record)?;
+                    next = next.next();
                 }
+                // It may speak of records that are left out: who reads it sees that by its size.
+                Entry::Evidence(evidence) if next > before.seq.next() || before == Head::GENESIS => {
+                    writer.write_evidence(&evidence)?;
+                }
+                Entry::Record(_)
+                | Entry::Answer(_)
+                | Entry::Opened(_)
+                | Entry::Closed
+                | Entry::Evidence(_)
+                | Entry::Footer(_) => {}
             }
+        }
+        if next <= head.seq {
+            return Err(JournalError::Missing { seq: next }.into());
         }
         writer.finish()?;
         Ok(head)

@@ -2,117 +2,49 @@
 //! in a group waits for the sync, it is left to the next group, or to a deadline.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use purser_events::{
-    CommandId, Event, Header, Layout, Origin, Record, Seq, StreamId, StreamVersion, Timestamp,
-};
-use tokio::sync::{oneshot, watch};
+use purser_events::{CommandId, Header, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::{self, AnswerOrder, StoredAnswer};
 use crate::ballast::Ballast;
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
+use crate::evidence::Evidence;
 use crate::folder::{Folder, HeadFile};
 use crate::frame::{self, FrameParts, Hash};
 use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
-use crate::observer::{CommitCost, JournalObserver};
+use crate::observer::CommitCost;
+use crate::published::{FenceOnPanic, Published, PublishedState};
 use crate::queue::{Next, Queue, Serving};
+use crate::request::{Outcome, Prepared, PreparedEvent, PreparedWrite, Request};
+use crate::sealer::exchange::Exchange;
 use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
-use crate::segment::open_segment::OpenSegment;
+use crate::segment::open_segment::{FOOTER_RESERVE, OpenSegment};
 use crate::segment::set::Segments;
+use crate::snapshot::{self, SnapshotThread};
 use crate::store::Store;
 use crate::store_thread::StoreThread;
-use crate::terms::{Class, Durability, Terms};
-use crate::unsynced::Unsynced;
+use crate::terms::{Class, Durability};
+use crate::unsynced::{Synced, Unsynced, Written};
 use crate::verify::Head;
-
-/// A request with its events encoded.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub writes: Vec<PreparedWrite>,
-    pub origin: Origin,
-    pub command: Option<CommandWrite>,
-    pub terms: Terms,
-    /// Bytes of all payloads.
-    pub bytes: usize,
-}
-
-#[derive(Debug)]
-pub(crate) struct PreparedWrite {
-    pub stream: StreamId,
-    pub expected: StreamVersion,
-    pub events: Vec<PreparedEvent>,
-}
-
-#[derive(Debug)]
-pub(crate) struct PreparedEvent {
-    pub event: Event,
-    pub layout: Layout,
-    pub payload: Vec<u8>,
-    pub payload_hash: Hash,
-}
 
 /// Is shown the records of each commit.
 pub(crate) type OnCommit = Box<dyn FnMut(&[Record]) + Send>;
-
-type Outcome = Result<Appended, AppendError>;
-
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub append: Prepared,
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-/// What is durable, for readers.
-pub(crate) struct Published {
-    state: Mutex<PublishedState>,
-    pub heads: watch::Sender<Seq>,
-    pub fatal: watch::Sender<Option<Arc<JournalError>>>,
-    pub observer: OnceLock<Box<dyn JournalObserver>>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct PublishedState {
-    pub head: Head,
-    /// Answers from this place in order on may not be shown yet.
-    pub answers_end: u64,
-}
-
-impl Published {
-    pub(crate) fn new(head: Head, answers_end: u64) -> Published {
-        Published {
-            state: Mutex::new(PublishedState { head, answers_end }),
-            heads: watch::Sender::new(head.seq),
-            fatal: watch::Sender::new(None),
-            observer: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn state(&self) -> PublishedState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells that nothing more will be written; the first reason stays.
-    fn fence(&self, error: JournalError) {
-        self.fatal.send_if_modified(|fatal| {
-            let first = fatal.is_none();
-            fatal.get_or_insert_with(|| Arc::new(error));
-            first
-        });
-    }
-}
 
 /// Where the journal stands; owned by the thread.
 pub(crate) struct Writer {
     /// The segment that takes what is written; none after a failure to go on to the next.
     pub segment: Option<OpenSegment>,
+    /// What goes to and comes from the thread that seals.
+    pub exchange: Arc<Exchange>,
     pub segments: Arc<Segments>,
     pub ballast: Arc<Ballast>,
     pub unsynced: Unsynced,
+    pub lazy_wait: Duration,
     pub segment_bytes: u64,
     pub segment_age_ms: u64,
     pub store: Arc<dyn Store>,
@@ -127,15 +59,16 @@ pub(crate) struct Writer {
     pub epoch: u64,
     pub opened: Opened,
     pub streams: BTreeMap<StreamId, StreamVersion>,
+    /// Versions as the snapshot had them, of streams that the store may not know.
+    pub base_streams: BTreeMap<StreamId, StreamVersion>,
     pub answers: AnswerOrder,
+    pub snapshots: Option<SnapshotThread>,
+    pub known_snapshots: snapshot::Known,
     pub published: Arc<Published>,
 }
 
 /// Streams whose versions are kept in memory; the store knows the others.
 const STREAMS_LEN_MAX: usize = 20_000;
-
-/// Bytes that are left free at the end of a segment for its footer.
-const FOOTER_RESERVE: u64 = 64 << 10;
 
 /// A group that is about to be written.
 #[derive(Default)]
@@ -146,6 +79,9 @@ struct Group {
     index: IndexBatch,
     answers: BTreeMap<CommandId, StoredAnswer>,
     records: usize,
+    /// Of the records, in order.
+    hashes: Vec<Hash>,
+    evidence: Vec<Evidence>,
     /// Whether something written before is not durable yet.
     continues: bool,
     /// Whether anyone waits for it to be durable.
@@ -166,11 +102,11 @@ impl Writer {
         let _serving = Serving(queue);
         let mut fenced = false;
         loop {
-            let due = if fenced { None } else { self.unsynced.due() };
+            let due = if fenced { None } else { self.unsynced.due(self.lazy_wait) };
             match queue.take(due) {
                 Next::Group(requests) => fenced = self.serve(requests, fenced, queue),
                 Next::Due => {
-                    let synced = self.sync();
+                    let synced = self.sync(self.head);
                     fenced = self.unless_failed(synced).is_none();
                 }
                 Next::Ended => break,
@@ -203,11 +139,20 @@ impl Writer {
 
     /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
     fn close(&mut self) -> Result<(), JournalError> {
-        self.sync()?;
+        self.sync(self.head)?;
+        if let Some(snapshots) = self.snapshots.take() {
+            snapshots.close(self.head);
+        }
         self.store.sync()?;
+        let mut group = Group::default();
+        self.stage_evidence(&mut group);
+        let segment = self.segment.as_mut().ok_or(JournalError::Closed)?;
+        if !group.bytes.is_empty() {
+            segment.write(&group.bytes, None)?;
+            segment.sync()?;
+        }
         let mut bytes = Vec::new();
         entry::put_closed(&mut bytes);
-        let segment = self.segment.as_mut().ok_or(JournalError::Closed)?;
         segment.write(&bytes, None)?;
         Ok(segment.sync()?)
     }
@@ -224,6 +169,7 @@ impl Writer {
             Ok(done) => Some(done),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
+                error.note(self.segments.dir());
                 self.published.fence(error);
                 None
             }
@@ -243,12 +189,18 @@ impl Writer {
                 Err(refusal) => Err(refusal),
             });
         }
+        // With little room it goes along with what is taken, but takes none for itself.
+        if gate.is_open() || !group.bytes.is_empty() {
+            self.stage_evidence(&mut group);
+        }
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, index, records, awaited, .. }) = (self.head, group);
+        let (head, Group { bytes, index, records, hashes, evidence, awaited, .. }) = (self.head, group);
         let started = Instant::now();
+        let ballast = Arc::clone(&self.ballast);
         let segment = self.segment_for(bytes.len(), before, now)?;
+        ballast.make_room(segment, bytes.len())?;
         let last = (records > 0).then_some((head, now));
         segment.write(&bytes, last)?;
         let written = Instant::now();
@@ -260,9 +212,9 @@ impl Writer {
         synced?;
         let write = written - started;
         let cost = CommitCost { requests, records, bytes: bytes.len(), write, sync: Duration::ZERO };
-        self.unsynced.note(cost, written);
+        self.unsynced.note(Written { cost, first: before.seq.next(), hashes, evidence }, written);
         if awaited {
-            self.publish(sync, &outcomes)?;
+            self.publish(sync, head, self.answers.next, &outcomes)?;
         } else {
             outcomes.iter().flatten().for_each(|appended| self.unsynced.keep(&appended.records));
         }
@@ -272,14 +224,16 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Makes durable what was answered before it was.
-    fn sync(&mut self) -> Result<(), JournalError> {
+    /// Makes durable what was answered before it was: all up to `head`.
+    fn sync(&mut self, head: Head) -> Result<(), JournalError> {
         if self.unsynced.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
         self.sync_segment()?;
-        self.publish(started.elapsed(), &[])
+        // Answers to commands are not among it.
+        let answers_end = self.published.state().answers_end;
+        self.publish(started.elapsed(), head, answers_end, &[])
     }
 
     fn sync_segment(&self) -> Result<(), JournalError> {
@@ -294,11 +248,14 @@ impl Writer {
         now: Timestamp,
     ) -> Result<&mut OpenSegment, JournalError> {
         let is_due = self.segment.as_ref().is_some_and(|segment| {
-            let limit = segment.limit().min(self.segment_bytes);
-            let full = segment.end() + len as u64 + FOOTER_RESERVE > limit;
+            let full = segment.end() + len as u64 + FOOTER_RESERVE > self.segment_bytes;
             let old = now.ms_since(segment.header.created) > self.segment_age_ms;
             (full || old) && segment.contents().last().seq >= segment.header.first()
         });
+        if is_due {
+            // The footer says that all before it is durable.
+            self.sync(before)?;
+        }
         if is_due && let Some(segment) = self.segment.take() {
             let sealed = segment.seal()?;
             self.segments.note_sealed(&sealed);
@@ -310,33 +267,56 @@ impl Writer {
 
     fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
         let header = SegmentHeader { before, epoch: self.opened.epoch, created: now };
-        let mut segment = self.ballast.make_segment(self.segments.dir(), header, self.segment_bytes)?;
+        let mut segment = self.ballast.make_segment(self.segments.dir(), header)?;
+        segment.carry(&self.exchange.newest())?;
         let mut bytes = Vec::new();
         // Each segment begins with whose it is, so that nobody has to look in the one before.
         entry::put_opened(&mut bytes, &self.opened);
         segment.write(&bytes, None)?;
-        self.segments.note_open(header.first(), segment.path.clone());
+        // The group after it may say that all before it is durable.
+        segment.sync()?;
+        self.segments.note_open(header.first(), segment.path.clone(), segment.contents().marks());
         Ok(segment)
     }
 
-    /// Shows what a sync has made durable, with `outcomes` at its end: first to the projection, then to those who wait
-    /// for a new head.
-    fn publish(&mut self, sync: Duration, outcomes: &[Outcome]) -> Result<(), JournalError> {
-        self.head_file.write(self.head)?;
-        let (cost, earlier) = self.unsynced.synced(sync);
+    /// Shows what a sync has made durable, up to `head`, with `outcomes` at its end: first to the projection, then to
+    /// those who wait for a new head, then to those who put away and seal what is durable.
+    fn publish(
+        &mut self,
+        sync: Duration,
+        head: Head,
+        answers_end: u64,
+        outcomes: &[Outcome],
+    ) -> Result<(), JournalError> {
+        self.head_file.write(head)?;
+        let Synced { cost, commits: earlier, first, hashes, evidence } = self.unsynced.synced(sync);
         if let Some(observer) = self.published.observer.get() {
             observer.committed(cost);
         }
-        let state = PublishedState { head: self.head, answers_end: self.answers.next };
-        *self.published.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        let state = PublishedState { head, answers_end };
+        self.published.set(state);
         let commits = outcomes.iter().flatten().map(|appended| &appended.records);
         for commit in earlier.iter().chain(commits) {
             if !commit.is_empty() {
                 (self.on_commit)(commit);
             }
         }
-        self.published.heads.send_if_modified(|seq| std::mem::replace(seq, self.head.seq) != self.head.seq);
+        self.published.heads.send_if_modified(|seq| std::mem::replace(seq, head.seq) != head.seq);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.committed(cost.records, head);
+        }
+        self.exchange.note_written(evidence);
+        self.exchange.tell(first, hashes);
         Ok(())
+    }
+
+    /// Adds what was signed in the meantime. It speaks of records that are durable, never of this group's.
+    fn stage_evidence(&self, group: &mut Group) {
+        group.evidence = self.exchange.take();
+        for evidence in &group.evidence {
+            let begins_group = group.begins();
+            entry::put_evidence(&mut group.bytes, begins_group, evidence);
+        }
     }
 
     /// Adds a request to the group, or says why it is left out.
@@ -408,7 +388,9 @@ impl Writer {
         if let Some(version) = self.streams.get(&stream) {
             return Ok(*version);
         }
-        let version = index::last_version(&*self.store, stream)?.unwrap_or(StreamVersion::NONE);
+        let stored = index::last_version(&*self.store, stream)?;
+        let version =
+            stored.or_else(|| self.base_streams.get(&stream).copied()).unwrap_or(StreamVersion::NONE);
         self.streams.insert(stream, version);
         Ok(version)
     }
@@ -443,20 +425,10 @@ impl Writer {
             },
         );
         group.records += 1;
+        group.hashes.push(hash);
         group.index.add(&header, group.bytes.get(start..).unwrap_or_default());
         self.streams.insert(stream, version);
         self.head = Head { seq, hash };
         Ok(Record { header, event })
-    }
-}
-
-/// Tells that the thread is gone, if it goes by a panic; in programs that abort on one it has nothing to do.
-struct FenceOnPanic(Arc<Published>);
-
-impl Drop for FenceOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fence(JournalError::Panicked);
-        }
     }
 }

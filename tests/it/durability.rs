@@ -64,7 +64,7 @@ fn an_answer_comes_after_the_sync_of_its_record() {
     tracer.detach();
     let trace = fs::read(&output).expect("strace wrote its file");
     let trace = String::from_utf8_lossy(&trace);
-    let verdict = trace::synced_before_reply(&trace, "db", MARK, "HTTP/1.1 201");
+    let verdict = trace::synced_before_reply(&trace, "00000000000000000001.seg", MARK, "HTTP/1.1 201");
     assert_eq!(verdict, Ok(()), "see the calls:\n{}", calls_to_show(&trace));
 }
 

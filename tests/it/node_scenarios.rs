@@ -1,15 +1,15 @@
 //! What the node and a worker answer, given what has happened to them.
 
 use purser_events::node::event::{
-    Cordoned, DiskPressure, DiskPressureChanged, OrphanRemoved, PolicySet, RuntimeFound, RuntimeLost,
-    Started, Stopped, Uncordoned,
+    Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet, RuntimeFound,
+    RuntimeLost, SegmentSealed, Started, Stopped, Uncordoned,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
 use purser_events::pod::event::{Exit, ExitReason};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::event::{Exited, Registered};
 use purser_events::worker::{ProcessIdentity, Worker, WorkerCommand, WorkerEvent, WorkerRejection};
-use purser_events::{BackOffPolicy, Bytes, Decider, NodeUid, PodUid, Policy};
+use purser_events::{BackOffPolicy, Bytes, Decider, NodeUid, PodUid, Policy, Seq};
 use purser_tests::scenario::{NOON, Scenario};
 use purser_tests::specs::name;
 use uuid::Uuid;
@@ -107,6 +107,34 @@ fn a_runtime_is_lost_once_and_found_once() {
     Scenario::<Node>::given(up()).after(report_found()).when(report_found()).then_nothing();
     let orphan = OrphanRemoved { runtime: RuntimeClass::Process, id: "x".to_owned() };
     Scenario::<Node>::given(up()).when(NodeCommand::ReportOrphan(orphan.clone())).then([orphan]);
+}
+
+#[test]
+fn a_segment_is_sealed_once_and_history_is_trimmed_once() {
+    let sealed = |last: u64| SegmentSealed {
+        first: Seq(last - 9),
+        last: Seq(last),
+        last_hash: "aa".to_owned(),
+        content: "bb".to_owned(),
+    };
+    let report_sealed = |last| NodeCommand::ReportSealed(sealed(last));
+    Scenario::<Node>::given(up()).when(report_sealed(10)).then([sealed(10)]);
+    let after = || Scenario::<Node>::given(up()).after(report_sealed(10)).after(report_sealed(20));
+    after().when(report_sealed(10)).then_nothing();
+    after().when(report_sealed(20)).then_nothing();
+    after().when(report_sealed(30)).then([sealed(30)]);
+    let trimmed = |upto: u64| JournalTrimmed {
+        upto: Seq(upto),
+        upto_hash: "aa".to_owned(),
+        segments: 1,
+        bytes: Bytes(5),
+    };
+    let report_trimmed = |upto| NodeCommand::ReportTrimmed(trimmed(upto));
+    Scenario::<Node>::given(up()).when(report_trimmed(10)).then([trimmed(10)]);
+    Scenario::<Node>::given(up()).after(report_trimmed(10)).when(report_trimmed(10)).then_nothing();
+    Scenario::<Node>::given(up()).after(report_trimmed(10)).when(report_trimmed(20)).then([trimmed(20)]);
+    let fresh = || Scenario::<Node>::given(Vec::<NodeEvent>::new());
+    fresh().when(report_sealed(10)).then_refused(NodeRejection::NotStarted);
 }
 
 fn worker(pid: u32) -> Registered {

@@ -229,6 +229,9 @@ proptest! {
             replayed.apply(record).expect("what was decided can be folded");
         }
         prop_assert_eq!(replayed.digest(), life.world.digest());
+        let put_away = serde_json::to_vec(&life.world).expect("a world can be written");
+        let taken_out: World = serde_json::from_slice(&put_away).expect("and read");
+        prop_assert_eq!(&taken_out, &life.world);
         prop_assert_eq!(replayed.head, Seq(life.records.len() as u64));
     }
 

@@ -474,3 +474,15 @@ fn an_exit_that_is_reported_twice_counts_once() {
     let stale = PodRejection::StaleAttempt { container: name("app"), attempt: 7 };
     running(&spec).when(exited("app", 7, 1, NOON)).then_refused(stale);
 }
+
+/// The kernel's notice of a kill and the end that the kill caused come on two roads.
+#[test]
+fn a_kill_for_want_of_memory_counts_also_after_the_end_that_it_caused() {
+    let spec = web(RestartPolicy::Never);
+    let notice = || PodCommand::ReportOutOfMemory { container: name("app"), attempt: 1 };
+    let ended = running(&spec).after(exited("app", 1, 137, NOON)).after(notice());
+    assert_eq!(ended.state().live().map(|pod| pod.containers[0].oom_kills), Some(1));
+    let removed = PodCommand::ReportRemoved { container: name("app"), attempt: 1 };
+    let stale = PodRejection::StaleAttempt { container: name("app"), attempt: 1 };
+    ended.after(removed).when(notice()).then_refused(stale);
+}

@@ -68,7 +68,8 @@ async fn node(folder: &std::path::Path, paths: &PodPaths, clock: Arc<Stepped>) -
         memory: Bytes(1 << 30),
         pid: 1,
     };
-    let parts = Parts { shell, host, policy: Policy::default(), default_runtime: RuntimeClass::Process };
+    let (policy, default_runtime) = (Policy::default(), RuntimeClass::Process);
+    let parts = Parts { shell, host, policy, default_runtime, keeping: purser_actors::Keeping::default() };
     purser_actors::start(parts).await.unwrap()
 }
 

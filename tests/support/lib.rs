@@ -10,6 +10,7 @@ pub mod power;
 pub mod purserd;
 pub mod random;
 pub mod registry;
+pub mod sim;
 
 pub mod feed;
 pub mod http;

@@ -1,9 +1,11 @@
 //! The outside as the actors see it: traits, and the values that cross them. Adapters are the node's.
 
+pub mod archive;
 pub mod clock;
 pub mod containers;
 pub mod probes;
 
+pub use archive::{Archive, ArchiveFailure};
 pub use clock::{Clock, Ids};
 pub use containers::{
     ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, LoadedImage, Notice,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{DiskPressureChanged, OrphanRemoved, RuntimeFound, RuntimeLost, Started};
+use super::event::{
+    DiskPressureChanged, JournalTrimmed, OrphanRemoved, RuntimeFound, RuntimeLost, SegmentSealed, Started,
+};
 use crate::context::Policy;
 
 /// A request to the node.
@@ -30,6 +32,10 @@ pub enum NodeCommand {
     ReportRuntimeFound(RuntimeFound),
     /// An orphan was removed.
     ReportOrphan(OrphanRemoved),
+    /// A segment of the journal was sealed.
+    ReportSealed(SegmentSealed),
+    /// The journal's oldest records are about to be given up.
+    ReportTrimmed(JournalTrimmed),
     /// The journal's disk was looked at.
     ReportDiskPressure(DiskPressureChanged),
 }

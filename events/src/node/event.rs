@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::context::Policy;
-use crate::ids::NodeUid;
+use crate::ids::{NodeUid, Seq};
 use crate::pod::spec::RuntimeClass;
 use crate::units::Bytes;
 
@@ -27,6 +27,10 @@ pub enum NodeEvent {
     RuntimeFound(RuntimeFound),
     /// Something of this node that no pod knows was found in a runtime and removed.
     OrphanRemoved(OrphanRemoved),
+    /// A segment of the journal was sealed: nothing in it changes any more.
+    SegmentSealed(SegmentSealed),
+    /// The journal's oldest records are given up from here on.
+    JournalTrimmed(JournalTrimmed),
     /// The journal's disk has become fuller or emptier.
     DiskPressureChanged(DiskPressureChanged),
 }
@@ -50,6 +54,8 @@ from_payload!(
     RuntimeLost,
     RuntimeFound,
     OrphanRemoved,
+    SegmentSealed,
+    JournalTrimmed,
     DiskPressureChanged,
 );
 
@@ -125,6 +131,34 @@ pub struct OrphanRemoved {
     pub runtime: RuntimeClass,
     /// What the runtime calls it.
     pub id: String,
+}
+
+/// `node.segment-sealed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentSealed {
+    /// Its first record.
+    pub first: Seq,
+    /// Its last record.
+    pub last: Seq,
+    /// Hash of the last record, in hex.
+    pub last_hash: String,
+    /// SHA-256 of what is in it, in hex.
+    pub content: String,
+}
+
+/// `node.journal-trimmed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalTrimmed {
+    /// The last record that is given up.
+    pub upto: Seq,
+    /// Its hash, in hex: what the record after it is chained to.
+    pub upto_hash: String,
+    /// Segments that go.
+    pub segments: u64,
+    /// Bytes that they take.
+    pub bytes: Bytes,
 }
 
 /// `node.disk-pressure-changed` version 1.

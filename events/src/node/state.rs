@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::{
     Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
@@ -11,14 +11,14 @@ use super::event::{
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
-use crate::ids::StreamKind;
+use crate::ids::{Seq, StreamKind};
 use crate::pod::spec::RuntimeClass;
 
 /// Longest reason that is kept, in bytes.
 const REASON_LEN_MAX: usize = 256;
 
 /// The node that a journal belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub enum Node {
     /// It has never started.
@@ -29,7 +29,7 @@ pub enum Node {
 }
 
 /// What is known of a node that has started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeState {
     /// Facts of the last start.
@@ -48,13 +48,17 @@ pub struct NodeState {
     pub runtimes: BTreeMap<RuntimeClass, RuntimeStanding>,
     /// Orphans removed so far.
     pub orphans_removed: u64,
+    /// The last record of the segment that was sealed last.
+    pub sealed_upto: Seq,
+    /// The last record that was given up.
+    pub trimmed_upto: Seq,
     /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_pressure: Option<DiskPressureChanged>,
 }
 
 /// Whether a runtime answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RuntimeStanding {
     /// It answers.
@@ -141,6 +145,13 @@ impl Decider for Node {
                 Some(_) | None => vec![found.clone().into()],
             },
             (C::ReportOrphan(orphan), Node::Known(_)) => vec![orphan.clone().into()],
+            (C::ReportSealed(sealed), Node::Known(node)) if node.sealed_upto < sealed.last => {
+                vec![sealed.clone().into()]
+            }
+            (C::ReportTrimmed(trimmed), Node::Known(node)) if node.trimmed_upto < trimmed.upto => {
+                vec![trimmed.clone().into()]
+            }
+            (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
             (C::ReportDiskPressure(changed), Node::Known(node)) => {
                 if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
             }
@@ -160,6 +171,8 @@ impl Decider for Node {
                 policy: Policy::default(),
                 runtimes: BTreeMap::new(),
                 orphans_removed: 0,
+                sealed_upto: Seq::ZERO,
+                trimmed_upto: Seq::ZERO,
                 disk_pressure: None,
             },
             (_, Node::Unknown) => {
@@ -193,6 +206,18 @@ impl Decider for Node {
             }
             (E::OrphanRemoved(_), Node::Known(node)) => {
                 NodeState { orphans_removed: node.orphans_removed + 1, ..NodeState::clone(node) }
+            }
+            (E::SegmentSealed(sealed), Node::Known(node)) if node.sealed_upto < sealed.last => {
+                NodeState { sealed_upto: sealed.last, ..NodeState::clone(node) }
+            }
+            (E::SegmentSealed(_), Node::Known(_)) => {
+                return Err(IllegalTransition::new(self.word(), "node.segment-sealed"));
+            }
+            (E::JournalTrimmed(trimmed), Node::Known(node)) if node.trimmed_upto < trimmed.upto => {
+                NodeState { trimmed_upto: trimmed.upto, ..NodeState::clone(node) }
+            }
+            (E::JournalTrimmed(_), Node::Known(_)) => {
+                return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
             }
             (E::DiskPressureChanged(changed), Node::Known(node)) => {
                 let pressed = changed.pressure != DiskPressure::Fine;

@@ -82,7 +82,10 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
             Ok(if is_garbage { vec![removed.into()] } else { vec![] })
         }
         C::ReportOutOfMemory { container, attempt } => {
-            check_running(pod, container, *attempt)?;
+            // The notice of a kill that ended the container may come after the notice of its end.
+            if !find(pod, container)?.garbage.contains(attempt) {
+                check_running(pod, container, *attempt)?;
+            }
             Ok(vec![OutOfMemory { container: container.clone(), attempt: *attempt }.into()])
         }
         C::ReportProbe { container, attempt, probe, success, message } => {

@@ -113,7 +113,8 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
         E::RestartScheduled(scheduled) => restart_scheduled(pod, scheduled),
         E::OutOfMemory(oom) => {
             let container = container(pod, &oom.container)?;
-            (container.attempt()?.number == oom.attempt).then(|| container.oom_kills += 1)
+            let is_running = container.attempt().is_some_and(|attempt| attempt.number == oom.attempt);
+            (is_running || container.garbage.contains(&oom.attempt)).then(|| container.oom_kills += 1)
         }
         E::StopRequested(requested) => {
             pod.is_wanted().then(|| pod.phase = Phase::Stopping { grace_s: requested.grace_s })

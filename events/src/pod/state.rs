@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::{
@@ -20,7 +20,7 @@ use crate::units::Timestamp;
 use crate::worker::ProcessIdentity;
 
 /// One incarnation of a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "existence")]
 pub enum Pod {
     /// It was never admitted.
@@ -42,7 +42,7 @@ pub enum Pod {
 }
 
 /// What is known of a pod that is not gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodState {
     /// Which incarnation it is.
@@ -66,7 +66,7 @@ pub struct PodState {
 }
 
 /// Where a pod is in its life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Admitted, nothing done yet.
     Pending,
@@ -93,7 +93,7 @@ pub enum Phase {
 }
 
 /// Whether images and volumes are there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Setup {
     /// Not asked for yet.
     NotBegun,
@@ -118,7 +118,7 @@ pub enum Setup {
 }
 
 /// One container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Its name within the pod.
@@ -148,7 +148,7 @@ pub struct Container {
 }
 
 /// One try to run a container, once it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// Which try, from 1.
@@ -162,7 +162,7 @@ pub struct Attempt {
 }
 
 /// What a container does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {
     /// Its turn has not come.
     Waiting,
@@ -240,6 +240,10 @@ impl Pod {
 }
 
 impl Phase {
+    /// Every word for a phase.
+    pub const WORDS: [&'static str; 7] =
+        ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
+
     /// The word for it.
     #[must_use]
     pub fn word(&self) -> &'static str {

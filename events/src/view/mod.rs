@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod registry;
 pub mod world;
@@ -19,4 +20,17 @@ where
     S: Serializer,
 {
     serializer.collect_map(map.iter().map(|(key, value)| (key.to_string(), value)))
+}
+
+/// The way back from [`by_text`].
+fn from_text<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    K: FromStr<Err: Display> + Ord,
+    V: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let entries = BTreeMap::<String, V>::deserialize(deserializer)?;
+    let parse =
+        |(key, value): (String, V)| key.parse().map(|key| (key, value)).map_err(serde::de::Error::custom);
+    entries.into_iter().map(parse).collect()
 }

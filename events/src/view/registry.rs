@@ -1,13 +1,14 @@
 //! The registry: which pods there are by name, which there were lately, and how they stand.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::by_text;
+use super::{by_text, from_text};
 use crate::ids::{PodUid, Seq};
 use crate::names::PodId;
-use crate::pod::Pod;
+use crate::pod::{Phase, Pod};
 use crate::record::Header;
 use crate::units::Timestamp;
 
@@ -15,11 +16,11 @@ use crate::units::Timestamp;
 const TOMBSTONES_MAX: usize = 1_000;
 
 /// Pods by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registry {
     /// Every pod that is not gone.
-    #[serde(serialize_with = "by_text")]
+    #[serde(serialize_with = "by_text", deserialize_with = "from_text")]
     pub entries: BTreeMap<PodId, Entry>,
     /// The incarnations that went last, oldest first.
     pub recent: VecDeque<Tombstone>,
@@ -28,13 +29,14 @@ pub struct Registry {
 }
 
 /// One pod that is not gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Which incarnation it is.
     pub uid: PodUid,
     /// The word for its state.
-    pub phase: &'static str,
+    #[serde(deserialize_with = "phase_word")]
+    pub phase: Cow<'static, str>,
     /// Containers that can serve.
     pub ready: u32,
     /// Containers that the pod is for.
@@ -50,7 +52,7 @@ pub struct Entry {
 }
 
 /// An incarnation that is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tombstone {
     /// What it was called.
@@ -73,7 +75,7 @@ impl Registry {
             Pod::Live(live) => {
                 let standing = |admitted_at, admitted_by| Entry {
                     uid: live.uid,
-                    phase: live.phase.word(),
+                    phase: Cow::Borrowed(live.phase.word()),
                     ready: count(live.apps().filter(|app| app.is_ready())),
                     containers: count(live.apps()),
                     restarts: live.restarts(),
@@ -110,6 +112,13 @@ impl Registry {
         let live = self.entries.get(id).map(|entry| entry.uid);
         live.or_else(|| self.recent.iter().rev().find(|gone| gone.id == *id).map(|gone| gone.uid))
     }
+}
+
+fn phase_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, str>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let word = Phase::WORDS.into_iter().find(|word| *word == text);
+    word.map(Cow::Borrowed)
+        .ok_or_else(|| serde::de::Error::custom(format_args!("`{text}` is no state of a pod")))
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::by_text;
 use super::registry::Registry;
+use super::{by_text, from_text};
 use crate::decider::{Decider, IllegalTransition};
 use crate::event::Event;
 use crate::ids::{NodeUid, PodUid, Seq, StreamId, WorkerUid};
@@ -16,7 +16,7 @@ use crate::record::Record;
 use crate::worker::{Worker, WorkerEvent};
 
 /// Everything that a journal says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct World {
     /// The last record that is folded in.
@@ -34,12 +34,12 @@ pub struct World {
     /// Pods by name.
     pub registry: Registry,
     /// Streams with a record that their entity cannot follow, and from which on nothing was folded.
-    #[serde(serialize_with = "by_text")]
+    #[serde(serialize_with = "by_text", deserialize_with = "from_text")]
     pub quarantined: BTreeMap<StreamId, Quarantine>,
 }
 
 /// Why a stream is no longer folded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quarantine {
     /// The record that does not fit.

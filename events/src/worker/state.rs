@@ -1,6 +1,6 @@
 //! What a worker is, and the rules by which it changes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Exited, Registered, WorkerEvent};
 use super::{WorkerCommand, WorkerRejection};
@@ -10,7 +10,7 @@ use crate::ids::StreamKind;
 use crate::pod::event::Exit;
 
 /// One worker process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub enum Worker {
     /// Nothing is known of it.

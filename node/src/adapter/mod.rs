@@ -1,5 +1,6 @@
 //! The outside behind the actors' ports: container runtimes, their volumes and their logs.
 
+pub mod archive;
 pub mod clock;
 pub mod containerd;
 pub mod logs;
@@ -7,3 +8,4 @@ mod out_of_memory;
 pub mod probes;
 pub mod process;
 pub mod volumes;
+pub mod witness;

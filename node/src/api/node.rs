@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use purser_events::node::state::RuntimeStanding;
 use purser_events::{Timestamp, World};
+use purser_storage::sealer::{SealingState, SealingStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -50,6 +51,15 @@ pub struct StatusView {
     pub epoch: u64,
     /// Bytes that the journal takes on disk.
     pub journal_bytes: u64,
+    /// The first record that was not trimmed.
+    pub journal_first: u64,
+    /// Sealed segments of the journal that wait for the archive.
+    pub segments_to_archive: usize,
+    /// Why the last try to archive one failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_failure: Option<String>,
+    /// Whether signed checkpoints are made.
+    pub sealing: SealingView,
     /// Runtimes by name.
     pub runtimes: BTreeMap<String, RuntimeView>,
     /// The runtime of pods that name none.
@@ -65,6 +75,32 @@ pub struct StatusView {
     pub inconsistencies: Vec<String>,
     /// Records of the journal that this release could not read when it started.
     pub unreadable_records: u64,
+}
+
+/// Whether the journal is sealed while it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealingView {
+    /// `on`; `off` without a key; `stopped` if it should be on and cannot.
+    pub state: String,
+    /// Why it is off or stopped, or why the key could not be replaced when it was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last record that a checkpoint is over.
+    pub sealed_seq: u64,
+    /// Number of the period of the key in force.
+    pub period: u64,
+}
+
+impl From<&SealingStatus> for SealingView {
+    fn from(status: &SealingStatus) -> SealingView {
+        let (state, reason) = match &status.state {
+            SealingState::On => ("on", status.overdue.clone()),
+            SealingState::Off => ("off", Some("there is no key: see `purserd keys setup`".to_owned())),
+            SealingState::Stopped { reason } => ("stopped", Some(reason.clone())),
+        };
+        SealingView { state: state.to_owned(), reason, sealed_seq: status.sealed, period: status.period }
+    }
 }
 
 /// How a runtime stands.
@@ -95,7 +131,7 @@ fn describe(api: &Api) -> StatusView {
     let started_at = Some(api.started_at);
     let mut pods: BTreeMap<String, usize> = BTreeMap::new();
     for entry in world.registry.entries.values() {
-        *pods.entry(entry.phase.to_owned()).or_default() += 1;
+        *pods.entry(entry.phase.clone().into_owned()).or_default() += 1;
     }
     let runtimes = known.map(|node| &node.runtimes).into_iter().flatten().map(|(class, standing)| {
         let (up, detail) = match standing {
@@ -122,6 +158,10 @@ fn describe(api: &Api) -> StatusView {
         world_digest: hex(&world.digest()),
         epoch: api.service.journal().epoch(),
         journal_bytes: api.service.journal().stats().map_or(0, |stats| stats.bytes_on_disk),
+        journal_first: api.service.journal().before().seq.next().0,
+        segments_to_archive: api.service.segments_to_archive(),
+        archive_failure: api.service.archive_failure(),
+        sealing: SealingView::from(&*api.service.journal().sealing().borrow()),
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),
         pods,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use purser_events::pod::Phase;
 
 /// What `purser` was asked to do.
 #[derive(Debug, Parser)]
@@ -244,15 +245,13 @@ pub enum Goal {
 impl Goal {
     fn parse(text: &str) -> Result<Goal, String> {
         const CONDITIONS: [&str; 3] = ["Initialized", "ContainersReady", "Ready"];
-        const PHASES: [&str; 7] =
-            ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
         let pick = |known: &[&str], word: &str| {
             let found = known.iter().find(|known| known.eq_ignore_ascii_case(word));
             found.map(|known| (*known).to_owned()).ok_or(format!("must be one of {}", known.join(", ")))
         };
         match text.split_once('=') {
             Some(("condition", word)) => pick(&CONDITIONS, word).map(Goal::Condition),
-            Some(("phase", word)) => pick(&PHASES, word).map(Goal::Phase),
+            Some(("phase", word)) => pick(&Phase::WORDS, word).map(Goal::Phase),
             None if text == "delete" => Ok(Goal::Delete),
             _ => Err("must be condition=Ready, phase=PHASE or delete".to_owned()),
         }

@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, JournalArchive};
+use crate::adapter::archive::FILE_MARK;
 
 /// Longest path of a unix socket on Linux, in bytes: the address has 108 and ends with a zero.
 const SOCKET_LEN_MAX: usize = 107;
@@ -18,11 +19,21 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if let Some(tcp) = &config.api.tcp {
         check_path("api.tcp.token-file", &tcp.token_file)?;
     }
+    if let Some(file) = &config.journal.sealing.key_file {
+        check_path("journal.sealing.key-file", file)?;
+    }
+    if let Some(file) = &config.journal.witness.file {
+        check_path("journal.witness.file", file)?;
+    }
+    if let Some(program) = config.journal.witness.command.first() {
+        check_path("journal.witness.command[0]", Path::new(program))?;
+    }
     for (index, root) in config.runtime.host_path_roots.iter().enumerate() {
         check_path(&format!("runtime.host-path-roots[{index}]"), root)?;
     }
     check_word("containerd.namespace", &config.containerd.namespace)?;
     check_word("containerd.snapshotter", &config.containerd.snapshotter)?;
+    check_archive(&config.journal.archive)?;
     let reserve = &config.journal.reserve;
     if reserve.warn_percent < 1 || 100 < reserve.warn_percent {
         return Err(ConfigError::value("journal.reserve.warn-percent", "must be 1 to 100"));
@@ -35,6 +46,25 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if back_off.max_ms < back_off.first_ms {
         let message = format!("must be at most `policy.back-off.max-ms` ({})", back_off.max_ms);
         return Err(ConfigError::value("policy.back-off.first-ms", message));
+    }
+    Ok(())
+}
+
+fn check_archive(archive: &JournalArchive) -> Result<(), ConfigError> {
+    if let Some(folder) = &archive.folder {
+        check_path("journal.archive.folder", folder)?;
+    }
+    if let Some(command) = &archive.command {
+        let (key, program) = ("journal.archive.command", command.first());
+        if program.is_none_or(String::is_empty) {
+            return Err(ConfigError::value(key, "must begin with a program"));
+        }
+        if !command.iter().skip(1).any(|word| word.contains(FILE_MARK)) {
+            return Err(ConfigError::value(
+                key,
+                "must have an argument with `{}`, which stands for the file",
+            ));
+        }
     }
     Ok(())
 }

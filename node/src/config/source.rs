@@ -214,12 +214,15 @@ impl Kind {
 }
 
 /// The keys that have no default, by kind.
-const OPTIONAL_KEYS: [(&str, Kind); 5] = [
+const OPTIONAL_KEYS: [(&str, Kind); 8] = [
     ("api.socket", Kind::Text),
     ("api.socket-group", Kind::Text),
     ("api.tcp.address", Kind::Text),
     ("api.tcp.token-file", Kind::Text),
     ("containerd.images-dir", Kind::Text),
+    ("journal.sealing.key-file", Kind::Text),
+    ("journal.witness.file", Kind::Text),
+    ("journal.witness.command", Kind::Texts),
 ];
 
 fn kind_of(dotted: &str) -> Option<Kind> {

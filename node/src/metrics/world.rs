@@ -9,21 +9,20 @@ use purser_actors::service::Service;
 use purser_events::invariant::{Inconsistency, Invariant};
 use purser_events::node::event::DiskPressure;
 use purser_events::node::state::{NodeState, RuntimeStanding};
-use purser_events::pod::PodState;
 use purser_events::pod::spec::RuntimeClass;
+use purser_events::pod::{Phase, PodState};
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
 use purser_storage::Class;
+use purser_storage::sealer::SealingState;
 
 use super::process;
 use super::process::exact;
 
-/// The states that are always shown, so that a zero can be told from no answer.
-const PHASES: [&str; 7] =
-    ["Pending", "Provisioning", "Running", "Stopping", "Stopped", "Terminating", "Failed"];
-
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 5] = [
+const COUNTED: [Metric; 7] = [
+    metric::JOURNAL_CHECKPOINTS,
+    metric::WITNESS_FAILURES,
     metric::JOURNAL_APPEND,
     metric::JOURNAL_FSYNC,
     metric::JOURNAL_BATCH,
@@ -46,6 +45,7 @@ pub(super) fn render(service: &Service) -> String {
         figures.record();
         gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
+        record_segments(service);
         record_inconsistencies(&service.inconsistencies());
         process::record();
         gauge!(metric::BUILD.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -78,9 +78,13 @@ struct ContainerFigures {
 
 impl Figures {
     fn of(world: &World, has_runtime: impl Fn(RuntimeClass) -> bool) -> Figures {
-        let mut phases: BTreeMap<&'static str, u64> = PHASES.into_iter().map(|phase| (phase, 0)).collect();
+        // All of them are always shown, so that a zero can be told from no answer.
+        let mut phases: BTreeMap<&'static str, u64> =
+            Phase::WORDS.into_iter().map(|phase| (phase, 0)).collect();
         for entry in world.registry.entries.values() {
-            *phases.entry(entry.phase).or_default() += 1;
+            if let Some(phase) = Phase::WORDS.into_iter().find(|phase| *phase == entry.phase) {
+                *phases.entry(phase).or_default() += 1;
+            }
         }
         let mut workers = BTreeMap::from([("Running", 0), ("Exited", 0)]);
         for worker in world.workers.values() {
@@ -163,6 +167,10 @@ fn record_journal(service: &Service) {
         Ok(stats) => {
             gauge!(metric::JOURNAL_HEAD.name).set(exact(stats.head.seq.0));
             gauge!(metric::JOURNAL_BYTES.name).set(exact(stats.bytes_on_disk));
+            let sealing = service.journal().sealing();
+            let sealing = sealing.borrow();
+            gauge!(metric::JOURNAL_SEALED.name).set(exact(sealing.sealed));
+            gauge!(metric::JOURNAL_SEALING.name).set(exact(u64::from(sealing.state == SealingState::On)));
             gauge!(metric::JOURNAL_BALLAST.name).set(exact(stats.ballast_bytes));
             for class in Class::ALL {
                 let (waiting, refused) = (*stats.waiting.of(class), *stats.refused.of(class));
@@ -180,6 +188,16 @@ fn record_journal(service: &Service) {
         }
         Err(error) => tracing::warn!(%error, "failed to measure the journal's disk"),
     }
+}
+
+fn record_segments(service: &Service) {
+    let segments = service.journal().segments();
+    let compressed = segments.iter().filter(|segment| segment.compressed).count();
+    for (state, count) in [("plain", segments.len() - compressed), ("compressed", compressed)] {
+        gauge!(metric::JOURNAL_SEGMENTS.name, "state" => state).set(exact(count as u64));
+    }
+    gauge!(metric::JOURNAL_FIRST.name).set(exact(service.journal().before().seq.next().0));
+    gauge!(metric::JOURNAL_TO_ARCHIVE.name).set(exact(service.segments_to_archive() as u64));
 }
 
 fn record_inconsistencies(found: &[Inconsistency]) {

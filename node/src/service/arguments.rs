@@ -29,9 +29,28 @@ pub struct Arguments {
 pub enum Verb {
     /// Prints the config in effect, or says what is wrong with it
     CheckConfig,
+    /// Keys that seal the journal
+    Keys {
+        /// What to do about them
+        #[command(subcommand)]
+        verb: KeysVerb,
+    },
     /// Prints a script that completes command lines of purserd
     Completion {
         /// For which shell
         shell: Shell,
     },
+}
+
+/// What to do about keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Makes the first key and prints its verifier key, which belongs off this host; sealing begins with the next start
+    Setup {
+        /// Name of the journal in checkpoints, without spaces and `+` [default: purser/HOSTNAME/ and 8 random digits]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Shows which key is in force
+    Show,
 }

@@ -2,23 +2,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
-use purser_actors::port::{Clock, Ids};
-use purser_actors::{LiveWorld, Parts, ReserveLimits, Shell};
+use purser_actors::port::{Archive, Clock, Ids};
+use purser_actors::{Keeping, LiveWorld, Parts, ReserveLimits, Shell};
 use purser_events::pod::spec::RuntimeClass;
+use purser_storage::retention::Retention;
 use purser_storage::{Journal, JournalConfig};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::host;
+use super::{host, sealing};
+use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{Backend, Codec, Config, Enabled};
+use crate::config::{self, Backend, Codec, Config, Enabled};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -33,13 +36,37 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let host = host::facts()?;
     let journal = open_journal(config, &live, host.boot_id)?;
     journal.observe(JournalMeter::new());
+    sealing::begin(config, &journal);
     let paths = PodPaths::new(config.data_dir.join("pods"));
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
     let shell = Shell { journal, live, clock, ids, runtimes, probes, paths };
-    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime })
+    let keeping = keeping(&config.journal);
+    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime, keeping })
+}
+
+/// How the journal's past is kept.
+fn keeping(config: &config::Journal) -> Keeping {
+    let mut archives: Vec<Arc<dyn Archive>> = Vec::new();
+    let config::JournalArchive { folder, command, command_timeout_ms } = &config.archive;
+    if let Some(folder) = folder {
+        archives.push(Arc::new(FolderArchive { folder: folder.clone() }));
+    }
+    if let Some(argv) = command {
+        let timeout = Duration::from_millis(command_timeout_ms.get());
+        archives.push(Arc::new(CommandArchive { argv: argv.clone(), timeout }));
+    }
+    let config::Retention { age_ms, bytes, segments_min, store_age_ms } = config.retention;
+    let retention = Retention {
+        age_ms,
+        bytes,
+        segments_min: usize::try_from(segments_min).unwrap_or(usize::MAX),
+        store_age_ms,
+        archive: !archives.is_empty(),
+    };
+    Keeping { retention: Some(retention), archives }
 }
 
 /// How full the journal's disk may be.
@@ -62,13 +89,15 @@ fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Jour
         cache_bytes: config.journal.cache_bytes.get(),
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
+        snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
         ballast_bytes: config.journal.reserve.ballast_bytes,
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());
     let replay = move |record| replayed.replay(record);
-    Journal::open(settings, || SystemClock.now(), replay, move |records| committed.commit(records))
+    let commit = move |records: &[_]| committed.commit(records);
+    Journal::open_with_snapshots(settings, || SystemClock.now(), replay, commit, live.clone())
         .map_err(Failure::Open)
 }
 

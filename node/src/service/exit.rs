@@ -9,6 +9,7 @@ use purser_actors::StartError;
 use purser_actors::port::RuntimeError;
 use purser_storage::{FolderError, JournalError};
 
+use super::keys::KeysError;
 use crate::api::listen::ListenError;
 use crate::api::token::TokenError;
 use crate::config::ConfigError;
@@ -37,6 +38,8 @@ pub(super) enum Failure {
     Host { path: &'static str, source: std::io::Error },
     #[error("failed to set containerd up")]
     Containerd(#[source] RuntimeError),
+    #[error("failed to set up the key that seals the journal")]
+    Keys(#[source] KeysError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error("failed to set metrics up")]
@@ -53,7 +56,7 @@ impl Failure {
         ExitCode::from(match self {
             Failure::Config(_) | Failure::Token(_) | Failure::Containerd(_) => 2,
             Failure::Listen(ListenError::NoSuchGroup { .. }) => 2,
-            Failure::Listen(_) | Failure::Folder { .. } => 73,
+            Failure::Listen(_) | Failure::Folder { .. } | Failure::Keys(_) => 73,
             Failure::Open(error) => open_code(error),
             Failure::Fatal { .. }
             | Failure::Close(_)

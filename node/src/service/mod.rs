@@ -4,9 +4,11 @@ pub mod arguments;
 mod assembly;
 mod exit;
 mod host;
+mod keys;
 mod log_keeper;
 mod notify;
 mod run;
+mod sealing;
 mod telling;
 
 pub use run::main;

@@ -15,9 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::arguments::{Arguments, Verb};
+use super::arguments::{Arguments, KeysVerb, Verb};
 use super::exit::Failure;
-use super::{assembly, log_keeper, notify, telling};
+use super::{assembly, keys, log_keeper, notify, telling};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::api::admission::{Gate, Limits};
 use crate::api::listen::{Server, bind_socket, bind_tcp};
@@ -43,6 +43,10 @@ pub fn main() -> ExitCode {
             Ok(())
         }
         Some(Verb::CheckConfig) => check_config(arguments.config.as_deref()),
+        Some(Verb::Keys { verb: KeysVerb::Setup { name } }) => {
+            keys::setup(arguments.config.as_deref(), name.as_deref())
+        }
+        Some(Verb::Keys { verb: KeysVerb::Show }) => keys::show(arguments.config.as_deref()),
         None => run(arguments.config.as_deref()),
     };
     match done {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use purser_events::Seq;
 use purser_storage::export::Writer;
+use purser_storage::offline::Item;
 use purser_storage::{Head, StoredRecord};
 
 use crate::cli::ExportArgs;
@@ -56,9 +57,14 @@ fn copy(args: &ExportArgs, place: &Place, out: &mut dyn Write) -> Result<(Head, 
     let mut writer = Writer::new(out, before)?;
     writer.write(&first)?;
     let mut count = 1;
-    for stored in source.by_ref() {
-        writer.write(&stored?)?;
-        count += 1;
+    while let Some(item) = source.next_item() {
+        match item? {
+            Item::Record(record) => {
+                writer.write(&record)?;
+                count += 1;
+            }
+            Item::Evidence(evidence) => writer.write_evidence(&evidence)?,
+        }
     }
     writer.finish()?;
     Ok((source.head(), count))

@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 pub(crate) mod export;
 pub(crate) mod log;
+pub(crate) mod proof;
 pub(crate) mod show;
 pub(crate) mod state;
 pub(crate) mod verify;

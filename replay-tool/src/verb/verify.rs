@@ -1,7 +1,14 @@
 //! `verify`: whether the journal is whole, and what can be trusted if it is not.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use purser_events::Seq;
-use purser_storage::{Head, PayloadError};
+use purser_storage::audit::{AuditReport, Auditor};
+use purser_storage::checkpoint::SignedNote;
+use purser_storage::offline::Item;
+use purser_storage::{Head, PayloadError, audit};
 use serde_json::json;
 
 use crate::cli::{Output, VerifyArgs};
@@ -11,6 +18,9 @@ use crate::{Console, render};
 
 /// Payloads that are told of one by one.
 const TOLD_MAX: u64 = 20;
+
+/// Most bytes of notes that are read.
+const NOTES_LEN_MAX: u64 = 256 << 20;
 
 /// What was found among sound records.
 #[derive(Default)]
@@ -25,31 +35,57 @@ struct Findings {
 pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let mut source = place.open(Seq(1))?;
     let before = source.before();
+    let mut auditor = auditor(args, before)?;
     let mut findings = Findings::default();
     let mut failure = None;
-    for stored in source.by_ref() {
-        match stored {
-            Ok(stored) => {
+    while let Some(item) = source.next_item() {
+        match item {
+            Ok(Item::Record(stored)) => {
                 findings.records += 1;
+                auditor.record(&stored.hash);
                 if let Err(error) = stored.event() {
                     findings.note(stored.header.seq, &error, console);
                 }
             }
+            Ok(Item::Evidence(evidence)) => auditor.evidence(&evidence),
             Err(error) => failure = Some(Failure::from(error)),
         }
     }
+    let audit = auditor.finish();
     let head = source.head();
     let exit = match (&failure, &findings) {
         (Some(failure), _) => failure.exit(),
+        (None, _) if audit.findings_count > 0 => Exit::Integrity,
         (None, Findings { malformed: 1.., .. }) => Exit::Integrity,
         (None, Findings { unknown: 1.., .. }) => Exit::Unknown,
         (None, _) => Exit::Ok,
     };
     match args.output {
-        Output::Text => tell(&findings, before, head, failure.as_ref(), exit, console)?,
-        Output::Json => tell_json(&findings, before, head, failure.as_ref(), exit, console)?,
+        Output::Text => {
+            tell(&findings, before, head, failure.as_ref(), exit, console)?;
+            tell_evidence(args, &audit, head, console)?;
+        }
+        Output::Json => tell_json(&findings, &audit, before, head, failure.as_ref(), exit, console)?,
     }
     Ok(exit)
+}
+
+fn auditor(args: &VerifyArgs, before: Head) -> Result<Auditor, Failure> {
+    let Some(path) = &args.checkpoint else {
+        return Ok(
+            Auditor::new(before.seq, args.key.clone(), Vec::new()).expect("there is no note to misread")
+        );
+    };
+    let held = read_notes(path)?;
+    Auditor::new(before.seq, args.key.clone(), held).map_err(|error| Failure::not_one(path, error))
+}
+
+/// The notes in a file that was kept elsewhere.
+fn read_notes(path: &Path) -> Result<Vec<SignedNote>, Failure> {
+    let open = |source| Failure::Open { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(NOTES_LEN_MAX).read_to_end(&mut bytes)).map_err(open)?;
+    audit::parse_notes(&bytes).map_err(|error| Failure::not_one(path, error))
 }
 
 impl Findings {
@@ -114,8 +150,51 @@ fn tell(
     Ok(())
 }
 
+/// What stands for the records, and up to where. Nothing is said where there is nothing and nobody asked.
+fn tell_evidence(
+    args: &VerifyArgs,
+    audit: &AuditReport,
+    head: Head,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    match &audit.sealed {
+        None if args.key.is_none() && args.checkpoint.is_none() => {}
+        None => console.line(format_args!("sealed    no record"))?,
+        Some(sealed) => {
+            let by = match sealed.period {
+                Some(period) => format!(", by the key of period {period}"),
+                None => String::new(),
+            };
+            console.line(format_args!("sealed    records up to {}{by}", sealed.size))?;
+            if sealed.size < head.seq.0 {
+                let first = sealed.size + 1;
+                console.line(format_args!("unsealed  records {first} to {}: chained only", head.seq))?;
+            }
+            if args.key.is_none() {
+                console.line(format_args!("keys      signatures were not checked: give --key"))?;
+            } else if !audit.signatures_checked {
+                console.line(format_args!(
+                    "keys      signatures were not checked: that needs the journal from its first record"
+                ))?;
+            }
+        }
+    }
+    if audit.foreign > 0 {
+        console.line(format_args!("foreign   {} seals of other keys say nothing", audit.foreign))?;
+    }
+    for size in &audit.continued {
+        console.line(format_args!("kept      the journal continues the checkpoint of {size} records"))?;
+    }
+    for finding in &audit.findings {
+        console.line(format_args!("evidence  {}", render::safe(&finding.to_string())))?;
+    }
+    let untold = audit.findings_count - audit.findings.len() as u64;
+    if untold > 0 { console.line(format_args!("evidence  {untold} more findings")) } else { Ok(()) }
+}
+
 fn tell_json(
     findings: &Findings,
+    audit: &AuditReport,
     before: Head,
     head: Head,
     failure: Option<&Failure>,
@@ -130,6 +209,17 @@ fn tell_json(
         "records": records,
         "before": { "seq": before.seq, "hash": render::hex(&before.hash) },
         "head": { "seq": head.seq, "hash": render::hex(&head.hash) },
+        "evidence": {
+            "sealed": audit.sealed.as_ref().map(|sealed| sealed.size),
+            "period": audit.sealed.as_ref().and_then(|sealed| sealed.period),
+            "checkpoints": audit.checkpoints,
+            "successions": audit.successions,
+            "signaturesChecked": audit.signatures_checked,
+            "foreign": audit.foreign,
+            "continued": audit.continued,
+            "findings": audit.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "findingsCount": audit.findings_count,
+        },
         "payloads": { "redacted": redacted, "unknown": unknown, "malformed": malformed },
     });
     console.line(format_args!("{}", render::pretty(&value)))

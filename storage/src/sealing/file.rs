@@ -107,6 +107,10 @@ impl KeyFile {
     /// When there is a key already, or the file cannot be made durable.
     pub fn create(path: &Path, key: &SealingKey) -> Result<KeyFile, KeyFileError> {
         let file = KeyFile { path: path.to_owned() };
+        if inode(path)?.is_some() {
+            // Nothing beside it is touched either: a node may be replacing it right now.
+            return Err(KeyFileError::Exists { path: file.path });
+        }
         file.erase_leftovers()?;
         let new = file.beside("new");
         file.write_new(&new, key)?;
@@ -135,6 +139,15 @@ impl KeyFile {
         let key = file.read()?;
         file.erase_leftovers()?;
         Ok((file, key))
+    }
+
+    /// Reads the key and touches nothing, for those who do not hold the journal: a node may be replacing the key.
+    ///
+    /// # Errors
+    ///
+    /// As for [`KeyFile::load`].
+    pub fn peek(path: &Path) -> Result<SealingKey, KeyFileError> {
+        KeyFile { path: path.to_owned() }.read()
     }
 
     /// Puts the next key in the place of the one that appointed it, and erases that one.

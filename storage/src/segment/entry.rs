@@ -1,4 +1,4 @@
-//! What stands in a segment: records, answers to commands, and notes about the segment's own life.
+//! What stands in a segment: records, answers to commands, evidence, and notes about the segment's own life.
 //!
 //! Every entry begins as a frame does, with length, checksum, and three bytes that say what it is; entries that
 //! are not records are not part of the chain of hashes.
@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::footer::Footer;
 use crate::answers::StoredAnswer;
+use crate::evidence::{Evidence, SealedTree};
 use crate::frame::{self, FLAG_BEGINS_GROUP, FLAG_CONTINUED, FRAME_VERSION, FrameError, PREFIX_LEN};
 use crate::record::StoredRecord;
+use crate::sealing::Succession;
 
 /// Bytes before what is particular to a kind of entry: length, checksum, kind, codec, flags.
 const PREAMBLE_LEN: usize = PREFIX_LEN + 3;
@@ -17,6 +19,8 @@ const PREAMBLE_LEN: usize = PREFIX_LEN + 3;
 const KIND_ANSWER: u8 = 0xa0;
 const KIND_OPENED: u8 = 0xa1;
 const KIND_CLOSED: u8 = 0xa2;
+const KIND_CHECKPOINT: u8 = 0xa8;
+const KIND_SUCCESSION: u8 = 0xa9;
 const KIND_FOOTER: u8 = 0xaf;
 
 /// One entry.
@@ -30,6 +34,8 @@ pub(crate) enum Entry {
     Opened(Opened),
     /// The journal was closed in order, and its store was synced before.
     Closed,
+    /// Something that vouches for records before it.
+    Evidence(Evidence),
     /// Nothing follows.
     Footer(Box<Footer>),
 }
@@ -60,7 +66,7 @@ impl Entry {
         match self {
             Entry::Record(record) => record.continued,
             Entry::Answer(answer) => answer.continued,
-            Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => false,
+            Entry::Opened(_) | Entry::Closed | Entry::Evidence(_) | Entry::Footer(_) => false,
         }
     }
 
@@ -88,7 +94,8 @@ pub(crate) fn claims_to_begin_a_group(preamble: &[u8]) -> bool {
             _,
             _,
             _,
-            FRAME_VERSION | KIND_ANSWER | KIND_OPENED | KIND_CLOSED | KIND_FOOTER,
+            FRAME_VERSION | KIND_ANSWER | KIND_OPENED | KIND_CLOSED | KIND_CHECKPOINT | KIND_SUCCESSION
+            | KIND_FOOTER,
             _,
             flags,
             ..,
@@ -107,6 +114,15 @@ fn parse_other(kind: u8, bytes: &[u8]) -> Result<Entry, FrameError> {
         KIND_OPENED => parse_opened(rest).ok_or(FrameError::Malformed { field: "opening" }),
         KIND_CLOSED if rest.is_empty() => Ok(Entry::Closed),
         KIND_CLOSED => Err(FrameError::Malformed { field: "close" }),
+        KIND_CHECKPOINT => {
+            let tree = SealedTree::decode(rest).map_err(|_| FrameError::Malformed { field: "checkpoint" })?;
+            Ok(Entry::Evidence(Evidence::Checkpoint(Box::new(tree))))
+        }
+        KIND_SUCCESSION => {
+            let succession =
+                Succession::decode(rest).map_err(|_| FrameError::Malformed { field: "succession" })?;
+            Ok(Entry::Evidence(Evidence::Succession(Box::new(succession))))
+        }
         KIND_FOOTER => {
             let footer = Footer::decode(rest).ok_or(FrameError::Malformed { field: "footer" })?;
             Ok(Entry::Footer(Box::new(footer)))
@@ -151,6 +167,18 @@ pub(crate) fn put_opened(out: &mut Vec<u8>, opened: &Opened) {
 /// Appends the note that the journal was closed in order.
 pub(crate) fn put_closed(out: &mut Vec<u8>) {
     put(out, KIND_CLOSED, 0, true, |_| {});
+}
+
+/// Appends evidence.
+pub(crate) fn put_evidence(out: &mut Vec<u8>, begins_group: bool, evidence: &Evidence) {
+    match evidence {
+        Evidence::Checkpoint(tree) => {
+            put(out, KIND_CHECKPOINT, 0, begins_group, |body| tree.encode(body));
+        }
+        Evidence::Succession(succession) => {
+            put(out, KIND_SUCCESSION, 0, begins_group, |body| body.extend(succession.encode()));
+        }
+    }
 }
 
 /// Appends a footer.

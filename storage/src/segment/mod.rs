@@ -3,8 +3,10 @@
 //! One segment is open and takes what is written; it has its room on the disk from the start, so a commit is one
 //! write and one sync. The others are sealed: a footer says what is in them, and nothing is added.
 
+pub(crate) mod compressed;
 pub(crate) mod entry;
 pub(crate) mod footer;
+pub(crate) mod listing;
 pub(crate) mod open_segment;
 pub(crate) mod reader;
 pub(crate) mod recover;
@@ -30,6 +32,9 @@ pub(crate) const HEADER_LEN: usize = 72;
 
 const MAGIC: [u8; 8] = *b"PURSERS\n";
 const EXTENSION: &str = "seg";
+const COMPRESSED_EXTENSION: &str = "seg.zst";
+/// The end of the name of a file that is still being written.
+const UNFINISHED_EXTENSION: &str = "new";
 /// Digits of the largest position.
 const NAME_DIGITS: usize = 20;
 
@@ -116,13 +121,37 @@ pub(crate) fn file_name(first: Seq) -> String {
     format!("{:0width$}.{EXTENSION}", first.0, width = NAME_DIGITS)
 }
 
+/// The name of the same segment compressed.
+pub(crate) fn compressed_name(first: Seq) -> String {
+    format!("{:0width$}.{COMPRESSED_EXTENSION}", first.0, width = NAME_DIGITS)
+}
+
+/// Where a file is written before it gets its name.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED_EXTENSION);
+    PathBuf::from(name)
+}
+
+/// Whether a file is a compressed segment by its name.
+pub(crate) fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zst")
+}
+
 /// The first record of the segment that has this name; none if it is no segment's name.
 pub(crate) fn first_of_name(name: &str) -> Option<Seq> {
     let (digits, extension) = name.split_once('.')?;
-    let is_ours = extension == EXTENSION
+    let is_ours = (extension == EXTENSION || extension == COMPRESSED_EXTENSION)
         && digits.len() == NAME_DIGITS
         && digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| is_ours).map(Seq)
+}
+
+/// Whether a segment was being written under this name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(name, end)| end == UNFINISHED_EXTENSION && first_of_name(name).is_some())
 }
 
 /// Names the place of a fault.

@@ -11,6 +11,7 @@ use super::footer::{self, Footer, MARK_INTERVAL, Mark};
 use super::{HEADER_LEN, SegmentHeader, file_name, folder};
 use crate::ballast::is_full;
 use crate::disk::{Disk, DiskFile};
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
 use crate::verify::Head;
 
@@ -27,10 +28,15 @@ pub(crate) struct OpenSegment {
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
-    /// Up to where it has its room on the disk.
-    limit: u64,
+    /// Up to where the disk holds room for it.
+    allocated: u64,
+    /// Bytes after the end that a stop tore off and that are still there.
+    torn: u64,
     contents: Contents,
 }
+
+/// Bytes that are left free at the end of a segment for its footer.
+pub(crate) const FOOTER_RESERVE: u64 = 64 << 10;
 
 /// What is in a segment so far.
 #[derive(Debug, Clone)]
@@ -55,6 +61,10 @@ impl Contents {
 
     pub(crate) fn last(&self) -> Head {
         self.last
+    }
+
+    pub(crate) fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -103,18 +113,18 @@ pub(crate) struct Sealed {
 }
 
 impl OpenSegment {
-    /// Makes a segment of that many bytes, durable before anything is written to it. If there is no room for it,
-    /// nothing is left of it, see [`is_no_room`].
+    /// Makes a segment with so many bytes of room, durable before anything is written to it. If there is no room for
+    /// it, nothing is left of it, see [`is_no_room`].
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         header: SegmentHeader,
-        bytes: u64,
+        room: u64,
     ) -> Result<OpenSegment, FolderError> {
         let path = folder(dir).join(file_name(header.first()));
         let failed = |error| io_error("create", &path, error);
         let file = disk.create(&path).map_err(|error| io_error(MAKE_ROOM, &path, error))?;
-        if let Err(error) = file.allocate(bytes) {
+        if let Err(error) = file.allocate(room) {
             if is_full(&error) {
                 disk.remove(&path).map_err(failed)?;
             }
@@ -123,7 +133,7 @@ impl OpenSegment {
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         disk.sync_dir(&folder(dir)).map_err(failed)?;
-        Ok(OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64))
+        OpenSegment::resume(path, file, header, Contents::new(&header), HEADER_LEN as u64)
     }
 
     /// Goes on with a segment that ends at `end`.
@@ -133,10 +143,28 @@ impl OpenSegment {
         header: SegmentHeader,
         contents: Contents,
         end: u64,
-    ) -> OpenSegment {
-        // A file that cannot be measured is taken for full: the next one will tell.
-        let limit = file.len().unwrap_or(end);
-        OpenSegment { path, file, header, end, limit, contents }
+    ) -> Result<OpenSegment, FolderError> {
+        let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
+        Ok(OpenSegment { path, file, header, end, allocated, torn: 0, contents })
+    }
+
+    /// Takes notice of bytes after the end.
+    pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
+        OpenSegment { torn, ..self }
+    }
+
+    /// Cuts away what a stop tore off. Only once it is known that nothing of it was acknowledged.
+    pub(crate) fn cut_torn(&mut self) -> Result<(), FolderError> {
+        if self.torn == 0 {
+            return Ok(());
+        }
+        tracing::warn!(segment = %self.path.display(), bytes = self.torn, "what a stop tore off is cut away");
+        let failed = |error| io_error("recover", &self.path, error);
+        // When it is lengthened again, that is zeros: nothing of the torn bytes can come back later.
+        self.file.set_len(self.end).map_err(failed)?;
+        self.file.sync_data().map_err(failed)?;
+        (self.allocated, self.torn) = (self.end, 0);
+        Ok(())
     }
 
     /// Where the next entry goes.
@@ -144,24 +172,46 @@ impl OpenSegment {
         self.end
     }
 
-    /// Up to where it has its room on the disk.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     pub(crate) fn contents(&self) -> &Contents {
         &self.contents
     }
 
-    /// Writes a group's bytes; they are not durable yet. `last` is its last record with its time, if it has one.
+    /// Sees to it that so many bytes and a footer have room on the disk, and takes `step` bytes more at once if that
+    /// is missing. If there is no room for it, nothing has changed, see [`is_no_room`].
+    pub(crate) fn make_room(&mut self, len: usize, step: u64) -> Result<(), FolderError> {
+        let needed = self.end + len as u64 + FOOTER_RESERVE;
+        if needed > self.allocated {
+            let room = needed + step;
+            self.file.allocate(room).map_err(|error| io_error(MAKE_ROOM, &self.path, error))?;
+            self.allocated = room;
+        }
+        Ok(())
+    }
+
+    /// Writes a group's bytes, for which there should be room; they are not durable yet. `last` is its last record with its time, if it has one.
     pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
+        let next = self.end + bytes.len() as u64;
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
         self.contents.note_group(self.end);
         if let Some((head, time)) = last {
             self.contents.note_record(head, time);
         }
-        self.end += bytes.len() as u64;
+        self.end = next;
         Ok(())
+    }
+
+    /// Begins a new segment with the newest evidence, durable before anything follows it.
+    pub(crate) fn carry(&mut self, newest: &Newest) -> Result<(), FolderError> {
+        let mut bytes = Vec::new();
+        for evidence in newest.to_evidence() {
+            let begins_group = bytes.is_empty();
+            entry::put_evidence(&mut bytes, begins_group, &evidence);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.write(&bytes, None)?;
+        self.sync()
     }
 
     pub(crate) fn note_epoch(&mut self, epoch: u64) {
@@ -194,7 +244,7 @@ impl OpenSegment {
     }
 }
 
-/// Whether a segment was not made because the disk has no room for it.
+/// Whether a segment was not made, or did not get longer, because the disk has no room for it.
 pub(crate) fn is_no_room(error: &FolderError) -> bool {
     matches!(error, FolderError::Io { action: MAKE_ROOM, source, .. } if is_full(source))
 }

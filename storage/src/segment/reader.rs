@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::compressed::{Damage, damage_of};
 use super::entry::Entry;
 use super::footer::{self, Footer, TRAILER_LEN};
 use super::{HEADER_LEN, HeaderError, SegmentHeader};
@@ -15,9 +16,9 @@ const READ_LEN: usize = 256 << 10;
 
 /// What comes next in a segment.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Reached<T> {
     /// An entry, and where it begins.
-    Entry { at: u64, entry: Entry },
+    Entry { at: u64, entry: T },
     /// Bytes that are no entry.
     Bad { at: u64, source: FrameError },
     /// Nothing was written from here on, or the file ends.
@@ -50,31 +51,43 @@ impl EntryReader {
     }
 
     /// The next entry. After anything but an entry, the same again.
-    pub(crate) fn step(&mut self) -> Result<Step, FolderError> {
+    pub(crate) fn step(&mut self) -> Result<Reached<Entry>, FolderError> {
+        self.step_by(Entry::parse)
+    }
+
+    /// As [`EntryReader::step`], with another way to make sense of an entry's bytes.
+    pub(crate) fn step_by<T>(
+        &mut self,
+        parse: impl FnOnce(&[u8]) -> Result<T, FrameError>,
+    ) -> Result<Reached<T>, FolderError> {
         let at = self.at;
-        self.fill(PREFIX_LEN)?;
+        if let Some(source) = self.fill(PREFIX_LEN)? {
+            return Ok(Reached::Bad { at, source });
+        }
         let unread = self.unread();
         let Some(prefix) = unread.first_chunk::<4>() else {
             let is_end = unread.iter().all(|&byte| byte == 0);
             let source = FrameError::CutShort { len: unread.len(), announced: PREFIX_LEN };
-            return Ok(if is_end { Step::End { at } } else { Step::Bad { at, source } });
+            return Ok(if is_end { Reached::End { at } } else { Reached::Bad { at, source } });
         };
         if *prefix == [0; 4] {
-            return Ok(Step::End { at });
+            return Ok(Reached::End { at });
         }
         let len = match frame::announced_len(*prefix) {
             Ok(len) => len,
-            Err(source) => return Ok(Step::Bad { at, source }),
+            Err(source) => return Ok(Reached::Bad { at, source }),
         };
-        self.fill(len)?;
+        if let Some(source) = self.fill(len)? {
+            return Ok(Reached::Bad { at, source });
+        }
         let unread = self.unread();
-        match Entry::parse(unread.get(..len).unwrap_or(unread)) {
+        match parse(unread.get(..len).unwrap_or(unread)) {
             Ok(entry) => {
                 self.start += len;
                 self.at += len as u64;
-                Ok(Step::Entry { at, entry })
+                Ok(Reached::Entry { at, entry })
             }
-            Err(source) => Ok(Step::Bad { at, source }),
+            Err(source) => Ok(Reached::Bad { at, source }),
         }
     }
 
@@ -82,20 +95,38 @@ impl EntryReader {
         self.buffer.get(self.start..).unwrap_or_default()
     }
 
-    /// Has that many unread bytes in the buffer, or all that there are.
-    fn fill(&mut self, len: usize) -> Result<(), FolderError> {
+    /// Has that many unread bytes in the buffer, or all that there are; or says what damage is in the way.
+    fn fill(&mut self, len: usize) -> Result<Option<FrameError>, FolderError> {
         if self.unread().len() >= len {
-            return Ok(());
+            return Ok(None);
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let held = self.buffer.len();
+        let mut held = self.buffer.len();
         self.buffer.resize(held + READ_LEN.max(FRAME_LEN_MAX), 0);
-        let free = self.buffer.get_mut(held..).unwrap_or_default();
-        let read = self.file.read_up_to(free, self.at + held as u64);
-        let read = read.map_err(|error| io_error("read", &self.path, error))?;
-        self.buffer.truncate(held + read);
-        Ok(())
+        // Not more than is needed: what is sound before a damaged block is read.
+        while held < len {
+            let free = self.buffer.get_mut(held..).unwrap_or_default();
+            match self.file.read_at(free, self.at + held as u64) {
+                Ok(0) => break,
+                Ok(read) => held += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.buffer.truncate(held);
+                    let damage = damage_of(&error).map(frame_error);
+                    return damage.map(Some).ok_or_else(|| io_error("read", &self.path, error));
+                }
+            }
+        }
+        self.buffer.truncate(held);
+        Ok(None)
+    }
+}
+
+fn frame_error(damage: &Damage) -> FrameError {
+    match damage {
+        Damage::Block { number } => FrameError::Block { number: *number },
+        Damage::Front(_) => FrameError::Malformed { field: "table of compressed blocks" },
     }
 }
 
@@ -105,17 +136,33 @@ pub(crate) fn header(
     file: &dyn DiskFile,
 ) -> Result<Result<SegmentHeader, HeaderError>, FolderError> {
     let mut bytes = [0; HEADER_LEN];
-    let read = file.read_up_to(&mut bytes, 0).map_err(|error| io_error("read", path, error))?;
+    let read = match file.read_up_to(&mut bytes, 0) {
+        Ok(read) => read,
+        Err(error) => {
+            return match damage_of(&error) {
+                Some(Damage::Front(error)) => Ok(Err(error.clone())),
+                Some(Damage::Block { .. }) => Ok(Err(HeaderError::Damaged)),
+                None => Err(io_error("read", path, error)),
+            };
+        }
+    };
     Ok(if read == HEADER_LEN { SegmentHeader::decode(&bytes) } else { Err(HeaderError::Damaged) })
 }
 
 /// Reads a sealed segment's footer, and where its entry begins; none if there is no sound one.
 pub(crate) fn footer(path: &Path, file: &dyn DiskFile) -> Result<Option<(u64, Footer)>, FolderError> {
-    let failed = |error: io::Error| io_error("read", path, error);
-    let len = file.len().map_err(failed)?;
+    match read_footer(file) {
+        Ok(footer) => Ok(footer),
+        Err(error) if damage_of(&error).is_some() => Ok(None),
+        Err(error) => Err(io_error("read", path, error)),
+    }
+}
+
+fn read_footer(file: &dyn DiskFile) -> io::Result<Option<(u64, Footer)>> {
+    let len = file.len()?;
     let mut trailer = [0; TRAILER_LEN];
     let Some(trailer_at) = len.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
-    file.read_up_to(&mut trailer, trailer_at).map_err(failed)?;
+    file.read_up_to(&mut trailer, trailer_at)?;
     let Some(at) = footer::footer_at(&trailer) else { return Ok(None) };
     let Some(entry_len) = trailer_at.checked_sub(at).and_then(|len| usize::try_from(len).ok()) else {
         return Ok(None);
@@ -124,7 +171,7 @@ pub(crate) fn footer(path: &Path, file: &dyn DiskFile) -> Result<Option<(u64, Fo
         return Ok(None);
     }
     let mut bytes = vec![0; entry_len];
-    file.read_up_to(&mut bytes, at).map_err(failed)?;
+    file.read_up_to(&mut bytes, at)?;
     Ok(match Entry::parse(&bytes) {
         Ok(Entry::Footer(footer)) => Some((at, *footer)),
         Ok(_) | Err(_) => None,

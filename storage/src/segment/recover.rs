@@ -10,11 +10,12 @@ use purser_events::Timestamp;
 
 use super::entry::{Entry, Opened, claims_to_begin_a_group};
 use super::open_segment::Contents;
-use super::reader::{EntryReader, Step};
-use super::{HEADER_LEN, SegmentHeader};
+use super::reader::{EntryReader, Reached};
+use super::{HEADER_LEN, MAGIC, SegmentHeader};
 use crate::disk::DiskFile;
+use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
-use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
+use crate::frame::{self, FRAME_LEN_MAX, FRAME_VERSION, FrameError, Glance, PREFIX_LEN};
 use crate::verify::{Fault, Head};
 
 /// Bytes that are searched at a time.
@@ -32,6 +33,8 @@ pub(crate) struct Recovered {
     pub opened: Option<Opened>,
     /// Whether its very last entry says that the journal was closed in order.
     pub closed: bool,
+    /// The newest evidence in it.
+    pub newest: Newest,
 }
 
 /// Reads an open segment up to its end. A fault is damage to what was acknowledged.
@@ -43,19 +46,19 @@ pub(crate) fn recover(
     let mut reader = EntryReader::new(path, open()?, HEADER_LEN as u64);
     let mut scan = Scan::new(header);
     let (stopped_at, reason) = loop {
-        match reader.step()? {
-            Step::Entry { at, entry: Entry::Footer(_) } => {
+        match reader.step_by(Glimpse::parse)? {
+            Reached::Entry { at, entry: Glimpse::Other(Entry::Footer(_)) } => {
                 // The sealing was cut short; it is done again when it is due again.
                 let torn = file_len(path, &*open()?)?.saturating_sub(at);
                 return Ok(Ok(scan.ended(torn)));
             }
-            Step::Entry { at, entry } => {
+            Reached::Entry { at, entry } => {
                 if let Err(fault) = scan.note(at, reader.position(), &entry) {
                     return Ok(Err(super::at(path, at, fault)));
                 }
             }
-            Step::Bad { at, source } => break (at, source),
-            Step::End { at } => break (at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
+            Reached::Bad { at, source } => break (at, source),
+            Reached::End { at } => break (at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
         }
     };
     let rest = search(path, &*open()?, stopped_at)?;
@@ -65,6 +68,21 @@ pub(crate) fn recover(
     }
     let torn = rest.used_end.max(stopped_at).saturating_sub(scan.end);
     Ok(Ok(scan.ended(torn)))
+}
+
+/// An entry, of which a record is only glanced at.
+enum Glimpse {
+    Record(Glance),
+    Other(Entry),
+}
+
+impl Glimpse {
+    fn parse(bytes: &[u8]) -> Result<Glimpse, FrameError> {
+        match bytes.get(PREFIX_LEN) {
+            Some(&FRAME_VERSION) => frame::glance(bytes).map(Glimpse::Record),
+            Some(_) | None => Entry::parse(bytes).map(Glimpse::Other),
+        }
+    }
 }
 
 struct Scan {
@@ -78,6 +96,7 @@ struct Scan {
     in_commit: bool,
     opened: Option<Opened>,
     closed: bool,
+    newest: Newest,
 }
 
 impl Scan {
@@ -90,31 +109,31 @@ impl Scan {
             in_commit: false,
             opened: None,
             closed: false,
+            newest: Newest::default(),
         }
     }
 
-    fn note(&mut self, at: u64, next: u64, entry: &Entry) -> Result<(), Fault> {
+    fn note(&mut self, at: u64, next: u64, entry: &Glimpse) -> Result<(), Fault> {
         if !self.in_commit {
             self.whole.note_group(at);
         }
-        self.closed = matches!(entry, Entry::Closed);
-        match entry {
-            Entry::Record(record) => {
-                let (expected, found) = (self.pending_last.seq.next(), record.header.seq);
+        self.closed = matches!(entry, Glimpse::Other(Entry::Closed));
+        self.in_commit = match entry {
+            Glimpse::Record(record) => {
+                let (expected, found) = (self.pending_last.seq.next(), record.seq);
                 if found != expected {
                     return Err(Fault::Gap { expected, found });
                 }
                 self.pending_last = Head { seq: found, hash: record.hash };
-                self.pending.push((self.pending_last, record.header.time));
-                self.whole.note_epoch(record.header.epoch);
+                self.pending.push((self.pending_last, record.time));
+                self.whole.note_epoch(record.epoch);
+                record.continued
             }
-            Entry::Opened(opened) => {
-                self.opened = Some(*opened);
-                self.whole.note_epoch(opened.epoch);
+            Glimpse::Other(entry) => {
+                self.note_other(entry);
+                entry.is_continued()
             }
-            Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
-        }
-        self.in_commit = entry.is_continued();
+        };
         if !self.in_commit {
             for (head, time) in self.pending.drain(..) {
                 self.whole.note_record(head, time);
@@ -124,10 +143,36 @@ impl Scan {
         Ok(())
     }
 
-    fn ended(self, torn: u64) -> Recovered {
-        let Scan { whole: contents, end, opened, closed, .. } = self;
-        Recovered { contents, end, torn, opened, closed }
+    fn note_other(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Opened(opened) => {
+                self.opened = Some(*opened);
+                self.whole.note_epoch(opened.epoch);
+            }
+            Entry::Evidence(evidence) => self.newest.note(evidence.clone()),
+            Entry::Record(_) | Entry::Answer(_) | Entry::Closed | Entry::Footer(_) => {}
+        }
     }
+
+    fn ended(self, torn: u64) -> Recovered {
+        let Scan { whole: contents, end, opened, closed, newest, .. } = self;
+        Recovered { contents, end, torn, opened, closed, newest }
+    }
+}
+
+/// The newest evidence in a sealed segment.
+pub(crate) fn newest_evidence(path: &Path, file: Box<dyn DiskFile>) -> Result<Newest, FolderError> {
+    let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
+    let mut newest = Newest::default();
+    // Damage is told by those who read the records.
+    while let Reached::Entry { entry, .. } = reader.step()? {
+        match entry {
+            Entry::Evidence(evidence) => newest.note(evidence),
+            Entry::Footer(_) => break,
+            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed => {}
+        }
+    }
+    Ok(newest)
 }
 
 /// What follows a place at which reading stopped.
@@ -145,7 +190,9 @@ fn search(path: &Path, file: &dyn DiskFile, from: u64) -> Result<Rest, FolderErr
     loop {
         let read = file.read_up_to(&mut buffer, at).map_err(|error| io_error("read", path, error))?;
         let bytes = buffer.get(..read).unwrap_or_default();
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+        // Nearly all of it was never written; asked like this, the processor takes many bytes at once.
+        let is_zero = bytes.iter().fold(0, |all, byte| all | byte) == 0;
+        if !is_zero && let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
             rest.used_end = at + last as u64 + 1;
             // What begins in the overlap is looked at again with all of its bytes.
             let starts = if read < buffer.len() { read } else { SEARCH_LEN };
@@ -174,7 +221,11 @@ fn file_len(path: &Path, file: &dyn DiskFile) -> Result<u64, FolderError> {
     file.len().map_err(|error| io_error("read", path, error))
 }
 
-/// Whether a file whose header is damaged holds anything that was written to a segment.
-pub(crate) fn holds_anything(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
-    Ok(search(path, file, 0)?.later_group)
+/// Whether nothing was ever written to a file but a part of a segment's header: so a stop during its making leaves it.
+pub(crate) fn is_unmade(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
+    let mut magic = [0; MAGIC.len()];
+    file.read_up_to(&mut magic, 0).map_err(|error| io_error("read", path, error))?;
+    let begun = magic == MAGIC || magic == [0; MAGIC.len()];
+    let rest = search(path, file, 0)?;
+    Ok(begun && !rest.later_group && rest.used_end <= HEADER_LEN as u64)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{Backend, Store};
 use crate::error::JournalError;
 use crate::folder::{FolderError, io_error};
+use crate::journal::JournalConfig;
 
 /// Where a journal's store comes from.
 pub trait Stores {
@@ -35,6 +36,14 @@ pub struct FolderStores {
     pub cache_bytes: u64,
 }
 
+impl FolderStores {
+    /// The store that a journal's config asks for.
+    pub(crate) fn of(config: &JournalConfig) -> FolderStores {
+        let JournalConfig { dir, backend, cache_bytes, .. } = config;
+        FolderStores { dir: dir.clone(), backend: *backend, cache_bytes: *cache_bytes }
+    }
+}
+
 impl Stores for FolderStores {
     fn open(&self) -> Result<Arc<dyn Store>, JournalError> {
         let suspect = suspect_path(&self.dir);
@@ -59,9 +68,14 @@ impl Stores for FolderStores {
         let name = self.backend.name();
         let (path, aside) = (self.dir.join(name), self.dir.join(format!("{name}.aside")));
         // One is enough to look into; it holds nothing that the segments do not.
-        unless_absent(fs::remove_dir_all(&aside)).map_err(|error| io_error("remove", &aside, error))?;
+        unless_absent(remove(&aside)).map_err(|error| io_error("remove", &aside, error))?;
         unless_absent(fs::rename(&path, &aside)).map_err(|error| io_error("set aside", &path, error))
     }
+}
+
+/// Removes a folder with all that is in it, or a file.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn unless_absent(done: io::Result<()>) -> io::Result<()> {

@@ -5,6 +5,9 @@ use purser_events::{CommandId, Seq, StreamId, StreamVersion};
 /// Key of how far the store has come: the last record's position as eight bytes, big-endian, and its hash.
 pub(crate) const APPLIED: &[u8] = b"m/applied";
 
+/// Key of the last record whose place in its stream the store has given up, as eight bytes, big-endian.
+pub(crate) const TRIMMED: &[u8] = b"m/trimmed";
+
 /// Holds frames, one after the other, from this position on.
 pub(crate) fn block(first: Seq) -> [u8; 9] {
     lettered(b'b', first.0)

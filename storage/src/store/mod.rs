@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
 
     /// Removes the first pairs, `keys_max` at most, whose keys are at least `from` and less than `to`, in one batch,
-    /// and says how many. Called by the thread that writes.
+    /// and says how many. May be called beside the thread that writes, for keys that it does not write.
     ///
     /// # Errors
     /// The store could not be read or written; what of the batch is on disk is then unknown.
@@ -161,9 +161,12 @@ pub struct StoreError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// What the system says of a broken disk, and of something else that stands where the store should be.
+const NO_REFUSAL: [i32; 4] = [nix::libc::EIO, nix::libc::ENOTDIR, nix::libc::EISDIR, nix::libc::EEXIST];
+
 impl StoreError {
     /// Whether the system refused to make, open or write a file, or another process holds it: the store may well
-    /// be sound.
+    /// be sound. Something else in its place, as a file instead of a folder, is no refusal.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let source = &self.source;
@@ -177,7 +180,7 @@ impl StoreError {
             _ => None,
         };
         let error = source.downcast_ref::<io::Error>().or(of_sled).or(of_redb);
-        error.and_then(io::Error::raw_os_error).is_some_and(|errno| errno != nix::libc::EIO)
+        error.and_then(io::Error::raw_os_error).is_some_and(|errno| !NO_REFUSAL.contains(&errno))
     }
 }
 

@@ -3,7 +3,7 @@
 //! One tree, `apply_batch` and the blocking `flush` only. `flush` asks the kernel to begin writing but not to
 //! make it durable, so a descriptor of our own on the same file is synced after it. Values stay below a
 //! quarter of sled's segment, beyond which sled keeps them in files that it never syncs. A damaged file makes
-//! sled panic: every reading call runs under [`crate::panic_guard`].
+//! sled panic: every call that reads runs under [`crate::panic_guard`].
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -99,11 +99,13 @@ impl Store for SledStore {
                 None => writes.remove(key),
             }
         }
-        self.db.apply_batch(writes).map_err(|error| self.failed("write to", error))
+        // To write is to read the pages that change.
+        panic_guard::reading(&self.path, || self.db.apply_batch(writes))
+            .map_err(|error| self.failed("write to", error))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|error| self.failed("flush", error))?;
+        panic_guard::reading(&self.path, || self.db.flush()).map_err(|error| self.failed("flush", error))?;
         self.file.0.sync_data().map_err(|error| self.failed("sync", error))
     }
 

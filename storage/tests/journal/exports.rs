@@ -81,14 +81,24 @@ async fn foreign_and_newer_exports_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (_, bytes) = export_of(dir.path(), 1).await;
     let mut newer = bytes.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let error = from_bytes(&newer).unwrap_err();
     assert_eq!(error.failure(), SourceFailure::Unknown);
-    assert!(told(&error).contains("format 2"), "{}", told(&error));
+    assert!(told(&error).contains("format 3"), "{}", told(&error));
     let error = from_bytes(b"{\"kind\":\"Pod\"}").unwrap_err();
     assert!(matches!(error, SourceError::Export(ExportError::NotAnExport)), "{}", told(&error));
     let error = from_bytes(&[&bytes[..], b"more"].concat()).unwrap_err();
     assert!(matches!(error, SourceError::Export(ExportError::WrongEnd { .. })), "{}", told(&error));
+}
+
+#[tokio::test]
+async fn an_export_of_the_first_format_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (written, mut bytes) = export_of(dir.path(), 3).await;
+    bytes[8] = 1;
+    let checksum = crc32c::crc32c(&bytes[..52]).to_le_bytes();
+    bytes[52..56].copy_from_slice(&checksum);
+    assert_eq!(from_bytes(&bytes).unwrap(), written);
 }
 
 #[tokio::test]

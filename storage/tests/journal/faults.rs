@@ -1,107 +1,365 @@
-//! A store that fails: nothing that was not made durable is acknowledged, and nothing is tried twice.
+//! Every call to the disk and to the store fails once: the error names file and action, the journal is fenced and
+//! touches nothing more, what was acknowledged is there afterwards, and of what was not there is no half.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
-use purser_events::{CommandId, Seq};
-use purser_storage::answers::ANSWERS_LEN_MAX;
-use purser_storage::store::{Batch, Visit};
+use nix::libc::{EIO, ENOSPC};
+use purser_events::{CommandId, Record, Seq};
+use purser_storage::offline::Source;
+use purser_storage::store::Stores;
 use purser_storage::{
-    Append, AppendError, Journal, JournalConfig, JournalError, Replayed, Store, StoreError,
+    Append, AppendError, FolderError, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN,
+    StoreError,
 };
 use uuid::Uuid;
 
+use crate::faulty_disk::{Call, FaultyDisk, Plan, Way};
+use crate::folders::copy;
+use crate::memory_store::{Memory, StoreCall, StorePlan};
 use crate::support::*;
 
-/// A store in memory whose calls fail from a given one on.
-#[derive(Default)]
-struct Memory {
-    map: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-    applies: AtomicU64,
-    syncs: AtomicU64,
-    /// The first call of `apply` that fails, from 1; 0 for none.
-    apply_fails_at: AtomicU64,
-    /// The first call of `sync` that fails, from 1; 0 for none.
-    sync_fails_at: AtomicU64,
-    /// If set, every sync waits for a permit.
-    permits: Mutex<Option<mpsc::Receiver<()>>>,
+/// Commits of one life: enough for two segments to be sealed.
+const COMMITS: u64 = 14;
+/// Records of a commit, in two streams.
+const EACH: u64 = 2;
+
+/// The commit with this number, from 0: a short record and a long one, so that a write torn in its middle has the
+/// first of them whole.
+fn commit(number: u64) -> Append {
+    let long = format!("{number} {}", "x".repeat(30_000));
+    let writes = vec![write(stream(1), number, &["short"]), write(stream(2), number, &[&long])];
+    Append { writes, origin: origin(), command: Some(command(u128::from(number) + 1, b"answer")) }
 }
 
-#[derive(Clone, Default)]
-struct Shared(Arc<Memory>);
-
-fn failed(action: &'static str) -> StoreError {
-    let source = io::Error::from_raw_os_error(28).into();
-    StoreError { action, path: PathBuf::from("memory"), source }
+fn open_on(
+    disk: &FaultyDisk,
+    stores: &dyn Stores,
+    dir: &Path,
+    replayed: &mut Vec<Record>,
+) -> Result<Journal, JournalError> {
+    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
+    let replay = |found| match found {
+        Replayed::Record(record) => replayed.push(record),
+        Replayed::Unreadable { seq, reason, .. } => panic!("record {seq}: {reason}"),
+    };
+    Journal::open_on(Arc::new(disk.clone()), stores, config, || NOW, replay, |_| {})
 }
 
-fn fails(calls: &AtomicU64, fails_at: &AtomicU64) -> bool {
-    let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
-    let first = fails_at.load(Ordering::SeqCst);
-    first != 0 && call >= first
+/// What came of a life that may have failed.
+struct Life {
+    /// Commits that were there at its start and those that were acknowledged.
+    acknowledged: u64,
+    /// One more than `acknowledged` if a commit's fate is unknown.
+    attempted: u64,
+    error: Option<JournalError>,
 }
 
-impl Store for Shared {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        if fails(&self.0.applies, &self.0.apply_fails_at) {
-            return Err(failed("write to"));
-        }
-        let mut map = self.0.map.lock().unwrap();
-        for (key, value) in batch.writes {
-            match value {
-                Some(value) => map.insert(key, value),
-                None => map.remove(&key),
-            };
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        if let Some(permits) = &*self.0.permits.lock().unwrap_or_else(PoisonError::into_inner) {
-            permits.recv().expect("the test gives a permit for every sync");
-        }
-        if fails(&self.0.syncs, &self.0.sync_fails_at) { Err(failed("sync")) } else { Ok(()) }
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.map.lock().unwrap().get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        for (key, value) in self.0.map.lock().unwrap().range(from.to_vec()..to.to_vec()) {
-            if let ControlFlow::Break(()) = visit(key, value) {
+/// Opens a journal, appends up to so many commits, and closes it.
+fn live(disk: &FaultyDisk, stores: &dyn Stores, dir: &Path, before: u64) -> Life {
+    let mut replayed = Vec::new();
+    let journal = match open_on(disk, stores, dir, &mut replayed) {
+        Ok(journal) => journal,
+        Err(error) => return Life { acknowledged: before, attempted: before, error: Some(error) },
+    };
+    let mut acknowledged = replayed.len() as u64 / EACH;
+    assert!(acknowledged >= before, "{acknowledged} of {before} commits are there");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut attempted = acknowledged;
+    let first = acknowledged;
+    for number in first..COMMITS {
+        attempted = number + 1;
+        match runtime.block_on(journal.append(commit(number))) {
+            Ok(appended) => {
+                assert_eq!(appended.records.len() as u64, EACH);
+                acknowledged += 1;
+                assert_eq!(journal.head().seq, Seq(acknowledged * EACH));
+            }
+            Err(error) => {
+                assert_eq!(error, AppendError::Fenced);
+                assert_eq!(journal.head().seq, Seq(acknowledged * EACH), "shown but not durable");
+                // It stays so, and says why.
+                let again = runtime.block_on(journal.append(commit(number)));
+                assert_eq!(again.unwrap_err(), AppendError::Fenced);
+                assert!(journal.fatal().borrow().is_some());
                 break;
             }
         }
-        Ok(())
     }
+    Life { acknowledged, attempted, error: journal.close().err() }
+}
 
-    fn last_key(&self, from: &[u8], to: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let map = self.0.map.lock().unwrap();
-        Ok(map.range(from.to_vec()..to.to_vec()).next_back().map(|(key, _)| key.clone()))
+/// Sees that a folder and a store hold all that was acknowledged and no half of anything, and that life goes on.
+fn assert_whole(what: &str, stores: &Memory, dir: &Path, life: &Life) {
+    if life.acknowledged > 0 {
+        let read = Source::from_folder(dir).unwrap_or_else(|error| panic!("{what}: {}", told(&error)));
+        let read = read.map(|record| record.map(|_| ())).collect::<Result<Vec<()>, _>>();
+        let read = read.unwrap_or_else(|error| panic!("{what}: {}", told(&error))).len() as u64;
+        assert_commits(&format!("{what}, read by itself"), read, life);
     }
+    let mut replayed = Vec::new();
+    let journal = open_on(&FaultyDisk::sound(), stores, dir, &mut replayed)
+        .unwrap_or_else(|error| panic!("{what}: the next start fails: {}", told(&error)));
+    let there = assert_commits(what, replayed.len() as u64, life);
+    for number in 0..COMMITS {
+        let answer = journal.answer(CommandId(Uuid::from_u128(u128::from(number) + 1))).unwrap();
+        assert_eq!(answer.is_some(), number < there, "{what}: the answer of commit {number}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in 0..COMMITS {
+        let appended = runtime.block_on(journal.append(commit(number))).unwrap();
+        assert_eq!(appended.duplicate.is_some(), number < there, "{what}: commit {number}");
+    }
+    let mut read: Vec<Record> = Vec::new();
+    while read.len() as u64 != COMMITS * EACH {
+        let next = Seq(read.len() as u64 + 1);
+        read.extend(journal.read(next, 100).unwrap().iter().map(|stored| stored.record().unwrap()));
+    }
+    assert_eq!(read[..replayed.len()], replayed, "{what}");
+    for (number, record) in (0..).zip(&read) {
+        let Append { writes, .. } = commit(number / EACH);
+        let of = usize::try_from(number % EACH).unwrap();
+        assert_eq!(
+            (record.header.stream, &record.event),
+            (writes[of].stream, &writes[of].events[0]),
+            "{what}"
+        );
+    }
+    journal.close().unwrap();
+    let read_again: Vec<Record> =
+        Source::from_folder(dir).unwrap().map(|stored| stored.unwrap().record().unwrap()).collect();
+    assert_eq!(read_again, read, "{what}");
+}
 
-    fn bytes_on_disk(&self) -> Result<u64, StoreError> {
-        Ok(0)
+/// Sees that so many records are whole commits, as many as must be there; gives their number.
+fn assert_commits(what: &str, records: u64, life: &Life) -> u64 {
+    assert!(records.is_multiple_of(EACH), "{what}: half a commit is there, of {records} records");
+    let there = records / EACH;
+    let possible = life.acknowledged..=life.attempted;
+    assert!(possible.contains(&there), "{what}: {there} commits of {possible:?} are there");
+    there
+}
+
+fn io_error_of(error: &JournalError) -> &FolderError {
+    match error {
+        JournalError::Folder(error) => error,
+        JournalError::Failed(error) => io_error_of(error),
+        error => panic!("an error of another kind: {}", told(error)),
     }
 }
 
-fn open_on(store: &Shared, queue_len_max: usize) -> Result<Journal, JournalError> {
-    let config = JournalConfig { queue_len_max, ..JournalConfig::new("memory") };
-    let readable = |found| assert!(matches!(found, Replayed::Record(_)), "{found:?}");
-    Journal::open_on(store.clone(), config, || NOW, readable, |_| {})
+fn store_error_of(error: &JournalError) -> &StoreError {
+    match error {
+        JournalError::Store(error) => error,
+        JournalError::Failed(error) => store_error_of(error),
+        error => panic!("an error of another kind: {}", told(error)),
+    }
 }
 
-async fn fences(store: Shared) {
-    let journal = open_on(&store, 64).unwrap();
+/// Lets a life begin in a copy of `template` and one call of its disk fail. Gives whether it came to that.
+fn one_disk_fault(template: &Template, plan: Plan) -> bool {
+    let what = format!("{}, {plan:?}", template.name);
+    let dir = tempfile::tempdir().unwrap();
+    copy(template.dir.path(), dir.path());
+    let (disk, stores) = (FaultyDisk::new(Some(plan)), template.stores.repaired());
+    let life = live(&disk, &stores, dir.path(), template.commits);
+    let failed = disk.failed();
+    match (&life.error, &failed) {
+        (None, None) => assert_eq!(life.acknowledged, COMMITS, "{what}"),
+        (None, Some(_)) => assert!(is_coped_with(plan), "{what}: the failure went unnoticed"),
+        (Some(error), None) => panic!("{what}: {}", told(error)),
+        (Some(error), Some(path)) => {
+            assert!(!is_coped_with(plan), "{what}: {}", told(error));
+            let FolderError::Io { action, path: named, source } = io_error_of(error) else {
+                panic!("{what}: {}", told(error));
+            };
+            assert!(!action.is_empty() && told(error).contains(&format!("`{}`", named.display())), "{what}");
+            // The making of a segment is one action, the last step of which is a sync of the folder.
+            let is_named = named == path || plan.call == Call::SyncDir && named.parent() == Some(path);
+            assert!(is_named, "{what}: {} named for {}", named.display(), path.display());
+            match plan.way {
+                Way::Error(errno) | Way::Torn(errno) => assert_eq!(source.raw_os_error(), Some(errno)),
+                Way::NoBytes => assert_eq!(source.kind(), std::io::ErrorKind::WriteZero),
+                Way::Half | Way::Interrupted => {}
+            }
+            // No sync again above all: the kernel may have dropped what it could not write.
+            assert_eq!(disk.changes_after(), [], "{what}: the disk was not left alone");
+        }
+    }
+    assert_whole(&what, &stores.repaired(), dir.path(), &life);
+    // The store may be lost on top of it.
+    assert_whole(
+        &format!("{what}, without the store"),
+        &Memory::default(),
+        dir.path(),
+        &Life { acknowledged: COMMITS, attempted: COMMITS, error: None },
+    );
+    failed.is_some()
+}
+
+/// Whether the journal goes on over a failure: where there is no room for what it takes ahead, it takes less.
+fn is_coped_with(plan: Plan) -> bool {
+    let no_room = Way::Error(ENOSPC);
+    let takes_room = matches!(plan.call, Call::Create | Call::Allocate);
+    plan.way.is_allowed() || takes_room && plan.way == no_room
+}
+
+/// A folder to begin with.
+struct Template {
+    name: &'static str,
+    dir: tempfile::TempDir,
+    stores: Memory,
+    /// Commits in it.
+    commits: u64,
+}
+
+/// A folder that is new, one that a kill left with a torn end, others where the making of a segment was cut short
+/// before and within its header, and one closed.
+fn templates() -> [Template; 5] {
+    let new = || tempfile::tempdir().unwrap();
+    let template = |name, dir, stores, commits| Template { name, dir, stores, commits };
+    let closed = new();
+    let stores = Memory::default();
+    let life = live(&FaultyDisk::sound(), &stores, closed.path(), 0);
+    assert_eq!((life.acknowledged, life.error.is_none()), (COMMITS, true));
+    let at_the = |call, number, way| {
+        let (dir, stores) = (new(), Memory::default());
+        let life = live(&FaultyDisk::new(Some(Plan { call, number, way })), &stores, dir.path(), 0);
+        assert!(life.error.is_some() && life.acknowledged > 0, "no fault at {call:?} {number}");
+        (dir, stores, life.acknowledged)
+    };
+    // The writes are a header, an opening, and one for each commit until the footer.
+    let (torn, torn_stores, torn_commits) = at_the(Call::Write, 7, Way::Torn(EIO));
+    let (headless, headless_stores, headless_commits) = at_the(Call::Write, 10, Way::Torn(EIO));
+    assert_eq!((torn_commits, headless_commits), (4, 6));
+    let (unmade, unmade_stores, unmade_commits) = at_the(Call::Allocate, 2, Way::Error(EIO));
+    [
+        template("new", new(), Memory::default(), 0),
+        template("torn", torn, torn_stores.repaired(), torn_commits),
+        template("headless", headless, headless_stores.repaired(), headless_commits),
+        template("unmade", unmade, unmade_stores.repaired(), unmade_commits),
+        template("closed", closed, stores.repaired(), COMMITS),
+    ]
+}
+
+/// Lets the n-th call of a kind fail for n = 1, 2, 3 … until nothing fails; gives how many did.
+fn every_disk_fault(call: Call, ways: &[Way]) -> u64 {
+    let mut failed = 0;
+    for template in templates() {
+        for &way in ways {
+            let mut number = 1;
+            while one_disk_fault(&template, Plan { call, number, way }) {
+                number += 1;
+            }
+            failed += number - 1;
+        }
+    }
+    failed
+}
+
+fn every_error(calls: &[Call]) {
+    for &call in calls {
+        let failed = every_disk_fault(call, &[Way::Error(EIO), Way::Error(ENOSPC)]);
+        eprintln!("{call:?}: {failed} faults");
+        // Nothing is renamed yet.
+        assert!(failed > 0 || call == Call::Rename, "{call:?} is never called");
+    }
+}
+
+#[test]
+fn an_error_while_files_and_folders_are_made_or_listed() {
+    every_error(&[Call::CreateDir, Call::Names, Call::Create, Call::Rename, Call::Remove, Call::SyncDir]);
+}
+
+#[test]
+fn an_error_while_room_is_held_or_cut() {
+    every_error(&[Call::Allocate, Call::SetLen]);
+}
+
+#[test]
+fn an_error_while_files_are_opened_measured_or_read() {
+    every_error(&[Call::Open, Call::Len, Call::Read]);
+}
+
+#[test]
+fn an_error_of_a_sync() {
+    every_error(&[Call::Sync]);
+}
+
+#[test]
+fn an_error_of_a_write() {
+    every_error(&[Call::Write]);
+}
+
+#[test]
+fn a_write_that_is_torn_or_takes_nothing() {
+    assert!(every_disk_fault(Call::Write, &[Way::Torn(ENOSPC), Way::NoBytes]) > 0);
+}
+
+#[test]
+fn what_a_disk_may_do_is_no_fault() {
+    for call in [Call::Write, Call::Read] {
+        assert!(every_disk_fault(call, &[Way::Half, Way::Interrupted]) > 0);
+    }
+}
+
+/// Lets one call of the store fail. Gives whether it came to that.
+fn one_store_fault(template: &Template, plan: StorePlan) -> bool {
+    let what = format!("{}, {plan:?}", template.name);
+    let dir = tempfile::tempdir().unwrap();
+    copy(template.dir.path(), dir.path());
+    let stores = template.stores.repaired().with(plan);
+    let disk = FaultyDisk::sound();
+    let life = live(&disk, &stores, dir.path(), template.commits);
+    match (&life.error, stores.failed()) {
+        (None, false) => assert_eq!(life.acknowledged, COMMITS, "{what}"),
+        // A store that cannot be read at the start is made again, and all is well.
+        (None, true) => {
+            assert!(matches!(plan.call, StoreCall::Get | StoreCall::Scan | StoreCall::LastKey), "{what}");
+            assert!(stores.set_aside_count() > 0 && life.acknowledged == COMMITS, "{what}");
+        }
+        (Some(error), false) => panic!("{what}: {}", told(error)),
+        (Some(error), true) => {
+            let StoreError { action, path, source } = store_error_of(error);
+            assert_eq!((*action, path.as_path()), (plan.call.action(), Path::new("memory")), "{what}");
+            let source = source.downcast_ref::<std::io::Error>().unwrap();
+            assert_eq!(source.raw_os_error(), Some(plan.errno), "{what}");
+            assert_eq!(stores.writes_after(), 0, "{what}: the store was not left alone");
+        }
+    }
+    let suspect = dir.path().join("suspect");
+    let is_damage = plan.errno == EIO && life.error.is_some();
+    assert_eq!(suspect.exists(), is_damage, "{what}: {:?}", life.error);
+    assert_whole(&what, &stores.repaired(), dir.path(), &life);
+    stores.failed()
+}
+
+#[test]
+fn an_error_of_the_store() {
+    for call in StoreCall::ALL {
+        let mut failed = 0;
+        for template in templates() {
+            for (errno, done) in [(EIO, false), (ENOSPC, false), (EIO, true)] {
+                let mut number = 1;
+                while one_store_fault(&template, StorePlan { call, number, errno, done }) {
+                    number += 1;
+                }
+                failed += number - 1;
+            }
+        }
+        eprintln!("{call:?}: {failed} faults");
+        assert!(failed > 0, "{call:?} is never called");
+    }
+}
+
+/// What a fence means to those who had asked, and to those who ask later.
+#[tokio::test]
+async fn a_failed_sync_fences_everyone() {
+    let dir = tempfile::tempdir().unwrap();
+    // The header, the opening, and the first append.
+    let disk = FaultyDisk::new(Some(Plan { call: Call::Sync, number: 4, way: Way::Error(EIO) }));
+    let journal = open_on(&disk, &Memory::default(), dir.path(), &mut Vec::new()).unwrap();
     let mut fatal = journal.fatal();
     assert!(fatal.borrow().is_none());
     journal.append(append(stream(1), 0, &["a"])).await.unwrap();
@@ -112,175 +370,27 @@ async fn fences(store: Shared) {
     assert_eq!((first.unwrap_err(), second.unwrap_err()), (AppendError::Fenced, AppendError::Fenced));
     fatal.changed().await.unwrap();
     let reason = fatal.borrow().clone().unwrap();
-    assert!(told(&*reason).contains("No space left on device"), "{}", told(&*reason));
+    assert!(
+        told(&*reason).contains("failed to sync `") && told(&*reason).contains(".seg`"),
+        "{}",
+        told(&*reason)
+    );
     assert_eq!(journal.head().seq, Seq(1), "what was not made durable is not shown");
     assert_eq!(journal.read(Seq(1), 10).unwrap().len(), 1);
-    let calls = || (store.0.applies.load(Ordering::SeqCst), store.0.syncs.load(Ordering::SeqCst));
-    let before = calls();
     assert_eq!(journal.append(append(stream(3), 0, &["d"])).await.unwrap_err(), AppendError::Fenced);
-    let error = journal.close().unwrap_err();
-    assert!(matches!(error, JournalError::Failed(_)), "{error:?}");
-    assert_eq!(calls(), before, "the store is left alone after a failure");
+    assert!(matches!(journal.close().unwrap_err(), JournalError::Failed(_)));
+    assert_eq!(disk.changes_after(), []);
 }
 
-// The first call of each is the count of openings, the second is the first append.
-#[tokio::test]
-async fn a_failed_write_fences_the_journal() {
-    let store = Shared::default();
-    store.0.apply_fails_at.store(3, Ordering::SeqCst);
-    fences(store).await;
-}
-
-#[tokio::test]
-async fn a_failed_sync_fences_the_journal() {
-    let store = Shared::default();
-    store.0.sync_fails_at.store(3, Ordering::SeqCst);
-    fences(store).await;
-}
-
+/// The kernel may say that it can hold no more room; the segment that was there is not touched.
 #[test]
-fn a_store_that_fails_at_the_start_is_an_error() {
-    for fault in ["apply", "sync"] {
-        let store = Shared::default();
-        let at = if fault == "apply" { &store.0.apply_fails_at } else { &store.0.sync_fails_at };
-        at.store(1, Ordering::SeqCst);
-        assert!(matches!(open_on(&store, 1), Err(JournalError::Store(_))), "{fault}");
+fn a_disk_that_is_full_at_the_first_start_leaves_a_folder_to_start_in() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 1..4 {
+        let full = FaultyDisk::new(Some(Plan { call: Call::Allocate, number: 1, way: Way::Error(ENOSPC) }));
+        let error = open_on(&full, &Memory::default(), dir.path(), &mut Vec::new()).unwrap_err();
+        assert!(told(&error).contains("No space left on device"), "start {number}: {}", told(&error));
     }
-}
-
-#[tokio::test]
-async fn nothing_is_told_or_shown_before_the_sync() {
-    let store = Shared::default();
-    let journal = open_on(&store, 1).unwrap();
-    let (permit, permits) = mpsc::channel();
-    *store.0.permits.lock().unwrap() = Some(permits);
-    let first = {
-        let journal = journal.clone();
-        let asked = Append { command: Some(command(1, b"answer")), ..append(stream(1), 0, &["a"]) };
-        tokio::spawn(async move { journal.append(asked).await })
-    };
-    // Once the store has the record, only the sync is missing.
-    while store.get(b"e\0\0\0\0\0\0\0\x01").unwrap().is_none() {
-        tokio::task::yield_now().await;
-    }
-    assert!(!first.is_finished());
-    assert_eq!(journal.head().seq, Seq::ZERO);
-    assert_eq!(journal.read(Seq(1), 10).unwrap(), []);
-    assert_eq!(journal.answer(CommandId(Uuid::from_u128(1))).unwrap(), None);
-    // The thread is busy: one request may wait, the next is refused.
-    let mut waiting = Box::pin(journal.append(append(stream(2), 0, &["b"])));
-    assert!(futures_poll(&mut waiting).await.is_none());
-    assert_eq!(journal.append(append(stream(3), 0, &["c"])).await.unwrap_err(), AppendError::Busy);
-    permit.send(()).unwrap();
-    assert_eq!(first.await.unwrap().unwrap().records[0].header.seq, Seq(1));
-    assert!(journal.answer(CommandId(Uuid::from_u128(1))).unwrap().is_some());
-    permit.send(()).unwrap();
-    assert_eq!(waiting.await.unwrap().records[0].header.seq, Seq(2));
-}
-
-/// Polls a future once.
-async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    std::future::poll_fn(|context| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_handle_that_outlives_the_close_says_so() {
-    let journal = open_on(&Shared::default(), 8).unwrap();
-    let other = journal.clone();
-    journal.close().unwrap();
-    assert_eq!(other.append(append(stream(1), 0, &["a"])).await.unwrap_err(), AppendError::Closed);
-    assert!(matches!(other.read(Seq(1), 1), Err(JournalError::Closed)));
-    assert!(matches!(other.stats(), Err(JournalError::Closed)));
-    assert!(matches!(other.answer(CommandId(Uuid::nil())), Err(JournalError::Closed)));
-}
-
-#[tokio::test]
-async fn the_oldest_answers_make_way() {
-    const MORE: u64 = 300;
-    let store = Shared::default();
-    let journal = open_on(&store, 4_096).unwrap();
-    let answer =
-        |id: u64| Append { writes: vec![], origin: origin(), command: Some(command(id.into(), b"x")) };
-    let ids: Vec<u64> = (1..=ANSWERS_LEN_MAX + MORE).collect();
-    for some in ids.chunks(2_000) {
-        let requests: Vec<_> = some
-            .iter()
-            .map(|&id| {
-                let journal = journal.clone();
-                tokio::spawn(async move { journal.append(answer(id)).await })
-            })
-            .collect();
-        for request in requests {
-            request.await.unwrap().unwrap();
-        }
-    }
-    let known =
-        |journal: &Journal, id: u64| journal.answer(CommandId(Uuid::from_u128(id.into()))).unwrap().is_some();
-    assert!((1..=MORE).all(|id| !known(&journal, id)));
-    assert!((MORE + 1..=ANSWERS_LEN_MAX + MORE).all(|id| known(&journal, id)));
-    journal.close().unwrap();
-    // The order goes on where it was.
-    let journal = open_on(&store, 8).unwrap();
-    journal.append(answer(1_000_000)).await.unwrap();
-    assert!(!known(&journal, MORE + 1) && known(&journal, MORE + 2) && known(&journal, 1_000_000));
-    let kept = store.0.map.lock().unwrap().keys().filter(|key| key[0] == b'c').count();
-    assert_eq!(kept as u64, ANSWERS_LEN_MAX);
-}
-
-/// Opens a journal on what another left, after a change to its bytes.
-async fn reopened(change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) -> JournalError {
-    let store = Shared::default();
-    let journal = open_on(&store, 8).unwrap();
-    for number in 0..5 {
-        journal.append(append(stream(1), number, &["x"])).await.unwrap();
-    }
-    journal.close().unwrap();
-    change(&mut store.0.map.lock().unwrap());
-    open_on(&store, 8).unwrap_err()
-}
-
-fn key(seq: u8) -> Vec<u8> {
-    vec![b'e', 0, 0, 0, 0, 0, 0, 0, seq]
-}
-
-#[tokio::test]
-async fn missing_repeated_and_swapped_records_are_named() {
-    let missing = reopened(|map| drop(map.remove(&key(3)))).await;
-    assert!(told(&missing).contains("record 3 is missing"), "{}", told(&missing));
-    assert!(told(&missing).contains("up to 2 are sound"), "{}", told(&missing));
-    let swapped = reopened(|map| {
-        let (third, fourth) = (map[&key(3)].clone(), map[&key(4)].clone());
-        map.insert(key(3), fourth);
-        map.insert(key(4), third);
-    })
-    .await;
-    assert!(
-        told(&swapped).contains("record 3 is missing: record 4 stands in its place"),
-        "{}",
-        told(&swapped)
-    );
-    let flipped = reopened(|map| map.get_mut(&key(5)).unwrap()[60] ^= 4).await;
-    assert!(told(&flipped).contains("record 5 is damaged: checksum"), "{}", told(&flipped));
-    let shortened = reopened(|map| drop(map.remove(&key(1)))).await;
-    assert!(told(&shortened).contains("record 1 is missing"), "{}", told(&shortened));
-}
-
-/// A record of another journal is sound in itself: only the chain tells.
-#[tokio::test]
-async fn a_record_of_another_journal_breaks_the_chain() {
-    let other = Shared::default();
-    let journal = open_on(&other, 8).unwrap();
-    for number in 0..5 {
-        journal.append(append(stream(1), number, &["forged"])).await.unwrap();
-    }
-    journal.close().unwrap();
-    let forged = other.0.map.lock().unwrap()[&key(4)].clone();
-    let error = reopened(|map| drop(map.insert(key(4), forged))).await;
-    assert!(told(&error).contains("record 4 breaks the chain"), "{}", told(&error));
+    assert_eq!(fs::read_dir(dir.path().join("segments")).unwrap().count(), 1);
+    open_on(&FaultyDisk::sound(), &Memory::default(), dir.path(), &mut Vec::new()).unwrap();
 }

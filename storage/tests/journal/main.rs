@@ -3,9 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod append;
+mod corpus;
+mod corpus_store;
 mod exports;
+mod faults;
+mod faulty_disk;
+mod fences;
 mod folders;
 mod lazy;
 mod memory_disk;
+mod memory_store;
 mod reserve;
+mod retention;
+mod sealing;
+mod snapshots;
 mod support;
+mod trimming;

@@ -131,9 +131,9 @@ async fn a_journal_is_fenced_only_when_the_ballast_is_used_up() {
     assert!(acknowledged[0] + 170 < acknowledged[1], "{acknowledged:?}");
 }
 
-/// Where there is no room for a whole segment, a shorter one is made before the ballast goes.
+/// Where there is no room for what a segment takes ahead, it takes less before the ballast goes.
 #[tokio::test]
-async fn a_shorter_segment_is_made_before_the_ballast_is_given_up() {
+async fn less_room_is_taken_before_the_ballast_is_given_up() {
     let (disk, dir) = (MemoryDisk::of(64 * MIB), tempfile::tempdir().unwrap());
     let (journal, _, _) = open_on(&disk, 1, config(dir.path(), 4 * MIB)).unwrap();
     assert!(journal.make_ballast(95).unwrap());

@@ -9,7 +9,8 @@ use purser_events::{
     Cause, CommandId, Event, NodeUid, Origin, Principal, Record, StreamId, StreamVersion, Timestamp,
 };
 use purser_storage::{
-    Append, Appended, CommandWrite, Journal, JournalConfig, JournalError, Replayed, StreamWrite,
+    Append, Appended, Capture, CommandWrite, Journal, JournalConfig, JournalError, Replayed, SnapshotError,
+    Snapshots, StreamWrite, Streams,
 };
 use uuid::Uuid;
 
@@ -60,6 +61,59 @@ pub(crate) fn open(dir: &Path) -> Result<(Journal, Vec<Record>, Committed), Jour
     Ok((journal, replayed, committed))
 }
 
+/// The last version of every stream: a projection that can be put away.
+#[derive(Clone, Default)]
+pub(crate) struct Versions(Arc<Mutex<Streams>>);
+
+/// Bytes of a stream of nodes with its version.
+const VERSION_LEN: usize = 24;
+
+impl Versions {
+    /// Opens a journal behind this projection.
+    pub(crate) fn open(config: JournalConfig) -> Result<Journal, JournalError> {
+        let versions = Versions::default();
+        let (replayed, committed) = (versions.clone(), versions.clone());
+        let replay = move |found: Replayed| {
+            let Replayed::Record(record) = found else { panic!("{found:?}") };
+            replayed.note(&record);
+        };
+        let commit = move |records: &[Record]| records.iter().for_each(|record| committed.note(record));
+        Journal::open_with_snapshots(config, || NOW, replay, commit, versions)
+    }
+
+    fn note(&self, record: &Record) {
+        let header = &record.header;
+        let before = self.0.lock().unwrap().insert(header.stream, header.version);
+        assert_eq!(before.unwrap_or(StreamVersion::NONE).next(), header.version, "{header:?}");
+    }
+}
+
+impl Snapshots for Versions {
+    fn layout(&self) -> u32 {
+        1
+    }
+
+    fn capture(&self) -> Capture {
+        let versions = self.0.lock().unwrap().clone();
+        let entry = |(stream, version): (StreamId, StreamVersion)| {
+            [stream.id.as_bytes().as_slice(), &version.0.to_le_bytes()].concat()
+        };
+        Box::new(move || Ok(versions.into_iter().flat_map(entry).collect()))
+    }
+
+    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
+        let (entries, []) = body.as_chunks::<VERSION_LEN>() else { return Err("it is cut short".into()) };
+        let entry = |entry: &[u8; VERSION_LEN]| {
+            let (id, version) = entry.split_at(16);
+            let stream = NodeUid(Uuid::from_slice(id)?).stream();
+            Ok((stream, StreamVersion(u64::from_le_bytes(version.try_into()?))))
+        };
+        let versions: Streams = entries.iter().map(entry).collect::<Result<_, SnapshotError>>()?;
+        self.0.lock().unwrap().clone_from(&versions);
+        Ok(versions)
+    }
+}
+
 /// Writes `count` records one by one and closes the journal; gives the records.
 pub(crate) async fn fill(dir: &Path, count: u64) -> Vec<Record> {
     let (journal, _, _) = open(dir).unwrap();
@@ -82,4 +136,48 @@ pub(crate) fn told(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// `SplitMix64`: numbers that a seed repeats.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// An index into something that has `len` entries, at least one.
+    pub(crate) fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.number() % len as u64).unwrap()
+    }
+}
+
+/// Where random numbers come from; tells how to repeat a run that fails.
+pub(crate) struct Seed(u64);
+
+impl Seed {
+    const VARIABLE: &str = "PURSER_JOURNAL_SEED";
+
+    /// The one asked for in the environment, or a new one.
+    pub(crate) fn chosen() -> Seed {
+        let asked = std::env::var(Seed::VARIABLE).ok();
+        let seed = asked.map(|text| text.parse().expect("a seed is a number"));
+        Seed(seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed_0000_0000))
+    }
+
+    pub(crate) fn random(&self) -> Random {
+        Random(self.0)
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("repeat with {}={}", Seed::VARIABLE, self.0);
+        }
+    }
 }

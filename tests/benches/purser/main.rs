@@ -10,9 +10,6 @@ mod start;
 use purser_tests::bench::wanted;
 
 fn main() {
-    if let Some(journal) = std::env::var_os(restart::READ_ALONE) {
-        restart::read_alone(journal.as_ref());
-    }
     if wanted("start") {
         start::run();
     }

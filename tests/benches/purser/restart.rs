@@ -2,24 +2,19 @@
 //! journal and nothing else.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use purser_events::pod::PodEvent;
 use purser_events::pod::event::ReadinessChanged;
 use purser_events::{Cause, Event, Origin, Principal, Record, StreamId, StreamVersion, Timestamp, World};
-use purser_storage::store::{SledStore, Store};
 use purser_storage::{Append, Journal, JournalConfig, Replayed, StoredRecord, StreamWrite};
 use purser_tests::bench::{Times, ratio};
 use purser_tests::feed::Feed;
 use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
 use uuid::Uuid;
-
-/// Names the journal that this program is to read and nothing else.
-pub(crate) const READ_ALONE: &str = "PURSER_BENCH_READ_ALONE";
 
 const PODS: u32 = 100;
 const EVENTS: u64 = 100_000;
@@ -33,27 +28,46 @@ pub(crate) fn run() {
     assert!(purserd.stop().success(), "{}", purserd.log());
     let journal = purserd.data_dir().join("journal");
     fill(&journal);
-    let (mut ready, mut plain) = (Times::default(), Times::default());
+    let (mut folded, mut restored, mut plain) = (Times::default(), Times::default(), Times::default());
     let mut events = 0;
     for _ in 0..ROUNDS {
         let since = Instant::now();
-        events = read_as_a_program(&journal);
+        events = read_and_decode(&journal);
         plain.add(since.elapsed());
+        fs::remove_dir_all(journal.join("snapshots")).expect("the snapshots can be removed");
         let since = Instant::now();
         purserd.restart();
-        ready.add(since.elapsed());
+        folded.add(since.elapsed());
+        wait_for_a_snapshot(&journal);
+        purserd.kill9();
+        let since = Instant::now();
+        purserd.restart();
+        restored.add(since.elapsed());
         purserd.kill9();
     }
     println!(
         "restart: {PODS} pods run as processes, {events} events, {ROUNDS} rounds in turn, kill -9 between"
     );
-    println!("  exec of a program that reads the journal, to its end   {}", plain.line());
-    println!(
-        "  exec of purserd to ready                               {}   {:.2} x",
-        ready.line(),
-        ratio(&ready, &plain)
-    );
+    println!("  reading and decoding the segments, in the bench itself   {}", plain.line());
+    for (what, times) in [("without a snapshot", &folded), ("from its last snapshot", &restored)] {
+        println!("  exec of purserd to ready, {what:<30} {}   {:.2} x", times.line(), ratio(times, &plain));
+    }
     purserd.restart();
+}
+
+/// The service writes one right after a start that had much to fold.
+fn wait_for_a_snapshot(journal: &Path) {
+    let is_there = || {
+        let entries = fs::read_dir(journal.join("snapshots"));
+        entries.is_ok_and(|entries| {
+            entries
+                .flatten()
+                .any(|entry| entry.path().extension().is_some_and(|extension| extension == "snap"))
+        })
+    };
+    while !is_there() {
+        std::thread::yield_now();
+    }
 }
 
 /// Runs so many pods and waits until all do.
@@ -116,28 +130,29 @@ fn fold(world: &mut World, heads: &mut BTreeMap<StreamId, StreamVersion>, record
     heads.insert(record.header.stream, record.header.version);
 }
 
-/// Reads the journal as a program of its own, from its exec to its end: purserd is one too.
-fn read_as_a_program(journal: &Path) -> u64 {
-    let bench = std::env::current_exe().expect("the bench has a path");
-    let output = Command::new(bench).env(READ_ALONE, journal).output().expect("the bench can be run");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("it prints the number of events")
+/// Reads every record of every segment and decodes it; checksums are compared, nothing else is checked and nothing
+/// kept.
+fn read_and_decode(journal: &Path) -> u64 {
+    let entries = fs::read_dir(journal.join("segments")).expect("the journal has segments");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| decode_segment(&fs::read(path).expect("a segment can be read"))).sum()
 }
 
-/// Opens the store, reads every record and decodes it; nothing is checked beyond that and nothing kept.
-#[expect(clippy::disallowed_methods, reason = "what runs at an end in order is not measured")]
-pub(crate) fn read_alone(journal: &Path) -> ! {
-    const CACHE_BYTES: u64 = 16 << 20;
-    let store = SledStore::open(&journal.join("sled"), CACHE_BYTES).expect("the store opens");
-    let mut events = 0;
-    let scanned = store.scan(b"e", b"f", &mut |_, value| {
-        let record = StoredRecord::parse(value.to_vec()).expect("a frame");
-        std::hint::black_box(record.record().expect("an event"));
-        events += 1;
-        ControlFlow::Continue(())
-    });
-    scanned.expect("the store can be read");
-    println!("{events}");
-    // The program ends with its answer, as purserd says that it is ready: closing the store is no part of reading.
-    std::process::exit(0)
+fn decode_segment(bytes: &[u8]) -> u64 {
+    const HEADER_LEN: usize = 72;
+    const PREFIX_LEN: usize = 8;
+    const RECORD: u8 = 1;
+    let (mut rest, mut records) = (&bytes[HEADER_LEN..], 0);
+    while let Some((prefix, _)) = rest.split_first_chunk::<4>().filter(|(prefix, _)| **prefix != [0; 4]) {
+        let len = PREFIX_LEN + u32::from_le_bytes(*prefix) as usize;
+        let Some((entry, after)) = rest.split_at_checked(len) else { break };
+        if entry[PREFIX_LEN] == RECORD {
+            let record = StoredRecord::parse(entry.to_vec()).expect("a frame");
+            std::hint::black_box(record.record().expect("an event"));
+            records += 1;
+        }
+        rest = after;
+    }
+    records
 }

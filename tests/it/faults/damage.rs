@@ -1,25 +1,31 @@
-//! Damage to the files of a stopped service's journal: it is told in one line with an exit code of its own, and
-//! never taken for a shorter history.
+//! Damage to the files of a stopped service's journal: a damaged store never stops the service, which makes it again
+//! from the segments; a damaged segment is told in one line with an exit code of its own, and never taken for a
+//! shorter history.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::journal_folder::{files, stopped_service};
+use purser_tests::purserd::{Purserd, Setup};
+
+use super::journal_folder::{files, stopped};
 use super::program::{Start, assert_ended, said, start};
 
 /// A stopped service's data folder to be copied and damaged.
 struct Original {
-    purserd: purser_tests::purserd::Purserd,
+    purserd: Purserd,
     /// Its last record.
     head: u64,
 }
 
 impl Original {
-    fn made() -> Original {
-        let mut purserd = stopped_service();
+    fn made(backend: &str) -> Original {
+        // Nearly every commit has a segment of its own. Without snapshots the start reads all of them.
+        let table = "[journal]\nsegment-bytes = 262144\nsegment-age-ms = 1\nsnapshot-every = 0";
+        let more = format!("{table}\nbackend = \"{backend}\"\n");
+        let mut purserd = stopped(&Setup { more, ..Setup::default() });
         purserd.restart();
-        for number in 0..60 {
+        for number in 0..20 {
             purserd.purser_ok(["cordon", "--reason", &format!("{number} {}", "x".repeat(100))]);
             purserd.purser_ok(["uncordon"]);
         }
@@ -29,10 +35,28 @@ impl Original {
         Original { purserd, head }
     }
 
-    /// Starts a copy whose journal was changed by `damage`, and sees that it is sound or says what it is not.
-    /// Gives whether it started.
-    #[track_caller]
-    fn starts_after(&self, what: &str, damage: impl FnOnce(&Path)) -> bool {
+    fn journal(&self) -> PathBuf {
+        self.purserd.data_dir().join("journal")
+    }
+
+    /// The segments in order, the open one last.
+    fn segments(&self) -> Vec<PathBuf> {
+        let segments: Vec<PathBuf> = files(&self.journal().join("segments")).into_keys().collect();
+        let relative = |path: PathBuf| path.strip_prefix(self.journal()).unwrap().to_owned();
+        let segments: Vec<PathBuf> = segments.into_iter().map(relative).collect();
+        assert!(segments.len() > 3, "{segments:?}");
+        segments
+    }
+
+    /// The largest of the store's files.
+    fn largest_of(&self, store: &str) -> PathBuf {
+        let files = files(&self.journal().join(store)).into_iter();
+        let (path, _) = files.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+        path.strip_prefix(self.journal()).unwrap().to_owned()
+    }
+
+    /// Starts a copy whose journal was changed by `damage`.
+    fn start_after(&self, damage: impl FnOnce(&Path)) -> Start {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         copy(&self.purserd.data_dir(), &data);
@@ -40,24 +64,34 @@ impl Original {
         let socket = folder.path().join("s");
         let variables =
             [("PURSER_DATA_DIR", data.to_str().unwrap()), ("PURSER_API__SOCKET", socket.to_str().unwrap())];
-        match start(&self.purserd.config(), &variables) {
-            Start::Ready { output } => {
-                let text = said(&output);
-                let replayed = text.split("journal replayed head=").nth(1).unwrap_or_default();
-                let head: u64 = replayed.split(' ').next().unwrap().parse().unwrap();
-                assert_eq!(head, self.head, "{what}: a shorter history passed for the whole: {text}");
-                true
-            }
-            Start::Ended(output) => {
-                let told = ["journal", "purser-replay verify --dir COPY"];
-                eprintln!("{what}: {}", said(&output).lines().last().unwrap_or_default());
-                assert_ended(&output, 74, &told);
-                // The service's log may come before; of the failure there is one line.
-                let lines = said(&output).lines().filter(|line| line.contains("COPY")).count();
-                assert_eq!(lines, 1, "{what}: {}", said(&output));
-                false
-            }
-        }
+        start(&self.purserd.config(), &variables)
+    }
+
+    /// Sees that a copy starts all the same, with all of its records.
+    #[track_caller]
+    fn assert_starts(&self, what: &str, damage: impl FnOnce(&Path)) {
+        let Start::Ready { output } = self.start_after(damage) else {
+            panic!("{what}: the service did not start");
+        };
+        let text = said(&output);
+        // It may have begun again in between.
+        let replayed = text.rsplit("journal replayed head=").next().unwrap_or_default();
+        let head: u64 = replayed.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(head, self.head, "{what}: a shorter history passed for the whole: {text}");
+    }
+
+    /// Sees that a copy does not start, and that its last words are one line that names these.
+    #[track_caller]
+    fn assert_told(&self, what: &str, words: &[&str], damage: impl FnOnce(&Path)) {
+        let Start::Ended(output) = self.start_after(damage) else {
+            panic!("{what}: damage passed for a sound journal");
+        };
+        assert_ended(&output, 74, &["journal", "records up to ", "purser-replay verify --dir COPY"]);
+        // The service's log may come before; of the failure there is one line.
+        let text = said(&output);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("COPY")).collect();
+        let [line] = lines[..] else { panic!("{what}: {text}") };
+        assert!(words.iter().all(|word| line.contains(word)), "{what}: {words:?} is not in: {line}");
     }
 }
 
@@ -76,61 +110,114 @@ fn flip(file: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
+fn cut(file: &Path, len: u64) {
+    File::options().write(true).open(file).unwrap().set_len(len).unwrap();
+}
+
 /// The places of a file that hold something.
 fn used(path: &Path) -> Vec<u64> {
     let bytes = fs::read(path).unwrap();
     (0..).zip(bytes).filter(|(_, byte)| *byte != 0).map(|(at, _)| at).collect()
 }
 
-#[test]
-fn a_flipped_bit_is_told() {
-    let original = Original::made();
-    let db = original.purserd.data_dir().join("journal/sled/db");
-    let used = used(&db);
-    let mut refused = 0;
-    for number in 0..24 {
-        let at = used[(used.len() - 1) * number / 23];
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+fn a_damaged_store_is_made_again(backend: &str) {
+    let original = Original::made(backend);
+    let largest = original.largest_of(backend);
+    let used = used(&original.journal().join(&largest));
+    for number in 0..12 {
+        let at = used[(used.len() - 1) * number / 11];
         let what = format!("bit at {at} of {}", used.len());
-        refused += u32::from(!original.starts_after(&what, |journal| flip(&journal.join("sled/db"), at)));
+        original.assert_starts(&what, |journal| flip(&journal.join(&largest), at));
     }
-    assert!(refused > 0, "no flipped bit was noticed");
-}
-
-#[test]
-fn a_file_that_was_cut_short_is_told() {
-    let original = Original::made();
-    let db = original.purserd.data_dir().join("journal/sled/db");
-    let end = used(&db).last().copied().unwrap() + 1;
-    for part in [0, 1, 2, 4, 6, 7] {
+    let end = used.last().copied().unwrap() + 1;
+    for part in [0, 1, 4, 7] {
         let len = end * part / 8;
-        let cut = |journal: &Path| {
-            File::options().write(true).open(journal.join("sled/db")).unwrap().set_len(len).unwrap();
-        };
-        let started = original.starts_after(&format!("cut to {len} of {end}"), cut);
-        assert!(!started, "a journal cut to {len} of {end} bytes passed for the whole");
+        let what = format!("cut to {len} of {end}");
+        original.assert_starts(&what, |journal| cut(&journal.join(&largest), len));
     }
-    let last = |journal: &Path| {
-        File::options().write(true).open(journal.join("sled/db")).unwrap().set_len(end - 3).unwrap();
-    };
-    original.starts_after("three bytes cut off", last);
+    original.assert_starts("every block", |journal| {
+        let file = File::options().write(true).open(journal.join(&largest)).unwrap();
+        for block in (0..end).step_by(4_096) {
+            file.write_all_at(&[0xa5; 64], block + 1_000).unwrap();
+        }
+    });
+    for path in files(&original.journal().join(backend)).into_keys() {
+        let file = path.strip_prefix(original.journal()).unwrap();
+        original.assert_starts(&format!("{} missing", file.display()), |journal| {
+            fs::remove_file(journal.join(file)).unwrap();
+        });
+        original.assert_starts(&format!("{} foreign", file.display()), |journal| {
+            fs::write(journal.join(file), "this is no such file\n".repeat(100)).unwrap();
+        });
+    }
+    original.assert_starts("no store", |journal| fs::remove_dir_all(journal.join(backend)).unwrap());
+    original.assert_starts("a file in its place", |journal| {
+        fs::remove_dir_all(journal.join(backend)).unwrap();
+        fs::write(journal.join(backend), "theirs").unwrap();
+    });
+    original.assert_starts("noted as damaged", |journal| fs::write(journal.join("suspect"), "").unwrap());
 }
 
 #[test]
-fn files_that_are_missing_or_foreign_are_told() {
-    let original = Original::made();
-    let journal = original.purserd.data_dir().join("journal");
-    let names: Vec<PathBuf> =
-        files(&journal).into_keys().map(|path| path.strip_prefix(&journal).unwrap().to_path_buf()).collect();
-    for name in names.iter().filter(|name| name.starts_with("sled")) {
-        original.starts_after(&format!("{} missing", name.display()), |journal| {
-            fs::remove_file(journal.join(name)).unwrap();
-        });
-        original.starts_after(&format!("{} foreign", name.display()), |journal| {
-            fs::write(journal.join(name), "this is no such file\n".repeat(100)).unwrap();
+fn damage_to_sled_does_not_stop_the_service() {
+    a_damaged_store_is_made_again("sled");
+}
+
+#[test]
+fn damage_to_redb_does_not_stop_the_service() {
+    a_damaged_store_is_made_again("redb");
+}
+
+#[test]
+fn a_damaged_segment_is_told() {
+    let original = Original::made("sled");
+    let segments = original.segments();
+    let (open, sealed) = segments.split_last().unwrap();
+    for segment in [&sealed[0], &sealed[sealed.len() / 2], &sealed[sealed.len() - 1]] {
+        let len = fs::metadata(original.journal().join(segment)).unwrap().len();
+        for at in [0, 30, 71, 90, len / 2, len - 40, len - 1] {
+            let what = format!("byte {at} of {len} of {}", segment.display());
+            original.assert_told(&what, &[name(segment)], |journal| flip(&journal.join(segment), at));
+        }
+        for part in [0, 1, 4, 7] {
+            let what = format!("{} cut to {part} eighths", segment.display());
+            original
+                .assert_told(&what, &[name(segment)], |journal| cut(&journal.join(segment), len * part / 8));
+        }
+    }
+    for at in [0, 30, 71, 90] {
+        original.assert_told("the open segment", &[name(open)], |journal| flip(&journal.join(open), at));
+    }
+}
+
+#[test]
+fn segments_that_are_missing_or_foreign_are_told() {
+    let original = Original::made("sled");
+    let segments = original.segments();
+    let (open, sealed) = segments.split_last().unwrap();
+    let acknowledged = format!("but record {} was acknowledged", original.head);
+    original.assert_told("the last missing", &[&acknowledged], |journal| {
+        fs::remove_file(journal.join(open)).unwrap();
+    });
+    original.assert_told("one in the middle missing", &["is missing"], |journal| {
+        fs::remove_file(journal.join(&sealed[1])).unwrap();
+    });
+    original.assert_told("all missing", &["ends at record 0", &acknowledged], |journal| {
+        fs::remove_dir_all(journal.join("segments")).unwrap();
+    });
+    for segment in [&sealed[0], open] {
+        original.assert_told("foreign", &[name(segment), "it is not a segment"], |journal| {
+            fs::write(journal.join(segment), "this is no such file\n".repeat(100)).unwrap();
         });
     }
-    let gone = |journal: &Path| fs::remove_dir_all(journal.join("sled")).unwrap();
-    assert!(!original.starts_after("no store", gone));
-    let torn = |journal: &Path| fs::write(journal.join("head"), "torn").unwrap();
-    assert!(original.starts_after("head torn", torn), "the journal is sound without that file");
+    original.assert_starts("head torn", |journal| fs::write(journal.join("head"), "torn").unwrap());
+    let tail = |journal: &Path| {
+        let file = File::options().write(true).open(journal.join(open)).unwrap();
+        file.write_all_at(&[0xa5; 500], 100_000).unwrap();
+    };
+    original.assert_starts("other bytes in the room that was not used", tail);
 }

@@ -27,7 +27,12 @@ pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// A service that has run a pod to its end and was stopped.
 pub(super) fn stopped_service() -> Purserd {
-    let mut purserd = Purserd::start(&Setup::default());
+    stopped(&Setup::default())
+}
+
+/// As [`stopped_service`], with a setup.
+pub(super) fn stopped(setup: &Setup) -> Purserd {
+    let mut purserd = Purserd::start(setup);
     let mut manifest = sleeper("web");
     manifest["spec"]["containers"][0]["command"] = serde_json::json!(["/bin/true"]);
     manifest["spec"]["restartPolicy"] = serde_json::json!("Never");
@@ -101,6 +106,10 @@ fn a_read_only_folder_is_named() {
     {
         let _read_only = ReadOnly::mounted(purserd.data_dir().join("journal/sled"));
         assert_ended(&run(&purserd.config(), false, &[]), 73, &["Read-only file system", "sled"]);
+    }
+    {
+        let _read_only = ReadOnly::mounted(purserd.data_dir().join("journal/segments"));
+        assert_ended(&run(&purserd.config(), false, &[]), 73, &["Read-only file system", ".seg"]);
     }
     purserd.restart();
     assert!(purserd.purser_ok(["get", "pods"]).contains("web"));

@@ -13,7 +13,9 @@ use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::version_client::VersionClient;
-use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteRequest, Resource};
+use containerd_client::services::v1::{
+    AddResourceRequest, CreateRequest, DeleteRequest, Lease, ListRequest, Resource,
+};
 use hyper_util::rt::TokioIo;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -36,11 +38,14 @@ const MESSAGE_LEN_MAX: usize = 16 << 20;
 pub(super) struct Connection {
     channel: Channel,
     namespace: MetadataValue<Ascii>,
-    lease: Option<Lease>,
+    lease: Option<HeldLease>,
 }
 
+/// Says on a lease whose it is.
+const OWNER_LABEL: &str = "purser.dev/owner";
+
 #[derive(Debug, Clone)]
-struct Lease {
+struct HeldLease {
     id: String,
     header: MetadataValue<Ascii>,
 }
@@ -65,7 +70,7 @@ impl Connection {
     /// The same line; what is made over it is kept until the lease ends.
     pub(super) fn under(&self, lease: &str) -> Connection {
         let header = lease.parse().expect("a lease id is made of hexadecimal digits and '-'");
-        Connection { lease: Some(Lease { id: lease.to_owned(), header }), ..self.clone() }
+        Connection { lease: Some(HeldLease { id: lease.to_owned(), header }), ..self.clone() }
     }
 
     /// A message with the headers that containerd wants.
@@ -110,9 +115,12 @@ impl Connection {
         VersionClient::new(self.channel.clone())
     }
 
-    /// Keeps what calls under it make until [`Connection::release`], or until `expires`, in RFC 3339.
-    pub(super) async fn lease(&self, id: &str, expires: String) -> Result<Connection, Status> {
-        let labels = [("containerd.io/gc.expire".to_owned(), expires)].into();
+    /// Keeps what calls under it make until [`Connection::release`], or until `expires`, in RFC 3339. `owner` says
+    /// whose it is, for [`Connection::release_all_of`].
+    pub(super) async fn lease(&self, id: &str, owner: &str, expires: String) -> Result<Connection, Status> {
+        let labels =
+            [("containerd.io/gc.expire".to_owned(), expires), (OWNER_LABEL.to_owned(), owner.to_owned())]
+                .into();
         let request = self.request(CreateRequest { id: id.to_owned(), labels });
         within(CALL_LIMIT, LeasesClient::new(self.channel.clone()).create(request)).await?;
         Ok(self.under(id))
@@ -125,6 +133,17 @@ impl Connection {
         let resource = Some(Resource { id: id.to_owned(), r#type: kind.to_owned() });
         let request = self.request(AddResourceRequest { id: lease.id.clone(), resource });
         within(CALL_LIMIT, LeasesClient::new(self.channel.clone()).add_resource(request)).await.map(|_| ())
+    }
+
+    /// Ends the leases of an owner: those that a kill of the service left.
+    pub(super) async fn release_all_of(&self, owner: &str) -> Result<(), Status> {
+        let request = self.request(ListRequest { filters: Vec::new() });
+        let leases = within(CALL_LIMIT, LeasesClient::new(self.channel.clone()).list(request)).await?;
+        let is_left = |lease: &Lease| lease.labels.get(OWNER_LABEL).is_some_and(|label| label == owner);
+        for lease in leases.leases.into_iter().filter(is_left) {
+            self.release(&lease.id).await?;
+        }
+        Ok(())
     }
 
     /// Ends a lease. What is referred to by nothing else may be collected from now on.

@@ -52,6 +52,9 @@ pub(super) struct Images {
     registries: Registries,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    /// What tells this node's leases from another's.
+    owner: String,
+    cleared: tokio::sync::OnceCell<()>,
     slots: Semaphore,
     turns: Mutex<BTreeMap<String, Weak<tokio::sync::Mutex<()>>>>,
     remembered: Mutex<BTreeMap<String, Arc<Image>>>,
@@ -71,6 +74,8 @@ impl Images {
             registries: Registries::new(config),
             clock,
             ids,
+            owner: config.runc_root.to_string_lossy().into_owned(),
+            cleared: tokio::sync::OnceCell::new(),
             slots: Semaphore::new(FETCHES_MAX),
             turns: Mutex::default(),
             remembered: Mutex::default(),
@@ -232,7 +237,10 @@ impl Images {
     ) -> Result<LoadedImage, RuntimeError> {
         let ticket = format!("purser-{}", self.ids.uuid());
         let expires = self.clock.now().plus_ms(LEASE_MS).to_string();
-        let line = self.line.lease(&ticket, expires).await.map_err(|status| pulling(name, &status))?;
+        let failed = |status| pulling(name, &status);
+        // Before the first of this process: all that there are belong to one that was killed.
+        self.cleared.get_or_try_init(|| self.line.release_all_of(&self.owner)).await.map_err(failed)?;
+        let line = self.line.lease(&ticket, &self.owner, expires).await.map_err(failed)?;
         let fetched =
             Fetch { images: self, line: &line, source, name, ticket: &ticket }.run(top, expected).await;
         if let Err(status) = self.line.release(&ticket).await {

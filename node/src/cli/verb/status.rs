@@ -60,6 +60,21 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
         field("Disk", &format!("{pressure} ({what})"))?;
     }
     field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
+    if node.journal_first > 1 {
+        field("History", &format!("from record {} on", node.journal_first))?;
+    }
+    if node.segments_to_archive > 0 {
+        let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
+        field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;
+    }
+    let sealing = &node.sealing;
+    let reason = sealing.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let sealed = if sealing.state == "on" {
+        format!("record {}, period {}{reason}", sealing.sealed_seq, sealing.period)
+    } else {
+        format!("{}{reason}", sealing.state)
+    };
+    field("Sealed", &sealed)?;
     field("World digest", &node.world_digest)?;
     for (name, runtime) in &node.runtimes {
         let word = coloured(if runtime.up { "Up" } else { "Down" });

@@ -1,0 +1,259 @@
+//! Keeping the journal's house: sealed segments are put on record, compressed, archived, and given up when they are
+//! due.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::Addr;
+use purser_events::node::event::{JournalTrimmed, SegmentSealed};
+use purser_events::node::{Node, NodeCommand};
+use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, Timestamp, World};
+use purser_storage::retention::{Retention, SegmentInfo, TrimPlan, plan};
+use purser_storage::{Hash, Journal, JournalError};
+
+use crate::entity::{By, Execute};
+use crate::node::NodeActor;
+use crate::port::Archive;
+use crate::shell::Shell;
+
+/// Longest time between two rounds, in milliseconds; a new seal begins one at once.
+const INTERVAL_MS: u64 = 60_000;
+
+/// Waits between the tries to archive: doubling from one second to five minutes.
+const RETRY: BackOffPolicy = BackOffPolicy { first_ms: 1_000, max_ms: 300_000, reset_after_ms: 1 };
+
+/// How the journal's past is kept.
+#[derive(Default)]
+pub struct Keeping {
+    /// What may go when; nothing ever if none.
+    pub retention: Option<Retention>,
+    /// Where segments are put before they may go.
+    pub archives: Vec<Arc<dyn Archive>>,
+}
+
+/// How archiving stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ArchiveStanding {
+    /// Whether there is an archive at all.
+    used: bool,
+    /// Why the last try failed; none once one went well.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl ArchiveStanding {
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sealed segments that the archive does not have yet.
+    pub(crate) fn waiting(&self, journal: &Journal) -> usize {
+        let waits = |segment: &SegmentInfo| self.used && !segment.archived;
+        journal.segments().iter().filter(|segment| waits(segment)).count()
+    }
+
+    fn note(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+/// Begins to keep house, for as long as the actors' thread lives: first at once.
+pub(crate) fn begin(shell: &Arc<Shell>, node: &Addr<NodeActor>, keeping: Keeping) -> ArchiveStanding {
+    let used = !keeping.archives.is_empty();
+    let standing = ArchiveStanding { used, ..ArchiveStanding::default() };
+    let mut keeper = Keeper {
+        shell: shell.clone(),
+        node: node.clone(),
+        keeping,
+        standing: standing.clone(),
+        damaged: BTreeSet::new(),
+        failures: 0,
+        archive_at: Timestamp(i64::MIN),
+    };
+    let mut seals = shell.journal.seals();
+    actix::spawn(async move {
+        loop {
+            seals.mark_unchanged();
+            keeper.round().await;
+            let clock = &keeper.shell.clock;
+            let next = clock.now().plus_ms(INTERVAL_MS);
+            let next = if keeper.failures > 0 { next.min(keeper.archive_at) } else { next };
+            let wait = clock.sleep_until(next);
+            tokio::select! {
+                () = wait => {}
+                _ = seals.changed() => {}
+            }
+        }
+    });
+    standing
+}
+
+struct Keeper {
+    shell: Arc<Shell>,
+    node: Addr<NodeActor>,
+    keeping: Keeping,
+    standing: ArchiveStanding,
+    /// Segments that were found damaged: they are left alone until the service starts again.
+    damaged: BTreeSet<Seq>,
+    /// Tries to archive that failed in a row.
+    failures: u32,
+    /// Before this, archiving is not tried again.
+    archive_at: Timestamp,
+}
+
+impl Keeper {
+    async fn round(&mut self) {
+        self.report_seals().await;
+        for segment in self.shell.journal.segments() {
+            if !segment.compressed && !self.damaged.contains(&segment.first) {
+                self.compress(segment.first).await;
+            }
+        }
+        if !self.keeping.archives.is_empty() && self.archive_at <= self.shell.clock.now() {
+            self.archive().await;
+        }
+        if let Some(retention) = self.keeping.retention {
+            self.trim(&retention).await;
+        }
+    }
+
+    async fn report_seals(&self) {
+        let node = |world: &World| world.node.known().map_or(Seq::ZERO, |node| node.sealed_upto);
+        let reported = self.shell.live.read(node);
+        for segment in self.shell.journal.segments() {
+            let SegmentInfo { first, last, content, .. } = segment;
+            if last.seq > reported {
+                let sealed = SegmentSealed {
+                    first,
+                    last: last.seq,
+                    last_hash: hex(&last.hash),
+                    content: hex(&content),
+                };
+                // In order: one that was left out would never be told.
+                if !self.record(NodeCommand::ReportSealed(sealed)).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn compress(&mut self, first: Seq) {
+        if let Some(Err(error)) = self.on_disk(move |journal| journal.compress(first)).await {
+            self.note_failure(first, &error, "failed to compress a segment");
+        }
+    }
+
+    async fn archive(&mut self) {
+        for segment in self.shell.journal.segments() {
+            if segment.archived || !segment.compressed || self.damaged.contains(&segment.first) {
+                continue;
+            }
+            for archive in &self.keeping.archives {
+                if let Err(error) = archive.keep(&segment).await {
+                    tracing::warn!(first = %segment.first, %error, "failed to archive a segment");
+                    self.archive_at = self.shell.clock.now().plus_ms(RETRY.retry_wait_ms(self.failures));
+                    self.failures = self.failures.saturating_add(1);
+                    self.standing.note(Some(error.to_string()));
+                    return;
+                }
+            }
+            let first = segment.first;
+            match self.on_disk(move |journal| journal.note_archived(&segment)).await {
+                Some(Ok(())) => tracing::info!(%first, "segment archived"),
+                Some(Err(error)) => {
+                    return self.note_failure(first, &error, "failed to note an archived segment");
+                }
+                None => return,
+            }
+        }
+        self.failures = 0;
+        self.standing.note(None);
+    }
+
+    async fn trim(&mut self, retention: &Retention) {
+        let journal = &self.shell.journal;
+        let (segments, before) = (journal.segments(), journal.before().seq);
+        let TrimPlan { history, store } =
+            plan(&segments, self.shell.clock.now(), retention, journal.protected_from());
+        if let Some(upto) = store.filter(|upto| *upto > before)
+            && let Some(Err(error)) = self.on_disk(move |journal| journal.trim_store(upto)).await
+        {
+            tracing::warn!(%error, "failed to relieve the store of old records");
+        }
+        let known = |world: &World| world.node.known().map_or(Seq::ZERO, |node| node.trimmed_upto);
+        // A trim that a stop cut short was decided all the same.
+        let decided = self.shell.live.read(known);
+        let Some(upto) = history.max(Some(decided)).filter(|upto| *upto > before) else { return };
+        let going: Vec<&SegmentInfo> = segments.iter().filter(|segment| segment.last.seq <= upto).collect();
+        let Some(last) = going.last() else { return };
+        if going.iter().any(|segment| self.damaged.contains(&segment.first)) {
+            return;
+        }
+        let trimmed = JournalTrimmed {
+            upto: last.last.seq,
+            upto_hash: hex(&last.last.hash),
+            segments: going.len() as u64,
+            bytes: Bytes(going.iter().map(|segment| segment.bytes).sum()),
+        };
+        // On record first: history never goes without a word about it.
+        if !self.record(NodeCommand::ReportTrimmed(trimmed)).await {
+            return;
+        }
+        let live = self.shell.live.read(live_streams);
+        let done = self.on_disk(move |journal| journal.trim(upto, |stream| live.contains(&stream))).await;
+        match done {
+            Some(Ok(trimmed)) => tracing::info!(
+                before = %trimmed.before.seq,
+                segments = trimmed.segments,
+                bytes = trimmed.bytes,
+                "journal trimmed"
+            ),
+            Some(Err(error)) => {
+                let first = self.shell.journal.before().seq.next();
+                self.note_failure(first, &error, "failed to trim the journal");
+            }
+            None => {}
+        }
+    }
+
+    /// Runs what blocks on the disk; none if it panicked, which is told elsewhere.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Option<Result<T, JournalError>> {
+        let journal = self.shell.journal.clone();
+        tokio::task::spawn_blocking(move || work(&journal)).await.ok()
+    }
+
+    fn note_failure(&mut self, first: Seq, error: &JournalError, message: &'static str) {
+        let chain = error as &dyn std::error::Error;
+        match error {
+            JournalError::Closed => {}
+            JournalError::Segment { .. } => {
+                tracing::error!(%first, error = chain, "{message}: it is damaged and stays as it is");
+                self.damaged.insert(first);
+            }
+            _ => tracing::warn!(%first, error = chain, "{message}"),
+        }
+    }
+
+    async fn record(&self, command: NodeCommand) -> bool {
+        let by = By::node(Cause::Node, self.shell.ids.uuid());
+        let done = matches!(self.node.send(Execute::<Node> { command, by }).await, Ok(Ok(_)));
+        if !done {
+            tracing::warn!("failed to record what became of the journal's segments; it is tried again");
+        }
+        done
+    }
+}
+
+/// The streams that may be written again.
+fn live_streams(world: &World) -> BTreeSet<StreamId> {
+    let pods = world.pods.keys().map(|uid| uid.stream());
+    let workers = world.workers.keys().map(|uid| uid.stream());
+    let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream));
+    pods.chain(workers).chain(others).collect()
+}
+
+fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,292 @@
+//! Snapshots: what a projection was at a record, so that the next start need not fold everything before it.
+//!
+//! A cache and nothing more: one that is damaged, of another layout or of another journal is left out, and the one
+//! before it or the whole journal is folded instead.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use purser_events::{Seq, StreamId, StreamVersion};
+
+use crate::error::JournalError;
+use crate::folder::{FolderError, io_error};
+use crate::frame::{self, Hash};
+use crate::verify::Head;
+
+/// Why a projection could not be captured or restored.
+pub type SnapshotError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes the bytes of a projection as it was when this was made.
+pub type Capture = Box<dyn FnOnce() -> Result<Vec<u8>, SnapshotError> + Send>;
+
+/// Streams with the versions of their last records.
+pub type Streams = BTreeMap<StreamId, StreamVersion>;
+
+/// A projection that can be put away and taken out again.
+pub trait Snapshots: Send {
+    /// Number of the layout of its bytes: another one cannot be restored.
+    fn layout(&self) -> u32;
+
+    /// Takes hold of the projection as it is; called between two commits, on the thread that writes, so briefly.
+    fn capture(&self) -> Capture;
+
+    /// Becomes what was captured, and gives the versions of the streams that can still be written: their last
+    /// records may be in no segment any more.
+    ///
+    /// # Errors
+    /// The bytes are not what a capture gave; the projection is then as it was.
+    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError>;
+}
+
+/// Snapshots kept.
+const KEPT: usize = 2;
+
+/// Longest snapshot that is read, in bytes.
+const BODY_LEN_MAX: u64 = 1 << 30;
+
+const MAGIC: [u8; 8] = *b"PURSERN\n";
+const FORMAT: u16 = 1;
+const HEADER_LEN: usize = 100;
+const EXTENSION: &str = "snap";
+
+/// Where the snapshots of a journal in `dir` are.
+pub(crate) fn folder(dir: &Path) -> PathBuf {
+    dir.join("snapshots")
+}
+
+fn file_name(seq: Seq) -> String {
+    format!("{:020}.{EXTENSION}", seq.0)
+}
+
+fn encode_header(head: Head, layout: u32, body: &[u8]) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+    bytes[12..16].copy_from_slice(&layout.to_le_bytes());
+    bytes[16..24].copy_from_slice(&head.seq.0.to_le_bytes());
+    bytes[24..56].copy_from_slice(&head.hash);
+    bytes[56..64].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes[64..96].copy_from_slice(&frame::sha256(body));
+    let checksum = crc32c::crc32c(&bytes[..HEADER_LEN - 4]);
+    bytes[HEADER_LEN - 4..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// A snapshot's place in the journal, and its body; why not, if it cannot be used.
+fn decode(bytes: &[u8], layout: u32) -> Result<(Head, &[u8]), &'static str> {
+    let Some((header, body)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Err("it is cut short") };
+    let (fields, checksum) = header.split_at(HEADER_LEN - 4);
+    if header[..8] != MAGIC {
+        return Err("it is no snapshot");
+    }
+    if crc32c::crc32c(fields).to_le_bytes() != checksum {
+        return Err("its header is damaged");
+    }
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| header[at + byte]));
+    let found = u32::from_le_bytes(std::array::from_fn(|byte| header[12 + byte]));
+    if u16::from_le_bytes([header[8], header[9]]) != FORMAT || found != layout {
+        return Err("it is of another release's layout");
+    }
+    let body_hash: Hash = std::array::from_fn(|byte| header[64 + byte]);
+    if number(56) != body.len() as u64 || frame::sha256(body) != body_hash {
+        return Err("its body is damaged");
+    }
+    let hash = std::array::from_fn(|byte| header[24 + byte]);
+    Ok((Head { seq: Seq(number(16)), hash }, body))
+}
+
+/// What was restored at the start.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    /// The record that the projection has come to; none if it begins from nothing.
+    pub head: Option<Head>,
+    pub streams: Streams,
+    /// Snapshots that look sound, oldest first.
+    pub sound: Vec<Head>,
+}
+
+/// Restores the newest snapshot that is sound and of a record for which `is_ours` holds.
+pub(crate) fn restore_newest(
+    dir: &Path,
+    snapshots: &mut dyn Snapshots,
+    is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
+) -> Result<Restored, JournalError> {
+    let mut restored = Restored::default();
+    for path in list(dir)? {
+        let bytes = read(&path)?;
+        if let Err(reason) = restored.try_one(&bytes, snapshots, is_ours)? {
+            tracing::warn!(snapshot = %path.display(), %reason, "a snapshot cannot be used: more is folded instead");
+        }
+    }
+    restored.sound.reverse();
+    Ok(restored)
+}
+
+impl Restored {
+    fn try_one(
+        &mut self,
+        bytes: &[u8],
+        snapshots: &mut dyn Snapshots,
+        is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
+    ) -> Result<Result<(), SnapshotError>, JournalError> {
+        let (head, body) = match decode(bytes, snapshots.layout()) {
+            Ok(decoded) => decoded,
+            Err(reason) => return Ok(Err(reason.into())),
+        };
+        if !is_ours(head)? {
+            return Ok(Err("it is of a record that this journal does not have".into()));
+        }
+        if self.head.is_none() {
+            match snapshots.restore(body) {
+                Ok(streams) => (self.head, self.streams) = (Some(head), streams),
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
+        self.sound.push(head);
+        Ok(Ok(()))
+    }
+}
+
+/// Every snapshot's file, the newest first.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let dir = folder(dir);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| io_error("list", &dir, error))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| io_error("list", &dir, error))?.path();
+        if path.extension() == Some(OsStr::new(EXTENSION)) {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
+    use std::io::Read;
+
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).and_then(|file| file.take(BODY_LEN_MAX).read_to_end(&mut bytes));
+    file.map_err(|error| io_error("read", path, error))?;
+    Ok(bytes)
+}
+
+/// Writes a snapshot so that it is there whole or not at all, and removes those that are too many.
+fn write(dir: &Path, head: Head, layout: u32, body: &[u8]) -> Result<(), FolderError> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+
+    let folder = folder(dir);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|error| io_error("create", &folder, error))?;
+    let (path, new) = (folder.join(file_name(head.seq)), folder.join("new"));
+    let put = || {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&encode_header(head, layout, body))?;
+        file.write_all(body)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        fs::File::open(&folder)?.sync_all()?;
+        fs::File::open(dir)?.sync_all()
+    };
+    put().map_err(|error| io_error("write", &path, error))?;
+    for old in list(dir)?.into_iter().skip(KEPT) {
+        fs::remove_file(&old).map_err(|error| io_error("remove", &old, error))?;
+    }
+    Ok(())
+}
+
+/// Where sound snapshots are known to be, oldest first.
+pub(crate) type Known = Arc<Mutex<Vec<Head>>>;
+
+/// Writes snapshots on a thread of its own, one at a time.
+pub(crate) struct SnapshotThread {
+    snapshots: Box<dyn Snapshots>,
+    every: u64,
+    since: u64,
+    /// None only while it is dropped.
+    jobs: Option<SyncSender<(Head, u32, Capture)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SnapshotThread {
+    /// Takes a snapshot every so many records; `since` were folded after the last one.
+    pub(crate) fn start(
+        dir: &Path,
+        snapshots: Box<dyn Snapshots>,
+        every: u64,
+        since: u64,
+        known: Known,
+    ) -> Result<SnapshotThread, JournalError> {
+        let (jobs, waiting) = sync_channel::<(Head, u32, Capture)>(1);
+        let dir = dir.to_owned();
+        let run = move || {
+            for (head, layout, capture) in waiting {
+                match take(&dir, head, layout, capture) {
+                    Ok(()) => note(&known, head),
+                    // Only the next start gets slower.
+                    Err(error) => tracing::warn!(error = &*error, seq = %head.seq, "no snapshot was written"),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("journal-snapshot".to_owned()).spawn(run);
+        let thread = Some(thread.map_err(JournalError::Thread)?);
+        Ok(SnapshotThread { snapshots, every, since, jobs: Some(jobs), thread })
+    }
+
+    /// Takes notice of a commit of so many records that ended with `head`.
+    pub(crate) fn committed(&mut self, records: usize, head: Head) {
+        self.since += records as u64;
+        if self.since >= self.every {
+            self.take(head);
+        }
+    }
+
+    /// Takes a last one if anything was committed since the last.
+    pub(crate) fn close(mut self, head: Head) {
+        if self.since > 0 {
+            self.take(head);
+        }
+    }
+
+    fn take(&mut self, head: Head) {
+        let job = (head, self.snapshots.layout(), self.snapshots.capture());
+        match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
+            Some(Ok(())) => self.since = 0,
+            // The one before is still being written: some records later there is another try.
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
+                self.since = self.every / 2;
+            }
+        }
+    }
+}
+
+impl Drop for SnapshotThread {
+    fn drop(&mut self) {
+        self.jobs.take();
+        if let Some(thread) = self.thread.take() {
+            // It panics only by a defect, which its hook has told.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn take(dir: &Path, head: Head, layout: u32, capture: Capture) -> Result<(), SnapshotError> {
+    Ok(write(dir, head, layout, &capture()?)?)
+}
+
+fn note(known: &Known, head: Head) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.push(head);
+    let extra = known.len().saturating_sub(KEPT);
+    known.drain(..extra);
+}

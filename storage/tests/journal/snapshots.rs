@@ -1,0 +1,143 @@
+//! Snapshots: a start folds only what came after one, and a bad one costs time, never truth.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use purser_events::{Seq, StreamVersion};
+use purser_storage::{
+    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
+};
+
+use crate::support::*;
+
+/// Counts records; what it was at the start, and what it was given after.
+#[derive(Clone, Default)]
+struct Counter(Arc<Mutex<Counted>>);
+
+#[derive(Default)]
+struct Counted {
+    records: u64,
+    restored: u64,
+    replayed: Vec<Seq>,
+}
+
+impl Snapshots for Counter {
+    fn layout(&self) -> u32 {
+        7
+    }
+
+    fn capture(&self) -> Capture {
+        let records = self.0.lock().unwrap().records;
+        Box::new(move || Ok(records.to_le_bytes().to_vec()))
+    }
+
+    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
+        let records = u64::from_le_bytes(body.try_into()?);
+        let mut counted = self.0.lock().unwrap();
+        (counted.records, counted.restored) = (records, records);
+        Ok([(stream(1), StreamVersion(records))].into())
+    }
+}
+
+fn open_counted(dir: &Path, snapshot_every: u64) -> Result<(Journal, Counter), JournalError> {
+    let counter = Counter::default();
+    let (replayed, committed) = (counter.clone(), counter.clone());
+    let config = JournalConfig { snapshot_every, ..JournalConfig::new(dir) };
+    let replay = move |found: Replayed| {
+        let Replayed::Record(record) = found else { panic!("{found:?}") };
+        let mut counted = replayed.0.lock().unwrap();
+        counted.records += 1;
+        counted.replayed.push(record.header.seq);
+    };
+    let commit = move |records: &[_]| committed.0.lock().unwrap().records += records.len() as u64;
+    let journal = Journal::open_with_snapshots(config, || NOW, replay, commit, counter.clone())?;
+    Ok((journal, counter))
+}
+
+async fn add(journal: &Journal, count: u64) {
+    for _ in 0..count {
+        let version = journal.head().seq.0;
+        journal.append(append(stream(1), version, &["x"])).await.unwrap();
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> =
+        fs::read_dir(dir.join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Twenty records with snapshots at 10 and 20 and one more record after.
+async fn with_two_snapshots() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let (journal, _) = open_counted(dir.path(), 1_000).unwrap();
+        add(&journal, 10).await;
+        // The close in order takes one.
+        journal.close().unwrap();
+    }
+    let (journal, counter) = open_counted(dir.path(), 1_000).unwrap();
+    {
+        let counted = counter.0.lock().unwrap();
+        assert_eq!((counted.restored, counted.replayed.len()), (20, 0));
+    }
+    assert_eq!(journal.snapshots().iter().map(|head| head.seq.0).collect::<Vec<_>>(), [10, 20]);
+    add(&journal, 1).await;
+    journal.close().unwrap();
+    // That close has taken one at 21 as well: the oldest made way.
+    assert_eq!(files(dir.path()).len(), 2);
+    fs::remove_file(&files(dir.path())[1]).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_start_folds_what_came_after_the_newest() {
+    let dir = with_two_snapshots().await;
+    let (journal, counter) = open_counted(dir.path(), 0).unwrap();
+    let counted = counter.0.lock().unwrap();
+    assert_eq!((counted.records, counted.restored, &counted.replayed[..]), (21, 20, &[Seq(21)][..]));
+    assert_eq!(journal.read(Seq(1), 100).unwrap().len(), 21, "the history is all there");
+}
+
+#[tokio::test]
+async fn every_so_many_records_there_is_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_counted(dir.path(), 8).unwrap();
+    add(&journal, 40).await;
+    journal.close().unwrap();
+    assert_eq!(files(dir.path()).len(), 2, "two are kept");
+    let (_, counter) = open_counted(dir.path(), 8).unwrap();
+    assert_eq!(counter.0.lock().unwrap().restored, 40);
+}
+
+#[tokio::test]
+async fn a_bad_one_means_more_to_fold_and_nothing_else() {
+    let dir = with_two_snapshots().await;
+    let path = files(dir.path()).pop().unwrap();
+    let sound = fs::read(&path).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (journal, _) = open_counted(other.path(), 1_000).unwrap();
+    for number in 0..20 {
+        journal.append(append(stream(1), number, &["of another journal"])).await.unwrap();
+    }
+    journal.close().unwrap();
+    let foreign = fs::read(files(other.path()).pop().unwrap()).unwrap();
+    let mut bad: Vec<Vec<u8>> =
+        vec![Vec::new(), b"no snapshot".to_vec(), foreign, [&sound[..], b"x"].concat()];
+    bad.extend((0..sound.len()).step_by(5).map(|at| {
+        let mut flipped = sound.clone();
+        flipped[at] ^= 0x10;
+        flipped
+    }));
+    bad.extend((0..sound.len()).step_by(29).map(|len| sound[..len].to_vec()));
+    for bytes in bad {
+        fs::write(&path, &bytes).unwrap();
+        let (journal, counter) = open_counted(dir.path(), 0).unwrap();
+        let counted = counter.0.lock().unwrap();
+        assert_eq!((counted.records, counted.restored), (21, 0), "{bytes:?}");
+        drop(counted);
+        journal.close().unwrap();
+    }
+}

@@ -1,0 +1,111 @@
+//! A service with small segments: they are sealed, put on record, compressed, archived and, once snapshots make them
+//! unneeded, trimmed; what is left of its journal and what the archive has are the whole history.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use purser_tests::binaries::Binaries;
+use purser_tests::bounded;
+use purser_tests::purserd::{Purserd, Setup};
+use serde_json::{Value, json};
+
+/// Enough of them fill a segment of 256 KiB.
+const PODS: usize = 16;
+
+fn setup(archive: &Path) -> Setup {
+    let more = format!(
+        "[journal]\nsegment-bytes = 262144\nsnapshot-every = 8\n\n[journal.archive]\nfolder = {archive:?}\n\n\
+         [journal.retention]\nage-ms = 0\nsegments-min = 0\nstore-age-ms = 0\n"
+    );
+    Setup { more, ..Setup::default() }
+}
+
+/// A pod that ends at once and whose specification takes 31 KB.
+fn bulky(number: usize) -> String {
+    let container = json!({
+        "name": "main",
+        "command": ["/bin/true"],
+        "env": [{ "name": "BULK", "value": format!("{number:08}").repeat(3_900) }],
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": format!("bulky-{number}") },
+        "spec": { "restartPolicy": "Never", "containers": [container] },
+    })
+    .to_string()
+}
+
+fn status(purserd: &Purserd) -> Value {
+    serde_json::from_str(&purserd.purser_ok(["status", "-o", "json"])).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).map(|entries| entries.map(|it| it.unwrap().file_name())).unwrap();
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn replay(args: &[&str]) -> (Option<i32>, String) {
+    let output = bounded::output(Command::new(&Binaries::built().purser_replay).args(args));
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// A service that has trimmed its journal, and was killed before and after.
+fn trimmed(archive: &Path) -> Purserd {
+    let mut purserd = Purserd::start(&setup(archive));
+    for number in 0..PODS {
+        purserd.apply(&bulky(number));
+    }
+    purserd.await_event("node.segment-sealed");
+    bounded::until("two segments in the archive", || archive.is_dir() && names(archive).len() >= 2);
+    bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
+    for number in 0..PODS {
+        purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
+    }
+    purserd.kill9();
+    purserd.restart();
+    bounded::until("the first segments are gone", || {
+        status(&purserd)["journalFirst"].as_u64().is_some_and(|first| first > 1)
+    });
+    purserd.kill9();
+    purserd.restart();
+    purserd
+}
+
+#[test]
+fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    let mut purserd = trimmed(&archive);
+    purserd.apply(&bulky(PODS));
+    bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
+    let lived = status(&purserd);
+    let (first, seq) = (lived["journalFirst"].as_u64().unwrap(), lived["seq"].to_string());
+    let digest = lived["worldDigest"].as_str().unwrap();
+    assert!(purserd.stop().success());
+
+    let journal = purserd.data_dir().join("journal");
+    let left = names(&journal.join("segments"));
+    assert!(left.iter().all(|name| name[..20].parse::<u64>().unwrap() >= first), "{first}: {left:?}");
+    let (dir, kept) = (journal.to_str().unwrap(), archive.to_str().unwrap());
+    let (code, verdict) = replay(&["--dir", dir, "verify"]);
+    assert_eq!(code, Some(0), "{verdict}");
+    assert!(verdict.starts_with("verdict   sound") && verdict.contains("\nassumed   record "), "{verdict}");
+    // What was true cannot be told without the first records, and is what the node lived with them.
+    assert_eq!(replay(&["--dir", dir, "state", "--digest"]).0, Some(2));
+    let (code, told) = replay(&["--dir", dir, "--archive", kept, "state", "--digest", "--at", &seq]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains(digest), "{told} of record {seq}, where the node had {digest}");
+    let (code, verdict) = replay(&["--dir", dir, "--archive", kept, "verify"]);
+    assert_eq!(code, Some(0), "{verdict}");
+    assert!(verdict.contains("\ntrusted   records 1 to "), "{verdict}");
+    let (_, log) = replay(&["--dir", dir, "--archive", kept, "log", "-o", "jsonl"]);
+    let count = |kind| log.lines().filter(|line| line.contains(kind)).count();
+    let (seals, trims) = (count("node.segment-sealed"), count("node.journal-trimmed"));
+    assert!(seals >= 2 && names(&archive).len() >= seals, "{seals} seals, {:?}", names(&archive));
+    assert!((1..=seals).contains(&trims), "{trims} trims");
+    assert_eq!(replay(&["--archive", kept, "verify"]).0, Some(2));
+}

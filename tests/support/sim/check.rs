@@ -1,0 +1,90 @@
+//! What must hold after every step.
+
+use purser_events::{Seq, World, invariant};
+use purser_storage::{Head, Journal, StoredRecord};
+
+use super::node::Node;
+
+/// The journal as the simulator has read it: what nobody may take back.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    pub world: World,
+    pub records: Vec<StoredRecord>,
+}
+
+impl Shadow {
+    fn head(&self) -> Head {
+        self.records.last().map_or(Head::GENESIS, |last| Head { seq: last.header.seq, hash: last.hash })
+    }
+
+    /// Reads what is new, and compares the fold with the world that the node shows.
+    pub(super) fn follow(&mut self, node: &Node) -> Result<(), String> {
+        let head = node.journal().head();
+        if head == self.head() {
+            return Ok(());
+        }
+        self.read(node.journal())?;
+        if head != self.head() {
+            return Err(format!("the journal ends at {:?}, what is read of it at {:?}", head, self.head()));
+        }
+        let (shown_at, shown) = node.live().read(|world| (world.head, world.digest()));
+        if shown_at != self.world.head || shown != self.world.digest() {
+            return Err(format!("the world shown at {shown_at} is not the fold of the journal"));
+        }
+        let broken = invariant::check(&self.world);
+        if broken.is_empty() { Ok(()) } else { Err(format!("{broken:?}")) }
+    }
+
+    fn read(&mut self, journal: &Journal) -> Result<(), String> {
+        while self.head().seq < journal.head().seq {
+            let records = journal.read(self.head().seq.next(), 256).map_err(|error| error.to_string())?;
+            for stored in records {
+                let record = stored.record().map_err(|error| format!("{}: {error}", stored.header.seq))?;
+                if record.header.seq != self.head().seq.next() {
+                    return Err(format!("record {} follows {}", record.header.seq, self.head().seq));
+                }
+                self.world.apply(&record).map_err(|illegal| format!("{}: {illegal}", record.header.seq))?;
+                self.records.push(stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// A journal that was opened again holds all that anybody had seen before, and nothing else in its place.
+    pub(super) fn reopened(&mut self, node: &Node) -> Result<(), String> {
+        let before = self.head();
+        let mut after = Shadow::default();
+        after.read(node.journal())?;
+        let same =
+            before.seq == Seq::ZERO || after.at(before.seq).is_some_and(|record| record.hash == before.hash);
+        if !same {
+            let found = after.head().seq;
+            return Err(format!("lost: records up to {} were seen, {found} are left or others", before.seq));
+        }
+        let mut streams: std::collections::BTreeMap<_, Vec<Seq>> = std::collections::BTreeMap::new();
+        for record in &after.records {
+            streams.entry(record.header.stream).or_default().push(record.header.seq);
+        }
+        for (stream, expected) in streams {
+            let from = purser_events::StreamVersion(1);
+            let found = node.journal().read_stream(stream, from, usize::MAX);
+            let found = found.map_err(|error| format!("{stream}: {error}"))?;
+            let found: Vec<Seq> = found.iter().map(|record| record.header.seq).collect();
+            if found != expected {
+                return Err(format!("the index of {stream} has {found:?}, not {expected:?}"));
+            }
+        }
+        // Not folded further than the node: its own digest is compared as soon as it is followed.
+        let (shown_at, shown) = node.live().read(|world| (world.head, world.digest()));
+        *self = after;
+        if shown_at == self.world.head && shown == self.world.digest() {
+            Ok(())
+        } else {
+            Err(format!("the world after opening, at {shown_at}, is not the fold of the journal"))
+        }
+    }
+
+    fn at(&self, seq: Seq) -> Option<&StoredRecord> {
+        self.records.get(usize::try_from(seq.0).ok()?.checked_sub(1)?)
+    }
+}

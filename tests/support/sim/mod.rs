@@ -1,0 +1,25 @@
+//! A whole node in memory, lived through from one number: real deciders, actors and journal on a disk, a clock, a
+//! runtime and callers that the simulator moves, with crashes and losses of power anywhere.
+//!
+//! After every step the invariants are checked, and the world that the node shows is compared with the fold of the
+//! records that are read back. A seed repeats its run: the actors move only when they are polled, the journal's thread
+//! only when it is let on. What a seed does not fix: which branch of a `select!` of the actors is tried first when both
+//! are ready, and files of the journal that are not written through [`purser_storage::disk::Disk`], which are real.
+//! GPUs are not simulated: the node has none yet.
+
+mod check;
+mod disk;
+mod failure;
+mod gate;
+mod machine;
+mod node;
+mod panics;
+mod requests;
+mod run;
+mod settle;
+mod store;
+mod time;
+mod turns;
+
+pub use failure::Failure;
+pub use run::{Defect, Plan, Report, run};

@@ -82,7 +82,7 @@ metrics! {
     WORKERS_REGISTERED: Counter "purser_workers_registered_total" "processes" [] NONE = "Worker processes that were ever registered, over all starts of the service.";
     JOURNAL_HEAD: Gauge "purser_journal_head_seq" "records" [] NONE = "Sequence number of the last durable record.";
     JOURNAL_BYTES: Gauge "purser_journal_bytes" "bytes" [] NONE = "Size of the journal's files.";
-    JOURNAL_APPEND: Histogram "purser_journal_append_seconds" "seconds" [] SECONDS = "Time from asking for an append until it is durable.";
+    JOURNAL_APPEND: Histogram "purser_journal_append_seconds" "seconds" [] SECONDS = "Time from asking for an append until it is answered: durable, unless a probe will see the same again.";
     JOURNAL_FSYNC: Histogram "purser_journal_fsync_seconds" "seconds" [] SECONDS = "Time that one sync of the journal to disk takes.";
     JOURNAL_BATCH: Histogram "purser_journal_batch_records" "records" [] BATCH = "Records that were made durable by one sync.";
     JOURNAL_QUEUE: Gauge "purser_journal_queue_depth" "appends" ["class"] NONE = "Appends that wait for the journal's writer, by class: `safety`, `lifecycle` or `observation`.";

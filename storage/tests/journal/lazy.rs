@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::memory_disk::MemoryDisk;
 use crate::support::*;
 
-const LAZY: Terms = Terms { class: Class::Observation, durability: Durability::Lazy };
+pub(crate) const LAZY: Terms = Terms { class: Class::Observation, durability: Durability::Lazy };
 
 /// Opens a journal with its segments on `disk`, in boot number `boot`.
 pub(crate) fn open_on(
@@ -125,31 +125,19 @@ async fn the_answer_to_a_command_is_never_lazy() {
     assert_eq!(journal.append_on(answered, LAZY).await.unwrap_err(), AppendError::Fenced);
 }
 
-/// Numbers from a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 /// Writes at random, cuts the power, and looks at what is left.
 async fn survives_a_power_cut(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (disk, dir) = (MemoryDisk::default(), tempfile::tempdir().unwrap());
     let (journal, _, _) = open_on(&disk, 1, config(dir.path())).unwrap();
     let (mut written, mut durable) = (Vec::new(), 0);
-    for number in 0..1 + random.below(40) {
+    for number in 0..=random.index(40) {
         // Short ones come through a cut whole, long ones fill segments.
-        let len_max = if random.below(4) == 0 { 30_000 } else { 300 };
-        let reason = "x".repeat(usize::try_from(random.below(len_max)).unwrap());
+        let len_max = if random.index(4) == 0 { 30_000 } else { 300 };
+        let reason = "x".repeat(random.index(len_max));
         let reasons: &[&str] = if number % 2 == 0 { &[&reason] } else { &[&reason, "end"] };
         let request = append(stream(1), written.len() as u64, reasons);
-        let lazy = random.below(4) > 0;
+        let lazy = random.index(4) > 0;
         let terms = if lazy { LAZY } else { Terms::default() };
         written.extend(journal.append_on(request, terms).await.unwrap().records);
         durable = if lazy { durable } else { written.len() };
@@ -158,8 +146,8 @@ async fn survives_a_power_cut(seed: u64) {
     for name in ["format", "head"] {
         std::fs::copy(dir.path().join(name), again.path().join(name)).unwrap();
     }
-    let one_lost_in = 2 << (2 * random.below(3));
-    let left = disk.after_power_cut(dir.path(), again.path(), || random.below(one_lost_in) > 0);
+    let one_lost_in = 2 << (2 * random.index(3));
+    let left = disk.after_power_cut(dir.path(), again.path(), || random.index(one_lost_in) > 0);
     let (journal, replayed, _) = open_on(&left, 2, config(again.path()))
         .unwrap_or_else(|error| panic!("seed {seed}: {}", told(&error)));
     assert!(durable <= replayed.len(), "seed {seed}: {} of {durable} records are left", replayed.len());

@@ -22,7 +22,7 @@ pub mod worker;
 
 pub use live::LiveWorld;
 pub use reserve::ReserveLimits;
-pub use retention::Keeping;
+pub use retention::{DiskWork, Keeping};
 pub use service::Service;
 pub use shell::Shell;
 pub use start::{HostFacts, Parts, StartError, start};

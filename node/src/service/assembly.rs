@@ -7,7 +7,7 @@ use std::time::Duration;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Archive, Clock, Ids};
-use purser_actors::{Keeping, LiveWorld, Parts, ReserveLimits, Shell};
+use purser_actors::{DiskWork, Keeping, LiveWorld, Parts, ReserveLimits, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::retention::Retention;
 use purser_storage::{Journal, JournalConfig};
@@ -66,7 +66,7 @@ fn keeping(config: &config::Journal) -> Keeping {
         store_age_ms,
         archive: !archives.is_empty(),
     };
-    Keeping { retention: Some(retention), archives }
+    Keeping { retention: Some(retention), archives, disk_work: DiskWork::Beside }
 }
 
 /// How full the journal's disk may be.

@@ -93,6 +93,19 @@ async fn with_little_room_only_safety_is_recorded_and_gets_the_ballast() {
     assert_eq!(journal.ballast(), BallastStanding::Held);
 }
 
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_first_start_leaves_a_folder_to_start_in() {
+    let (disk, dir) = (MemoryDisk::of(64 * MIB), tempfile::tempdir().unwrap());
+    disk.leave(100 << 10);
+    for number in 1..4 {
+        let error = open_on(&disk, 1, config(dir.path(), 0)).unwrap_err();
+        assert!(told(&error).contains("No space left on device"), "start {number}: {}", told(&error));
+    }
+    assert_eq!(disk.lens(".seg").len(), 0);
+    disk.take(0);
+    open_on(&disk, 1, config(dir.path(), 0)).unwrap();
+}
+
 /// Writes until the journal takes no more; gives what it acknowledged.
 async fn write_to_the_end(journal: &Journal) -> u64 {
     for number in 0..10_000 {

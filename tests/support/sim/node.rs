@@ -13,7 +13,7 @@ use std::time::Duration;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::Clock;
 use purser_actors::port::containers::Runtimes;
-use purser_actors::{HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
+use purser_actors::{DiskWork, HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::{Bytes, Cause, CommandId, NodeUid, Origin, Policy, Principal, StreamVersion};
 use purser_storage::{
@@ -256,6 +256,6 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         host,
         policy: Policy::default(),
         default_runtime: RuntimeClass::Process,
-        keeping: Keeping::default(),
+        keeping: Keeping { disk_work: DiskWork::InOrder, ..Keeping::default() },
     }
 }

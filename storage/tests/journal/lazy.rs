@@ -125,6 +125,37 @@ async fn the_answer_to_a_command_is_never_lazy() {
     assert_eq!(journal.append_on(answered, LAZY).await.unwrap_err(), AppendError::Fenced);
 }
 
+/// The footer of a segment says that all before it is durable.
+#[tokio::test]
+async fn a_segment_is_not_sealed_over_what_may_be_lost() {
+    let (disk, dir) = (MemoryDisk::default(), tempfile::tempdir().unwrap());
+    let config = |dir: &Path| JournalConfig { lazy_ms_max: u64::MAX, ..config(dir) };
+    let (journal, _, _) = open_on(&disk, 1, config(dir.path())).unwrap();
+    disk.hold_syncs(true);
+    let writing = tokio::spawn(async move {
+        let long = "x".repeat(30_000);
+        for version in 0.. {
+            journal.append_on(append(stream(1), version, &[&long]), LAZY).await.unwrap();
+        }
+    });
+    // Nothing but the full segment asks for one.
+    while !disk.holds_a_sync() {
+        tokio::task::yield_now().await;
+    }
+    let again = tempfile::tempdir().unwrap();
+    for name in ["format", "head"] {
+        std::fs::copy(dir.path().join(name), again.path().join(name)).unwrap();
+    }
+    let mut first = true;
+    let left = disk.after_power_cut(dir.path(), again.path(), || !std::mem::take(&mut first));
+    // Before anything can fail: a thread that waits for its sync would be waited for.
+    disk.hold_syncs(false);
+    writing.abort();
+    let opened = open_on(&left, 2, config(again.path()));
+    let (_, replayed, _) = opened.unwrap_or_else(|error| panic!("{}", told(&error)));
+    assert_eq!(replayed, []);
+}
+
 /// Writes at random, cuts the power, and looks at what is left.
 async fn survives_a_power_cut(seed: u64) {
     let mut random = Random::new(seed);

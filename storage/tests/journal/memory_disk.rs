@@ -30,6 +30,7 @@ struct State {
     /// Bytes that others use.
     taken: u64,
     syncs_held: bool,
+    syncs_waiting: u64,
     syncs_fail: bool,
     syncs: u64,
 }
@@ -83,6 +84,11 @@ impl MemoryDisk {
     pub(crate) fn hold_syncs(&self, hold: bool) {
         self.0.state.lock().unwrap().syncs_held = hold;
         self.0.let_go.notify_all();
+    }
+
+    /// Whether a sync is held back.
+    pub(crate) fn holds_a_sync(&self) -> bool {
+        self.0.state.lock().unwrap().syncs_waiting > 0
     }
 
     /// Syncs fail from now on.
@@ -224,8 +230,10 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let state = self.disk.0.state.lock().unwrap();
+        let mut state = self.disk.0.state.lock().unwrap();
+        state.syncs_waiting += 1;
         let mut state = self.disk.0.let_go.wait_while(state, |state| state.syncs_held).unwrap();
+        state.syncs_waiting -= 1;
         if state.syncs_fail {
             return Err(io::Error::from_raw_os_error(nix::libc::EIO));
         }

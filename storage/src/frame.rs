@@ -34,6 +34,7 @@ const HASH_LEN: usize = 32;
 
 const FLAG_REDACTED: u8 = 0b0000_0001;
 pub(crate) const FLAG_CONTINUED: u8 = 0b0000_0010;
+/// Everything before it was durable when it was written.
 pub(crate) const FLAG_BEGINS_GROUP: u8 = 0b0000_0100;
 const FLAGS_RESERVED: u8 = 0b1000_1000;
 const CAUSE_SHIFT: u8 = 4;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{JournalTrimmed, OrphanRemoved, RuntimeFound, RuntimeLost, SegmentSealed, Started};
+use super::event::{
+    DiskPressureChanged, JournalTrimmed, OrphanRemoved, RuntimeFound, RuntimeLost, SegmentSealed, Started,
+};
 use crate::context::Policy;
 
 /// A request to the node.
@@ -34,6 +36,8 @@ pub enum NodeCommand {
     ReportSealed(SegmentSealed),
     /// The journal's oldest records are about to be given up.
     ReportTrimmed(JournalTrimmed),
+    /// The journal's disk was looked at.
+    ReportDiskPressure(DiskPressureChanged),
 }
 
 /// Why the node refused a command.

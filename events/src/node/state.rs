@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
+use super::event::{
+    Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
+    Stopped, Uncordoned,
+};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
@@ -49,6 +52,9 @@ pub struct NodeState {
     pub sealed_upto: Seq,
     /// The last record that was given up.
     pub trimmed_upto: Seq,
+    /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_pressure: Option<DiskPressureChanged>,
 }
 
 /// Whether a runtime answers.
@@ -85,6 +91,14 @@ impl Node {
             Node::Unknown => None,
             Node::Known(node) => Some(node),
         }
+    }
+}
+
+impl NodeState {
+    /// How full the journal's disk is.
+    #[must_use]
+    pub fn disk_pressure(&self) -> DiskPressure {
+        self.disk_pressure.as_ref().map_or(DiskPressure::Fine, |changed| changed.pressure)
     }
 }
 
@@ -138,6 +152,9 @@ impl Decider for Node {
                 vec![trimmed.clone().into()]
             }
             (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
+            (C::ReportDiskPressure(changed), Node::Known(node)) => {
+                if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
+            }
         };
         Ok(events)
     }
@@ -156,6 +173,7 @@ impl Decider for Node {
                 orphans_removed: 0,
                 sealed_upto: Seq::ZERO,
                 trimmed_upto: Seq::ZERO,
+                disk_pressure: None,
             },
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
@@ -200,6 +218,10 @@ impl Decider for Node {
             }
             (E::JournalTrimmed(_), Node::Known(_)) => {
                 return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
+            }
+            (E::DiskPressureChanged(changed), Node::Known(node)) => {
+                let pressed = changed.pressure != DiskPressure::Fine;
+                NodeState { disk_pressure: pressed.then(|| changed.clone()), ..NodeState::clone(node) }
             }
         };
         Ok(Node::Known(Box::new(next)))

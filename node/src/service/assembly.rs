@@ -7,7 +7,7 @@ use std::time::Duration;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Archive, Clock, Ids};
-use purser_actors::{Keeping, LiveWorld, Parts, Shell};
+use purser_actors::{DiskWork, Keeping, LiveWorld, Parts, ReserveLimits, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::retention::Retention;
 use purser_storage::{Journal, JournalConfig};
@@ -66,7 +66,13 @@ fn keeping(config: &config::Journal) -> Keeping {
         store_age_ms,
         archive: !archives.is_empty(),
     };
-    Keeping { retention: Some(retention), archives }
+    Keeping { retention: Some(retention), archives, disk_work: DiskWork::Beside }
+}
+
+/// How full the journal's disk may be.
+pub(super) fn reserve_limits(config: &Config) -> ReserveLimits {
+    let reserve = &config.journal.reserve;
+    ReserveLimits { warn_percent: reserve.warn_percent, refuse_percent: reserve.refuse_percent }
 }
 
 fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Journal, Failure> {
@@ -85,6 +91,7 @@ fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Jour
         segment_age_ms: config.journal.segment_age_ms.get(),
         snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
+        ballast_bytes: config.journal.reserve.ballast_bytes,
         ..JournalConfig::new(config.data_dir.join("journal"))
     };
     let (replayed, committed) = (live.clone(), live.clone());

@@ -10,7 +10,10 @@ mod faults;
 mod faulty_disk;
 mod fences;
 mod folders;
+mod lazy;
+mod memory_disk;
 mod memory_store;
+mod reserve;
 mod retention;
 mod sealing;
 #[path = "../seed/mod.rs"]

@@ -15,7 +15,7 @@ use purser_storage::{
 };
 use uuid::Uuid;
 
-pub(crate) use crate::seed::Seed;
+pub(crate) use crate::seed::{Random, Seed};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_772_368_245_000_000);
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use actix::Actor;
-use purser_events::node::event::Started;
+use purser_events::node::event::{Recovery, Started, StoreRecovery};
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::view::Quarantine;
 use purser_events::{Bytes, Cause, NodeUid, Policy, Seq};
+use purser_storage::found::{Found, StoreFound};
 use uuid::Uuid;
 
 use crate::directory::{Directory, Recover};
@@ -90,7 +91,9 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     let node = NodeActor::new(Entity::recovered(uid.0, state, &shell), shell.clone()).start();
     // One conversation for all that the start leads to.
     let by = By::node(Cause::Node, shell.ids.uuid());
-    for command in [NodeCommand::Start(started(uid, host)), NodeCommand::SetPolicy(policy)] {
+    for command in
+        [NodeCommand::Start(started(uid, host, shell.journal.found())), NodeCommand::SetPolicy(policy)]
+    {
         let execute = Execute::<Node> { command, by: by.clone() };
         node.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Node)?;
     }
@@ -112,7 +115,14 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     Ok(service)
 }
 
-fn started(node: NodeUid, host: HostFacts) -> Started {
+fn started(node: NodeUid, host: HostFacts, found: Found) -> Started {
     let HostFacts { hostname, boot_id, version, kernel, cores, memory, pid } = host;
-    Started { node, hostname, boot_id, version, kernel, cores, memory, pid }
+    let Found { closed, torn_bytes, snapshot, store } = found;
+    let store = match store {
+        StoreFound::Kept => StoreRecovery::Kept,
+        StoreFound::CaughtUp => StoreRecovery::CaughtUp,
+        StoreFound::MadeAgain => StoreRecovery::MadeAgain,
+    };
+    let recovery = Some(Recovery { closed, torn_bytes, snapshot, store });
+    Started { node, hostname, boot_id, version, kernel, cores, memory, pid, recovery }
 }

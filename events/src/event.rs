@@ -55,12 +55,20 @@ pub enum DecodeError<E: std::error::Error + 'static> {
     },
 }
 
-/// One line an event: number, name, current version, the variant and its payload type. Numbers are on disk
-/// for ever and stand in `layouts.tsv` too; a test compares the two.
+/// One line an event: number, name, current version, the variant and its payload type, and for each version of the
+/// past that payload's type, from which today's is made (an upcast). Numbers are on disk for ever and stand in
+/// `layouts.tsv` too; a test compares the two.
 macro_rules! layouts {
-    ($($number:literal $name:literal v $version:literal => $entity:ident($event:ident::$variant:ident($payload:ty)),)*) => {
+    ($(
+        $number:literal $name:literal v $version:literal => $entity:ident($event:ident::$variant:ident($payload:ty))
+        $(, was $old:literal: $old_payload:ty)*;
+    )*) => {
         /// Every current layout, in the order of its number.
         pub const LAYOUTS: &[Layout] = &[$(Layout { number: $number, version: $version, name: $name }),*];
+
+        /// Layouts of the past, which are still read: each by a function that makes today's payload of any of its
+        /// payloads.
+        pub const PAST_LAYOUTS: &[Layout] = &[$($(Layout { number: $number, version: $old, name: $name },)*)*];
 
         impl Event {
             /// The layout in which this event is stored.
@@ -98,6 +106,10 @@ macro_rules! layouts {
                         .decode::<$payload>(bytes)
                         .map(|payload| Event::$entity(payload.into()))
                         .map_err(|source| DecodeError::Malformed { name: $name, version, source }),)*
+                    $($(($number, $old) => decoder
+                        .decode::<$old_payload>(bytes)
+                        .map(|payload| Event::$entity(<$payload>::from(payload).into()))
+                        .map_err(|source| DecodeError::Malformed { name: $name, version, source }),)*)*
                     $(($number, _) => Err(UnknownLayout::Version { name: $name, version }.into()),)*
                     _ => Err(UnknownLayout::Type { number }.into()),
                 }
@@ -107,46 +119,46 @@ macro_rules! layouts {
 }
 
 layouts! {
-    0x0101 "node.started" v 1 => Node(NodeEvent::Started(node::event::Started)),
-    0x0102 "node.stopped" v 1 => Node(NodeEvent::Stopped(node::event::Stopped)),
-    0x0103 "node.cordoned" v 1 => Node(NodeEvent::Cordoned(node::event::Cordoned)),
-    0x0104 "node.uncordoned" v 1 => Node(NodeEvent::Uncordoned(node::event::Uncordoned)),
-    0x0105 "node.policy-set" v 1 => Node(NodeEvent::PolicySet(node::event::PolicySet)),
-    0x0106 "node.runtime-lost" v 1 => Node(NodeEvent::RuntimeLost(node::event::RuntimeLost)),
-    0x0107 "node.runtime-found" v 1 => Node(NodeEvent::RuntimeFound(node::event::RuntimeFound)),
-    0x0108 "node.orphan-removed" v 1 => Node(NodeEvent::OrphanRemoved(node::event::OrphanRemoved)),
-    0x0109 "node.segment-sealed" v 1 => Node(NodeEvent::SegmentSealed(node::event::SegmentSealed)),
-    0x010a "node.journal-trimmed" v 1 => Node(NodeEvent::JournalTrimmed(node::event::JournalTrimmed)),
-    0x010b "node.disk-pressure-changed" v 1 => Node(NodeEvent::DiskPressureChanged(node::event::DiskPressureChanged)),
-    0x0201 "pod.admitted" v 1 => Pod(PodEvent::Admitted(pod::event::Admitted)),
-    0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted)),
-    0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested)),
-    0x0204 "pod.setup-completed" v 1 => Pod(PodEvent::SetupCompleted(pod::event::SetupCompleted)),
-    0x0205 "pod.setup-failed" v 1 => Pod(PodEvent::SetupFailed(pod::event::SetupFailed)),
-    0x0206 "pod.container-create-requested" v 1 => Pod(PodEvent::ContainerCreateRequested(pod::event::ContainerCreateRequested)),
-    0x0207 "pod.container-started" v 1 => Pod(PodEvent::ContainerStarted(pod::event::ContainerStarted)),
-    0x0208 "pod.container-create-failed" v 1 => Pod(PodEvent::ContainerCreateFailed(pod::event::ContainerCreateFailed)),
-    0x0209 "pod.started" v 1 => Pod(PodEvent::Started(pod::event::Started)),
-    0x020a "pod.readiness-changed" v 1 => Pod(PodEvent::ReadinessChanged(pod::event::ReadinessChanged)),
-    0x020b "pod.startup-passed" v 1 => Pod(PodEvent::StartupPassed(pod::event::StartupPassed)),
-    0x020c "pod.probe-failed" v 1 => Pod(PodEvent::ProbeFailed(pod::event::ProbeFailed)),
-    0x020d "pod.container-stop-requested" v 1 => Pod(PodEvent::ContainerStopRequested(pod::event::ContainerStopRequested)),
-    0x020e "pod.container-kill-requested" v 1 => Pod(PodEvent::ContainerKillRequested(pod::event::ContainerKillRequested)),
-    0x020f "pod.container-exited" v 1 => Pod(PodEvent::ContainerExited(pod::event::ContainerExited)),
-    0x0210 "pod.container-removed" v 1 => Pod(PodEvent::ContainerRemoved(pod::event::ContainerRemoved)),
-    0x0211 "pod.restart-scheduled" v 1 => Pod(PodEvent::RestartScheduled(pod::event::RestartScheduled)),
-    0x0212 "pod.out-of-memory" v 1 => Pod(PodEvent::OutOfMemory(pod::event::OutOfMemory)),
-    0x0213 "pod.stop-requested" v 1 => Pod(PodEvent::StopRequested(pod::event::StopRequested)),
-    0x0214 "pod.stopped" v 1 => Pod(PodEvent::Stopped(pod::event::Stopped)),
-    0x0215 "pod.failed" v 1 => Pod(PodEvent::Failed(pod::event::Failed)),
-    0x0216 "pod.start-requested" v 1 => Pod(PodEvent::StartRequested(pod::event::StartRequested)),
-    0x0217 "pod.termination-requested" v 1 => Pod(PodEvent::TerminationRequested(pod::event::TerminationRequested)),
-    0x0218 "pod.cleanup-requested" v 1 => Pod(PodEvent::CleanupRequested(pod::event::CleanupRequested)),
-    0x0219 "pod.terminated" v 1 => Pod(PodEvent::Terminated(pod::event::Terminated)),
-    0x021a "pod.exec-requested" v 1 => Pod(PodEvent::ExecRequested(pod::event::ExecRequested)),
-    0x021b "pod.exec-finished" v 1 => Pod(PodEvent::ExecFinished(pod::event::ExecFinished)),
-    0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered)),
-    0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited)),
+    0x0101 "node.started" v 2 => Node(NodeEvent::Started(node::event::Started)), was 1: node::event::past::StartedV1;
+    0x0102 "node.stopped" v 1 => Node(NodeEvent::Stopped(node::event::Stopped));
+    0x0103 "node.cordoned" v 1 => Node(NodeEvent::Cordoned(node::event::Cordoned));
+    0x0104 "node.uncordoned" v 1 => Node(NodeEvent::Uncordoned(node::event::Uncordoned));
+    0x0105 "node.policy-set" v 1 => Node(NodeEvent::PolicySet(node::event::PolicySet));
+    0x0106 "node.runtime-lost" v 1 => Node(NodeEvent::RuntimeLost(node::event::RuntimeLost));
+    0x0107 "node.runtime-found" v 1 => Node(NodeEvent::RuntimeFound(node::event::RuntimeFound));
+    0x0108 "node.orphan-removed" v 1 => Node(NodeEvent::OrphanRemoved(node::event::OrphanRemoved));
+    0x0109 "node.segment-sealed" v 1 => Node(NodeEvent::SegmentSealed(node::event::SegmentSealed));
+    0x010a "node.journal-trimmed" v 1 => Node(NodeEvent::JournalTrimmed(node::event::JournalTrimmed));
+    0x010b "node.disk-pressure-changed" v 1 => Node(NodeEvent::DiskPressureChanged(node::event::DiskPressureChanged));
+    0x0201 "pod.admitted" v 1 => Pod(PodEvent::Admitted(pod::event::Admitted));
+    0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted));
+    0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested));
+    0x0204 "pod.setup-completed" v 1 => Pod(PodEvent::SetupCompleted(pod::event::SetupCompleted));
+    0x0205 "pod.setup-failed" v 1 => Pod(PodEvent::SetupFailed(pod::event::SetupFailed));
+    0x0206 "pod.container-create-requested" v 1 => Pod(PodEvent::ContainerCreateRequested(pod::event::ContainerCreateRequested));
+    0x0207 "pod.container-started" v 1 => Pod(PodEvent::ContainerStarted(pod::event::ContainerStarted));
+    0x0208 "pod.container-create-failed" v 1 => Pod(PodEvent::ContainerCreateFailed(pod::event::ContainerCreateFailed));
+    0x0209 "pod.started" v 1 => Pod(PodEvent::Started(pod::event::Started));
+    0x020a "pod.readiness-changed" v 1 => Pod(PodEvent::ReadinessChanged(pod::event::ReadinessChanged));
+    0x020b "pod.startup-passed" v 1 => Pod(PodEvent::StartupPassed(pod::event::StartupPassed));
+    0x020c "pod.probe-failed" v 1 => Pod(PodEvent::ProbeFailed(pod::event::ProbeFailed));
+    0x020d "pod.container-stop-requested" v 1 => Pod(PodEvent::ContainerStopRequested(pod::event::ContainerStopRequested));
+    0x020e "pod.container-kill-requested" v 1 => Pod(PodEvent::ContainerKillRequested(pod::event::ContainerKillRequested));
+    0x020f "pod.container-exited" v 1 => Pod(PodEvent::ContainerExited(pod::event::ContainerExited));
+    0x0210 "pod.container-removed" v 1 => Pod(PodEvent::ContainerRemoved(pod::event::ContainerRemoved));
+    0x0211 "pod.restart-scheduled" v 1 => Pod(PodEvent::RestartScheduled(pod::event::RestartScheduled));
+    0x0212 "pod.out-of-memory" v 1 => Pod(PodEvent::OutOfMemory(pod::event::OutOfMemory));
+    0x0213 "pod.stop-requested" v 1 => Pod(PodEvent::StopRequested(pod::event::StopRequested));
+    0x0214 "pod.stopped" v 1 => Pod(PodEvent::Stopped(pod::event::Stopped));
+    0x0215 "pod.failed" v 1 => Pod(PodEvent::Failed(pod::event::Failed));
+    0x0216 "pod.start-requested" v 1 => Pod(PodEvent::StartRequested(pod::event::StartRequested));
+    0x0217 "pod.termination-requested" v 1 => Pod(PodEvent::TerminationRequested(pod::event::TerminationRequested));
+    0x0218 "pod.cleanup-requested" v 1 => Pod(PodEvent::CleanupRequested(pod::event::CleanupRequested));
+    0x0219 "pod.terminated" v 1 => Pod(PodEvent::Terminated(pod::event::Terminated));
+    0x021a "pod.exec-requested" v 1 => Pod(PodEvent::ExecRequested(pod::event::ExecRequested));
+    0x021b "pod.exec-finished" v 1 => Pod(PodEvent::ExecFinished(pod::event::ExecFinished));
+    0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered));
+    0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited));
 }
 
 impl Event {
@@ -210,9 +222,12 @@ mod tests {
                 (number, fields[1].parse().unwrap(), fields[2])
             })
             .collect();
-        let known: BTreeSet<(u16, u16, &str)> =
-            LAYOUTS.iter().map(|layout| (layout.number, layout.version, layout.name)).collect();
+        let known: BTreeSet<(u16, u16, &str)> = LAYOUTS
+            .iter()
+            .chain(PAST_LAYOUTS)
+            .map(|layout| (layout.number, layout.version, layout.name))
+            .collect();
         assert_eq!(listed, known);
-        assert_eq!(known.len(), LAYOUTS.len(), "a number is given twice");
+        assert_eq!(known.len(), LAYOUTS.len() + PAST_LAYOUTS.len(), "a number is given twice");
     }
 }

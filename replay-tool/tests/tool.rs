@@ -65,6 +65,7 @@ fn history() -> Vec<(StreamId, Event)> {
     let started = json!({
         "node": NODE, "hostname": "gpu-01", "bootId": BOOT, "version": "0.1.0", "kernel": "6.12", "cores": 8,
         "memory": 16_000_000_000_u64, "pid": 99,
+        "recovery": { "closed": true, "tornBytes": 0, "snapshot": null, "store": "kept" },
     });
     let registered = json!({ "pod": POD, "container": "main", "attempt": 1, "process": process });
     let create = json!({ "container": "main", "attempt": 1, "worker": WORKER });

@@ -14,6 +14,7 @@ use crate::ballast::Ballast;
 use crate::codec::Codec;
 use crate::disk::{Disk, SystemDisk};
 use crate::error::{AppendError, JournalError};
+use crate::found::Found;
 use crate::frame::Hash;
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
@@ -152,6 +153,7 @@ pub struct Journal {
 }
 
 struct Shared {
+    found: Found,
     codec: Codec,
     epoch: u64,
     published: Arc<Published>,
@@ -240,7 +242,7 @@ impl Journal {
         let writer = writer.inspect_err(|error| error.note(&config.dir))?;
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
-        let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
+        let (published, epoch, found) = (Arc::clone(&writer.published), writer.epoch, writer.found);
         let (exchange, ballast) = (Arc::clone(&writer.exchange), Arc::clone(&writer.ballast));
         let queue = Arc::new(Queue::new(config.queue_len_max));
         let served = Arc::clone(&queue);
@@ -248,6 +250,7 @@ impl Journal {
         let shared = Shared {
             codec: config.codec,
             epoch,
+            found,
             published,
             store: RwLock::new(Some(store)),
             segments,
@@ -310,6 +313,12 @@ impl Journal {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.shared.epoch
+    }
+
+    /// What this opening of the journal found.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        self.shared.found
     }
 
     /// The last acknowledged record.

@@ -13,6 +13,7 @@ pub mod error;
 pub mod evidence;
 pub mod export;
 pub mod folder;
+pub mod found;
 pub mod frame;
 mod index;
 pub mod journal;

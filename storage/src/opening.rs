@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::evidence::Newest;
 use crate::folder::{Folder, HeadFile, io_error};
+use crate::found::{Found, StoreFound};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
@@ -47,22 +48,21 @@ pub(crate) fn open(
     now: Box<dyn Fn() -> Timestamp + Send>,
     watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
-    let Watched { replay, on_commit, snapshots } = watched;
+    let Watched { replay, on_commit, mut snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
     let known = HeadFile::read(dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, unmade, before, head, epoch, opened, closed, newest } = loaded;
+    let Loaded { segments, open, unmade, before, head, epoch, opened: opened_before, closed, newest } =
+        loaded;
     let segments = Arc::new(segments);
     let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
-    let same_boot =
-        opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
-    tracing::debug!(closed, same_boot, "the journal's segments are read");
+    let same_boot = opened_before
+        .is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
-    let (store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let mut store = store;
-    let mut snapshots = snapshots;
+    let Trusted { mut store, applied, found: mut store_found } =
+        trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
@@ -71,25 +71,31 @@ pub(crate) fn open(
     if !index::agrees(&*store, &passed.streams) {
         // Some damage makes a store forget a part and say nothing.
         store = store_anew(stores, store)?;
+        store_found = StoreFound::MadeAgain;
         let again =
             Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
         passed = again.run(&mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
-    let at = now();
-    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
+    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at: now() };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     remove_unmade(segments.disk().as_ref(), &unmade)?;
+    let found = Found {
+        closed: closed || opened_before.is_none(),
+        torn_bytes: open.as_ref().map_or(0, OpenSegment::torn),
+        snapshot: restored.head.map(|restored| restored.seq),
+        store: store_found,
+    };
     let segment = begin(&segments, &ballast, open, head, opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
         SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
     };
-    let snapshots = snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?;
     Ok(Writer {
-        snapshots,
+        found,
+        snapshots: snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?,
         known_snapshots,
         base_streams: restored.streams,
         segment: Some(segment),
@@ -152,6 +158,14 @@ fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), JournalError
     Ok(())
 }
 
+/// A store that agrees with the segments.
+struct Trusted {
+    store: Arc<dyn Store>,
+    /// How far it has come.
+    applied: Head,
+    found: StoreFound,
+}
+
 /// A store and how far it has come: the one that is there if the segments agree with it, or else an empty one.
 fn trusted_store(
     stores: &dyn Stores,
@@ -160,21 +174,24 @@ fn trusted_store(
     before: Head,
     head: Head,
     trust: bool,
-) -> Result<(Arc<dyn Store>, Head), JournalError> {
+) -> Result<Trusted, JournalError> {
     if !trust {
         // Not even opened: sled panics over what a loss of power leaves of it.
-        if head != before {
+        let is_new = head == before;
+        if !is_new {
             tracing::warn!(
                 "the store may have lost a part with the host and is made again from the segments"
             );
         }
         stores.set_aside()?;
-        return Ok((stores.open()?, before));
+        let found = if is_new { StoreFound::Kept } else { StoreFound::MadeAgain };
+        return Ok(Trusted { store: stores.open()?, applied: before, found });
     }
     let store = stores.open()?;
     let claimed = index::applied(&*store);
     if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
-        return Ok((store, before));
+        let found = if head == before { StoreFound::Kept } else { StoreFound::MadeAgain };
+        return Ok(Trusted { store, applied: before, found });
     }
     if let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
@@ -183,9 +200,10 @@ fn trusted_store(
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
         && AnswerOrder::load(&*store).is_ok()
     {
-        return Ok((store, applied));
+        let found = if applied == head { StoreFound::Kept } else { StoreFound::CaughtUp };
+        return Ok(Trusted { store, applied, found });
     }
-    Ok((store_anew(stores, store)?, before))
+    Ok(Trusted { store: store_anew(stores, store)?, applied: before, found: StoreFound::MadeAgain })
 }
 
 /// An empty store in place of one that cannot be trusted.

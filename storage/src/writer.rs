@@ -13,6 +13,7 @@ use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
 use crate::evidence::Evidence;
 use crate::folder::{Folder, HeadFile};
+use crate::found::Found;
 use crate::frame::{self, FrameParts, Hash};
 use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
@@ -57,6 +58,7 @@ pub(crate) struct Writer {
     pub on_commit: OnCommit,
     pub head: Head,
     pub epoch: u64,
+    pub found: Found,
     pub opened: Opened,
     pub streams: BTreeMap<StreamId, StreamVersion>,
     /// Versions as the snapshot had them, of streams that the store may not know.

@@ -129,6 +129,7 @@ impl Scene {
             cores: 1,
             memory: Bytes(1),
             pid: 1,
+            recovery: None,
         };
         assert!(scene.carry_out(NodeCommand::Start(started), by_node()).await.unwrap());
         scene

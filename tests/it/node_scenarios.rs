@@ -24,6 +24,7 @@ fn facts(node: u128) -> Started {
         cores: 2,
         memory: Bytes(1 << 30),
         pid: 42,
+        recovery: None,
     }
 }
 

@@ -108,6 +108,7 @@ fn started(node: NodeUid) -> Event {
         cores: 1,
         memory: Bytes(1 << 30),
         pid: 1,
+        recovery: None,
     };
     Event::Node(started.into())
 }

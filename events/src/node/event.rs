@@ -59,7 +59,7 @@ from_payload!(
     DiskPressureChanged,
 );
 
-/// `node.started` version 1.
+/// `node.started` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Started {
@@ -79,6 +79,68 @@ pub struct Started {
     pub memory: Bytes,
     /// Process id of the service.
     pub pid: u32,
+    /// How the journal was found; none if nobody noted it.
+    pub recovery: Option<Recovery>,
+}
+
+/// How a start found the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// Whether the journal had been closed in order.
+    pub closed: bool,
+    /// Bytes at its end that a stop had torn off, never acknowledged, and that were cut away.
+    pub torn_bytes: u64,
+    /// The last record of the snapshot that was restored; none if every record was folded.
+    pub snapshot: Option<Seq>,
+    /// What became of the store behind the segments.
+    pub store: StoreRecovery,
+}
+
+/// What became of the store behind the segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StoreRecovery {
+    /// It had every record.
+    Kept,
+    /// It got from the segments what it lacked.
+    CaughtUp,
+    /// It could not be trusted and was made again from the segments.
+    MadeAgain,
+}
+
+/// Payloads of the past, and how today's are made of them.
+pub mod past {
+    use super::{Bytes, Deserialize, NodeUid, Serialize, Started, Uuid};
+
+    /// `node.started` version 1: it did not say how the journal was found.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename = "Started", rename_all = "camelCase")]
+    pub struct StartedV1 {
+        /// The node.
+        pub node: NodeUid,
+        /// Host name.
+        pub hostname: String,
+        /// Which boot of the host.
+        pub boot_id: Uuid,
+        /// Release of the service.
+        pub version: String,
+        /// Kernel release.
+        pub kernel: String,
+        /// Processor cores that are online.
+        pub cores: u32,
+        /// Memory of the host.
+        pub memory: Bytes,
+        /// Process id of the service.
+        pub pid: u32,
+    }
+
+    impl From<StartedV1> for Started {
+        fn from(past: StartedV1) -> Started {
+            let StartedV1 { node, hostname, boot_id, version, kernel, cores, memory, pid } = past;
+            Started { node, hostname, boot_id, version, kernel, cores, memory, pid, recovery: None }
+        }
+    }
 }
 
 /// `node.stopped` version 1.

@@ -148,6 +148,11 @@ impl OpenSegment {
         Ok(OpenSegment { path, file, header, end, allocated, torn: 0, contents })
     }
 
+    /// Bytes after the end that a stop tore off.
+    pub(crate) fn torn(&self) -> u64 {
+        self.torn
+    }
+
     /// Takes notice of bytes after the end.
     pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
         OpenSegment { torn, ..self }
@@ -188,7 +193,8 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Writes a group's bytes, for which there should be room; they are not durable yet. `last` is its last record with its time, if it has one.
+    /// Writes a group's bytes, for which there should be room; they are not durable yet. `last` is its last record
+    /// with its time, if it has one.
     pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
         let next = self.end + bytes.len() as u64;
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;

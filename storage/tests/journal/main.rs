@@ -10,6 +10,7 @@ mod faults;
 mod faulty_disk;
 mod fences;
 mod folders;
+mod found;
 mod lazy;
 mod memory_disk;
 mod memory_store;

@@ -262,6 +262,7 @@ fn started() -> purser_events::node::NodeEvent {
         cores: 1,
         memory: Bytes(1 << 30),
         pid: 1,
+        recovery: None,
     }
     .into()
 }

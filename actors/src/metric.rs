@@ -92,6 +92,7 @@ metrics! {
     JOURNAL_BALLAST: Gauge "purser_journal_ballast_bytes" "bytes" [] NONE = "Room that the journal holds for stops and deletes on a full disk; 0 if it has none now.";
     JOURNAL_FIRST: Gauge "purser_journal_first_seq" "records" [] NONE = "Sequence number of the first record that was not trimmed.";
     JOURNAL_SEGMENTS: Gauge "purser_journal_segments" "segments" ["state"] NONE = "Sealed segments of the journal, by whether they are compressed.";
+    JOURNAL_SEGMENTS_DAMAGED: Gauge "purser_journal_segments_damaged" "segments" [] NONE = "Sealed segments found damaged since the service started.";
     JOURNAL_TO_ARCHIVE: Gauge "purser_journal_segments_to_archive" "segments" [] NONE = "Sealed segments that wait for the archive.";
     JOURNAL_SEALED: Gauge "purser_journal_sealed_seq" "records" [] NONE = "Sequence number of the last record that a signed checkpoint is over.";
     JOURNAL_SEALING: Gauge "purser_journal_sealing" "0 or 1" [] NONE = "Whether the journal is sealed while it is written; 0 too if there is no key.";

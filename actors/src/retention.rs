@@ -1,7 +1,7 @@
-//! Keeping the journal's house: sealed segments are put on record, compressed, archived, and given up when they are
-//! due.
+//! Keeping the journal's house: sealed segments are put on record, compressed, archived, read again now and then, and
+//! given up when they are due.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Addr;
@@ -29,6 +29,8 @@ pub struct Keeping {
     pub retention: Option<Retention>,
     /// Where segments are put before they may go.
     pub archives: Vec<Arc<dyn Archive>>,
+    /// Time after which a sealed segment is read again, to find damage; never if none.
+    pub check_every_ms: Option<u64>,
     /// Where work runs that waits for the journal's disk.
     pub disk_work: DiskWork,
 }
@@ -43,24 +45,39 @@ pub enum DiskWork {
     InOrder,
 }
 
-/// How archiving stands.
+/// How the journal's house stands.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ArchiveStanding {
+pub(crate) struct HouseStanding {
     /// Whether there is an archive at all.
-    used: bool,
-    /// Why the last try failed; none once one went well.
+    archives: bool,
+    /// Why the last try to archive failed; none once one went well.
     failure: Arc<Mutex<Option<String>>>,
+    /// Segments that were found damaged, by their first record: they are left alone until the service starts again.
+    damaged: Arc<Mutex<BTreeSet<Seq>>>,
 }
 
-impl ArchiveStanding {
+impl HouseStanding {
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sealed segments that the archive does not have yet.
     pub(crate) fn waiting(&self, journal: &Journal) -> usize {
-        let waits = |segment: &SegmentInfo| self.used && !segment.archived;
+        let waits = |segment: &SegmentInfo| self.archives && !segment.archived;
         journal.segments().iter().filter(|segment| waits(segment)).count()
+    }
+
+    /// Segments that were found damaged since the service started, by their first record.
+    pub(crate) fn damaged(&self) -> BTreeSet<Seq> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_damaged(&self, first: Seq) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(first);
+    }
+
+    fn is_damaged(&self, first: Seq) -> bool {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(&first)
     }
 
     fn note(&self, failure: Option<String>) {
@@ -69,15 +86,15 @@ impl ArchiveStanding {
 }
 
 /// Begins to keep house, for as long as the actors' thread lives: first at once.
-pub(crate) fn begin(shell: &Arc<Shell>, node: &Addr<NodeActor>, keeping: Keeping) -> ArchiveStanding {
-    let used = !keeping.archives.is_empty();
-    let standing = ArchiveStanding { used, ..ArchiveStanding::default() };
+pub(crate) fn begin(shell: &Arc<Shell>, node: &Addr<NodeActor>, keeping: Keeping) -> HouseStanding {
+    let archives = !keeping.archives.is_empty();
+    let standing = HouseStanding { archives, ..HouseStanding::default() };
     let mut keeper = Keeper {
         shell: shell.clone(),
         node: node.clone(),
         keeping,
         standing: standing.clone(),
-        damaged: BTreeSet::new(),
+        checked: BTreeMap::new(),
         failures: 0,
         archive_at: Timestamp(i64::MIN),
     };
@@ -103,9 +120,9 @@ struct Keeper {
     shell: Arc<Shell>,
     node: Addr<NodeActor>,
     keeping: Keeping,
-    standing: ArchiveStanding,
-    /// Segments that were found damaged: they are left alone until the service starts again.
-    damaged: BTreeSet<Seq>,
+    standing: HouseStanding,
+    /// When each segment was last read again.
+    checked: BTreeMap<Seq, Timestamp>,
     /// Tries to archive that failed in a row.
     failures: u32,
     /// Before this, archiving is not tried again.
@@ -116,7 +133,7 @@ impl Keeper {
     async fn round(&mut self) {
         self.report_seals().await;
         for segment in self.shell.journal.segments() {
-            if !segment.compressed && !self.damaged.contains(&segment.first) {
+            if !segment.compressed && !self.standing.is_damaged(segment.first) {
                 self.compress(segment.first).await;
             }
         }
@@ -126,6 +143,27 @@ impl Keeper {
         if let Some(retention) = self.keeping.retention {
             self.trim(&retention).await;
         }
+        if let Some(interval_ms) = self.keeping.check_every_ms {
+            self.check_one(interval_ms).await;
+        }
+    }
+
+    /// Reads the oldest segment again that is due, one a round: so damage is found while a copy may still be had.
+    async fn check_one(&mut self, interval_ms: u64) {
+        let (now, segments) = (self.shell.clock.now(), self.shell.journal.segments());
+        self.checked.retain(|first, _| segments.iter().any(|segment| segment.first == *first));
+        let is_due = |segment: &&SegmentInfo| {
+            let last = self.checked.get(&segment.first);
+            !self.standing.is_damaged(segment.first)
+                && last.is_none_or(|last| last.plus_ms(interval_ms) <= now)
+        };
+        let Some(first) = segments.iter().find(is_due).map(|segment| segment.first) else { return };
+        match self.on_disk(move |journal| journal.check_segment(first)).await {
+            Some(Ok(())) => tracing::debug!(%first, "segment read again: it is sound"),
+            Some(Err(error)) => self.note_failure(first, &error, "failed to read a segment again"),
+            None => {}
+        }
+        self.checked.insert(first, now);
     }
 
     async fn report_seals(&self) {
@@ -156,7 +194,7 @@ impl Keeper {
 
     async fn archive(&mut self) {
         for segment in self.shell.journal.segments() {
-            if segment.archived || !segment.compressed || self.damaged.contains(&segment.first) {
+            if segment.archived || !segment.compressed || self.standing.is_damaged(segment.first) {
                 continue;
             }
             for archive in &self.keeping.archives {
@@ -197,7 +235,7 @@ impl Keeper {
         let Some(upto) = history.max(Some(decided)).filter(|upto| *upto > before) else { return };
         let going: Vec<&SegmentInfo> = segments.iter().filter(|segment| segment.last.seq <= upto).collect();
         let Some(last) = going.last() else { return };
-        if going.iter().any(|segment| self.damaged.contains(&segment.first)) {
+        if going.iter().any(|segment| self.standing.is_damaged(segment.first)) {
             return;
         }
         let trimmed = JournalTrimmed {
@@ -245,7 +283,7 @@ impl Keeper {
             JournalError::Closed => {}
             JournalError::Segment { .. } => {
                 tracing::error!(%first, error = chain, "{message}: it is damaged and stays as it is");
-                self.damaged.insert(first);
+                self.standing.note_damaged(first);
             }
             _ => tracing::warn!(%first, error = chain, "{message}"),
         }

@@ -26,7 +26,7 @@ use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
 use crate::port::{ExecIo, FieldError, RuntimeError};
-use crate::retention::ArchiveStanding;
+use crate::retention::HouseStanding;
 use crate::shell::Shell;
 
 /// Requests that may be under way at once; more are told to come again.
@@ -49,7 +49,7 @@ struct Inner {
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
     default_runtime: RuntimeClass,
-    archive: ArchiveStanding,
+    house: HouseStanding,
     permits: Semaphore,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -155,11 +155,11 @@ impl Service {
         directory: Addr<Directory>,
         node: Addr<NodeActor>,
         default_runtime: RuntimeClass,
-        archive: ArchiveStanding,
+        house: HouseStanding,
     ) -> Service {
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner = Inner { shell, directory, node, default_runtime, archive, permits, ready, stopping };
+        let inner = Inner { shell, directory, node, default_runtime, house, permits, ready, stopping };
         Service { inner: Arc::new(inner) }
     }
 
@@ -324,13 +324,19 @@ impl Service {
     /// Sealed segments of the journal that the archive does not have yet; none without an archive.
     #[must_use]
     pub fn segments_to_archive(&self) -> usize {
-        self.inner.archive.waiting(&self.inner.shell.journal)
+        self.inner.house.waiting(&self.inner.shell.journal)
     }
 
     /// Why the last try to archive a segment failed, if it did.
     #[must_use]
     pub fn archive_failure(&self) -> Option<String> {
-        self.inner.archive.failure()
+        self.inner.house.failure()
+    }
+
+    /// Sealed segments that were found damaged since the service started, by their first record.
+    #[must_use]
+    pub fn damaged_segments(&self) -> Vec<Seq> {
+        self.inner.house.damaged().into_iter().collect()
     }
 
     /// Where pods' files are.

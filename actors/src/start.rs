@@ -106,8 +106,8 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     for id in left_alone {
         tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
     }
-    let archive = retention::begin(&shell, &node, keeping);
-    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime, archive);
+    let house = retention::begin(&shell, &node, keeping);
+    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime, house);
     runtimes::watch(&shell, &directory, &node, by);
     sweep::begin(&shell);
     audit::begin(&shell, &directory);

@@ -189,6 +189,8 @@ pub struct Journal {
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.
     pub segment_age_ms: NonZeroU64,
+    /// Time after which a sealed segment is read again, to find damage early; 0 for never.
+    pub check_every_ms: u64,
     /// What happens when its disk gets full.
     pub reserve: Reserve,
     /// Which sealed segments may go.

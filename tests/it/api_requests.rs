@@ -203,22 +203,12 @@ fn tcp_needs_a_token_of_the_file() {
     assert!(!purserd.log().contains("0123456789abcdef"), "a token is in the log");
 }
 
-/// The metrics as they are served.
-fn metrics(purserd: &Purserd) -> String {
-    let mut stream = UnixStream::connect(purserd.socket()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = BufReader::new(stream);
-    let head = http::read_head(&mut answer).unwrap();
-    String::from_utf8(http::read_body(&mut answer, &head).unwrap()).unwrap()
-}
-
 #[test]
 fn prometheus_finds_nothing_wrong_and_series_go_with_their_pod() {
     let purserd = Purserd::start(&Setup::default());
     apply(&purserd, "web", None);
     purserd.await_event("pod.started");
-    let text = metrics(&purserd);
+    let text = purserd.metrics();
     assert!(text.contains("purser_pods{phase=\"Running\"} 1"), "{text}");
     assert!(text.contains("purser_journal_fsync_seconds_bucket"), "{text}");
     assert!(text.contains("pod=\"web\""), "{text}");
@@ -234,5 +224,5 @@ fn prometheus_finds_nothing_wrong_and_series_go_with_their_pod() {
     let said = String::from_utf8_lossy(&found.stderr);
     assert!(found.status.success() && said.is_empty(), "promtool: {said}\n{text}");
     purserd.purser_ok(["delete", "web", "--wait"]);
-    assert!(!metrics(&purserd).contains("pod=\"web\""));
+    assert!(!purserd.metrics().contains("pod=\"web\""));
 }

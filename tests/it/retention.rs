@@ -109,3 +109,36 @@ fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
     assert!((1..=seals).contains(&trims), "{trims} trims");
     assert_eq!(replay(&["--archive", kept, "verify"]).0, Some(2));
 }
+
+/// A start from a snapshot does not read the oldest segments: what was damaged in them must be noticed all the same.
+#[test]
+fn a_segment_that_is_damaged_later_is_named_by_the_running_service() {
+    let more = "[journal]\nsegment-bytes = 262144\nsnapshot-every = 8\n";
+    let mut purserd = Purserd::start(&Setup { more: more.to_owned(), ..Setup::default() });
+    for number in 0..PODS {
+        purserd.apply(&bulky(number));
+    }
+    let segments = purserd.data_dir().join("journal/segments");
+    let first = segments.join("00000000000000000001.seg.zst");
+    bounded::until("the first segment is compressed", || first.exists());
+    for number in 0..PODS {
+        purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
+    }
+    assert!(purserd.stop().success());
+    let mut bytes = fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&first, bytes).unwrap();
+
+    purserd.restart();
+    bounded::until("the damage is found", || status(&purserd)["damagedSegments"] == json!([1]));
+    let told = purserd.purser_ok(["status"]);
+    assert!(told.contains("Damaged:") && told.contains("segments from records 1:"), "{told}");
+    assert!(purserd.metrics().contains("\npurser_journal_segments_damaged 1\n"));
+    // What goes on is not touched by it.
+    purserd.apply(&bulky(PODS));
+    assert!(purserd.stop().success());
+    let journal = purserd.data_dir().join("journal");
+    let (code, verdict) = replay(&["--dir", journal.to_str().unwrap(), "verify"]);
+    assert_eq!(code, Some(4), "{verdict}");
+}

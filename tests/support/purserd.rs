@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::binaries::Binaries;
 use crate::bounded::{self, PATIENCE, pid_of};
 use crate::containerd::Containerd;
+use crate::http;
 use crate::leftovers;
 
 /// How often a start looks whether the service has ended while it waits for word from it.
@@ -211,6 +212,23 @@ impl Purserd {
         let path = self.folder.path().join("manifest.yaml");
         fs::write(&path, manifest).expect("a manifest can be written");
         self.purser_ok([OsStr::new("apply"), OsStr::new("-f"), path.as_os_str()])
+    }
+
+    /// The metrics as they are served.
+    ///
+    /// # Panics
+    /// They are not.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let mut stream = UnixStream::connect(self.socket()).expect("the service listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("a request can be sent");
+        let mut answer = BufReader::new(stream);
+        let head = http::read_head(&mut answer).expect("the answer has a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let body = http::read_body(&mut answer, &head).expect("the answer has a body");
+        String::from_utf8(body).expect("metrics are text")
     }
 
     /// Waits until the journal has a record of this type, as in `pod.started`, however old it is.

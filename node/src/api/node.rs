@@ -58,6 +58,9 @@ pub struct StatusView {
     /// Why the last try to archive one failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_failure: Option<String>,
+    /// Sealed segments of the journal that were found damaged since the service started, by their first record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_segments: Vec<u64>,
     /// Whether signed checkpoints are made.
     pub sealing: SealingView,
     /// Runtimes by name.
@@ -161,6 +164,7 @@ fn describe(api: &Api) -> StatusView {
         journal_first: api.service.journal().before().seq.next().0,
         segments_to_archive: api.service.segments_to_archive(),
         archive_failure: api.service.archive_failure(),
+        damaged_segments: api.service.damaged_segments().iter().map(|first| first.0).collect(),
         sealing: SealingView::from(&*api.service.journal().sealing().borrow()),
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),

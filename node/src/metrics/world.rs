@@ -197,6 +197,7 @@ fn record_segments(service: &Service) {
         gauge!(metric::JOURNAL_SEGMENTS.name, "state" => state).set(exact(count as u64));
     }
     gauge!(metric::JOURNAL_FIRST.name).set(exact(service.journal().before().seq.next().0));
+    gauge!(metric::JOURNAL_SEGMENTS_DAMAGED.name).set(exact(service.damaged_segments().len() as u64));
     gauge!(metric::JOURNAL_TO_ARCHIVE.name).set(exact(service.segments_to_archive() as u64));
 }
 

@@ -66,7 +66,12 @@ fn keeping(config: &config::Journal) -> Keeping {
         store_age_ms,
         archive: !archives.is_empty(),
     };
-    Keeping { retention: Some(retention), archives, disk_work: DiskWork::Beside }
+    Keeping {
+        retention: Some(retention),
+        archives,
+        check_every_ms: Some(config.check_every_ms).filter(|interval| *interval > 0),
+        disk_work: DiskWork::Beside,
+    }
 }
 
 /// How full the journal's disk may be.

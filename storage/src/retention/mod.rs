@@ -1,9 +1,11 @@
-//! What becomes of sealed segments: they are compressed, archived, and go once nothing needs them any more.
+//! What becomes of sealed segments: they are compressed, archived, read again now and then, and go once nothing needs
+//! them any more.
 //!
 //! Each step is begun by whoever keeps the journal's house, at most one at a time, and blocks on the disk. A crash
 //! at any point leaves every record readable that was not given up before.
 
 mod archive;
+mod check;
 mod compress;
 mod hold;
 mod policy;

@@ -1,22 +1,12 @@
 //! The metrics of a node that runs pods, as Prometheus' own tool judges them.
 
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
 
-use super::client::{apply, connect, sleeper};
-
-pub(super) fn scrape(purserd: &Purserd) -> String {
-    let mut stream = connect(purserd);
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = BufReader::new(stream);
-    let head = http::read_head(&mut answer).unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    String::from_utf8(http::read_body(&mut answer, &head).unwrap()).unwrap()
-}
+use super::client::{apply, sleeper};
 
 /// Sees that `promtool` has nothing to say.
 fn assert_clean(text: &str) {
@@ -37,7 +27,7 @@ fn assert_clean(text: &str) {
 #[test]
 fn metrics_stay_clean_while_pods_come_fail_and_go() {
     let purserd = Purserd::start(&Setup::default());
-    assert_clean(&scrape(&purserd));
+    assert_clean(&purserd.metrics());
     for name in ["web", "shop"] {
         assert_eq!(apply(&purserd, &sleeper(name)).status, 201);
     }
@@ -49,13 +39,13 @@ fn metrics_stay_clean_while_pods_come_fail_and_go() {
     purserd.await_event("pod.container-exited");
     // A request that fails is counted too.
     assert!(!purserd.purser(["get", "pods", "none"]).status.success());
-    let text = scrape(&purserd);
+    let text = purserd.metrics();
     assert_clean(&text);
     for pod in ["web", "shop", "failing"] {
         assert!(text.contains(&format!("pod=\"{pod}\"")), "no series of {pod}: {text}");
     }
     purserd.purser_ok(["delete", "web", "failing", "--wait"]);
-    let text = scrape(&purserd);
+    let text = purserd.metrics();
     assert_clean(&text);
     assert!(text.contains("pod=\"shop\""), "{text}");
     for pod in ["web", "failing"] {

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::client::{apply, assert_no_panic, assert_problem, get, sleeper};
 use super::disk::{MIB, Scene};
-use super::metrics::scrape;
 
 /// On 128 MiB, a ballast of 4 MiB; the room that it takes counts as free.
 const TABLES: &str = "[journal]\nsegment-bytes = 1048576\n\n[journal.reserve]\nballast-bytes = 4194304\n";
@@ -31,7 +30,7 @@ fn apply_with_key(purserd: &Purserd, manifest: &Value, key: &str) -> Answer {
 }
 
 fn metric(purserd: &Purserd, series: &str) -> Option<String> {
-    let text = scrape(purserd);
+    let text = purserd.metrics();
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map(str::to_owned)
 }

@@ -63,6 +63,12 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
     if node.journal_first > 1 {
         field("History", &format!("from record {} on", node.journal_first))?;
     }
+    if !node.damaged_segments.is_empty() {
+        let firsts: Vec<String> = node.damaged_segments.iter().map(u64::to_string).collect();
+        let told =
+            "stop the service, see `purser-replay verify`, put a sound copy of these files in their place";
+        field("Damaged", &format!("segments from records {}: {told}", firsts.join(", ")))?;
+    }
     if node.segments_to_archive > 0 {
         let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
         field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// Enough of them fill a segment of 256 KiB.
 const PODS: usize = 16;
+/// Where a compressed segment's first block begins: behind its front.
+const FIRST_BLOCK: usize = 104;
 
 fn setup(archive: &Path) -> Setup {
     let more = format!(
@@ -113,21 +115,19 @@ fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
 /// A start from a snapshot does not read the oldest segments: what was damaged in them must be noticed all the same.
 #[test]
 fn a_segment_that_is_damaged_later_is_named_by_the_running_service() {
-    let more = "[journal]\nsegment-bytes = 262144\nsnapshot-every = 8\n";
+    // Longer than a compressed block, of which a start reads the last: there the footer is.
+    let more = "[journal]\nsegment-bytes = 1310720\nsnapshot-every = 8\n";
     let mut purserd = Purserd::start(&Setup { more: more.to_owned(), ..Setup::default() });
-    for number in 0..PODS {
+    for number in 0..3 * PODS {
         purserd.apply(&bulky(number));
     }
     let segments = purserd.data_dir().join("journal/segments");
     let first = segments.join("00000000000000000001.seg.zst");
     bounded::until("the first segment is compressed", || first.exists());
-    for number in 0..PODS {
-        purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
-    }
+    purserd.purser_ok(["delete", "--all", "--wait"]);
     assert!(purserd.stop().success());
     let mut bytes = fs::read(&first).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    bytes[FIRST_BLOCK + 100] ^= 1;
     fs::write(&first, bytes).unwrap();
 
     purserd.restart();
@@ -136,7 +136,7 @@ fn a_segment_that_is_damaged_later_is_named_by_the_running_service() {
     assert!(told.contains("Damaged:") && told.contains("segments from records 1:"), "{told}");
     assert!(purserd.metrics().contains("\npurser_journal_segments_damaged 1\n"));
     // What goes on is not touched by it.
-    purserd.apply(&bulky(PODS));
+    purserd.apply(&bulky(0));
     assert!(purserd.stop().success());
     let journal = purserd.data_dir().join("journal");
     let (code, verdict) = replay(&["--dir", journal.to_str().unwrap(), "verify"]);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
+use purser_events::{CommandId, Event, Origin, Record, StreamId, StreamVersion, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening::{self, Watched};
+use crate::projection::Projections;
+use crate::read::Reader;
 use crate::retention::Holds;
 use crate::sealer::exchange::Exchange;
 use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
@@ -143,10 +145,10 @@ struct Shared {
     epoch: u64,
     queue_len_max: usize,
     published: Arc<Published>,
-    /// None once the journal is closed.
-    store: RwLock<Option<Arc<dyn Store>>>,
+    reader: Reader,
     segments: Arc<Segments>,
-    holds: Holds,
+    holds: Arc<Holds>,
+    projections: Projections,
     known_snapshots: snapshot::Known,
     exchange: Arc<Exchange>,
     sealer: Mutex<Option<JoinHandle<()>>>,
@@ -237,10 +239,11 @@ impl Journal {
             codec: config.codec,
             epoch,
             queue_len_max,
+            reader: Reader::new(store, Arc::clone(&segments), Arc::clone(&published)),
             published,
-            store: RwLock::new(Some(store)),
             segments,
-            holds: Holds::default(),
+            holds: Arc::default(),
+            projections: Projections::default(),
             known_snapshots,
             exchange,
             sealer: Mutex::new(None),
@@ -295,13 +298,6 @@ impl Journal {
     #[must_use]
     pub fn head(&self) -> Head {
         self.shared.published.state().head
-    }
-
-    /// Tells of every new head. Those who follow the journal wait here and then read from disk, so a slow one
-    /// holds nobody up.
-    #[must_use]
-    pub fn heads(&self) -> watch::Receiver<Seq> {
-        self.shared.published.heads.subscribe()
     }
 
     /// Is set once, when a write failed: the journal then takes no more records until it is opened again.
@@ -382,21 +378,28 @@ impl Journal {
     }
 
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
-        let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone().ok_or(JournalError::Closed)
+        self.shared.reader.store()
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.shared.reader
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.shared.exchange
     }
 
-    pub(crate) fn holds(&self) -> &Holds {
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
         &self.shared.holds
+    }
+
+    pub(crate) fn projection_set(&self) -> &Projections {
+        &self.shared.projections
     }
 
     /// A reading's result; damage to the store has the next start make it again.
     pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
-        read.inspect_err(|error| error.note(self.segment_set().dir()))
+        self.shared.reader.noted(read)
     }
 
     pub(crate) fn segment_set(&self) -> &Arc<Segments> {
@@ -413,6 +416,9 @@ impl Shared {
             // Nothing is lost with its panic but a seal.
             let _ = sealer.join();
         }
+        // Before the store is synced for the last time, so that their rows are in it.
+        self.published.end();
+        self.projections.join();
         // Without senders the thread ends once it has served what waits.
         self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -420,7 +426,7 @@ impl Shared {
             // A panic of the thread is told as `fatal`.
             let _ = thread.join();
         }
-        self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.reader.close();
     }
 }
 

@@ -194,16 +194,9 @@ pub enum StateView {
 
 impl StateView {
     fn ended(exit: &Exit) -> StateView {
-        let reason = match exit.reason {
-            ExitReason::Completed => "Completed",
-            ExitReason::Error => "Error",
-            ExitReason::OomKilled => "OOMKilled",
-            ExitReason::StartError => "StartError",
-            ExitReason::Lost => "Lost",
-        };
         StateView::Terminated {
             exit_code: exit.code,
-            reason: reason.to_owned(),
+            reason: exit.reason.word().to_owned(),
             finished_at: exit.finished_at,
         }
     }

@@ -47,7 +47,7 @@ pub use journal::{Append, Appended, CommandWrite, Journal, JournalConfig, Journa
 pub use observer::{CommitCost, JournalObserver};
 pub use open::Replayed;
 pub use panic_guard::install_open_guard;
-pub use projection::{Projection, ProjectionStatus};
+pub use projection::{Projection, ProjectionReader, ProjectionStatus};
 pub use record::{PayloadError, StoredRecord};
 pub use segment::{HeaderError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use snapshot::{Capture, SnapshotError, Snapshots, Streams};

@@ -15,6 +15,7 @@ mod exec_key;
 mod faults;
 mod first_steps;
 mod harness;
+mod history;
 mod image_load;
 mod journal_kill;
 mod node_scenarios;

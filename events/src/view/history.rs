@@ -16,8 +16,11 @@ use crate::pod::{counts_as_exit, start_error};
 use crate::record::{Header, Principal, Record};
 use crate::units::Timestamp;
 
-/// Longest text that is kept of an image or a program, in bytes.
-const TEXT_LEN_MAX: usize = 256;
+/// Longest text that is kept of an image, in bytes.
+const IMAGE_LEN_MAX: usize = 256;
+
+/// Longest text that is kept of a program, in bytes.
+const PROGRAM_LEN_MAX: usize = 128;
 
 /// What became of one incarnation of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,8 +155,10 @@ impl Incarnation {
     /// The exit that was last of all, with the container's name.
     #[must_use]
     pub fn last_exit(&self) -> Option<(&ContainerName, &PastExit)> {
-        let exits =
-            self.containers.iter().filter_map(|container| Some((&container.name, container.last_exit.as_ref()?)));
+        let exits = self
+            .containers
+            .iter()
+            .filter_map(|container| Some((&container.name, container.last_exit.as_ref()?)));
         exits.max_by_key(|(_, exit)| exit.at)
     }
 
@@ -255,8 +260,8 @@ impl Incarnation {
         self.admitted_by = Some(header.origin.principal.clone());
         let container = |(role, spec): (Role, &ContainerSpec)| PastContainer {
             role: Some(role),
-            image: spec.image.as_deref().map(shortened),
-            program: spec.command.first().map(|word| shortened(word)),
+            image: spec.image.as_deref().map(|image| shortened(image, IMAGE_LEN_MAX)),
+            program: spec.command.first().map(|word| shortened(word, PROGRAM_LEN_MAX)),
             ..PastContainer::unknown(spec.name.clone())
         };
         self.containers = admitted.spec.all_containers().map(container).collect();
@@ -322,7 +327,7 @@ impl PastContainer {
 }
 
 /// The beginning of a text.
-fn shortened(text: &str) -> String {
-    let end = (0..=TEXT_LEN_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+fn shortened(text: &str, len_max: usize) -> String {
+    let end = (0..=len_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
 }

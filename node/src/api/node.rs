@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use super::projections::ProjectionView;
 use super::state::{Api, Change};
 
 /// How the node stands.
@@ -55,6 +56,9 @@ pub struct StatusView {
     /// Why the last try to archive one failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_failure: Option<String>,
+    /// Folds of the journal that follow it.
+    #[serde(default)]
+    pub projections: Vec<ProjectionView>,
     /// Whether signed checkpoints are made.
     pub sealing: SealingView,
     /// Runtimes by name.
@@ -155,6 +159,7 @@ fn describe(api: &Api) -> StatusView {
         journal_first: api.service.journal().before().seq.next().0,
         segments_to_archive: api.service.segments_to_archive(),
         archive_failure: api.service.archive_failure(),
+        projections: ProjectionView::all(api),
         sealing: SealingView::from(&*api.service.journal().sealing().borrow()),
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),

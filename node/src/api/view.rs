@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use purser_actors::port::ContainerKey;
-use purser_events::pod::event::{Exit, ExitReason};
+use purser_events::pod::event::Exit;
 use purser_events::pod::spec::Role;
 use purser_events::pod::{Container, ContainerState, Phase, PodState, Setup};
 use purser_events::view::Entry;

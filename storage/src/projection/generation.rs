@@ -89,7 +89,11 @@ impl Generation {
     }
 
     /// Folds the next records, a batch at most, and says whether there were any. Rows and place are written together.
-    pub(super) fn advance(&mut self, projection: &dyn Projection, store: &Arc<dyn Store>) -> Result<bool, Trouble> {
+    pub(super) fn advance(
+        &mut self,
+        projection: &dyn Projection,
+        store: &Arc<dyn Store>,
+    ) -> Result<bool, Trouble> {
         let batch = self.subscription.read_now()?;
         let (mut rows, mut place) = (self.rows(projection, store), self.place);
         let any = !batch.is_empty();

@@ -5,6 +5,9 @@
 //! the store in one batch, so that each record counts once whatever happens in between. The store is a cache, and so
 //! are the rows: if they are lost, they are folded again from the journal's first record.
 //!
+//! A projection that lags keeps the records that it lacks from being trimmed. One that is paused keeps none: a cache must
+//! not fill the disk.
+//!
 //! Rows belong to a generation. A new one is built beside the one that answers, when the layout changed or on demand;
 //! once it has come as far, one write makes it the one that answers, and the old rows are removed. The store says which
 //! generation answers and which is being built, so a kill at any moment in it is gone on from.
@@ -119,7 +122,10 @@ impl Journal {
     /// The thread cannot be started.
     pub fn project(&self, projection: Arc<dyn Projection>) -> Result<(), JournalError> {
         let name = projection.name();
-        assert!((1..=NAME_LEN_MAX).contains(&name.len()), "a projection's name has 1 to {NAME_LEN_MAX} bytes");
+        assert!(
+            (1..=NAME_LEN_MAX).contains(&name.len()),
+            "a projection's name has 1 to {NAME_LEN_MAX} bytes"
+        );
         let mut running = self.projection_set().lock();
         assert!(!running.contains_key(name), "a projection runs once");
         let (runner, reader) = Runner::new(projection, self.reader().clone(), Arc::clone(self.holds()));

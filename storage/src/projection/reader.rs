@@ -6,7 +6,7 @@ use purser_events::Seq;
 use tokio::sync::watch;
 
 use super::rows::{Rows, RowsError, StoredRows};
-use super::status::ProjectionStatus;
+use super::status::{GenerationStatus, ProjectionStatus};
 use crate::error::JournalError;
 use crate::read::Reader;
 
@@ -65,15 +65,15 @@ impl ProjectionReader {
         self.told.clone()
     }
 
-    /// Reads rows that answer now; `read` gets them with the number of their layout. Gives the record up to which
-    /// they are true: each is at least as new. Blocks on the disk; `read` may be called again.
+    /// Reads rows that answer now; `read` gets them with the number of their layout. Gives the generation as well:
+    /// each row is at least as new as its cursor. Blocks on the disk; `read` may be called again.
     ///
     /// # Errors
     /// Nothing answers yet, the journal is closed, or the rows cannot be read.
     pub fn read<T>(
         &self,
         mut read: impl FnMut(u32, &dyn Rows) -> Result<T, RowsError>,
-    ) -> Result<(T, Seq), ReadError> {
+    ) -> Result<(T, GenerationStatus), ReadError> {
         let answering = |status: &ProjectionStatus| status.answering;
         for _ in 0..RETRIES {
             let Some(generation) = answering(&self.told.borrow()) else { break };
@@ -84,7 +84,7 @@ impl ProjectionReader {
             let now = answering(&self.told.borrow());
             if now.is_some_and(|now| now.number == generation.number) {
                 let answer = answer.inspect_err(|error| self.note(error)).map_err(ReadError::Rows)?;
-                return Ok((answer, generation.cursor));
+                return Ok((answer, generation));
             }
         }
         Err(self.no_answer())
@@ -102,9 +102,7 @@ impl ProjectionReader {
         let status = told.wait_for(holds).await.map_err(|_| ReadError::Closed)?;
         let holds = status.answering.is_some_and(|generation| generation.cursor >= seq);
         match &status.paused {
-            Some(reason) if !holds => {
-                Err(ReadError::Paused { name: self.name, reason: reason.clone() })
-            }
+            Some(reason) if !holds => Err(ReadError::Paused { name: self.name, reason: reason.clone() }),
             Some(_) | None => Ok(()),
         }
     }

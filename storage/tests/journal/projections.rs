@@ -29,7 +29,11 @@ fn close(journal: Journal) {
 
 /// Sees that what answers is what the whole journal gives, and gives it.
 #[track_caller]
-fn assert_true(journal: &Journal, tally: &purser_storage::projection::ProjectionReader, layout: u32) -> Count {
+fn assert_true(
+    journal: &Journal,
+    tally: &purser_storage::projection::ProjectionReader,
+    layout: u32,
+) -> Count {
     let ((answering, count), as_of) = ask(tally).unwrap();
     assert_eq!((answering, as_of), (layout, journal.head().seq));
     assert_eq!(count, plainly(journal, layout));

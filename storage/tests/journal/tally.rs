@@ -139,7 +139,8 @@ pub(crate) fn plainly(journal: &Journal, layout: u32) -> Count {
 
 /// Layout and count that answer now, and up to which record they are true.
 pub(crate) fn ask(tally: &ProjectionReader) -> Result<((u32, Count), Seq), ReadError> {
-    tally.read(|layout, rows| Ok((layout, decode(rows.get(b"count")?))))
+    let read = tally.read(|layout, rows| Ok((layout, decode(rows.get(b"count")?))));
+    read.map(|(answer, generation)| (answer, generation.cursor))
 }
 
 /// Records of which there is a row.
@@ -158,7 +159,11 @@ pub(crate) async fn until(
 }
 
 /// Waits until rows of a layout answer, hold the whole journal, and are the only ones.
-pub(crate) async fn until_settled(journal: &Journal, tally: &ProjectionReader, layout: u32) -> ProjectionStatus {
+pub(crate) async fn until_settled(
+    journal: &Journal,
+    tally: &ProjectionReader,
+    layout: u32,
+) -> ProjectionStatus {
     let head = journal.head().seq;
     let settled = |status: &ProjectionStatus| {
         let answers = status.answering.is_some_and(|it| it.layout == layout && it.cursor >= head);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::projections::detail;
 use crate::api::node::StatusView;
 use crate::cli::arguments::{Output, Status};
 use crate::cli::client::{Call, Client};
@@ -62,6 +63,16 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
     if node.segments_to_archive > 0 {
         let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
         field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;
+    }
+    for projection in &node.projections {
+        let detail = detail(projection);
+        let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+        let rows = projection.answering.as_ref();
+        let rows = rows.map_or_else(String::new, |rows| {
+            format!(", generation {}, record {}", rows.generation, rows.cursor)
+        });
+        let (name, state, lag) = (&projection.name, &projection.state, projection.lag);
+        field("Projection", &format!("{name}: {state}{rows}, {lag} behind{detail}"))?;
     }
     let sealing = &node.sealing;
     let reason = sealing.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));

@@ -2,15 +2,17 @@
 //! whatever was killed or lost in between.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
+use purser_actors::LiveWorld;
 use purser_actors::history::{self, History, HistoryQuery};
 use purser_events::pod::PodEvent;
 use purser_events::pod::event::{Admitted, CleanupRequested, Terminated, TerminationRequested};
 use purser_events::view::Incarnation;
 use purser_events::{Cause, Origin, PodUid, Principal, Record, Seq, StreamVersion, Timestamp};
 use purser_node::api::history::HistoryItem;
-use purser_storage::{Append, Journal, JournalConfig, StreamWrite};
+use purser_storage::{Append, Journal, JournalConfig, ProjectionStatus, SEGMENT_BYTES_MIN, StreamWrite};
 use purser_tests::purserd::{Purserd, Setup};
 use purser_tests::specs::{container, pod};
 use purser_tests::{bounded, http, journal};
@@ -19,6 +21,8 @@ use uuid::Uuid;
 
 /// Incarnations that come and go: more than the registry remembers.
 const GONE: u64 = 1_200;
+
+const NOW: Timestamp = Timestamp(1_772_368_245_000_000);
 
 fn manifest(name: &str, script: &str) -> String {
     let container = json!({ "name": "main", "command": ["/bin/sh", "-c", script] });
@@ -183,6 +187,20 @@ fn its_rows_are_built_again_on_demand() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is history"));
 }
 
+fn admission(uid: PodUid, name: &str, bulk: &str) -> PodEvent {
+    let mut container = container("main", &["run", "secret"]);
+    container.args.push(bulk.to_owned());
+    Admitted { uid, spec: pod(name, vec![container]), supersedes: None }.into()
+}
+
+fn removal() -> Vec<PodEvent> {
+    vec![
+        TerminationRequested { grace_s: 1 }.into(),
+        CleanupRequested {}.into(),
+        Terminated { at: NOW }.into(),
+    ]
+}
+
 async fn append(journal: &Journal, uid: PodUid, version: u64, events: Vec<PodEvent>) {
     let principal = Principal::new(if uid.0.as_u128().is_multiple_of(2) { "uid:0" } else { "token:ci" });
     let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal };
@@ -191,23 +209,71 @@ async fn append(journal: &Journal, uid: PodUid, version: u64, events: Vec<PodEve
     journal.append(Append { writes: vec![write], origin, command: None }).await.unwrap();
 }
 
+/// A journal with small segments behind the world, so that it can be trimmed.
+fn open_small(dir: &Path) -> Journal {
+    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
+    let live = LiveWorld::new();
+    let (replayed, committed) = (live.clone(), live.clone());
+    let commit = move |records: &[Record]| committed.commit(records);
+    let replay = move |record| replayed.replay(record);
+    Journal::open_with_snapshots(config, || NOW, replay, commit, live).unwrap()
+}
+
+#[tokio::test]
+async fn a_pod_is_forgotten_with_its_last_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open_small(dir.path());
+    // One that is admitted first and goes last is there for as long as any.
+    let lasting = PodUid(Uuid::from_u128(1 << 70));
+    append(&journal, lasting, 0, vec![admission(lasting, "lasting", "")]).await;
+    let mut number = 0;
+    while journal.segments().len() < 2 {
+        number += 1;
+        let uid = PodUid(Uuid::from_u128(number));
+        append(&journal, uid, 0, [vec![admission(uid, "short", &"x".repeat(20_000))], removal()].concat())
+            .await;
+    }
+    journal.close().unwrap();
+    let journal = open_small(dir.path());
+    for segment in journal.segments() {
+        journal.compress(segment.first).unwrap();
+    }
+    journal.project(Arc::new(History)).unwrap();
+    let rows = journal.projection(history::NAME).unwrap();
+    rows.at_least(journal.head().seq).await.unwrap();
+    let all = HistoryQuery { limit: 500, ..HistoryQuery::default() };
+    assert_eq!(history::list(&rows, &all).unwrap().items.len() as u128, number + 1);
+    assert!(journal.trim(Seq(u64::MAX), |_| true).unwrap().segments > 0);
+    append(&journal, lasting, 1, vec![TerminationRequested { grace_s: 1 }.into()]).await;
+    rows.at_least(journal.head().seq).await.unwrap();
+    let (left, first) = (history::list(&rows, &all).unwrap().items, journal.before().seq.next());
+    assert!(left.iter().all(|pod| pod.last >= first), "something is left of what was trimmed");
+    let last = left.last().unwrap();
+    assert_eq!(
+        (last.uid, last.first, &last.id.as_ref().unwrap().to_string()[..]),
+        (lasting, Seq(1), "default/lasting")
+    );
+    // Built again, it is known by what is left.
+    rows.rebuild().await.unwrap();
+    let settled = |status: &ProjectionStatus| status.answering.is_some_and(|it| it.first == first);
+    rows.statuses().wait_for(settled).await.unwrap();
+    let page = history::list(&rows, &all).unwrap();
+    let lasting_now = page.items.iter().find(|pod| pod.uid == lasting).unwrap();
+    assert_eq!((page.first, lasting_now.first, &lasting_now.id), (first, journal.head().seq, &None));
+    let others =
+        |pods: &[Incarnation]| pods.iter().filter(|pod| pod.uid != lasting && pod.first >= first).count();
+    assert_eq!(others(&page.items), others(&left));
+}
+
 #[tokio::test]
 async fn more_are_remembered_than_the_registry_has() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Timestamp(1_772_368_245_000_000);
-    let journal = Journal::open(JournalConfig::new(dir.path()), move || now, |_| {}, |_| {}).unwrap();
+    let journal = Journal::open(JournalConfig::new(dir.path()), || NOW, |_| {}, |_| {}).unwrap();
     journal.project(Arc::new(History)).unwrap();
     for number in 0..GONE {
         let uid = PodUid(Uuid::from_u128(u128::from(number) + 1));
-        let spec = pod(&format!("pod-{number}"), vec![container("main", &["run", "secret"])]);
-        let admitted = Admitted { uid, spec, supersedes: None };
-        let life = vec![
-            admitted.into(),
-            TerminationRequested { grace_s: 1 }.into(),
-            CleanupRequested {}.into(),
-            Terminated { at: now }.into(),
-        ];
-        append(&journal, uid, 0, life).await;
+        let admitted = admission(uid, &format!("pod-{number}"), "");
+        append(&journal, uid, 0, [vec![admitted], removal()].concat()).await;
     }
     // One whose admission nobody has seen.
     append(&journal, PodUid(Uuid::from_u128(1 << 80)), 0, vec![TerminationRequested { grace_s: 1 }.into()])

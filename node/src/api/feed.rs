@@ -31,7 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FeedParams {
-    /// The first record; `Last-Event-ID` + 1 wins over it. Absent: the first of all, or, when following, the next.
+    /// The first record; `Last-Event-ID` + 1 wins over it. 0: the first that is here. Absent: that one too, or, when
+    /// following, the next.
     from: Option<u64>,
     /// Only records of this pod, `namespace/name` or a uid, and of its workers.
     pod: Option<String>,
@@ -59,9 +60,9 @@ pub(super) async fn events(
     let from = match last_received(&headers)? {
         Some(last) => Seq(last).next(),
         None => match params.from {
-            Some(from) => Seq(from),
             None if params.follow => head.next(),
-            None => journal.before().seq.next(),
+            None | Some(0) => journal.before().seq.next(),
+            Some(from) => Seq(from),
         },
     };
     let subscription = journal.subscribe(from).map_err(refused)?;

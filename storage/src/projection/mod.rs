@@ -26,7 +26,7 @@ use std::thread::{self, JoinHandle};
 use purser_events::Seq;
 
 pub use reader::{ProjectionReader, ReadError};
-pub use rows::{ROW_KEY_LEN_MAX, ROW_LEN_MAX, Rows, RowsError};
+pub use rows::{Pair, ROW_KEY_LEN_MAX, ROW_LEN_MAX, Rows, RowsError};
 pub use status::{GenerationStatus, ProjectionState, ProjectionStatus};
 
 use crate::error::JournalError;

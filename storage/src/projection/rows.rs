@@ -39,6 +39,9 @@ pub enum RowsError {
     Malformed(String),
 }
 
+/// A key with its row.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// The rows of one generation. Keys are in the order of their bytes.
 pub trait Rows {
     /// The row under a key.
@@ -51,7 +54,7 @@ pub trait Rows {
     ///
     /// # Errors
     /// They cannot be read.
-    fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError>;
+    fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, RowsError>;
 
     /// Puts a row under a key, in place of the one that was there.
     ///
@@ -121,7 +124,7 @@ impl Rows for StoredRows<'_> {
         Ok(Some(keys::unsealed(&key, &bytes)?.to_vec()))
     }
 
-    fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RowsError> {
+    fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Pair>, RowsError> {
         let least = from.max(prefix);
         let base = keys::row_key(self.name, self.generation, &[]);
         let (first, end) = (
@@ -203,7 +206,7 @@ mod tests {
             rows.put(b"x4", b"new".to_vec()).unwrap();
             rows.put(b"x5", b"changed".to_vec()).unwrap();
             rows.delete(b"x1");
-            let keys = |found: Vec<(Vec<u8>, Vec<u8>)>| -> Vec<String> {
+            let keys = |found: Vec<Pair>| -> Vec<String> {
                 found.into_iter().map(|(key, _)| String::from_utf8_lossy(&key).into_owned()).collect()
             };
             assert_eq!(keys(rows.scan(b"x", b"", 10).unwrap()), ["x3", "x4", "x5"]);

@@ -219,6 +219,7 @@ impl Runner {
         self.standing = standing;
         self.answering = self.building.take();
         self.swept = false;
+        self.hold();
         // Told before the first old row goes: whoever reads them must be able to see that.
         self.tell(None);
         tracing::info!(projection = self.name(), generation = standing.newest, "the new rows answer");

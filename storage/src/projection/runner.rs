@@ -119,8 +119,9 @@ impl Runner {
         let asked = *self.requests.borrow_and_update();
         if asked > self.requests_taken {
             tracing::info!(projection = self.name(), "the rows are built again on demand");
-            self.begin_build(&store)?;
+            // Seen to even if it fails: whoever asked is then told of the pause.
             self.requests_taken = asked;
+            self.begin_build(&store)?;
         }
         let mut worked = false;
         for generation in [&mut self.answering, &mut self.building].into_iter().flatten() {

@@ -3,6 +3,7 @@
 mod audit;
 pub mod directory;
 pub mod entity;
+pub mod history;
 pub mod live;
 mod mailbox;
 pub mod metric;

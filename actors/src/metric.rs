@@ -94,6 +94,9 @@ metrics! {
     JOURNAL_SEGMENTS: Gauge "purser_journal_segments" "segments" ["state"] NONE = "Sealed segments of the journal, by whether they are compressed.";
     JOURNAL_SEGMENTS_DAMAGED: Gauge "purser_journal_segments_damaged" "segments" [] NONE = "Sealed segments found damaged since the service started.";
     JOURNAL_TO_ARCHIVE: Gauge "purser_journal_segments_to_archive" "segments" [] NONE = "Sealed segments that wait for the archive.";
+    PROJECTION_LAG: Gauge "purser_projection_lag_records" "records" ["projection"] NONE = "Records that the answers of a projection do not hold yet.";
+    PROJECTION_STATE: Gauge "purser_projection_state" "0 or 1" ["projection", "state"] NONE = "What a projection does: 1 for the state that it is in, 0 for the others.";
+    PROJECTION_PASSED_OVER: Gauge "purser_projection_passed_over_records" "records" ["projection"] NONE = "Records that concern a projection and could not be read.";
     JOURNAL_SEALED: Gauge "purser_journal_sealed_seq" "records" [] NONE = "Sequence number of the last record that a signed checkpoint is over.";
     JOURNAL_SEALING: Gauge "purser_journal_sealing" "0 or 1" [] NONE = "Whether the journal is sealed while it is written; 0 too if there is no key.";
     JOURNAL_CHECKPOINTS: Counter "purser_journal_checkpoints_total" "checkpoints" [] NONE = "Checkpoints that were signed.";

@@ -1,11 +1,11 @@
 //! The journal as its users see it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
+use purser_events::{CommandId, Event, Origin, Record, StreamId, StreamVersion, Timestamp};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -19,8 +19,10 @@ use crate::frame::Hash;
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening::{self, Watched};
+use crate::projection::Projections;
 use crate::published::Published;
 use crate::queue::Queue;
+use crate::read::Reader;
 use crate::request::{Request, prepare};
 use crate::retention::Holds;
 use crate::sealer::exchange::Exchange;
@@ -157,10 +159,10 @@ struct Shared {
     codec: Codec,
     epoch: u64,
     published: Arc<Published>,
-    /// None once the journal is closed.
-    store: RwLock<Option<Arc<dyn Store>>>,
+    reader: Reader,
     segments: Arc<Segments>,
-    holds: Holds,
+    holds: Arc<Holds>,
+    projections: Projections,
     known_snapshots: snapshot::Known,
     exchange: Arc<Exchange>,
     sealer: Mutex<Option<JoinHandle<()>>>,
@@ -251,10 +253,11 @@ impl Journal {
             codec: config.codec,
             epoch,
             found,
+            reader: Reader::new(store, Arc::clone(&segments), Arc::clone(&published)),
             published,
-            store: RwLock::new(Some(store)),
             segments,
-            holds: Holds::default(),
+            holds: Arc::default(),
+            projections: Projections::default(),
             known_snapshots,
             exchange,
             sealer: Mutex::new(None),
@@ -325,13 +328,6 @@ impl Journal {
     #[must_use]
     pub fn head(&self) -> Head {
         self.shared.published.state().head
-    }
-
-    /// Tells of every new head. Those who follow the journal wait here and then read from disk, so a slow one
-    /// holds nobody up.
-    #[must_use]
-    pub fn heads(&self) -> watch::Receiver<Seq> {
-        self.shared.published.heads.subscribe()
     }
 
     /// Is set once, when a write failed: the journal then takes no more records until it is opened again.
@@ -418,8 +414,11 @@ impl Journal {
     }
 
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
-        let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone().ok_or(JournalError::Closed)
+        self.shared.reader.store()
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.shared.reader
     }
 
     pub(crate) fn exchange(&self) -> &Exchange {
@@ -430,13 +429,17 @@ impl Journal {
         &self.shared.ballast
     }
 
-    pub(crate) fn holds(&self) -> &Holds {
+    pub(crate) fn holds(&self) -> &Arc<Holds> {
         &self.shared.holds
+    }
+
+    pub(crate) fn projection_set(&self) -> &Projections {
+        &self.shared.projections
     }
 
     /// A reading's result; damage to the store has the next start make it again.
     pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
-        read.inspect_err(|error| error.note(self.segment_set().dir()))
+        self.shared.reader.noted(read)
     }
 
     pub(crate) fn segment_set(&self) -> &Arc<Segments> {
@@ -453,6 +456,9 @@ impl Shared {
             // Nothing is lost with its panic but a seal.
             let _ = sealer.join();
         }
+        // Before the store is synced for the last time, so that their rows are in it.
+        self.published.end();
+        self.projections.join();
         // The thread ends once it has served what waits.
         self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -460,7 +466,7 @@ impl Shared {
             // A panic of the thread is told as `fatal`.
             let _ = thread.join();
         }
-        self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.reader.close();
     }
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
     }
 }
 
-fn replayed(record: StoredRecord) -> Replayed {
+pub(crate) fn replayed(record: StoredRecord) -> Replayed {
     match record.event() {
         Ok(event) => Replayed::Record(Record { header: record.header, event }),
         Err(reason) => Replayed::Unreadable { seq: record.header.seq, header: record.header, reason },

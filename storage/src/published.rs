@@ -13,6 +13,8 @@ use crate::verify::Head;
 pub(crate) struct Published {
     state: Mutex<PublishedState>,
     pub heads: watch::Sender<Seq>,
+    /// Turns true when the journal is being closed.
+    pub ended: watch::Sender<bool>,
     pub fatal: watch::Sender<Option<Arc<JournalError>>>,
     pub observer: OnceLock<Box<dyn JournalObserver>>,
 }
@@ -29,6 +31,7 @@ impl Published {
         Published {
             state: Mutex::new(PublishedState { head, answers_end }),
             heads: watch::Sender::new(head.seq),
+            ended: watch::Sender::new(false),
             fatal: watch::Sender::new(None),
             observer: OnceLock::new(),
         }
@@ -40,6 +43,11 @@ impl Published {
 
     pub(crate) fn set(&self, state: PublishedState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Tells those who follow that they are to end.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
     }
 
     /// Tells that nothing more will be written; the first reason stays.

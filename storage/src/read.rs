@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use purser_events::{Seq, StreamId, StreamVersion};
 
@@ -9,9 +10,10 @@ use crate::error::JournalError;
 use crate::export::{self, ExportError};
 use crate::index;
 use crate::journal::Journal;
+use crate::published::Published;
 use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
-use crate::segment::set::SegmentsError;
+use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
 use crate::verify::Head;
 
@@ -21,21 +23,45 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// No frame is shorter, in bytes.
 const FRAME_LEN_MIN: usize = 88;
 
-impl Journal {
-    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head. Of a
-    /// journal that was trimmed, those from its first on. Blocks on the disk.
-    ///
-    /// # Errors
-    /// The journal is closed, or a record cannot be read.
-    pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+/// What reading an open journal takes. It keeps the journal neither open nor locked.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    /// None once the journal is closed.
+    store: Arc<RwLock<Option<Arc<dyn Store>>>>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) published: Arc<Published>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: Arc<dyn Store>, segments: Arc<Segments>, published: Arc<Published>) -> Reader {
+        Reader { store: Arc::new(RwLock::new(Some(store))), segments, published }
+    }
+
+    pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.clone().ok_or(JournalError::Closed)
+    }
+
+    /// Lets go of the store: nothing is read any more.
+    pub(crate) fn close(&self) {
+        self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A reading's result; damage to the store has the next start make it again.
+    pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
+        read.inspect_err(|error| error.note(self.segments.dir()))
+    }
+
+    /// As [`Journal::read`].
+    pub(crate) fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         self.noted(self.read_page(from, limit))
     }
 
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        let head = self.head().seq;
+        let head = self.published.state().head.seq;
         let store = self.store()?;
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
-        let from = from.max(self.before().seq.next());
+        let from = from.max(self.segments.before().seq.next());
         if limit == 0 || from > head {
             return Ok(page.records);
         }
@@ -49,7 +75,7 @@ impl Journal {
             }
         });
         if let Some(error) = scanned.err().or(failed) {
-            error.note(self.segment_set().dir());
+            error.note(self.segments.dir());
         }
         if page.records.is_empty() {
             // The store begins later, or cannot be read: the segments have every record.
@@ -60,7 +86,7 @@ impl Journal {
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
-        let mut walk = self.segment_set().walk(from)?;
+        let mut walk = self.segments.walk(from)?;
         let failed = |error| match error {
             SegmentsError::Folder(error) => JournalError::Folder(error),
             SegmentsError::Fault { source, .. } => JournalError::Segment { source },
@@ -72,6 +98,17 @@ impl Journal {
             }
         }
         Ok(())
+    }
+}
+
+impl Journal {
+    /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head. Of a
+    /// journal that was trimmed, those from its first on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The journal is closed, or a record cannot be read.
+    pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.reader().read(from, limit)
     }
 
     /// The records of one stream from version `from` on, in order, at most `limit` and about 1 MiB of them; none
@@ -122,7 +159,7 @@ impl Journal {
             // As above.
             Ok(None) | Err(_) => {
                 let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
-                self.read_segments(seq, seq, &mut page)?;
+                self.reader().read_segments(seq, seq, &mut page)?;
                 page.records.pop().ok_or(JournalError::Missing { seq })
             }
         }

@@ -16,6 +16,7 @@ mod faults;
 mod first_steps;
 mod full_disk;
 mod harness;
+mod history;
 mod image_load;
 mod journal_kill;
 mod node_scenarios;

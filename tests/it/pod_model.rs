@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use purser_events::pod::spec::{ProbeKind, RestartPolicy};
 use purser_events::pod::{ContainerState, Pod, PodCommand, PodSpec, Setup};
+use purser_events::view::Incarnation;
 use purser_events::worker::ProcessIdentity;
 use purser_events::worker::event::Registered;
 use purser_events::worker::{Worker, WorkerCommand};
@@ -233,6 +234,40 @@ proptest! {
         let taken_out: World = serde_json::from_slice(&put_away).expect("and read");
         prop_assert_eq!(&taken_out, &life.world);
         prop_assert_eq!(replayed.head, Seq(life.records.len() as u64));
+    }
+
+    /// What history says of a pod is what was lived, after every record.
+    #[test]
+    fn history_agrees_with_what_was_lived(
+        policy in prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)],
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut life = Life::begin(spec(policy, 1, 2, false));
+        steps.iter().for_each(|step| life.take(step));
+        let (mut pod, mut told) = (Pod::Unknown, None::<Incarnation>);
+        for record in &life.records {
+            let Event::Pod(event) = &record.event else {
+                prop_assert_eq!(Incarnation::follow(told.clone(), record), None);
+                continue;
+            };
+            pod.follow(event).expect("it was lived");
+            told = Incarnation::follow(told, record);
+            let told = told.as_ref().expect("the record is a pod's");
+            prop_assert_eq!((told.uid, told.last, told.first), (life.uid, record.header.seq, Seq(1)));
+            prop_assert_eq!(&*told.phase, pod.word());
+            prop_assert_eq!(told.is_over(), pod.is_terminal());
+            let Some(live) = pod.live() else { continue };
+            prop_assert_eq!((told.restarts(), told.runs), (live.restarts(), live.run));
+            prop_assert_eq!((&told.id, told.started_at), (&Some(live.spec.id.clone()), live.started_at));
+            for (told, lived) in told.containers.iter().zip(&live.containers) {
+                let exit = told.last_exit.map(|exit| (exit.code, exit.reason, exit.at));
+                let lived_exit = lived.last_exit.as_ref().map(|exit| (exit.code, exit.reason, exit.finished_at));
+                prop_assert_eq!((&told.name, told.restarts, exit), (&lived.name, lived.restarts, lived_exit));
+            }
+        }
+        let told = told.expect("it was admitted");
+        let written = serde_json::to_vec(&told).expect("an incarnation can be written");
+        prop_assert_eq!(serde_json::from_slice::<Incarnation>(&written).expect("and read"), told);
     }
 
     /// No event is accepted in a state that no decision reaches it from: an illegal one leaves the state alone.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use purser_tests::binaries::Binaries;
-use purser_tests::bounded;
 use purser_tests::purserd::{Purserd, Setup};
+use purser_tests::{bounded, http};
 use serde_json::{Value, json};
 
 /// Enough of them fill a segment of 256 KiB.
@@ -82,6 +82,17 @@ fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("archive");
     let mut purserd = trimmed(&archive);
+    // Who asks for what is gone is told so, and where to go on.
+    let begins = status(&purserd)["journalFirst"].as_u64().unwrap();
+    let feed =
+        |from: u64| http::request(&purserd.socket(), "GET", &format!("/v1/events?from={from}"), None, "");
+    let gone = feed(1).unwrap();
+    assert_eq!((gone.status, &gone.body["code"]), (410, &json!("journal-trimmed")));
+    assert!(gone.body["errors"][0]["message"].as_str().unwrap().contains(&begins.to_string()), "{gone:?}");
+    let beyond = feed(1_000_000).unwrap();
+    assert_eq!((beyond.status, &beyond.body["code"]), (400, &json!("beyond-head")));
+    let history: Value = serde_json::from_str(&purserd.purser_ok(["history", "-o", "json"])).unwrap();
+    assert!(history["first"].as_u64().unwrap() >= begins, "{history}");
     purserd.apply(&bulky(PODS));
     bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
     let lived = status(&purserd);

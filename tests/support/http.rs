@@ -46,6 +46,22 @@ pub fn request(
     Ok(Answer { status, head, body })
 }
 
+/// Reads what is at a path, as text.
+///
+/// # Errors
+/// The service does not listen, refuses, or ended before it had answered.
+pub fn text(socket: &Path, path: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n")?;
+    let mut answer = BufReader::new(stream);
+    let head = read_head(&mut answer)?;
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(std::io::Error::other(head));
+    }
+    String::from_utf8(read_body(&mut answer, &head)?).map_err(std::io::Error::other)
+}
+
 fn broken() -> std::io::Error {
     ErrorKind::UnexpectedEof.into()
 }

@@ -239,7 +239,7 @@ impl Purserd {
     pub fn await_event(&self, kind: &str) {
         let mut stream = UnixStream::connect(self.socket()).expect("the service listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("the time is not zero");
-        let path = format!("/v1/events?from=1&type={kind}&follow=true");
+        let path = format!("/v1/events?from=0&type={kind}&follow=true");
         let request = format!("GET {path} HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("a request can be sent");
         let wanted = format!("event: {kind}");

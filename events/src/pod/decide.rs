@@ -332,7 +332,7 @@ fn argv_digest(argv: &[String]) -> String {
 }
 
 /// Whether a failure to start counts like an exit: another try may succeed only if something is changed.
-pub(super) fn counts_as_exit(class: FailureClass) -> bool {
+pub(crate) fn counts_as_exit(class: FailureClass) -> bool {
     match class {
         FailureClass::Invalid => true,
         FailureClass::ImageNotFound

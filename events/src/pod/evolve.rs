@@ -14,6 +14,7 @@ use super::state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Set
 use crate::decider::IllegalTransition;
 use crate::event::Event;
 use crate::names::ContainerName;
+use crate::units::Timestamp;
 
 /// Exit code of a container that could not be started, as kubelet reports it.
 const START_ERROR_CODE: u8 = 128;
@@ -241,13 +242,18 @@ fn create_failed(pod: &mut PodState, failed: &ContainerCreateFailed) -> Option<(
     container.garbage.insert(failed.attempt);
     container.last_run_ms = 0;
     container.state = if counts_as_exit(failed.class) {
-        let exit = Exit { code: START_ERROR_CODE, reason: ExitReason::StartError, finished_at: failed.at };
+        let exit = start_error(failed.at);
         container.last_exit = Some(exit.clone());
         ContainerState::Exited { exit, by_probe: false }
     } else {
         ContainerState::CreateFailed { class: failed.class, message: failed.message.clone() }
     };
     Some(())
+}
+
+/// The exit of a container that could not be started.
+pub(crate) fn start_error(at: Timestamp) -> Exit {
+    Exit { code: START_ERROR_CODE, reason: ExitReason::StartError, finished_at: at }
 }
 
 fn startup_passed(pod: &mut PodState, name: &ContainerName) -> Option<()> {

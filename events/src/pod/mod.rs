@@ -9,6 +9,9 @@ pub mod expansion;
 pub mod spec;
 pub mod state;
 
+pub(crate) use decide::counts_as_exit;
+pub(crate) use evolve::start_error;
+
 pub use command::{PodCommand, PodRejection};
 pub use event::PodEvent;
 pub use spec::{ContainerSpec, PodSpec};

@@ -359,13 +359,7 @@ impl Container {
             ContainerState::Stopping { .. } => "Stopping",
             ContainerState::BackOff { .. } if self.last_exit.is_some() => "CrashLoopBackOff",
             ContainerState::BackOff { .. } => "CreateBackOff",
-            ContainerState::Exited { exit, .. } => match exit.reason {
-                ExitReason::Completed => "Completed",
-                ExitReason::Error => "Error",
-                ExitReason::OomKilled => "OOMKilled",
-                ExitReason::StartError => "StartError",
-                ExitReason::Lost => "Lost",
-            },
+            ContainerState::Exited { exit, .. } => exit.reason.word(),
         }
     }
 }

@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub mod history;
 pub mod registry;
 pub mod world;
 
+pub use history::{EndResult, Incarnation, PastContainer, PastExit};
 pub use registry::{Entry, Registry, Tombstone};
 pub use world::{Quarantine, World};
 

@@ -1,18 +1,18 @@
-//! The event feed: records from a sequence number on, then live, read from disk at the reader's own pace.
+//! The event feed: a subscription to the journal, sent as far as the reader wants it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use purser_events::pod::PodEvent;
 use purser_events::worker::{Worker, WorkerEvent};
 use purser_events::{Event, PodId, PodUid, Seq, StreamId, World};
-use purser_storage::{Journal, StoredRecord};
+use purser_storage::{StoredRecord, Subscription, SubscriptionError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -20,11 +20,8 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::listen::stopped;
-use super::problem::Problem;
+use super::problem::{Problem, WrongField};
 use super::state::{Api, Params, name_problem};
-
-/// Records that are read from disk at a time.
-const STEP: usize = 256;
 
 /// Time after which a silent feed says that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -34,7 +31,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FeedParams {
-    /// The first record; `Last-Event-ID` + 1 wins over it. Absent: the first of all, or, when following, the next.
+    /// The first record; `Last-Event-ID` + 1 wins over it. 0: the first that is here. Absent: that one too, or, when
+    /// following, the next.
     from: Option<u64>,
     /// Only records of this pod, `namespace/name` or a uid, and of its workers.
     pod: Option<String>,
@@ -57,15 +55,17 @@ pub(super) async fn events(
     Params(params): Params<FeedParams>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
-    let journal = api.service.journal().clone();
+    let journal = api.service.journal();
+    let head = journal.head().seq;
     let from = match last_received(&headers)? {
         Some(last) => Seq(last).next(),
         None => match params.from {
-            Some(from) => Seq(from.max(1)),
-            None if params.follow => journal.head().seq.next(),
-            None => Seq(1),
+            None if params.follow => head.next(),
+            None | Some(0) => journal.before().seq.next(),
+            Some(from) => Seq(from),
         },
     };
+    let subscription = journal.subscribe(from).map_err(refused)?;
     let subject = params.pod.as_deref().map(Subject::parse).transpose()?;
     let filter = Filter {
         types: params.kind.as_deref().map(types_of),
@@ -73,10 +73,8 @@ pub(super) async fn events(
         subject,
     };
     let feed = Feed {
-        heads: journal.heads(),
-        journal,
-        next: from,
-        follow: params.follow,
+        subscription,
+        last: (!params.follow).then_some(head),
         stop: api.stop,
         filter,
         read: VecDeque::new(),
@@ -169,12 +167,36 @@ impl Filter {
     }
 }
 
+/// Why there is nothing to send, as callers see it.
+fn refused(error: SubscriptionError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        SubscriptionError::Trimmed { first, .. } => {
+            let detail = format!("{detail}: ask from there, and look for what was before in the archive");
+            Problem {
+                errors: vec![from_field(first)],
+                ..Problem::new(StatusCode::GONE, "journal-trimmed", detail)
+            }
+        }
+        SubscriptionError::Ahead { head, .. } => {
+            let errors = vec![from_field(head.next())];
+            Problem { errors, ..Problem::bad_request("beyond-head", detail) }
+        }
+        SubscriptionError::Closed | SubscriptionError::Journal(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)
+        }
+    }
+}
+
+fn from_field(right: Seq) -> WrongField {
+    WrongField { path: "from".to_owned(), message: format!("{right} would do") }
+}
+
 /// A reader's place in the journal.
 struct Feed {
-    journal: Journal,
-    heads: watch::Receiver<Seq>,
-    next: Seq,
-    follow: bool,
+    subscription: Subscription,
+    /// The last record to send; none if it goes on.
+    last: Option<Seq>,
     stop: watch::Receiver<bool>,
     filter: Filter,
     read: VecDeque<StoredRecord>,
@@ -185,45 +207,29 @@ impl Feed {
     async fn advance(&mut self) -> Option<SseEvent> {
         loop {
             while let Some(stored) = self.read.pop_front() {
-                self.next = stored.header.seq.next();
+                if self.last.is_some_and(|last| stored.header.seq > last) {
+                    return None;
+                }
                 if let Some(event) = self.render(&stored) {
                     return Some(event);
                 }
             }
-            if *self.stop.borrow() || !self.await_more().await {
+            let is_over = self.last.is_some_and(|last| self.subscription.position() > last);
+            if is_over || *self.stop.borrow() {
                 return None;
             }
-            self.read = self.read_step().await?;
-        }
-    }
-
-    /// Waits until there is something to read; false if nothing more is to come.
-    async fn await_more(&mut self) -> bool {
-        if self.next <= self.journal.head().seq {
-            return true;
-        }
-        if !self.follow {
-            return false;
-        }
-        let next = self.next;
-        tokio::select! {
-            head = self.heads.wait_for(|head| next <= *head) => head.is_ok(),
-            () = stopped(&mut self.stop) => false,
-        }
-    }
-
-    async fn read_step(&self) -> Option<VecDeque<StoredRecord>> {
-        let (journal, next) = (self.journal.clone(), self.next);
-        let read = tokio::task::spawn_blocking(move || journal.read(next, STEP)).await;
-        match read {
-            Ok(Ok(records)) => Some(records.into()),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, %next, "the event feed ends: a record cannot be read");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the event feed ends");
-                None
+            let read = tokio::select! {
+                read = self.subscription.next() => read,
+                () = stopped(&mut self.stop) => return None,
+            };
+            match read {
+                Ok(records) => self.read = records.into(),
+                Err(SubscriptionError::Closed) => return None,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, next = %self.subscription.position(), "the event feed ends");
+                    return None;
+                }
             }
         }
     }

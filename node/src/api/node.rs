@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use super::projections::ProjectionView;
 use super::state::{Api, Change};
 
 /// How the node stands.
@@ -61,6 +62,9 @@ pub struct StatusView {
     /// Sealed segments of the journal that were found damaged since the service started, by their first record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_segments: Vec<u64>,
+    /// Folds of the journal that follow it.
+    #[serde(default)]
+    pub projections: Vec<ProjectionView>,
     /// Whether signed checkpoints are made.
     pub sealing: SealingView,
     /// Runtimes by name.
@@ -165,6 +169,7 @@ fn describe(api: &Api) -> StatusView {
         segments_to_archive: api.service.segments_to_archive(),
         archive_failure: api.service.archive_failure(),
         damaged_segments: api.service.damaged_segments().iter().map(|first| first.0).collect(),
+        projections: ProjectionView::all(api),
         sealing: SealingView::from(&*api.service.journal().sealing().borrow()),
         runtimes: runtimes.collect(),
         default_runtime: api.service.default_runtime().word().to_owned(),

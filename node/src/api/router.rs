@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::admission::{Gate, admit};
 use super::problem::Problem;
 use super::state::Api;
-use super::{exec, export, feed, images, logs, node, pods};
+use super::{exec, export, feed, history, images, logs, node, pods, projections};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -42,6 +42,9 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(images::load))
         .routes(routes!(feed::events))
         .routes(routes!(export::export))
+        .routes(routes!(history::history))
+        .routes(routes!(projections::list))
+        .routes(routes!(projections::rebuild))
         .routes(routes!(node::status))
         .routes(routes!(node::cordon))
         .routes(routes!(node::uncordon))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use purser_actors::port::ContainerKey;
-use purser_events::pod::event::{Exit, ExitReason};
+use purser_events::pod::event::Exit;
 use purser_events::pod::spec::Role;
 use purser_events::pod::{Container, ContainerState, Phase, PodState, Setup};
 use purser_events::view::Entry;
@@ -194,16 +194,9 @@ pub enum StateView {
 
 impl StateView {
     fn ended(exit: &Exit) -> StateView {
-        let reason = match exit.reason {
-            ExitReason::Completed => "Completed",
-            ExitReason::Error => "Error",
-            ExitReason::OomKilled => "OOMKilled",
-            ExitReason::StartError => "StartError",
-            ExitReason::Lost => "Lost",
-        };
         StateView::Terminated {
             exit_code: exit.code,
-            reason: reason.to_owned(),
+            reason: exit.reason.word().to_owned(),
             finished_at: exit.finished_at,
         }
     }

@@ -1,5 +1,7 @@
 //! The command line of `purser`.
 
+pub mod history;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +53,10 @@ pub enum Verb {
     Wait(Wait),
     /// Prints what happened
     Events(Events),
+    /// Shows what became of pods, also of those that are long gone
+    History(history::History),
+    /// Shows the folds of the journal that answer questions, or has one built again
+    Projections(history::Projections),
     /// Brings images to the node
     Image {
         /// What to do

@@ -65,6 +65,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Delete(delete) => verb::delete::run(&client, namespace, delete).await,
         Verb::Wait(wait) => verb::wait::run(&client, namespace, wait).await,
         Verb::Events(events) => verb::events::run(&client, namespace, events).await,
+        Verb::History(history) => verb::history::run(&client, namespace, history).await,
+        Verb::Projections(projections) => verb::projections::run(&client, projections).await,
         Verb::Image { verb: ImageVerb::Load(load) } => verb::image::load(&client, load).await,
         Verb::Status(status) => verb::status::run(&client, status).await,
         Verb::Cordon { reason } => verb::change::cordon(&client, reason).await,

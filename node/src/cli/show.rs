@@ -92,7 +92,8 @@ pub(super) fn age(since: Timestamp) -> String {
     age_of(SystemClock.now().ms_since(since) / 1_000)
 }
 
-fn age_of(seconds: u64) -> String {
+/// A time in kubectl's manner.
+pub(super) fn age_of(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),

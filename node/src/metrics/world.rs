@@ -14,6 +14,7 @@ use purser_events::pod::{Phase, PodState};
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
 use purser_storage::Class;
+use purser_storage::projection::ProjectionState;
 use purser_storage::sealer::SealingState;
 
 use super::process;
@@ -46,6 +47,7 @@ pub(super) fn render(service: &Service) -> String {
         gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
         record_segments(service);
+        record_projections(service);
         record_inconsistencies(&service.inconsistencies());
         process::record();
         gauge!(metric::BUILD.name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -199,6 +201,20 @@ fn record_segments(service: &Service) {
     gauge!(metric::JOURNAL_FIRST.name).set(exact(service.journal().before().seq.next().0));
     gauge!(metric::JOURNAL_SEGMENTS_DAMAGED.name).set(exact(service.damaged_segments().len() as u64));
     gauge!(metric::JOURNAL_TO_ARCHIVE.name).set(exact(service.segments_to_archive() as u64));
+}
+
+fn record_projections(service: &Service) {
+    let head = service.journal().head().seq;
+    for status in service.journal().projections() {
+        let projection = || ("projection", status.name.clone());
+        gauge!(metric::PROJECTION_LAG.name, &[projection()]).set(exact(status.lag(head)));
+        let passed_over = status.answering.map_or(0, |generation| generation.passed_over);
+        gauge!(metric::PROJECTION_PASSED_OVER.name, &[projection()]).set(exact(passed_over));
+        for state in ProjectionState::ALL {
+            let labels = [projection(), ("state", state.word().to_owned())];
+            gauge!(metric::PROJECTION_STATE.name, &labels).set(f64::from(u8::from(state == status.state())));
+        }
+    }
 }
 
 fn record_inconsistencies(found: &[Inconsistency]) {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use purser_actors::history::History;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Archive, Clock, Ids};
@@ -37,6 +38,7 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let journal = open_journal(config, &live, host.boot_id)?;
     journal.observe(JournalMeter::new());
     sealing::begin(config, &journal);
+    journal.project(Arc::new(History)).map_err(Failure::Open)?;
     let paths = PodPaths::new(config.data_dir.join("pods"));
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;

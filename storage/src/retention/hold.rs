@@ -11,16 +11,28 @@ use crate::journal::Journal;
 #[derive(Debug, Default)]
 pub(crate) struct Holds(Mutex<BTreeMap<String, Seq>>);
 
-impl Journal {
+impl Holds {
     /// Holds every record from `next` on for a reader, in place of what was held for it before.
-    pub fn set_cursor(&self, reader: &str, next: Seq) {
-        let mut held = self.holds().0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn set(&self, reader: &str, next: Seq) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.insert(reader.to_owned(), next);
     }
 
     /// Holds nothing more for a reader.
+    pub(crate) fn release(&self, reader: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(reader);
+    }
+}
+
+impl Journal {
+    /// Holds every record from `next` on for a reader, in place of what was held for it before.
+    pub fn set_cursor(&self, reader: &str, next: Seq) {
+        self.holds().set(reader, next);
+    }
+
+    /// Holds nothing more for a reader.
     pub fn drop_cursor(&self, reader: &str) {
-        self.holds().0.lock().unwrap_or_else(PoisonError::into_inner).remove(reader);
+        self.holds().release(reader);
     }
 
     /// The first record that is still needed: the one after the oldest snapshot, where the last reader is, or, while

@@ -59,7 +59,8 @@ impl Backend {
     }
 }
 
-/// An ordered map of bytes on disk. One thread writes; any may read, and sees writes before they are durable.
+/// An ordered map of bytes on disk. One thread writes the journal's keys, and one each projection's; any may read, and
+/// sees writes before they are durable.
 ///
 /// After a loss of power it holds whole batches, from the first to one that is no older than the last sync. Every
 /// backend is held to this trait by the same tests.

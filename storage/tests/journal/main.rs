@@ -14,11 +14,15 @@ mod found;
 mod lazy;
 mod memory_disk;
 mod memory_store;
+mod projections;
 mod reserve;
 mod retention;
+mod row_faults;
 mod sealing;
 #[path = "../seed/mod.rs"]
 mod seed;
 mod snapshots;
+mod subscriptions;
 mod support;
+mod tally;
 mod trimming;

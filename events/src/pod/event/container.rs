@@ -150,6 +150,20 @@ pub enum ExitReason {
     Lost,
 }
 
+impl ExitReason {
+    /// The word shown to people, in Kubernetes' manner.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ExitReason::Completed => "Completed",
+            ExitReason::Error => "Error",
+            ExitReason::OomKilled => "OOMKilled",
+            ExitReason::StartError => "StartError",
+            ExitReason::Lost => "Lost",
+        }
+    }
+}
+
 /// `pod.container-removed` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRemoved {

@@ -7,8 +7,10 @@ pub(super) mod describe;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod get;
+pub(super) mod history;
 pub(super) mod image;
 pub(super) mod logs;
+pub(super) mod projections;
 pub(super) mod status;
 pub(super) mod wait;
 

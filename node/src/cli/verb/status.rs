@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::projections::detail;
 use crate::api::node::StatusView;
 use crate::cli::arguments::{Output, Status};
 use crate::cli::client::{Call, Client};
@@ -35,30 +36,12 @@ async fn wait(client: &Client, deadline: Instant) -> Result<(), Failure> {
     }
 }
 
-/// Prints the node's state.
-pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure> {
-    let node: StatusView = client.read(&Call::get("/v1/status")).await?;
-    if structured(&node, output)? {
-        return Ok(());
-    }
-    let none = || "unknown".to_owned();
-    if output == Output::Name {
-        return line(&format!("node/{}", node.hostname.unwrap_or_else(none)));
-    }
-    let field = |name: &str, value: &str| line(&format!("{:<16} {value}", format!("{name}:")));
-    field("Node", &node.hostname.clone().unwrap_or_else(none))?;
-    field("Uid", &node.node.clone().unwrap_or_else(none))?;
-    field("Version", &node.version)?;
-    field("Ready", if node.ready { "yes" } else { "no" })?;
-    field("Up", &node.started_at.map_or_else(none, age))?;
-    field("Starts", &format!("{} ({} without an orderly stop before)", node.starts, node.unclean_starts))?;
-    if let Some(reason) = &node.cordoned {
-        field("Cordoned", reason)?;
-    }
-    if let Some(pressure) = &node.disk_pressure {
-        let what = if pressure == "Full" { "new pods are refused" } else { "observations are not recorded" };
-        field("Disk", &format!("{pressure} ({what})"))?;
-    }
+fn field(name: &str, value: &str) -> Result<(), Failure> {
+    line(&format!("{:<16} {value}", format!("{name}:")))
+}
+
+/// How the journal and what follows it stand.
+fn print_journal(node: &StatusView) -> Result<(), Failure> {
     field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
     if node.journal_first > 1 {
         field("History", &format!("from record {} on", node.journal_first))?;
@@ -73,6 +56,16 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
         let why = node.archive_failure.as_ref().map_or(String::new(), |failure| format!(": {failure}"));
         field("To archive", &format!("{} segments{why}", node.segments_to_archive))?;
     }
+    for projection in &node.projections {
+        let detail = detail(projection);
+        let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+        let rows = projection.answering.as_ref();
+        let rows = rows.map_or_else(String::new, |rows| {
+            format!(", generation {}, record {}", rows.generation, rows.cursor)
+        });
+        let (name, state, lag) = (&projection.name, &projection.state, projection.lag);
+        field("Projection", &format!("{name}: {state}{rows}, {lag} behind{detail}"))?;
+    }
     let sealing = &node.sealing;
     let reason = sealing.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let sealed = if sealing.state == "on" {
@@ -80,7 +73,33 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
     } else {
         format!("{}{reason}", sealing.state)
     };
-    field("Sealed", &sealed)?;
+    field("Sealed", &sealed)
+}
+
+/// Prints the node's state.
+pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure> {
+    let node: StatusView = client.read(&Call::get("/v1/status")).await?;
+    if structured(&node, output)? {
+        return Ok(());
+    }
+    let none = || "unknown".to_owned();
+    if output == Output::Name {
+        return line(&format!("node/{}", node.hostname.unwrap_or_else(none)));
+    }
+    field("Node", &node.hostname.clone().unwrap_or_else(none))?;
+    field("Uid", &node.node.clone().unwrap_or_else(none))?;
+    field("Version", &node.version)?;
+    field("Ready", if node.ready { "yes" } else { "no" })?;
+    field("Up", &node.started_at.map_or_else(none, age))?;
+    field("Starts", &format!("{} ({} without an orderly stop before)", node.starts, node.unclean_starts))?;
+    if let Some(reason) = &node.cordoned {
+        field("Cordoned", reason)?;
+    }
+    if let Some(pressure) = &node.disk_pressure {
+        let what = if pressure == "Full" { "new pods are refused" } else { "observations are not recorded" };
+        field("Disk", &format!("{pressure} ({what})"))?;
+    }
+    print_journal(&node)?;
     field("World digest", &node.world_digest)?;
     for (name, runtime) in &node.runtimes {
         let word = coloured(if runtime.up { "Up" } else { "Down" });

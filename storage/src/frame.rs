@@ -206,6 +206,20 @@ fn record_hash(previous: &Hash, header: &[u8], payload_hash: &Hash) -> Hash {
     hash.finalize().into()
 }
 
+/// A record's frame with its payload replaced by its hash; as it is if that was done before.
+pub(crate) fn redact(record: &StoredRecord) -> Vec<u8> {
+    let mut frame = record.as_bytes().to_vec();
+    if record.redacted {
+        return frame;
+    }
+    frame.truncate(record.payload_at);
+    frame[PREFIX_LEN + FLAGS_AT] |= FLAG_REDACTED;
+    frame.extend_from_slice(&sha256(record.payload()));
+    frame.extend_from_slice(&record.hash);
+    seal(&mut frame);
+    frame
+}
+
 /// The hash that a record must have if it follows the record whose hash is `previous`.
 pub(crate) fn expected_hash(record: &StoredRecord, previous: &Hash) -> Hash {
     let (header, payload) = (record.header_bytes(), record.payload());

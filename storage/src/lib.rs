@@ -23,6 +23,7 @@ mod opening;
 pub mod panic_guard;
 mod read;
 pub mod record;
+pub mod redaction;
 pub mod retention;
 pub mod sealer;
 pub mod sealing;

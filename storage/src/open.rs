@@ -32,6 +32,8 @@ pub enum Replayed {
         seq: Seq,
         /// Where it stands and why it is there.
         header: Header,
+        /// Number of its event type.
+        layout_number: u16,
         /// Why its payload cannot be read.
         reason: PayloadError,
     },
@@ -164,7 +166,12 @@ pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
 fn replayed(record: StoredRecord) -> Replayed {
     match record.event() {
         Ok(event) => Replayed::Record(Record { header: record.header, event }),
-        Err(reason) => Replayed::Unreadable { seq: record.header.seq, header: record.header, reason },
+        Err(reason) => Replayed::Unreadable {
+            seq: record.header.seq,
+            layout_number: record.layout_number,
+            header: record.header,
+            reason,
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::answers::AnswerOrder;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::evidence::Newest;
-use crate::folder::{Folder, HeadFile, io_error};
+use crate::folder::{Folder, FolderError, HeadFile, io_error};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
@@ -136,7 +136,7 @@ fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError>
     Ok(())
 }
 
-fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), JournalError> {
+pub(crate) fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), FolderError> {
     for path in unmade {
         tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
         disk.remove(path).map_err(|error| io_error("remove", path, error))?;

@@ -45,6 +45,15 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
+    /// Whether nothing is wrong with the record but that its payload is kept from the reader on purpose.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        match self {
+            PayloadError::Redacted => true,
+            PayloadError::UnknownCodec { .. } | PayloadError::Decode(_) => false,
+        }
+    }
+
     /// Whether a newer release may be able to read it.
     #[must_use]
     pub fn is_unknown(&self) -> bool {

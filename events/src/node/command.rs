@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{JournalTrimmed, OrphanRemoved, RuntimeFound, RuntimeLost, SegmentSealed, Started};
+use super::event::{
+    JournalTrimmed, OrphanRemoved, RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost,
+    SegmentSealed, Started,
+};
 use crate::context::Policy;
 
 /// A request to the node.
@@ -34,6 +37,10 @@ pub enum NodeCommand {
     ReportSealed(SegmentSealed),
     /// The journal's oldest records are about to be given up.
     ReportTrimmed(JournalTrimmed),
+    /// Take what pods that are gone were out of the journal. Of any length: it is recorded in parts.
+    RequestRedaction(RedactionRequested),
+    /// It was taken out. Of any length: it is recorded in parts.
+    CompleteRedaction(RedactionCompleted),
 }
 
 /// Why the node refused a command.
@@ -58,6 +65,21 @@ pub enum NodeRejection {
     /// Waits must not be zero, nor the first longer than the longest.
     #[error("back-off must satisfy 0 < first <= max and 0 < reset")]
     BadBackOff,
+    /// A redaction was asked for without saying why, or in words that a terminal would obey.
+    #[error("reason must be one line of text without control characters")]
+    BadReason,
+    /// Another redaction is not over yet.
+    #[error("redaction {redaction} is not over yet")]
+    RedactionPending {
+        /// Which.
+        redaction: uuid::Uuid,
+    },
+    /// No such redaction was asked for.
+    #[error("redaction {redaction} was not asked for")]
+    NoSuchRedaction {
+        /// Which.
+        redaction: uuid::Uuid,
+    },
 }
 
 impl NodeRejection {
@@ -69,6 +91,9 @@ impl NodeRejection {
             NodeRejection::OtherNode { .. } => "other-node",
             NodeRejection::ReasonTooLong { .. } => "reason-too-long",
             NodeRejection::BadBackOff => "bad-back-off",
+            NodeRejection::BadReason => "bad-reason",
+            NodeRejection::RedactionPending { .. } => "redaction-pending",
+            NodeRejection::NoSuchRedaction { .. } => "no-such-redaction",
         }
     }
 }

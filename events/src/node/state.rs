@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
+use super::redaction::{self, PendingRedaction};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
@@ -12,7 +13,7 @@ use crate::ids::{Seq, StreamKind};
 use crate::pod::spec::RuntimeClass;
 
 /// Longest reason that is kept, in bytes.
-const REASON_LEN_MAX: usize = 256;
+pub(super) const REASON_LEN_MAX: usize = 256;
 
 /// The node that a journal belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct NodeState {
     pub sealed_upto: Seq,
     /// The last record that was given up.
     pub trimmed_upto: Seq,
+    /// The redaction that was asked for and is not over yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<PendingRedaction>,
 }
 
 /// Whether a runtime answers.
@@ -138,6 +142,12 @@ impl Decider for Node {
                 vec![trimmed.clone().into()]
             }
             (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
+            (C::RequestRedaction(request), Node::Known(node)) => {
+                redaction::request(node.redaction.as_ref(), request)?
+            }
+            (C::CompleteRedaction(completed), Node::Known(node)) => {
+                redaction::complete(node.redaction.as_ref(), completed)?
+            }
         };
         Ok(events)
     }
@@ -156,6 +166,7 @@ impl Decider for Node {
                 orphans_removed: 0,
                 sealed_upto: Seq::ZERO,
                 trimmed_upto: Seq::ZERO,
+                redaction: None,
             },
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
@@ -200,6 +211,14 @@ impl Decider for Node {
             }
             (E::JournalTrimmed(_), Node::Known(_)) => {
                 return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
+            }
+            (E::RedactionRequested(requested), Node::Known(node)) => {
+                let redaction = redaction::requested(node.redaction.as_ref(), requested)?;
+                NodeState { redaction: Some(redaction), ..NodeState::clone(node) }
+            }
+            (E::RedactionCompleted(completed), Node::Known(node)) => {
+                let redaction = redaction::completed(node.redaction.as_ref(), completed)?;
+                NodeState { redaction, ..NodeState::clone(node) }
             }
         };
         Ok(Node::Known(Box::new(next)))

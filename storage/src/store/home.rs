@@ -73,6 +73,17 @@ impl Stores for FolderStores {
     }
 }
 
+/// Removes every store of the journal in `dir`, also those that were set aside: the next opening makes one again.
+/// None of them is open.
+pub(crate) fn remove_all(dir: &Path) -> Result<(), FolderError> {
+    let stores = [Backend::Sled, Backend::Redb].map(Backend::name);
+    let names = stores.into_iter().flat_map(|name| [name.to_owned(), format!("{name}.aside")]);
+    for path in names.chain(["suspect".to_owned()]).map(|name| dir.join(name)) {
+        unless_absent(remove(&path)).map_err(|error| io_error("remove", &path, error))?;
+    }
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))
+}
+
 /// Removes a folder with all that is in it, or a file.
 fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }

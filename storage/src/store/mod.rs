@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use home::suspect_path;
 pub use home::{FolderStores, Stores};
+pub(crate) use home::{remove_all, suspect_path};
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 

@@ -1,5 +1,8 @@
 //! An entity that lives: its state, its place in the journal, and the only way in which it changes.
 
+use std::collections::BTreeSet;
+
+use purser_events::pod::PodRejection;
 use purser_events::{
     Cause, CommandId, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
 };
@@ -97,6 +100,20 @@ struct Verdict<R> {
     /// The entity's last record when nothing happened.
     last: Seq,
     refused: Option<R>,
+}
+
+/// What a stored answer becomes once its stream is redacted, if it is of one of these streams and says more of it than
+/// that: a refusal may name the pod and parts of it.
+#[must_use]
+pub fn redacted_answer(answer: &[u8], streams: &BTreeSet<StreamId>) -> Option<Vec<u8>> {
+    let verdict: Verdict<serde_json::Value> = serde_json::from_slice(answer).ok()?;
+    if verdict.refused.is_none() || !streams.contains(&verdict.stream) {
+        return None;
+    }
+    let Verdict { stream, changed, last, .. } = verdict;
+    let refused = Some(PodRejection::Terminated);
+    let redacted = Verdict { stream, changed, last, refused };
+    Some(serde_json::to_vec(&redacted).expect("rejections have text keys and no failing serializers"))
 }
 
 /// One entity: what it is now and where its stream stands.

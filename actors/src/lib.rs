@@ -10,6 +10,7 @@ pub mod node;
 pub mod paths;
 pub mod pod;
 pub mod port;
+pub mod redaction;
 pub mod retention;
 mod runtimes;
 pub mod service;

@@ -277,6 +277,15 @@ pub enum Backend {
     Redb,
 }
 
+impl From<Backend> for purser_storage::store::Backend {
+    fn from(backend: Backend) -> purser_storage::store::Backend {
+        match backend {
+            Backend::Sled => purser_storage::store::Backend::Sled,
+            Backend::Redb => purser_storage::store::Backend::Redb,
+        }
+    }
+}
+
 /// An encoding of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

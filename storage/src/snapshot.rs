@@ -171,6 +171,12 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
     Ok(paths)
 }
 
+/// The records that there are snapshots of, oldest first; whether they are sound is not looked at.
+pub(crate) fn positions(dir: &Path) -> Result<Vec<Seq>, FolderError> {
+    let position = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(Seq);
+    Ok(list(dir)?.iter().rev().filter_map(position).collect())
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
     use std::io::Read;
 

@@ -32,6 +32,27 @@ pub struct PendingRedaction {
 }
 
 impl PendingRedaction {
+    /// What is pending after a part of a request.
+    ///
+    /// # Errors
+    /// Another redaction is pending.
+    pub fn after(
+        pending: Option<&PendingRedaction>,
+        part: &RedactionRequested,
+    ) -> Result<PendingRedaction, IllegalTransition> {
+        let mut pending = match pending {
+            None => PendingRedaction { id: part.redaction, pods: BTreeSet::new(), workers: BTreeSet::new() },
+            Some(pending) if pending.id == part.redaction => pending.clone(),
+            Some(pending) => {
+                let state = format_args!("redaction {}", pending.id);
+                return Err(IllegalTransition::new(state, "node.redaction-requested"));
+            }
+        };
+        pending.pods.extend(&part.pods);
+        pending.workers.extend(&part.workers);
+        Ok(pending)
+    }
+
     /// The streams whose payloads go.
     #[must_use]
     pub fn streams(&self) -> BTreeSet<StreamId> {
@@ -89,26 +110,6 @@ pub(super) fn complete(
         })
     };
     Ok((0..parts).map(part).collect())
-}
-
-/// What is pending after a part of a request.
-pub(super) fn requested(
-    pending: Option<&PendingRedaction>,
-    part: &RedactionRequested,
-) -> Result<PendingRedaction, IllegalTransition> {
-    let mut pending = match pending {
-        None => PendingRedaction { id: part.redaction, pods: BTreeSet::new(), workers: BTreeSet::new() },
-        Some(pending) if pending.id == part.redaction => pending.clone(),
-        Some(pending) => {
-            return Err(IllegalTransition::new(
-                format_args!("redaction {}", pending.id),
-                "node.redaction-requested",
-            ));
-        }
-    };
-    pending.pods.extend(&part.pods);
-    pending.workers.extend(&part.workers);
-    Ok(pending)
 }
 
 /// What is pending after a part of a completion.

@@ -213,7 +213,7 @@ impl Decider for Node {
                 return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
             }
             (E::RedactionRequested(requested), Node::Known(node)) => {
-                let redaction = redaction::requested(node.redaction.as_ref(), requested)?;
+                let redaction = PendingRedaction::after(node.redaction.as_ref(), requested)?;
                 NodeState { redaction: Some(redaction), ..NodeState::clone(node) }
             }
             (E::RedactionCompleted(completed), Node::Known(node)) => {

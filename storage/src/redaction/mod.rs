@@ -24,7 +24,6 @@ use crate::segment::{compressed_name, file_name, folder};
 use crate::verify::{Fault, Head};
 use crate::{snapshot, store};
 use progress::Progress;
-use rewrite::Census;
 
 /// What is to go.
 pub struct Subject<'a> {
@@ -148,25 +147,37 @@ pub fn forget_progress(disk: &dyn Disk, dir: &Path) -> Result<(), FolderError> {
     disk.remove_if_there(&path).map_err(|error| io_error("remove", &path, error))
 }
 
-/// Counts the payloads of a subject that sealed segments of the closed journal in `dir` and its open one still hold,
-/// by the first record of each segment. Nothing is changed.
+/// What a segment holds of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// Its first record.
+    pub first: Seq,
+    /// Payloads in it.
+    pub payloads: u64,
+    /// Whether the archive has it too.
+    pub archived: bool,
+}
+
+/// The segments of the closed journal in `dir` that hold something of a subject. Nothing is changed.
 ///
 /// # Errors
-/// The journal is in use or damaged, or cannot be read.
-pub fn count(
+/// The journal is damaged or cannot be read.
+pub fn holding(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     subject: &Subject<'_>,
-) -> Result<Vec<(Seq, u64)>, RedactionError> {
+) -> Result<Vec<Holding>, RedactionError> {
     let segments = Segments::load(Arc::clone(disk), dir, false)?.segments;
-    let mut counts = Vec::new();
-    for (first, Known { path, .. }) in segments.all() {
-        let Census { payloads, .. } = rewrite::census(&**disk, &path, subject)?;
-        if payloads > 0 {
-            counts.push((first, payloads));
+    let archived = segments.archived();
+    let mut found = Vec::new();
+    for (first, Known { path, sealed, .. }) in segments.all() {
+        let census = rewrite::census(&**disk, &path, subject)?;
+        if census.is_touched() {
+            let archived = sealed.is_some_and(|info| archived.has(first, &info.content));
+            found.push(Holding { first, payloads: census.payloads, archived });
         }
     }
-    Ok(counts)
+    Ok(found)
 }
 
 /// Whether the segments end where they are known to end.

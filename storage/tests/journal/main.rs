@@ -11,6 +11,8 @@ mod faulty_disk;
 mod fences;
 mod folders;
 mod memory_store;
+mod migration;
+mod redaction;
 mod retention;
 mod sealing;
 mod snapshots;

@@ -14,9 +14,11 @@ use crate::disk::SystemDisk;
 use crate::evidence::Evidence;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
+use crate::frame::Hash;
 use crate::record::StoredRecord;
+use crate::segment;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Segments, SegmentsError, Walk};
+use crate::segment::set::{Known, Segments, SegmentsError, Walk};
 use crate::verify::{Fault, Head, Verifier};
 
 /// Why a journal could not be read, or not any further.
@@ -85,6 +87,17 @@ impl SourceError {
 /// alone, by [`Source::next_item`] the evidence between them as well.
 pub struct Source(Kind);
 
+/// A sealed segment that a journal is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedSegment {
+    /// Its first record.
+    pub first: Seq,
+    /// SHA-256 of what is in it.
+    pub content: Hash,
+    /// Whether it lies in the archive and not in the journal's own folder.
+    pub is_archive: bool,
+}
+
 /// What comes next in a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
@@ -143,6 +156,15 @@ impl Source {
         }
     }
 
+    /// The sealed segments that are read, in order; none of an export.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SealedSegment> {
+        match &self.0 {
+            Kind::Export(_) => Vec::new(),
+            Kind::Folder(folder) => folder.segments.clone(),
+        }
+    }
+
     /// The next record or piece of evidence; none at the end, and after an error.
     pub fn next_item(&mut self) -> Option<Result<Item, SourceError>> {
         match &mut self.0 {
@@ -171,6 +193,7 @@ struct Folder {
     /// The last acknowledged record as the file beside the segments has it.
     known: Option<Head>,
     before: Head,
+    segments: Vec<SealedSegment>,
     verifier: Verifier,
     ended: bool,
     /// Held so that no writer begins meanwhile.
@@ -187,9 +210,15 @@ impl Folder {
         let known = HeadFile::read(dir)?;
         let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
+        let own = segment::folder(dir);
+        let sealed = |(first, known): (Seq, Known)| {
+            let is_archive = known.path.parent() != Some(own.as_path());
+            known.sealed.map(|info| SealedSegment { first, content: info.content, is_archive })
+        };
+        let segments = loaded.segments.all().into_iter().filter_map(sealed).collect();
         let walk = Arc::new(loaded.segments).walk(before.seq.next())?.checking_content();
         let verifier = Verifier::after(before);
-        Ok(Folder { walk, known, before, verifier, ended: false, _held: held })
+        Ok(Folder { walk, known, before, segments, verifier, ended: false, _held: held })
     }
 
     fn next(&mut self) -> Option<Result<Item, SourceError>> {

@@ -1,0 +1,1 @@
+//! placeholder for the end-to-end tests of redaction

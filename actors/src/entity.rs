@@ -325,6 +325,10 @@ fn refusal<R>(error: AppendError) -> Refusal<R> {
     match error {
         AppendError::Busy => Refusal::Busy,
         AppendError::TooLarge { len, max } => Refusal::TooLarge { len, max },
+        AppendError::NoKey { stream, reason } => {
+            tracing::error!(%stream, reason, "a key is missing; nothing is recorded without it");
+            Refusal::Busy
+        }
         AppendError::Fenced | AppendError::Closed => Refusal::Fenced,
         AppendError::Conflict { .. } | AppendError::NothingToWrite => {
             // One stream has one writer. In a release this ends the process, and the next one replays.

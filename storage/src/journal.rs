@@ -17,12 +17,14 @@ use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening::{self, Watched};
+use crate::record::StoredRecord;
 use crate::retention::Holds;
 use crate::sealer::exchange::Exchange;
 use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
+use crate::subjects::{SubjectKey, SubjectKeys, SubjectsConfig};
 use crate::verify::Head;
 use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
@@ -31,8 +33,9 @@ pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 
 pub use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
-/// Longest payload that fits into a frame under every header.
-const PAYLOAD_LEN_MAX: usize = FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>();
+/// Longest payload that fits into a frame under every header, sealed or not.
+const PAYLOAD_LEN_MAX: usize =
+    FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>() - SubjectKey::OVERHEAD;
 
 /// Where and how a journal is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,9 @@ pub struct JournalConfig {
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
+    /// The keys with which payloads of pods are sealed and read; without them none is sealed, and those that are
+    /// cannot be read.
+    pub subjects: Option<SubjectsConfig>,
 }
 
 impl JournalConfig {
@@ -71,6 +77,7 @@ impl JournalConfig {
             segment_age_ms: 3_600_000,
             snapshot_every: 10_000,
             boot_id: None,
+            subjects: None,
         }
     }
 }
@@ -140,6 +147,7 @@ pub struct Journal {
 
 struct Shared {
     codec: Codec,
+    keys: Option<Arc<SubjectKeys>>,
     epoch: u64,
     queue_len_max: usize,
     published: Arc<Published>,
@@ -224,7 +232,8 @@ impl Journal {
         now: Box<dyn Fn() -> Timestamp + Send>,
         watched: Watched<'_>,
     ) -> Result<Journal, JournalError> {
-        let writer = opening::open(disk, stores, &config, now, watched);
+        let keys = config.subjects.clone().map(|subjects| Arc::new(SubjectKeys::new(subjects)));
+        let writer = opening::open(disk, stores, &config, keys.as_deref(), now, watched);
         let writer = writer.inspect_err(|error| error.note(&config.dir))?;
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
@@ -235,6 +244,7 @@ impl Journal {
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
         let shared = Shared {
             codec: config.codec,
+            keys,
             epoch,
             queue_len_max,
             published,
@@ -268,7 +278,7 @@ impl Journal {
     }
 
     async fn append_unmeasured(&self, append: Append) -> Result<Appended, AppendError> {
-        let append = prepare(append, self.shared.codec)?;
+        let append = prepare(append, self.shared.codec, self.shared.keys.as_deref())?;
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
         }
@@ -394,6 +404,14 @@ impl Journal {
         &self.shared.holds
     }
 
+    /// Opens what is sealed among records that were read.
+    pub(crate) fn opened(&self, mut records: Vec<StoredRecord>) -> Result<Vec<StoredRecord>, JournalError> {
+        if let Some(keys) = &self.shared.keys {
+            records.iter_mut().try_for_each(|record| keys.open(record))?;
+        }
+        Ok(records)
+    }
+
     /// A reading's result; damage to the store has the next start make it again.
     pub(crate) fn noted<T>(&self, read: Result<T, JournalError>) -> Result<T, JournalError> {
         read.inspect_err(|error| error.note(self.segment_set().dir()))
@@ -431,7 +449,7 @@ impl Drop for Shared {
 }
 
 /// Checks a request, encodes its events and hashes them, on the caller's thread.
-fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
+fn prepare(append: Append, codec: Codec, keys: Option<&SubjectKeys>) -> Result<Prepared, AppendError> {
     let Append { writes, origin, command } = append;
     if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
         return Err(AppendError::NothingToWrite);
@@ -450,8 +468,14 @@ fn prepare(append: Append, codec: Codec) -> Result<Prepared, AppendError> {
             check_len(payload.len(), PAYLOAD_LEN_MAX)?;
             bytes += payload.len();
             check_len(bytes, COMMIT_BYTES_MAX)?;
+            let layout = event.layout();
+            let begins = expected == StreamVersion::NONE;
+            let sealed =
+                keys.map(|keys| keys.seal(stream, begins, (layout.number, layout.version), &payload));
+            let sealed = sealed.transpose().map_err(|error| AppendError::no_key(stream, &error))?.flatten();
+            let (sealed, payload) = (sealed.is_some(), sealed.unwrap_or(payload));
             let payload_hash = frame::sha256(&payload);
-            encoded.push(PreparedEvent { layout: event.layout(), event, payload, payload_hash });
+            encoded.push(PreparedEvent { layout, event, payload, payload_hash, sealed });
         }
         prepared.push(PreparedWrite { stream, expected, events: encoded });
     }

@@ -69,7 +69,15 @@ pub fn migrate(
     make_folder(&made)?;
     tell(Step::Make, before.seq.0, head.seq.0);
     let store = to.open(&made, cache_bytes)?;
-    let pass = Pass { dir, segments: &segments, store: &*store, applied: before, restored: before, known };
+    let pass = Pass {
+        dir,
+        segments: &segments,
+        store: &*store,
+        applied: before,
+        restored: before,
+        known,
+        keys: None,
+    };
     let mut done = before.seq.0;
     pass.run(&mut |_| {
         done += 1;

@@ -19,6 +19,7 @@ use crate::record::StoredRecord;
 use crate::segment;
 use crate::segment::entry::Entry;
 use crate::segment::set::{Known, Segments, SegmentsError, Walk};
+use crate::subjects::SubjectKeys;
 use crate::verify::{Fault, Head, Verifier};
 
 /// Why a journal could not be read, or not any further.
@@ -85,7 +86,10 @@ impl SourceError {
 
 /// A journal's records in order, each checked; ends at the first that is not sound. As an iterator it gives records
 /// alone, by [`Source::next_item`] the evidence between them as well.
-pub struct Source(Kind);
+pub struct Source {
+    kind: Kind,
+    keys: Option<SubjectKeys>,
+}
 
 /// A sealed segment that a journal is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +122,7 @@ impl Source {
     /// # Errors
     /// The stream cannot be read or is not an export that this release knows.
     pub fn from_export(input: impl Read + 'static) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Export(export::Reader::new(Box::new(input) as Box<dyn Read>)?)))
+        Ok(Source::of(Kind::Export(export::Reader::new(Box::new(input) as Box<dyn Read>)?)))
     }
 
     /// Reads a journal's folder, which stays as it is.
@@ -127,7 +131,7 @@ impl Source {
     /// A process writes the folder, it cannot be read, it is damaged as a whole, or it is not one that this
     /// release knows.
     pub fn from_folder(dir: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
+        Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
     }
 
     /// Reads a journal's folder and, for what was trimmed from it, a folder with segments of its archive.
@@ -135,13 +139,19 @@ impl Source {
     /// # Errors
     /// As for [`Source::from_folder`].
     pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+        Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+    }
+
+    /// Reads sealed payloads with these keys from here on.
+    #[must_use]
+    pub fn with_keys(self, keys: SubjectKeys) -> Source {
+        Source { keys: Some(keys), ..self }
     }
 
     /// The record before the first; [`Head::GENESIS`] unless the source is a part of a journal.
     #[must_use]
     pub fn before(&self) -> Head {
-        match &self.0 {
+        match &self.kind {
             Kind::Export(reader) => reader.before(),
             Kind::Folder(folder) => folder.before,
         }
@@ -150,7 +160,7 @@ impl Source {
     /// The last record that was found sound so far.
     #[must_use]
     pub fn head(&self) -> Head {
-        match &self.0 {
+        match &self.kind {
             Kind::Export(reader) => reader.head(),
             Kind::Folder(folder) => folder.verifier.head(),
         }
@@ -159,7 +169,7 @@ impl Source {
     /// The sealed segments that are read, in order; none of an export.
     #[must_use]
     pub fn segments(&self) -> Vec<SealedSegment> {
-        match &self.0 {
+        match &self.kind {
             Kind::Export(_) => Vec::new(),
             Kind::Folder(folder) => folder.segments.clone(),
         }
@@ -167,10 +177,20 @@ impl Source {
 
     /// The next record or piece of evidence; none at the end, and after an error.
     pub fn next_item(&mut self) -> Option<Result<Item, SourceError>> {
-        match &mut self.0 {
+        let next = match &mut self.kind {
             Kind::Export(reader) => reader.next_item().map(|next| next.map_err(SourceError::Export)),
             Kind::Folder(folder) => folder.next(),
+        };
+        match (next, &self.keys) {
+            (Some(Ok(Item::Record(mut record))), Some(keys)) => {
+                Some(keys.open(&mut record).map(|()| Item::Record(record)).map_err(SourceError::Folder))
+            }
+            (next, _) => next,
         }
+    }
+
+    fn of(kind: Kind) -> Source {
+        Source { kind, keys: None }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::segment::{self, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
 use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
+use crate::subjects::SubjectKeys;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Published, Writer};
 
@@ -40,6 +41,7 @@ pub(crate) fn open(
     disk: Arc<dyn Disk>,
     stores: &dyn Stores,
     config: &JournalConfig,
+    keys: Option<&SubjectKeys>,
     now: Box<dyn Fn() -> Timestamp + Send>,
     watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
@@ -60,14 +62,21 @@ pub(crate) fn open(
     let mut snapshots = snapshots;
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
+    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
     folder.sync_names()?;
     let mut passed = pass.run(replay)?;
     if !index::agrees(&*store, &passed.streams) {
         // Some damage makes a store forget a part and say nothing.
         store = store_anew(stores, store)?;
-        let again =
-            Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
+        let again = Pass {
+            dir,
+            segments: &segments,
+            store: &*store,
+            applied: before,
+            restored: passed.head,
+            known,
+            keys,
+        };
         passed = again.run(&mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;

@@ -28,7 +28,7 @@ impl Journal {
     /// # Errors
     /// The journal is closed, or a record cannot be read.
     pub fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.noted(self.read_page(from, limit))
+        self.opened(self.noted(self.read_page(from, limit))?)
     }
 
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
@@ -85,7 +85,7 @@ impl Journal {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, JournalError> {
-        self.noted(self.read_stream_page(stream, from, limit))
+        self.opened(self.noted(self.read_stream_page(stream, from, limit))?)
     }
 
     fn read_stream_page(

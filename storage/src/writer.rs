@@ -57,6 +57,8 @@ pub(crate) struct PreparedEvent {
     pub layout: Layout,
     pub payload: Vec<u8>,
     pub payload_hash: Hash,
+    /// Whether the payload is sealed with the key of its subject.
+    pub sealed: bool,
 }
 
 /// Is shown the records of each commit.
@@ -393,7 +395,7 @@ impl Writer {
         continued: bool,
         group: &mut Group,
     ) -> Result<Record, JournalError> {
-        let PreparedEvent { event, layout, payload, payload_hash } = prepared;
+        let PreparedEvent { event, layout, payload, payload_hash, sealed } = prepared;
         let version = self.version(stream)?.next();
         let seq = self.head.seq.next();
         let epoch = self.opened.epoch;
@@ -406,6 +408,7 @@ impl Writer {
                 layout_number: layout.number,
                 layout_version: layout.version,
                 codec: self.codec,
+                sealed,
                 continued,
                 begins_group: start == 0,
                 payload: &payload,

@@ -189,6 +189,8 @@ pub struct Journal {
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.
     pub segment_age_ms: NonZeroU64,
+    /// Whether payloads of pods are sealed with a key for each pod.
+    pub encryption: Encryption,
     /// Which sealed segments may go.
     pub retention: Retention,
     /// Where sealed segments are put before they may go.
@@ -267,6 +269,14 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Where the keys of pods are. Not in the journal's folder either: what is copied from there is unreadable without.
+    #[must_use]
+    pub fn subject_keys_dir(&self) -> PathBuf {
+        self.data_dir.join("keys/subjects")
+    }
+}
+
 /// A kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -284,6 +294,16 @@ impl From<Backend> for purser_storage::store::Backend {
             Backend::Redb => purser_storage::store::Backend::Redb,
         }
     }
+}
+
+/// What is sealed with keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Nothing that is new; pods that have a key keep it.
+    Off,
+    /// The payloads of each pod that comes, with a key of its own.
+    Subjects,
 }
 
 /// An encoding of records.

@@ -224,7 +224,7 @@ impl Template {
 #[test]
 fn a_redaction_that_is_killed_at_any_change_of_names_is_finished() {
     let template = Template::new();
-    for (call, step) in [("rename", 1), ("unlink", 1), ("unlinkat", 2), ("fdatasync", 4), ("fsync", 4)] {
+    for (call, step) in [("rename", 1), ("unlink", 2), ("unlinkat", 5), ("fdatasync", 5), ("fsync", 7)] {
         let kills = (1..).step_by(step).take_while(|&number| template.killed_at(call, number)).count();
         eprintln!("{call}: {kills} kills");
         assert!(kills > 0, "{call} is never called");
@@ -252,6 +252,100 @@ fn a_redaction_that_was_killed_is_finished_before_the_service_opens() {
     assert!(purserd.log().contains("a redaction was finished"), "{}", purserd.log());
     assert!(purserd.stop().success());
     assert_gone("started", &purserd.data_dir());
+}
+
+/// A pod with the word in its specification alone, and others that fill a segment.
+fn quiet_and_bulky(purserd: &Purserd) {
+    purserd.apply(&telling().replace(&format!("\"name\":\"{WORD}\""), "\"name\":\"quiet\""));
+    for number in 0..12 {
+        let bulk = json!([{ "name": "BULK", "value": format!("{number:08}").repeat(3_900) }]);
+        let container = json!({ "name": "main", "command": ["/bin/sleep", "600"], "env": bulk });
+        purserd.apply(&pod(&format!("bulky-{number}"), &container));
+    }
+}
+
+/// With keys, the word is nowhere on disk from the start, and no copy of it can be read once the key is destroyed.
+#[test]
+fn what_was_sealed_with_a_key_is_unreadable_everywhere_once_the_key_is_destroyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    let more = format!(
+        "[journal]\nsegment-bytes = 262144\nsnapshot-every = 0\nencryption = \"subjects\"\n\n\
+         [journal.archive]\nfolder = {archive:?}\n"
+    );
+    let mut purserd = Purserd::start(&Setup { more, ..Setup::default() });
+    quiet_and_bulky(&purserd);
+    purserd.await_event("node.segment-sealed");
+    bounded::until("a segment in the archive", || {
+        archive.is_dir() && fs::read_dir(&archive).unwrap().count() > 0
+    });
+    bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
+    let (config, data_dir) = (purserd.config(), purserd.data_dir());
+    let keys = data_dir.join("keys/subjects");
+    let keys = keys.to_str().unwrap();
+    let live = |more: &[&str]| {
+        let socket = purserd.socket();
+        let args = [&["--socket", socket.to_str().unwrap(), "log", "-o", "jsonl"][..], more].concat();
+        let output = bounded::output(Command::new(&Binaries::built().purser_replay).args(args));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(live(&["--subject-keys", keys]).contains(WORD));
+    let sealed = live(&[]);
+    assert!(!sealed.contains(WORD) && sealed.contains("payload is sealed"));
+    purserd.purser_ok(["delete", "quiet", "--wait"]);
+    assert!(purserd.stop().success());
+
+    assert_eq!(with_the_word(folder.path()), [PathBuf::new(); 0]);
+    assert_eq!(with_the_word(&data_dir), [PathBuf::new(); 0]);
+    // What an auditor, or a thief, would make of the archive.
+    let copy = folder.path().join("copy");
+    fs::create_dir_all(copy.join("journal/segments")).unwrap();
+    fs::copy(data_dir.join("journal/format"), copy.join("journal/format")).unwrap();
+    for entry in fs::read_dir(&archive).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join("journal/segments").join(path.file_name().unwrap())).unwrap();
+    }
+    let read = |more: &[&str]| replay(&copy, &[&["log", "-o", "jsonl"][..], more].concat()).1;
+    assert!(!read(&[]).contains(WORD) && read(&["--subject-keys", keys]).contains(WORD));
+
+    let done = journal_ok(&config, &["redact", "quiet", "--reason", "asked for", "--json"]);
+    let done: Value = serde_json::from_str(&done).unwrap();
+    assert_eq!((&done["keysDestroyed"], &done["archived"]), (&json!(1), &json!([1])), "{done}");
+    assert!(!read(&["--subject-keys", keys]).contains(WORD));
+    let (code, verdict) = replay(&copy, &["verify", "--subject-keys", keys]);
+    assert!(code == Some(0) && verdict.contains("sealed with keys that are not at hand"), "{verdict}");
+    let (code, verdict) = replay(&data_dir, &["verify", "--subject-keys", keys]);
+    assert!(code == Some(0) && verdict.contains("payloads were redacted"), "{verdict}");
+
+    purserd.restart();
+    let lived = status(&purserd);
+    assert_eq!((&lived["inconsistencies"], &lived["unreadableRecords"]), (&json!([]), &json!(0)));
+    assert!(purserd.stop().success());
+    let (seq, digest) = (lived["seq"].to_string(), lived["worldDigest"].as_str().unwrap());
+    let (_, replayed) = replay(&data_dir, &["state", "--digest", "--at", &seq, "--subject-keys", keys]);
+    assert!(replayed.contains(digest), "{replayed} of record {seq}, where the node had {digest}");
+}
+
+/// A key that is not there for a while costs the pod nothing.
+#[test]
+fn a_pod_whose_key_is_missing_is_left_alone_until_it_is_back() {
+    let more = "[journal]\nencryption = \"subjects\"\n".to_owned();
+    let mut purserd = Purserd::start(&Setup { more, ..Setup::default() });
+    purserd.apply(&pod("kept", &json!({ "name": "main", "command": ["/bin/sleep", "600"] })));
+    purserd.await_event("pod.started");
+    let worker = purserd.purser_ok(["get", "workers", "-o", "json"]);
+    purserd.kill9();
+    let (keys, away) = (purserd.data_dir().join("keys"), purserd.folder().join("away"));
+    fs::rename(&keys, &away).unwrap();
+    purserd.restart();
+    assert!(!purserd.purser_ok(["get", "pods"]).contains("kept"));
+    let lived = status(&purserd);
+    assert_eq!((&lived["inconsistencies"], &lived["unreadableRecords"]), (&json!([]), &json!(0)));
+    assert!(purserd.stop().success());
+    fs::rename(&away, &keys).unwrap();
+    purserd.restart();
+    assert!(purserd.purser_ok(["get", "pods"]).contains("kept"));
+    assert_eq!(purserd.purser_ok(["get", "workers", "-o", "json"]), worker);
 }
 
 #[test]

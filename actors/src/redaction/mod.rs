@@ -14,7 +14,10 @@ use purser_events::{
 };
 use purser_storage::disk::Disk;
 use purser_storage::redaction::{self, Redacted, RedactionError, Subject};
-use purser_storage::{Append, AppendError, Hash, Journal, JournalConfig, JournalError, StreamWrite};
+use purser_storage::subjects::SubjectKeys;
+use purser_storage::{
+    Append, AppendError, FolderError, Hash, Journal, JournalConfig, JournalError, StreamWrite,
+};
 use uuid::Uuid;
 
 pub use survey::{Incarnation, Survey, Wanted};
@@ -104,6 +107,9 @@ pub enum OfflineError {
         "the redaction is on record but not finished: the next start of purserd, or this verb, goes on with it"
     )]
     Unfinished(#[source] RedactionError),
+    /// A key could not be looked at.
+    #[error("failed to look for the keys of pods")]
+    Keys(#[source] FolderError),
     /// There is nothing to wait with.
     #[error("failed to make a runtime")]
     Runtime(#[source] std::io::Error),
@@ -116,6 +122,8 @@ pub struct Finished {
     pub asked: PendingRedaction,
     /// What was done.
     pub done: Redacted,
+    /// Pods whose keys were destroyed.
+    pub keys_destroyed: u64,
 }
 
 impl Offline {
@@ -152,12 +160,36 @@ impl Offline {
         let subject = Subject { streams: &streams, answer: &answer };
         let done = redaction::redact(&self.disk, &self.config.dir, asked.id, &subject);
         let done = done.map_err(OfflineError::Unfinished)?;
+        let keys_destroyed = self.destroy_keys(&asked, &done)?;
         let open = Open::new(self)?;
-        open.record(&NodeCommand::CompleteRedaction(completed(asked.id, &done)))?;
+        open.record(&NodeCommand::CompleteRedaction(completed(asked.id, &done, keys_destroyed)))?;
         open.close()?;
         let forgotten = redaction::forget_progress(&*self.disk, &self.config.dir);
         forgotten.map_err(|error| OfflineError::Unfinished(error.into()))?;
-        Ok(Some(Finished { asked, done }))
+        Ok(Some(Finished { asked, done, keys_destroyed }))
+    }
+
+    /// Whether a pod has a key: then there may be copies of what it sealed, whatever the journal still holds.
+    ///
+    /// # Errors
+    /// The folder of keys cannot be read.
+    pub fn has_key(&self, pod: PodUid) -> Result<bool, OfflineError> {
+        self.keys().map_or(Ok(false), |keys| keys.has(pod).map_err(OfflineError::Keys))
+    }
+
+    /// Destroys the pods' keys. Counted are those that their records show as well: one may have gone before a stop.
+    fn destroy_keys(&self, asked: &PendingRedaction, done: &Redacted) -> Result<u64, OfflineError> {
+        let Some(keys) = self.keys() else { return Ok(0) };
+        let mut destroyed = 0;
+        for &pod in &asked.pods {
+            let had = keys.destroy(pod).map_err(|error| OfflineError::Unfinished(error.into()))?;
+            destroyed += u64::from(had || done.sealed.contains(&pod.stream()));
+        }
+        Ok(destroyed)
+    }
+
+    fn keys(&self) -> Option<SubjectKeys> {
+        self.config.subjects.clone().map(SubjectKeys::new)
     }
 }
 
@@ -167,14 +199,14 @@ pub fn pending(world: &World) -> Option<PendingRedaction> {
     world.node.known().and_then(|node| node.redaction.clone())
 }
 
-fn completed(redaction: Uuid, done: &Redacted) -> RedactionCompleted {
+fn completed(redaction: Uuid, done: &Redacted, keys_destroyed: u64) -> RedactionCompleted {
     let segment = |segment: &redaction::Rewritten| SegmentRewritten {
         first: segment.first,
         before: hex(&segment.before),
         after: hex(&segment.after),
     };
     let segments = done.segments.iter().map(segment).collect();
-    RedactionCompleted { redaction, records: done.records(), segments, keys_destroyed: 0, more: false }
+    RedactionCompleted { redaction, records: done.records(), segments, keys_destroyed, more: false }
 }
 
 /// Sees that nothing will ever be written about these pods again.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use purser_events::event::LAYOUTS;
 use purser_events::pod::PodEvent;
 use purser_events::worker::WorkerEvent;
 use purser_events::{Event, PodId, PodUid, StreamKind, WorkerUid};
@@ -72,11 +73,9 @@ impl Survey {
             }
         }
         let incarnation = self.incarnations.get_mut(&uid)?;
-        incarnation.gone |= match &event {
-            Ok(event) => matches!(event, Event::Pod(PodEvent::Terminated(_))),
-            // Only what is gone is ever redacted.
-            Err(_) => record.redacted,
-        };
+        // By the number of its type, which is there also where the payload is withheld.
+        let layout = LAYOUTS.iter().find(|layout| layout.number == record.layout_number);
+        incarnation.gone |= layout.is_some_and(|layout| layout.name == "pod.terminated");
         Some(uid)
     }
 

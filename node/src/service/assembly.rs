@@ -13,18 +13,19 @@ use purser_events::Principal;
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::disk::SystemDisk;
 use purser_storage::retention::Retention;
+use purser_storage::subjects::SubjectsConfig;
 use purser_storage::{Journal, JournalConfig, JournalError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::{host, sealing};
+use super::{host, keys, sealing};
 use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{self, Codec, Config, Enabled};
+use crate::config::{self, Codec, Config, Enabled, Encryption};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -81,7 +82,7 @@ fn open_journal(config: &Config, boot_id: Uuid) -> Result<(Journal, LiveWorld), 
     }
     journal.close().map_err(Failure::Close)?;
     let finished = offline(config, boot_id, Principal::node()).finish().map_err(Failure::Offline)?;
-    if let Some(Finished { asked, done }) = finished {
+    if let Some(Finished { asked, done, .. }) = finished {
         tracing::info!(redaction = %asked.id, records = done.records(), "a redaction was finished");
     }
     open_live(&settings).map_err(Failure::Open)
@@ -122,6 +123,11 @@ pub(super) fn journal_config(config: &Config, boot_id: Uuid) -> JournalConfig {
         segment_age_ms: config.journal.segment_age_ms.get(),
         snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
+        subjects: Some(SubjectsConfig {
+            dir: config.subject_keys_dir(),
+            seals: config.journal.encryption == Encryption::Subjects,
+            random: keys::fill,
+        }),
         ..JournalConfig::new(config.data_dir.join("journal"))
     }
 }

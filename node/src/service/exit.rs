@@ -98,6 +98,7 @@ impl Failure {
 pub(super) fn offline_code(error: &OfflineError) -> u8 {
     match error {
         OfflineError::Open(error) => open_code(error),
+        OfflineError::Keys(error) => folder_code(error),
         OfflineError::Unfinished(RedactionError::Folder(error)) => folder_code(error),
         OfflineError::Unfinished(_) => 74,
         OfflineError::NotStarted | OfflineError::Refused(_) | OfflineError::NotRedactable(_) => 1,

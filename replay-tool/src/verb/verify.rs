@@ -29,6 +29,7 @@ const NOTES_LEN_MAX: u64 = 256 << 20;
 struct Findings {
     records: u64,
     redacted: u64,
+    sealed: u64,
     unknown: u64,
     malformed: u64,
     told: u64,
@@ -102,7 +103,8 @@ impl Findings {
         match Exit::of_payload(error) {
             // Told by their number: nothing is wrong with them.
             Exit::Ok => {
-                self.redacted += 1;
+                let is_redacted = matches!(error, PayloadError::Redacted);
+                *if is_redacted { &mut self.redacted } else { &mut self.sealed } += 1;
                 return;
             }
             Exit::Unknown => self.unknown += 1,
@@ -119,6 +121,7 @@ impl Findings {
     fn lines(&self) -> impl Iterator<Item = (u64, &'static str)> {
         [
             (self.redacted, "payloads were redacted"),
+            (self.sealed, "payloads are sealed with keys that are not at hand"),
             (self.unknown, "payloads need a newer release"),
             (self.malformed, "payloads are malformed"),
         ]
@@ -222,7 +225,8 @@ fn tell_json(
     exit: Exit,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let Findings { records, redacted, unknown, malformed, told: _, redactions, unfinished } = findings;
+    let Findings { records, redacted, sealed, unknown, malformed, told: _, redactions, unfinished } =
+        findings;
     let value = json!({
         "sound": exit == Exit::Ok,
         "exit": exit.code(),
@@ -242,7 +246,7 @@ fn tell_json(
             "findingsCount": audit.findings_count,
         },
         "redactions": { "findings": redactions, "unfinished": unfinished.as_ref().map(|pending| pending.id) },
-        "payloads": { "redacted": redacted, "unknown": unknown, "malformed": malformed },
+        "payloads": { "redacted": redacted, "sealed": sealed, "unknown": unknown, "malformed": malformed },
     });
     console.line(format_args!("{}", render::pretty(&value)))
 }

@@ -40,6 +40,8 @@ pub struct Redacted {
     pub segments: Vec<Rewritten>,
     /// Those of them of which the archive has the payloads still.
     pub archived: Vec<Seq>,
+    /// The streams of which some payload is, or was, sealed with a key.
+    pub sealed: BTreeSet<StreamId>,
 }
 
 impl Redacted {
@@ -124,7 +126,8 @@ pub fn redact(
     if !snapshot::keep_only(dir, head, before == Head::GENESIS)? {
         return Err(RedactionError::NoSnapshot { seq: head.seq });
     }
-    let mut work = Work { disk: &**disk, dir, subject, progress: Progress::read(&**disk, dir, redaction)? };
+    let progress = Progress::read(&**disk, dir, redaction)?;
+    let mut work = Work { disk: &**disk, dir, subject, progress, sealed: BTreeSet::new() };
     for (first, known) in segments.all() {
         if let Known { path, sealed: Some(info), .. } = known {
             work.segment(first, &path, &info)?;
@@ -135,7 +138,8 @@ pub fn redact(
     archived.rewritten(&**disk, dir, &rewritten)?;
     store::remove_all(dir)?;
     let archived = rewritten.iter().filter(|segment| archived.has(segment.first, &segment.after));
-    Ok(Redacted { archived: archived.map(|segment| segment.first).collect(), segments: rewritten })
+    let archived = archived.map(|segment| segment.first).collect();
+    Ok(Redacted { archived, sealed: work.sealed, segments: rewritten })
 }
 
 /// Removes what the redaction had noted about itself; its end is on record.
@@ -208,6 +212,7 @@ struct Work<'a> {
     dir: &'a Path,
     subject: &'a Subject<'a>,
     progress: Progress,
+    sealed: BTreeSet<StreamId>,
 }
 
 impl Work<'_> {
@@ -218,6 +223,7 @@ impl Work<'_> {
             return Err(RedactionError::Changed { first });
         }
         let census = rewrite::census(self.disk, path, self.subject)?;
+        self.sealed.extend(&census.sealed);
         if census.is_touched() {
             let made = rewrite::rewrite(self.disk, path, first, info, self.subject)?;
             let before = known.map_or(info.content, |known| known.before);

@@ -1,8 +1,9 @@
 //! One sealed segment written anew without the payloads of a subject, and compared with the old one entry by entry.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use purser_events::Seq;
+use purser_events::{Seq, StreamId};
 use sha2::{Digest, Sha256};
 
 use super::{RedactionError, Subject};
@@ -29,6 +30,8 @@ pub(super) struct Census {
     pub payloads: u64,
     /// Answers that tell of it.
     pub answers: u64,
+    /// Streams of it with a payload that is, or was, sealed with a key.
+    pub sealed: BTreeSet<StreamId>,
 }
 
 impl Census {
@@ -112,6 +115,12 @@ pub(super) fn census(disk: &dyn Disk, path: &Path, subject: &Subject<'_>) -> Res
     let mut entries = Entries::open(disk, path)?;
     let mut census = Census::default();
     while let Some(copied) = entries.next()? {
+        if let Entry::Record(record) = &copied.entry
+            && record.is_sealed()
+            && subject.streams.contains(&record.header.stream)
+        {
+            census.sealed.insert(record.header.stream);
+        }
         match (&copied.entry, copied.replaced(subject)) {
             (Entry::Footer(_), _) => break,
             (Entry::Record(_), Some(_)) => census.payloads += 1,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use purser_storage::offline::{Source, SourceError, SourceFailure};
 use purser_storage::redaction::RedactionError;
+use purser_storage::subjects::SubjectKeys;
 use purser_storage::{FolderError, JournalError};
 
 use super::arguments::JournalVerb;
@@ -78,8 +79,9 @@ fn dir(config: &Config) -> Result<PathBuf, JournalVerbError> {
 }
 
 /// The journal's records in order. Nobody can write it meanwhile.
-fn source(dir: &Path) -> Result<Source, JournalVerbError> {
-    Source::from_folder(dir).map_err(|error| match error {
+fn source(config: &Config, dir: &Path) -> Result<Source, JournalVerbError> {
+    let keys = SubjectKeys::to_read(&config.subject_keys_dir());
+    Source::from_folder(dir).map(|source| source.with_keys(keys)).map_err(|error| match error {
         SourceError::Folder(error @ FolderError::Locked { .. }) => JournalVerbError::InUse(error),
         error => JournalVerbError::Read(error),
     })

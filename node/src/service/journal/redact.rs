@@ -27,7 +27,16 @@ pub(super) fn run(config: &Config, args: &RedactArgs) -> Result<(), Failure> {
             tell_unfinished(&finished);
         }
     }
-    let found = survey(&dir, wanted)?;
+    let mut found = survey(config, &dir, wanted)?;
+    let keyed = args
+        .uid
+        .map(PodUid)
+        .filter(|uid| found.incarnations.is_empty() && offline.has_key(*uid).is_ok_and(|has| has));
+    if let Some(uid) = keyed {
+        // Its records were given up; copies of them may be elsewhere, and its key is here. Whether it is gone is told
+        // by what is folded.
+        found.incarnations.insert(uid, Incarnation { gone: true, ..Incarnation::default() });
+    }
     let (gone, there) = sort(&found, args)?;
     let pods: Vec<PodUid> = gone.iter().map(|(uid, _)| *uid).collect();
     let is_of = |(worker, pod): (&WorkerUid, &PodUid)| pods.contains(pod).then_some(*worker);
@@ -38,7 +47,9 @@ pub(super) fn run(config: &Config, args: &RedactArgs) -> Result<(), Failure> {
         let told = if args.json { print_json(&plan.json(&holding)) } else { print(&plan.text(&holding)) };
         return Ok(told?);
     }
-    if plan.payloads() == 0 {
+    let has_key = |pod: &PodUid| offline.has_key(*pod).map_err(Failure::Offline);
+    let keys = pods.iter().map(has_key).collect::<Result<Vec<bool>, Failure>>()?;
+    if plan.payloads() == 0 && !keys.contains(&true) {
         let text = "there is nothing left of it to take out";
         let told = if args.json { print_json(&json!({ "records": 0 })) } else { print(&format!("{text}\n")) };
         return Ok(told?);
@@ -73,9 +84,9 @@ fn wanted(args: &RedactArgs) -> Result<Wanted, JournalVerbError> {
     }
 }
 
-fn survey(dir: &Path, wanted: Wanted) -> Result<Survey, JournalVerbError> {
+fn survey(config: &Config, dir: &Path, wanted: Wanted) -> Result<Survey, JournalVerbError> {
     let mut survey = Survey::new(wanted);
-    for record in source(dir)? {
+    for record in source(config, dir)? {
         survey.note(&record.map_err(JournalVerbError::Read)?);
     }
     Ok(survey)
@@ -177,7 +188,7 @@ fn archived_of(finished: &Finished) -> Vec<u64> {
 }
 
 fn text_of(finished: &Finished, plan: &Plan) -> String {
-    let Finished { asked, done } = finished;
+    let Finished { asked, done, keys_destroyed } = finished;
     let mut text = format!(
         "redacted  {} payloads of {} pods and {} workers, in {} segments\n",
         done.records(),
@@ -185,6 +196,11 @@ fn text_of(finished: &Finished, plan: &Plan) -> String {
         asked.workers.len(),
         done.segments.len()
     );
+    if *keys_destroyed > 0 {
+        text.push_str(&format!(
+            "keys      {keys_destroyed} destroyed: no copy of what they sealed can be read\n"
+        ));
+    }
     text.push_str(&left_alone(&plan.there));
     text.push_str(&archive_note(&archived_of(finished)));
     text.push_str(&format!("recorded  as redaction {}\n", asked.id));
@@ -192,7 +208,7 @@ fn text_of(finished: &Finished, plan: &Plan) -> String {
 }
 
 fn json_of(finished: &Finished, plan: &Plan) -> Value {
-    let Finished { asked, done } = finished;
+    let Finished { asked, done, keys_destroyed } = finished;
     json!({
         "redaction": asked.id,
         "pods": plan.pods(),
@@ -201,11 +217,12 @@ fn json_of(finished: &Finished, plan: &Plan) -> Value {
         "records": done.records(),
         "segments": done.segments.iter().map(|segment| segment.first).collect::<Vec<_>>(),
         "archived": archived_of(finished),
+        "keysDestroyed": keys_destroyed,
     })
 }
 
 fn tell_unfinished(finished: &Finished) {
-    let Finished { asked, done } = finished;
+    let Finished { asked, done, .. } = finished;
     eprintln!("purserd: redaction {} was not over and is now: {} payloads went", asked.id, done.records());
 }
 

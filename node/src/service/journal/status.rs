@@ -13,7 +13,7 @@ use crate::service::exit::Failure;
 
 pub(super) fn run(config: &Config, args: StatusArgs) -> Result<(), Failure> {
     let dir = dir(config)?;
-    let told = Told::read(&dir)?;
+    let told = Told::read(config, &dir)?;
     let inventory = inventory::take(&dir).map_err(JournalVerbError::Files)?;
     if args.json {
         print_json(&told.json(&inventory))?
@@ -35,8 +35,8 @@ struct Told {
 
 impl Told {
     /// Reads and checks every record.
-    fn read(dir: &std::path::Path) -> Result<Told, JournalVerbError> {
-        let mut source = source(dir)?;
+    fn read(config: &Config, dir: &std::path::Path) -> Result<Told, JournalVerbError> {
+        let mut source = source(config, dir)?;
         let first = source.before().seq.next().0;
         let (mut redacted, mut redactions, mut pending) = (0, 0, None);
         for record in source.by_ref() {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use purser_events::pod::PodRejection;
 use purser_events::{
-    Cause, CommandId, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
+    Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
 };
 use purser_storage::{Append, AppendError, Appended, CommandWrite, JournalError, StoredAnswer, StreamWrite};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::live::LiveWorld;
 use crate::shell::Shell;
 
 /// Asks an entity to carry out a command.
@@ -151,8 +152,13 @@ impl<D: Decider> Entity<D> {
     /// An entity as the live world has it.
     #[must_use]
     pub fn recovered(id: Uuid, state: D, shell: &Shell) -> Entity<D> {
+        Entity::of(id, state, &shell.live)
+    }
+
+    /// As [`Entity::recovered`], where there are no actors.
+    pub(crate) fn of(id: Uuid, state: D, live: &LiveWorld) -> Entity<D> {
         let fresh = Entity::new(id);
-        match shell.live.head(fresh.stream) {
+        match live.head(fresh.stream) {
             Some(head) => Entity {
                 version: head.version,
                 last: head.seq,
@@ -210,10 +216,7 @@ impl<D: Decider> Entity<D> {
             Ok(events) => (events, None),
             Err(rejection) => (vec![], Some(rejection)),
         };
-        let next = events
-            .iter()
-            .try_fold(self.state.clone(), |state, event| state.evolve(event))
-            .expect("a decider only emits events that its state can follow");
+        let next = self.try_out(&events);
         let changed = !events.is_empty();
         let done = Done { stream: self.stream, changed, seq: self.last, replayed: false };
         if let (None, false) = (&key, changed) {
@@ -245,6 +248,32 @@ impl<D: Decider> Entity<D> {
             events,
             refused,
         })))
+    }
+
+    /// What a command is to write, where there are no actors and the journal is asked directly.
+    ///
+    /// # Errors
+    /// The entity refuses.
+    ///
+    /// # Panics
+    /// As [`Entity::commit`].
+    pub(crate) fn offline(
+        &self,
+        command: &D::Command,
+        context: &Context,
+        origin: Origin,
+    ) -> Result<Append, D::Rejection> {
+        let events = self.state.decide(command, context)?;
+        self.try_out(&events);
+        let events = events.into_iter().map(Into::into).collect();
+        let write = StreamWrite { stream: self.stream, expected: self.version, events };
+        Ok(Append { writes: vec![write], origin, command: None })
+    }
+
+    /// The state after these events, before any of them is on disk.
+    fn try_out(&self, events: &[D::Event]) -> D {
+        let next = events.iter().try_fold(self.state.clone(), |state, event| state.evolve(event));
+        next.expect("a decider only emits events that its state can follow")
     }
 
     /// Takes what was committed as the new state and returns each event with where it is.

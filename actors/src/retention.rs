@@ -251,6 +251,6 @@ fn live_streams(world: &World) -> BTreeSet<StreamId> {
     pods.chain(workers).chain(others).collect()
 }
 
-fn hex(hash: &Hash) -> String {
+pub(crate) fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,15 +1,21 @@
 //! Pods that are gone, taken out of the journal of a real service: nothing of them is left in its folder, a kill at any
 //! moment is made good, and the journal is sound and the same before and after.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use purser_events::PodUid;
+use purser_storage::disk::{Disk, SystemDisk};
+use purser_storage::redaction::{Subject, redact};
 use purser_tests::binaries::Binaries;
 use purser_tests::bounded;
 use purser_tests::purserd::{Purserd, Setup};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Stands in the pod's specification and nowhere else.
 const WORD: &str = "hapaxlegomenon";
@@ -157,6 +163,33 @@ fn nothing_of_a_redacted_pod_is_left_and_the_journal_is_sound() {
     let admitted = log.split(' ').next().unwrap();
     let (code, state) = replay(&data_dir, &["state", "--pod", uid, "--at", admitted]);
     assert!(code == Some(0) && state.contains("withheld"), "{state}");
+}
+
+/// Payloads that were taken out without a word about it are damage, and so is a segment that is not the recorded one.
+#[test]
+fn what_was_taken_out_without_a_record_is_named_as_damage() {
+    let mut purserd = service();
+    purserd.apply(&pod("more", &json!({ "name": "main", "command": ["/bin/sleep", "600"] })));
+    assert!(purserd.stop().success());
+    let (config, data_dir) = (purserd.config(), purserd.data_dir());
+    // Seals a segment, which the next life of the service puts on record.
+    journal_ok(&config, &["redact", WORD, "--reason", "asked for"]);
+    purserd.restart();
+    purserd.await_event("node.segment-sealed");
+    assert!(purserd.stop().success());
+    assert_gone("redacted", &data_dir);
+    let (_, state) = replay(&data_dir, &["state", "-o", "json"]);
+    let state: Value = serde_json::from_str(&state).unwrap();
+    let uid = state["world"]["registry"]["entries"]["default/stays"]["uid"].as_str().unwrap();
+    let streams = BTreeSet::from([PodUid(uid.parse().unwrap()).stream()]);
+    let subject = Subject { streams: &streams, answer: &|_| None };
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+    redact(&disk, &data_dir.join("journal"), Uuid::from_u128(1), &subject).unwrap();
+    let (code, verdict) = replay(&data_dir, &["verify"]);
+    assert_eq!(code, Some(4), "{verdict}");
+    let uncovered = format!("of pod/{uid} is redacted, and no record says that it was to be");
+    assert!(verdict.contains(&uncovered), "{verdict}");
+    assert!(verdict.contains("is not the one that was sealed"), "{verdict}");
 }
 
 /// A stopped service's folder, to be copied for each of many ends.

@@ -9,22 +9,19 @@ use purser_events::node::event::{RedactionCompleted, RedactionRequested, Segment
 use purser_events::node::redaction::PendingRedaction;
 use purser_events::node::{NodeCommand, NodeRejection};
 use purser_events::worker::Worker;
-use purser_events::{
-    Cause, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, StreamVersion, WorkerUid, World,
-};
+use purser_events::{Cause, Origin, PodId, PodUid, Principal, Seq, StreamId, WorkerUid, World};
 use purser_storage::disk::Disk;
 use purser_storage::redaction::{self, Redacted, RedactionError, Subject};
 use purser_storage::subjects::SubjectKeys;
-use purser_storage::{
-    Append, AppendError, FolderError, Hash, Journal, JournalConfig, JournalError, StreamWrite,
-};
+use purser_storage::{AppendError, FolderError, Journal, JournalConfig, JournalError};
 use uuid::Uuid;
 
 pub use survey::{Incarnation, Survey, Wanted};
 
-use crate::entity::redacted_answer;
+use crate::entity::{Entity, redacted_answer};
 use crate::live::LiveWorld;
 use crate::port::{Clock, Ids};
+use crate::retention::hex;
 
 /// What it takes to work on a journal that no service has open.
 pub struct Offline {
@@ -263,15 +260,10 @@ impl Open<'_> {
     fn record(&self, command: &NodeCommand) -> Result<(), OfflineError> {
         let Offline { clock, ids, principal, .. } = self.parts;
         let (uid, node) = self.live.read(|world| (world.node_uid, world.node.clone()));
-        let stream = uid.ok_or(OfflineError::NotStarted)?.stream();
-        let events = node.decide(command, &self.live.context(clock.now()))?;
-        let expected = self.live.head(stream).map_or(StreamVersion::NONE, |head| head.version);
-        let events = events.into_iter().map(Into::into).collect();
-        let append = Append {
-            writes: vec![StreamWrite { stream, expected, events }],
-            origin: Origin { cause: Cause::Node, correlation: ids.uuid(), principal: principal.clone() },
-            command: None,
-        };
+        let uid = uid.ok_or(OfflineError::NotStarted)?;
+        let origin = Origin { cause: Cause::Node, correlation: ids.uuid(), principal: principal.clone() };
+        let entity = Entity::of(uid.0, node, &self.live);
+        let append = entity.offline(command, &self.live.context(clock.now()), origin)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(OfflineError::Runtime)?;
         runtime.block_on(self.journal.append(append)).map_err(OfflineError::Append)?;
         Ok(())
@@ -280,8 +272,4 @@ impl Open<'_> {
     fn close(self) -> Result<(), OfflineError> {
         self.journal.close().map_err(OfflineError::Close)
     }
-}
-
-fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,7 +17,7 @@ use crate::segment::listing::open;
 use crate::segment::open_segment::Contents;
 use crate::segment::reader::{self, EntryReader, Reached};
 use crate::segment::set::SealedInfo;
-use crate::segment::{HEADER_LEN, at, file_name, is_compressed, name_of, unfinished};
+use crate::segment::{HEADER_LEN, SegmentHeader, at, file_name, is_compressed, name_of, unfinished};
 use crate::verify::{Fault, Head};
 
 /// Bytes that are written at a time.
@@ -86,9 +86,7 @@ struct Entries {
 impl Entries {
     fn open(disk: &dyn Disk, path: &Path) -> Result<Entries, RedactionError> {
         let file = open(disk, path, false)?;
-        let header = reader::header(path, &*file)?.map_err(|source| {
-            RedactionError::Damaged(Fault::SegmentHeader { file: name_of(path), source })
-        })?;
+        let header = header_of(path, &*file)?;
         Ok(Entries { reader: EntryReader::new(path, file, HEADER_LEN as u64), next: header.first() })
     }
 
@@ -108,6 +106,11 @@ impl Entries {
             }
         }
     }
+}
+
+fn header_of(path: &Path, file: &dyn DiskFile) -> Result<SegmentHeader, RedactionError> {
+    let header = reader::header(path, file)?;
+    header.map_err(|source| RedactionError::Damaged(Fault::SegmentHeader { file: name_of(path), source }))
 }
 
 /// Counts what a segment holds of a subject.
@@ -184,9 +187,7 @@ fn write(
     new: &Path,
     subject: &Subject<'_>,
 ) -> Result<(Footer, u64), RedactionError> {
-    let old = open(disk, path, false)?;
-    let header = reader::header(path, &*old)?
-        .map_err(|source| RedactionError::Damaged(Fault::SegmentHeader { file: name_of(path), source }))?;
+    let header = header_of(path, &*open(disk, path, false)?)?;
     let mut output = Output::create(disk, new)?;
     output.put(&header.encode())?;
     let (mut contents, mut in_commit) = (Contents::new(&header), false);

@@ -15,12 +15,8 @@ pub(super) fn run(config: &Config, args: StatusArgs) -> Result<(), Failure> {
     let dir = dir(config)?;
     let told = Told::read(config, &dir)?;
     let inventory = inventory::take(&dir).map_err(JournalVerbError::Files)?;
-    if args.json {
-        print_json(&told.json(&inventory))?
-    } else {
-        print(&told.text(&inventory))?
-    }
-    Ok(())
+    let done = if args.json { print_json(&told.json(&inventory)) } else { print(&told.text(&inventory)) };
+    Ok(done?)
 }
 
 /// What the records say.

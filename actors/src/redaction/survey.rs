@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use purser_events::event::LAYOUTS;
+use purser_events::node::redaction::PendingRedaction;
 use purser_events::pod::PodEvent;
 use purser_events::worker::WorkerEvent;
 use purser_events::{Event, PodId, PodUid, StreamKind, WorkerUid};
@@ -38,20 +39,27 @@ pub struct Survey {
     pub incarnations: BTreeMap<PodUid, Incarnation>,
     /// Their workers.
     pub workers: BTreeMap<WorkerUid, PodUid>,
+    /// The redaction that was asked for and is not over.
+    pub pending: Option<PendingRedaction>,
 }
 
 impl Survey {
     /// Nothing found yet.
     #[must_use]
     pub fn new(wanted: Wanted) -> Survey {
-        Survey { wanted, incarnations: BTreeMap::new(), workers: BTreeMap::new() }
+        Survey { wanted, incarnations: BTreeMap::new(), workers: BTreeMap::new(), pending: None }
     }
 
     /// Takes notice of the next record.
     pub fn note(&mut self, record: &StoredRecord) {
         let id = record.header.stream.id;
         let of = match record.header.stream.kind {
-            StreamKind::Node => return,
+            StreamKind::Node => {
+                if let Ok(Event::Node(event)) = record.event() {
+                    self.pending = PendingRedaction::followed(self.pending.take(), &event);
+                }
+                return;
+            }
             StreamKind::Pod => self.note_pod(PodUid(id), record),
             StreamKind::Worker => self.note_worker(WorkerUid(id), record),
         };

@@ -53,6 +53,18 @@ impl PendingRedaction {
         Ok(pending)
     }
 
+    /// What is pending after an event of the node, as far as parts fit what was pending before.
+    #[must_use]
+    pub fn followed(pending: Option<PendingRedaction>, event: &NodeEvent) -> Option<PendingRedaction> {
+        match event {
+            NodeEvent::RedactionRequested(part) => {
+                PendingRedaction::after(pending.as_ref(), part).ok().or(pending)
+            }
+            NodeEvent::RedactionCompleted(part) if !part.more => None,
+            _ => pending,
+        }
+    }
+
     /// The streams whose payloads go.
     #[must_use]
     pub fn streams(&self) -> BTreeSet<StreamId> {

@@ -6,7 +6,7 @@
 
 mod key;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -69,13 +69,15 @@ pub struct SubjectKeys {
     config: SubjectsConfig,
     /// Those that were looked for, with none for those that are not there.
     held: Mutex<BTreeMap<Uuid, Option<Arc<SubjectKey>>>>,
+    /// Those whose files were found damaged.
+    damaged: Mutex<BTreeSet<Uuid>>,
 }
 
 impl SubjectKeys {
     /// The keys in a folder, which need not be there.
     #[must_use]
     pub fn new(config: SubjectsConfig) -> SubjectKeys {
-        SubjectKeys { config, held: Mutex::default() }
+        SubjectKeys { config, held: Mutex::default(), damaged: Mutex::default() }
     }
 
     /// The keys in a folder, to read with alone.
@@ -85,16 +87,26 @@ impl SubjectKeys {
         SubjectKeys::new(SubjectsConfig { dir: dir.to_owned(), seals: false, random })
     }
 
-    /// Opens a record's payload if it is sealed and there is a key for it.
+    /// Opens a record's payload if it is sealed and there is a key for it; a damaged one is as good as none.
     ///
     /// # Errors
-    /// The key is there but cannot be read.
+    /// The system refuses the key's file.
     pub fn open(&self, record: &mut StoredRecord) -> Result<(), FolderError> {
         if !record.is_sealed() || record.redacted {
             return Ok(());
         }
-        if let Some(key) = self.key(record.header.stream.id)? {
-            key.open(record);
+        let id = record.header.stream.id;
+        match self.key(id) {
+            Ok(Some(key)) => key.open(record),
+            Ok(None) => {}
+            // As if it were lost: a start must not fail for one pod.
+            Err(FolderError::Io { path, source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+                if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+                    let path = path.display();
+                    tracing::error!(%path, "the key of a pod is damaged: its records cannot be read");
+                }
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -16,5 +16,6 @@ mod redaction;
 mod retention;
 mod sealing;
 mod snapshots;
+mod subjects;
 mod support;
 mod trimming;

@@ -21,13 +21,14 @@ pub(super) fn run(config: &Config, args: &RedactArgs) -> Result<(), Failure> {
     let dir = dir(config)?;
     let wanted = wanted(args)?;
     let offline = assembly::offline(config, host::facts()?.boot_id, principal());
-    if !args.dry_run {
+    let mut found = survey(config, &dir, wanted.clone())?;
+    if found.pending.is_some() && !args.dry_run {
         // One at a time: what was asked for before comes first.
         if let Some(finished) = offline.finish().map_err(in_use)? {
             tell_unfinished(&finished);
         }
+        found = survey(config, &dir, wanted)?;
     }
-    let mut found = survey(config, &dir, wanted)?;
     let keyed = args
         .uid
         .map(PodUid)

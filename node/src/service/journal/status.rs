@@ -41,16 +41,9 @@ impl Told {
             if record.header.stream.kind != purser_events::StreamKind::Node {
                 continue;
             }
-            match record.event() {
-                Ok(Event::Node(NodeEvent::RedactionRequested(part))) => {
-                    // What does not fit is told by `purser-replay verify`.
-                    pending = PendingRedaction::after(pending.as_ref(), &part).ok();
-                }
-                Ok(Event::Node(NodeEvent::RedactionCompleted(part))) if !part.more => {
-                    pending = None;
-                    redactions += 1;
-                }
-                Ok(_) | Err(_) => {}
+            if let Ok(Event::Node(event)) = record.event() {
+                redactions += u64::from(matches!(&event, NodeEvent::RedactionCompleted(part) if !part.more));
+                pending = PendingRedaction::followed(pending, &event);
             }
         }
         let head = source.head();

@@ -6,12 +6,18 @@ use purser_events::pod::PodRejection;
 use purser_events::{
     Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
 };
-use purser_storage::{Append, AppendError, Appended, CommandWrite, JournalError, StoredAnswer, StreamWrite};
+use purser_storage::{
+    Append, AppendError, Appended, Class, CommandWrite, JournalError, StoredAnswer, StreamWrite, Terms,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::live::LiveWorld;
 use crate::shell::Shell;
+use crate::terms;
+
+/// What a caller is told to wait when a key could not be made, in milliseconds.
+const NO_KEY_RETRY_AFTER_MS: u64 = 1_000;
 
 /// Asks an entity to carry out a command.
 #[derive(Debug, Clone)]
@@ -75,8 +81,14 @@ pub enum Refusal<R> {
     #[error("the idempotency key was used for another request")]
     KeyReused,
     /// The journal takes no more for now.
-    #[error("the journal is busy")]
-    Busy,
+    #[error("the journal is busy; try again in {retry_after_ms} ms")]
+    Busy {
+        /// When there may be room, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The journal's disk is so full that this is not recorded.
+    #[error("the journal's disk is too full to record this")]
+    NoRoom,
     /// The events are too large to be recorded.
     #[error("the events have {len} bytes; at most {max} can be recorded")]
     TooLarge {
@@ -191,12 +203,24 @@ impl<D: Decider> Entity<D> {
                 Prepared::Settled(committed) => return Ok(committed),
                 Prepared::ToWrite(prepared) => prepared,
             };
-            // What the node itself has to record is never dropped for want of room: it waits.
-            let patient = prepared.append.command.is_none();
+            // What the node itself has done is never dropped for want of room. What will be seen again is: whoever
+            // saw it tells it again, and the entity is free for what matters more.
+            let mut terms = prepared.terms;
+            let asked = matches!(prepared.append.origin.cause, Cause::Command(_));
+            let patient = prepared.append.command.is_none() && terms.class != Class::Observation;
             let appended = loop {
-                match journal.append(prepared.append.clone()).await {
+                match journal.append_on(prepared.append.clone(), terms).await {
                     Ok(appended) => break appended,
-                    Err(AppendError::Busy) if patient => clock.sleep_until(clock.now().plus_ms(10)).await,
+                    Err(AppendError::Busy { retry_after_ms, .. }) if patient => {
+                        clock.sleep_until(clock.now().plus_ms(retry_after_ms)).await;
+                    }
+                    Err(AppendError::NoRoom { .. }) if patient && !asked && terms.class != Class::Safety => {
+                        terms.class = Class::Safety;
+                    }
+                    // Nothing happened: the answer is as good if it is not remembered.
+                    Err(AppendError::NoRoom { .. }) if prepared.events.is_empty() => {
+                        break Appended { records: vec![], duplicate: None };
+                    }
                     Err(error) => return Err(refusal(error)),
                 }
             };
@@ -237,10 +261,12 @@ impl<D: Decider> Entity<D> {
             .expect("rejections have text keys and no failing serializers"),
         });
         let facts: Vec<Event> = events.iter().cloned().map(Into::into).collect();
+        let terms = terms::of(&facts);
         let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
         let append = Append { writes: vec![write], origin, command };
         Ok(Prepared::ToWrite(Box::new(ToWrite {
             append,
+            terms,
             key,
             entity: self.clone(),
             done,
@@ -298,6 +324,7 @@ enum Prepared<D: Decider> {
 
 struct ToWrite<D: Decider> {
     append: Append,
+    terms: Terms,
     key: Option<CommandKey>,
     entity: Entity<D>,
     done: Done,
@@ -352,11 +379,12 @@ pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done
 
 fn refusal<R>(error: AppendError) -> Refusal<R> {
     match error {
-        AppendError::Busy => Refusal::Busy,
+        AppendError::Busy { retry_after_ms, .. } => Refusal::Busy { retry_after_ms },
+        AppendError::NoRoom { .. } => Refusal::NoRoom,
         AppendError::TooLarge { len, max } => Refusal::TooLarge { len, max },
         AppendError::NoKey { stream, reason } => {
             tracing::error!(%stream, reason, "a key is missing; nothing is recorded without it");
-            Refusal::Busy
+            Refusal::Busy { retry_after_ms: NO_KEY_RETRY_AFTER_MS }
         }
         AppendError::Fenced | AppendError::Closed => Refusal::Fenced,
         AppendError::Conflict { .. } | AppendError::NothingToWrite => {

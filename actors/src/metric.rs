@@ -82,10 +82,14 @@ metrics! {
     WORKERS_REGISTERED: Counter "purser_workers_registered_total" "processes" [] NONE = "Worker processes that were ever registered, over all starts of the service.";
     JOURNAL_HEAD: Gauge "purser_journal_head_seq" "records" [] NONE = "Sequence number of the last durable record.";
     JOURNAL_BYTES: Gauge "purser_journal_bytes" "bytes" [] NONE = "Size of the journal's files.";
-    JOURNAL_APPEND: Histogram "purser_journal_append_seconds" "seconds" [] SECONDS = "Time from asking for an append until it is durable.";
+    JOURNAL_APPEND: Histogram "purser_journal_append_seconds" "seconds" [] SECONDS = "Time from asking for an append until it is answered: durable, unless a probe will see the same again.";
     JOURNAL_FSYNC: Histogram "purser_journal_fsync_seconds" "seconds" [] SECONDS = "Time that one sync of the journal to disk takes.";
     JOURNAL_BATCH: Histogram "purser_journal_batch_records" "records" [] BATCH = "Records that were made durable by one sync.";
-    JOURNAL_QUEUE: Gauge "purser_journal_queue_depth" "appends" [] NONE = "Appends that wait for the journal's writer.";
+    JOURNAL_QUEUE: Gauge "purser_journal_queue_depth" "appends" ["class"] NONE = "Appends that wait for the journal's writer, by class: `safety`, `lifecycle` or `observation`.";
+    JOURNAL_REFUSED: Counter "purser_journal_refused_total" "appends" ["class"] NONE = "Appends that were refused because too many waited or the disk had no room, by class.";
+    JOURNAL_DISK_USED: Gauge "purser_journal_disk_used_percent" "percent" [] NONE = "Used part of the file system that the journal is on.";
+    JOURNAL_DISK_AVAILABLE: Gauge "purser_journal_disk_available_bytes" "bytes" [] NONE = "Room left on the file system that the journal is on.";
+    JOURNAL_BALLAST: Gauge "purser_journal_ballast_bytes" "bytes" [] NONE = "Room that the journal holds for stops and deletes on a full disk; 0 if it has none now.";
     JOURNAL_FIRST: Gauge "purser_journal_first_seq" "records" [] NONE = "Sequence number of the first record that was not trimmed.";
     JOURNAL_SEGMENTS: Gauge "purser_journal_segments" "segments" ["state"] NONE = "Sealed segments of the journal, by whether they are compressed.";
     JOURNAL_TO_ARCHIVE: Gauge "purser_journal_segments_to_archive" "segments" [] NONE = "Sealed segments that wait for the archive.";
@@ -100,6 +104,7 @@ metrics! {
     UNCLEAN_STARTS: Counter "purser_node_unclean_starts_total" "starts" [] NONE = "Starts of the service that found no orderly stop before them.";
     ORPHANS: Counter "purser_node_orphans_removed_total" "containers" [] NONE = "Containers of this node that no pod knew, and which were removed.";
     CORDONED: Gauge "purser_node_cordoned" "0 or 1" [] NONE = "Whether the node refuses new pods.";
+    DISK_PRESSURE: Gauge "purser_node_disk_pressure" "0, 1 or 2" [] NONE = "How full the journal's disk is: 1 if observations are not recorded, 2 if new pods are refused too.";
     RUNTIME_UP: Gauge "purser_runtime_up" "0 or 1" ["runtime"] NONE = "Whether a container runtime answers.";
     BUILD: Gauge "purser_build_info" "1" ["version"] NONE = "Always 1; the labels say which release of the service runs.";
     CPU_SECONDS: Counter "process_cpu_seconds_total" "seconds" [] NONE = "Processor time that the service has used, user and system.";

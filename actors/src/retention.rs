@@ -29,6 +29,18 @@ pub struct Keeping {
     pub retention: Option<Retention>,
     /// Where segments are put before they may go.
     pub archives: Vec<Arc<dyn Archive>>,
+    /// Where work runs that waits for the journal's disk.
+    pub disk_work: DiskWork,
+}
+
+/// Where work runs that waits for a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskWork {
+    /// On threads of its own, beside the actors.
+    #[default]
+    Beside,
+    /// On the actors' thread, in one order with all that they do, which can be repeated.
+    InOrder,
 }
 
 /// How archiving stands.
@@ -128,7 +140,10 @@ impl Keeper {
                     last_hash: hex(&last.hash),
                     content: hex(&content),
                 };
-                self.record(NodeCommand::ReportSealed(sealed)).await;
+                // In order: one that was left out would never be told.
+                if !self.record(NodeCommand::ReportSealed(sealed)).await {
+                    return;
+                }
             }
         }
     }
@@ -218,7 +233,10 @@ impl Keeper {
         work: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Option<Result<T, JournalError>> {
         let journal = self.shell.journal.clone();
-        tokio::task::spawn_blocking(move || work(&journal)).await.ok()
+        match self.keeping.disk_work {
+            DiskWork::Beside => tokio::task::spawn_blocking(move || work(&journal)).await.ok(),
+            DiskWork::InOrder => Some(work(&journal)),
+        }
     }
 
     fn note_failure(&mut self, first: Seq, error: &JournalError, message: &'static str) {

@@ -1,6 +1,6 @@
 //! Watching the runtimes: whether they answer, what they notice, and whether they hold anything that no pod knows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Addr;
 use purser_events::node::event::{OrphanRemoved, RuntimeFound, RuntimeLost};
@@ -10,7 +10,7 @@ use purser_events::pod::{ContainerState, PodCommand};
 use purser_events::{Cause, World};
 
 use crate::directory::{Directory, FindUid};
-use crate::entity::{By, Execute};
+use crate::entity::{By, Execute, Refusal};
 use crate::node::NodeActor;
 use crate::pod::report;
 use crate::port::{ContainerKey, Containers, Notice};
@@ -29,6 +29,7 @@ pub(crate) fn watch(shell: &Arc<Shell>, directory: &Addr<Directory>, node: &Addr
             directory: directory.clone(),
             node: node.clone(),
             by: by.clone(),
+            untold: Mutex::new(None),
         };
         let watcher = Arc::new(watcher);
         actix::spawn(watcher.clone().greet_and_listen());
@@ -43,6 +44,8 @@ struct Watcher {
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
     by: By,
+    /// What was seen last of the runtime, if the journal had no room for it.
+    untold: Mutex<Option<NodeCommand>>,
 }
 
 impl Watcher {
@@ -76,24 +79,45 @@ impl Watcher {
 
     async fn found(&self, version: String) {
         tracing::info!(runtime = self.class.word(), %version, "runtime answers");
-        self.tell(NodeCommand::ReportRuntimeFound(RuntimeFound { runtime: self.class, version })).await;
+        self.tell_last(NodeCommand::ReportRuntimeFound(RuntimeFound { runtime: self.class, version })).await;
     }
 
     async fn lost(&self, message: String) {
         tracing::warn!(runtime = self.class.word(), %message, "runtime does not answer");
-        self.tell(NodeCommand::ReportRuntimeLost(RuntimeLost { runtime: self.class, message })).await;
+        self.tell_last(NodeCommand::ReportRuntimeLost(RuntimeLost { runtime: self.class, message })).await;
     }
 
-    async fn tell(&self, command: NodeCommand) {
+    /// Tells how the runtime stands; if there is no room for it now, it is told again unless something newer is.
+    async fn tell_last(&self, command: NodeCommand) {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if self.tell(command.clone()).await {
+            self.untold.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(command);
+        }
+    }
+
+    /// Tells the node; says whether to tell it again later.
+    async fn tell(&self, command: NodeCommand) -> bool {
         let by = self.by.clone();
-        if !matches!(self.node.send(Execute::<Node> { command, by }).await, Ok(Ok(_))) {
-            tracing::error!(runtime = self.class.word(), "failed to record what a runtime did");
+        match self.node.send(Execute::<Node> { command, by }).await {
+            Ok(Ok(_)) => false,
+            Ok(Err(refusal @ (Refusal::Busy { .. } | Refusal::NoRoom))) => {
+                tracing::warn!(runtime = self.class.word(), %refusal, "what a runtime did is not recorded");
+                true
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::error!(runtime = self.class.word(), "failed to record what a runtime did");
+                false
+            }
         }
     }
 
     async fn sweep_for_ever(self: Arc<Watcher>) {
         loop {
             self.sweep().await;
+            let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(command) = untold {
+                self.tell_last(command).await;
+            }
             let clock = &self.shell.clock;
             clock.sleep_until(clock.now().plus_ms(SWEEP_INTERVAL_MS)).await;
         }

@@ -1,6 +1,7 @@
 //! The façade: what the API may ask of the node, from any thread.
 
 mod images;
+mod room;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,6 +115,12 @@ pub enum ServiceError {
         /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
+    /// The journal's disk is nearly full, and this would need room.
+    #[error("{}", room::told(*.used_percent))]
+    NoRoom {
+        /// How much of the disk was used when it was noticed, in percent, if it was.
+        used_percent: Option<u8>,
+    },
     /// The node is going down, or its journal has failed.
     #[error("the node is going down")]
     Stopping,
@@ -172,6 +179,7 @@ impl Service {
             return Err(ServiceError::Invalid(invalid));
         }
         let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
+        self.check_room(&id, &by)?;
         for _ in 0..RETIRED_RETRIES {
             let apply = Apply { spec: spec.clone(), by: by.clone() };
             match self.inner.directory.send(apply).await.map_err(|_| ServiceError::Stopping)? {
@@ -468,7 +476,9 @@ fn refused<R>(refusal: Refusal<R>, rejected: impl FnOnce(R) -> ServiceError) -> 
     match refusal {
         Refusal::Rejected(rejection) => rejected(rejection),
         Refusal::KeyReused => ServiceError::KeyReused,
-        Refusal::Busy | Refusal::Retired => ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refusal::Busy { retry_after_ms } => ServiceError::Busy { retry_after_ms },
+        Refusal::Retired => ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refusal::NoRoom => ServiceError::NoRoom { used_percent: None },
         Refusal::TooLarge { len, max } => ServiceError::SpecTooLarge { len, max },
         Refusal::Fenced => ServiceError::Stopping,
     }

@@ -69,7 +69,9 @@ impl WorkerActor {
         let command = PodCommand::ReportExit { container, attempt, exit: exit.clone() };
         let by = By::node(Cause::Record(self.entity.last), self.entity.correlation);
         let pod = self.pod.clone();
-        let told = async move { report(&pod, command, by).await };
+        let told = async move {
+            report(&pod, command, by).await;
+        };
         ctx.spawn(told.into_actor(self).map(|(), _, ctx| ctx.stop()));
     }
 }

@@ -4,6 +4,7 @@
 //! node, the auditor's tool and the tests run the very same logic. Each entity is a [`Decider`]; everything
 //! that a journal says, folded together, is a [`World`].
 
+pub mod causes;
 pub mod context;
 pub mod decider;
 pub mod event;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,7 @@ pub struct PodId {
 }
 
 #[derive(Deserialize)]
+#[serde(rename = "PodId")]
 struct PodIdFields {
     namespace: String,
     name: String,
@@ -130,9 +131,16 @@ impl std::str::FromStr for PodId {
 }
 
 /// A container's name within its pod: an RFC 1123 label.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ContainerName(Arc<str>);
+
+/// A text, as it is read.
+impl Serialize for ContainerName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 impl ContainerName {
     /// A container's name, checked.

@@ -191,6 +191,8 @@ pub struct Journal {
     pub segment_age_ms: NonZeroU64,
     /// Whether payloads of pods are sealed with a key for each pod.
     pub encryption: Encryption,
+    /// What happens when its disk gets full.
+    pub reserve: Reserve,
     /// Which sealed segments may go.
     pub retention: Retention,
     /// Where sealed segments are put before they may go.
@@ -203,6 +205,18 @@ pub struct Journal {
     /// Who else keeps checkpoints.
     #[serde(default)]
     pub witness: Witness,
+}
+
+/// What happens when the journal's disk gets full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Reserve {
+    /// Used percent of the file system from which observations are not recorded, 1 to 100.
+    pub warn_percent: u8,
+    /// Used percent from which new pods are refused as well, at most 100.
+    pub refuse_percent: u8,
+    /// Room that is held for stops and deletes; 0 for none.
+    pub ballast_bytes: u64,
 }
 
 /// Which sealed segments of the journal may go. None goes before a snapshot is there that makes it unneeded.

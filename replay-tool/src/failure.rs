@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use purser_events::Seq;
+use purser_events::{Seq, causes};
 use purser_storage::export::ExportError;
 use purser_storage::offline::{SourceError, SourceFailure};
 use purser_storage::{FolderError, PayloadError};
@@ -180,12 +180,7 @@ impl Failure {
     /// The failure with its causes, and what to do if there is something.
     #[must_use]
     pub fn told(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        let mut text = causes::told(self);
         if let Failure::Source(SourceError::Folder(FolderError::Locked { .. })) = self {
             text.push_str("; this folder is live: use --socket, or a copy");
         }

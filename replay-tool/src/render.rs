@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use purser_events::event::LAYOUTS;
-use purser_events::{Event, Layout};
+use purser_events::{Event, Layout, causes};
 use purser_storage::{Codec, PayloadError, StoredRecord};
 use serde_json::{Value, json};
 
@@ -70,13 +70,7 @@ pub(crate) fn text(stored: &StoredRecord, event: &Result<Event, PayloadError>) -
 
 /// Why a payload cannot be shown, with its causes.
 pub(crate) fn payload_error(error: &PayloadError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    safe(&text)
+    safe(&causes::told(error))
 }
 
 fn plain(value: &Value) -> String {

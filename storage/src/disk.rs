@@ -8,6 +8,41 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::statvfs;
+
+/// How full a file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are used.
+    pub used: u64,
+    /// Bytes that may still be used.
+    pub available: u64,
+}
+
+impl Space {
+    /// The used part in percent, rounded down, of what is not kept for the superuser.
+    #[must_use]
+    pub fn used_percent(&self) -> u8 {
+        let all = u128::from(self.used) + u128::from(self.available);
+        if all == 0 {
+            return 100;
+        }
+        u8::try_from(u128::from(self.used) * 100 / all).unwrap_or(100)
+    }
+
+    /// What it would be with so many bytes less in use.
+    #[must_use]
+    pub fn with_room(&self, bytes: u64) -> Space {
+        let given = bytes.min(self.used);
+        Space { used: self.used - given, available: self.available.saturating_add(given) }
+    }
+
+    /// What it would be with so many bytes more in use.
+    pub(crate) fn after(&self, bytes: u64) -> Space {
+        let taken = bytes.min(self.available);
+        Space { used: self.used + taken, available: self.available - taken }
+    }
+}
 
 /// Files and folders.
 pub trait Disk: Send + Sync + 'static {
@@ -52,6 +87,15 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// How full the file system is that a folder is on.
+    ///
+    /// # Errors
+    /// What the system says; it may not be known.
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// One open file.
@@ -200,6 +244,15 @@ impl Disk for SystemDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let stat = statvfs(dir)?;
+        // The types differ between platforms; on all of them they fit.
+        let unit = u128::from(stat.fragment_size());
+        let bytes = |blocks: u128| u64::try_from(blocks * unit).unwrap_or(u64::MAX);
+        let used = u128::from(stat.blocks()).saturating_sub(stat.blocks_free().into());
+        Ok(Space { used: bytes(used), available: bytes(stat.blocks_available().into()) })
     }
 }
 

@@ -8,6 +8,7 @@ use purser_events::{CommandId, Seq, StreamId, StreamVersion};
 use crate::folder::FolderError;
 use crate::frame::FrameError;
 use crate::store::{StoreError, suspect_path};
+use crate::terms::Class;
 use crate::verify::Fault;
 
 /// Why the journal could not be opened, read or written.
@@ -148,9 +149,20 @@ pub enum AppendError {
         /// The version that it has.
         actual: StreamVersion,
     },
-    /// Too many requests wait.
-    #[error("too many requests wait for the journal")]
-    Busy,
+    /// Too many requests of this class wait.
+    #[error("too many requests of class {class} wait for the journal; try again in {retry_after_ms} ms")]
+    Busy {
+        /// Which class.
+        class: Class,
+        /// When there may be room, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The disk is so full that requests of this class are refused.
+    #[error("the journal's disk has no room for requests of class {class}")]
+    NoRoom {
+        /// Which class.
+        class: Class,
+    },
     /// A record, a commit or an answer is longer than allowed.
     #[error("{len} bytes are to be written at once, at most {max} are allowed")]
     TooLarge {

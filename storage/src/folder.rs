@@ -7,6 +7,7 @@
 //! <dir>/segments/  the records
 //! <dir>/archived   which segments the archive has
 //! <dir>/sled/      the store: what makes them accessible; it can be made again
+//! <dir>/ballast   room that is held for stops and deletes on a full disk; zeros
 //! <dir>/suspect    there if a read of the store showed damage: the next start makes it again
 //! ```
 

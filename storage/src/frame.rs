@@ -37,6 +37,7 @@ pub(crate) const CODEC_SEALED: u8 = 0b1000_0000;
 
 const FLAG_REDACTED: u8 = 0b0000_0001;
 pub(crate) const FLAG_CONTINUED: u8 = 0b0000_0010;
+/// Everything before it was durable when it was written.
 pub(crate) const FLAG_BEGINS_GROUP: u8 = 0b0000_0100;
 const FLAGS_RESERVED: u8 = 0b1000_1000;
 const CAUSE_SHIFT: u8 = 4;

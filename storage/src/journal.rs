@@ -6,36 +6,36 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use purser_events::{CommandId, Event, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::answers::{self, ANSWER_LEN_MAX, StoredAnswer};
+use crate::answers::{self, StoredAnswer};
+use crate::ballast::Ballast;
 use crate::codec::Codec;
 use crate::disk::{Disk, SystemDisk};
 use crate::error::{AppendError, JournalError};
-use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
+use crate::frame::Hash;
 use crate::observer::JournalObserver;
 use crate::open::Replayed;
 use crate::opening::{self, Watched};
+use crate::published::Published;
+use crate::queue::Queue;
 use crate::record::StoredRecord;
+use crate::request::{Request, prepare};
 use crate::retention::Holds;
 use crate::sealer::exchange::Exchange;
 use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
-use crate::subjects::{SubjectKey, SubjectKeys, SubjectsConfig};
+use crate::subjects::{SubjectKeys, SubjectsConfig};
+use crate::terms::{PerClass, Terms};
 use crate::verify::Head;
-use crate::writer::{Prepared, PreparedEvent, PreparedWrite, Published, Request};
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 
 pub use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-
-/// Longest payload that fits into a frame under every header, sealed or not.
-const PAYLOAD_LEN_MAX: usize =
-    FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>() - SubjectKey::OVERHEAD;
 
 /// Where and how a journal is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct JournalConfig {
     pub backend: Backend,
     /// Memory in which the store keeps pages, in bytes.
     pub cache_bytes: u64,
-    /// Requests that may wait; more are refused as [`AppendError::Busy`].
+    /// Requests of each class that may wait; more are refused as [`AppendError::Busy`].
     pub queue_len_max: usize,
     /// Length at which a segment is sealed, in bytes, from [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
     pub segment_bytes: u64,
@@ -62,6 +62,10 @@ pub struct JournalConfig {
     /// The keys with which payloads of pods are sealed and read; without them none is sealed, and those that are
     /// cannot be read.
     pub subjects: Option<SubjectsConfig>,
+    /// Longest time from a lazy append until it is synced, in milliseconds.
+    pub lazy_ms_max: u64,
+    /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
+    pub ballast_bytes: u64,
 }
 
 impl JournalConfig {
@@ -78,6 +82,8 @@ impl JournalConfig {
             snapshot_every: 10_000,
             boot_id: None,
             subjects: None,
+            lazy_ms_max: 200,
+            ballast_bytes: 0,
         }
     }
 }
@@ -135,8 +141,14 @@ pub struct JournalStats {
     pub bytes_on_disk: u64,
     /// Requests that wait.
     pub queue_len: usize,
-    /// Requests that may wait.
+    /// Requests of each class that may wait.
     pub queue_len_max: usize,
+    /// Requests that wait, by class.
+    pub waiting: PerClass<usize>,
+    /// Requests that were refused since the journal was opened, for want of a place in the queue or on the disk.
+    pub refused: PerClass<u64>,
+    /// Bytes of the ballast, if it is there.
+    pub ballast_bytes: u64,
 }
 
 /// A handle on an open journal; clones are the same journal.
@@ -149,7 +161,6 @@ struct Shared {
     codec: Codec,
     keys: Option<Arc<SubjectKeys>>,
     epoch: u64,
-    queue_len_max: usize,
     published: Arc<Published>,
     /// None once the journal is closed.
     store: RwLock<Option<Arc<dyn Store>>>,
@@ -158,8 +169,8 @@ struct Shared {
     known_snapshots: snapshot::Known,
     exchange: Arc<Exchange>,
     sealer: Mutex<Option<JoinHandle<()>>>,
-    /// None once the journal is closed.
-    requests: RwLock<Option<mpsc::Sender<Request>>>,
+    queue: Arc<Queue>,
+    ballast: Arc<Ballast>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -238,15 +249,14 @@ impl Journal {
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
         let (published, epoch) = (Arc::clone(&writer.published), writer.epoch);
-        let exchange = Arc::clone(&writer.exchange);
-        let queue_len_max = config.queue_len_max.max(1);
-        let (requests, waiting) = mpsc::channel(queue_len_max);
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(waiting));
+        let (exchange, ballast) = (Arc::clone(&writer.exchange), Arc::clone(&writer.ballast));
+        let queue = Arc::new(Queue::new(config.queue_len_max));
+        let served = Arc::clone(&queue);
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&served));
         let shared = Shared {
             codec: config.codec,
             keys,
             epoch,
-            queue_len_max,
             published,
             store: RwLock::new(Some(store)),
             segments,
@@ -254,7 +264,8 @@ impl Journal {
             known_snapshots,
             exchange,
             sealer: Mutex::new(None),
-            requests: RwLock::new(Some(requests)),
+            queue,
+            ballast,
             thread: Mutex::new(Some(thread.map_err(JournalError::Thread)?)),
         };
         Ok(Journal { shared: Arc::new(shared) })
@@ -269,28 +280,37 @@ impl Journal {
     /// # Errors
     /// Nothing was written, except with [`AppendError::Fenced`], after which it is unknown.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.append_on(append, Terms::default()).await
+    }
+
+    /// As [`Journal::append`], with a class and a durability. What is not durable yet counts for the versions that
+    /// later appends expect.
+    ///
+    /// # Panics
+    /// As [`Journal::append`].
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_on(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
         let started = Instant::now();
-        let outcome = self.append_unmeasured(append).await;
+        let outcome = self.append_unmeasured(append, terms).await;
         if let Some(observer) = self.shared.published.observer.get() {
             observer.answered(started.elapsed());
         }
         outcome
     }
 
-    async fn append_unmeasured(&self, append: Append) -> Result<Appended, AppendError> {
-        let append = prepare(append, self.shared.codec, self.shared.keys.as_deref())?;
+    async fn append_unmeasured(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
+        let append = prepare(append, terms, self.shared.codec, self.shared.keys.as_deref())?;
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
         }
-        let (reply, outcome) = oneshot::channel();
-        {
-            let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
-            let requests = requests.as_ref().ok_or(AppendError::Closed)?;
-            requests.try_send(Request { append, reply }).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AppendError::Busy,
-                mpsc::error::TrySendError::Closed(_) => AppendError::Fenced,
-            })?;
+        if self.shared.ballast.sheds(terms.class) {
+            self.shared.queue.note_refused(terms.class);
+            return Err(AppendError::NoRoom { class: terms.class });
         }
+        let (reply, outcome) = oneshot::channel();
+        self.shared.queue.push(Request { append, reply })?;
         // The thread answers every request that it takes, unless it panicked.
         outcome.await.unwrap_or(Err(AppendError::Fenced))
     }
@@ -337,10 +357,18 @@ impl Journal {
     /// The journal is closed, or its files cannot be measured.
     pub fn stats(&self) -> Result<JournalStats, JournalError> {
         let bytes_on_disk = self.store()?.bytes_on_disk()? + self.shared.segments.bytes_on_disk()?;
-        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
-        let queue_len_max = self.shared.queue_len_max;
-        let queue_len = requests.as_ref().map_or(0, |requests| queue_len_max - requests.capacity());
-        Ok(JournalStats { head: self.head(), epoch: self.epoch(), bytes_on_disk, queue_len, queue_len_max })
+        let (waiting, refused) = (self.shared.queue.lens(), self.shared.queue.refused());
+        let ballast_bytes = self.ballast_bytes();
+        Ok(JournalStats {
+            head: self.head(),
+            epoch: self.epoch(),
+            bytes_on_disk: bytes_on_disk + ballast_bytes,
+            queue_len: waiting.safety + waiting.lifecycle + waiting.observation,
+            queue_len_max: self.shared.queue.len_max(),
+            waiting,
+            refused,
+            ballast_bytes,
+        })
     }
 
     /// The first answer to a command, if it is remembered.
@@ -361,13 +389,11 @@ impl Journal {
     /// The key cannot be used, it is not the one that sealed this journal last, or the journal lacks records that
     /// were sealed. The journal goes on without seals.
     pub fn seal(&self, parts: SealingParts) -> Result<(), SealerError> {
-        let requests = self.shared.requests.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(requests) = requests.as_ref().map(mpsc::Sender::downgrade) else { return Ok(()) };
         let sealed = sealer::Sealed {
             segments: Arc::clone(&self.shared.segments),
             published: Arc::clone(&self.shared.published),
             exchange: Arc::clone(&self.shared.exchange),
-            requests,
+            queue: Arc::clone(&self.shared.queue),
         };
         let thread = sealer::start(sealed, parts)?;
         *self.shared.sealer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -398,6 +424,10 @@ impl Journal {
 
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.shared.exchange
+    }
+
+    pub(crate) fn reserve(&self) -> &Ballast {
+        &self.shared.ballast
     }
 
     pub(crate) fn holds(&self) -> &Holds {
@@ -431,8 +461,8 @@ impl Shared {
             // Nothing is lost with its panic but a seal.
             let _ = sealer.join();
         }
-        // Without senders the thread ends once it has served what waits.
-        self.requests.write().unwrap_or_else(PoisonError::into_inner).take();
+        // The thread ends once it has served what waits.
+        self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panic of the thread is told as `fatal`.
@@ -446,42 +476,4 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// Checks a request, encodes its events and hashes them, on the caller's thread.
-fn prepare(append: Append, codec: Codec, keys: Option<&SubjectKeys>) -> Result<Prepared, AppendError> {
-    let Append { writes, origin, command } = append;
-    if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
-        return Err(AppendError::NothingToWrite);
-    }
-    if let Some(command) = &command {
-        check_len(command.answer.len(), ANSWER_LEN_MAX)?;
-    }
-    let mut bytes = 0;
-    let mut prepared = Vec::with_capacity(writes.len());
-    for StreamWrite { stream, expected, events } in writes {
-        let mut encoded = Vec::with_capacity(events.len());
-        for event in events {
-            assert_eq!(event.stream_kind(), stream.kind, "an event belongs in a stream of its own kind");
-            let payload =
-                event.encode(&codec).expect("payloads are plain structs, which every codec encodes");
-            check_len(payload.len(), PAYLOAD_LEN_MAX)?;
-            bytes += payload.len();
-            check_len(bytes, COMMIT_BYTES_MAX)?;
-            let layout = event.layout();
-            let begins = expected == StreamVersion::NONE;
-            let sealed =
-                keys.map(|keys| keys.seal(stream, begins, (layout.number, layout.version), &payload));
-            let sealed = sealed.transpose().map_err(|error| AppendError::no_key(stream, &error))?.flatten();
-            let (sealed, payload) = (sealed.is_some(), sealed.unwrap_or(payload));
-            let payload_hash = frame::sha256(&payload);
-            encoded.push(PreparedEvent { layout, event, payload, payload_hash, sealed });
-        }
-        prepared.push(PreparedWrite { stream, expected, events: encoded });
-    }
-    Ok(Prepared { writes: prepared, origin, command, bytes })
-}
-
-fn check_len(len: usize, max: usize) -> Result<(), AppendError> {
-    if len > max { Err(AppendError::TooLarge { len, max }) } else { Ok(()) }
 }

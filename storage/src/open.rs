@@ -140,16 +140,10 @@ pub(crate) fn hash_of(
     }
     let mut walk = segments.walk(seq)?;
     while let Some(entry) = walk.step().map_err(|error| damaged(dir, error))? {
-        match entry {
-            Entry::Record(record) if record.header.seq == seq => {
-                return Ok(Some(Head { seq, hash: record.hash }));
-            }
-            Entry::Record(_)
-            | Entry::Answer(_)
-            | Entry::Opened(_)
-            | Entry::Closed
-            | Entry::Evidence(_)
-            | Entry::Footer(_) => {}
+        if let Entry::Record(record) = entry
+            && record.header.seq == seq
+        {
+            return Ok(Some(Head { seq, hash: record.hash }));
         }
     }
     Ok(None)

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use purser_events::Timestamp;
 use uuid::Uuid;
 
 use crate::answers::AnswerOrder;
+use crate::ballast::Ballast;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::evidence::Newest;
@@ -14,6 +16,7 @@ use crate::folder::{Folder, FolderError, HeadFile, io_error};
 use crate::index;
 use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::published::Published;
 use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
 use crate::segment::open_segment::OpenSegment;
@@ -23,8 +26,9 @@ use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::subjects::SubjectKeys;
+use crate::unsynced::Unsynced;
 use crate::verify::Head;
-use crate::writer::{OnCommit, Published, Writer};
+use crate::writer::{OnCommit, Writer};
 
 /// Who is told of the records.
 pub(crate) struct Watched<'a> {
@@ -53,6 +57,7 @@ pub(crate) fn open(
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, open, unmade, before, head, epoch, opened, closed, newest } = loaded;
     let segments = Arc::new(segments);
+    let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
     let same_boot =
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     tracing::debug!(closed, same_boot, "the journal's segments are read");
@@ -85,7 +90,7 @@ pub(crate) fn open(
     let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at };
     let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     remove_unmade(segments.disk().as_ref(), &unmade)?;
-    let segment = begin(&segments, open, head, opened, &newest)?;
+    let segment = begin(&segments, &ballast, open, head, opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
@@ -99,6 +104,9 @@ pub(crate) fn open(
         segment: Some(segment),
         exchange: Arc::new(Exchange::new(newest)),
         segments,
+        ballast: Arc::new(ballast),
+        unsynced: Unsynced::default(),
+        lazy_wait: Duration::from_millis(config.lazy_ms_max),
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
         store_thread: StoreThread::start(Arc::clone(&store))?,
@@ -200,6 +208,7 @@ fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Stor
 /// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.
 fn begin(
     segments: &Segments,
+    ballast: &Ballast,
     open: Option<OpenSegment>,
     head: Head,
     opened: Opened,
@@ -214,7 +223,7 @@ fn begin(
         }
         None => {
             let header = SegmentHeader { before: head, epoch: opened.epoch, created: opened.at };
-            let mut segment = OpenSegment::create(segments.disk(), segments.dir(), header)?;
+            let mut segment = ballast.make_segment(segments.dir(), header)?;
             segment.carry(newest)?;
             segment
         }
@@ -223,6 +232,7 @@ fn begin(
     segment.note_epoch(opened.epoch);
     let mut bytes = Vec::new();
     entry::put_opened(&mut bytes, &opened);
+    ballast.make_room(&mut segment, bytes.len())?;
     segment.write(&bytes, None)?;
     segment.sync()?;
     Ok(segment)

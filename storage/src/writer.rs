@@ -1,15 +1,14 @@
-//! The one thread that writes: takes what waits, writes it together, syncs once, then answers everyone.
+//! The one thread that writes: takes what waits, writes it together, syncs once, then answers everyone. If nobody
+//! in a group waits for the sync, it is left to the next group, or to a deadline.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use purser_events::{
-    CommandId, Event, Header, Layout, Origin, Record, Seq, StreamId, StreamVersion, Timestamp,
-};
-use tokio::sync::{mpsc, oneshot, watch};
+use purser_events::{CommandId, Header, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::{self, AnswerOrder, StoredAnswer};
+use crate::ballast::Ballast;
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
 use crate::evidence::Evidence;
@@ -17,99 +16,24 @@ use crate::folder::{Folder, HeadFile};
 use crate::frame::{self, FrameParts, Hash};
 use crate::index::{self, IndexBatch};
 use crate::journal::{Appended, CommandWrite};
-use crate::observer::{CommitCost, JournalObserver};
+use crate::observer::CommitCost;
+use crate::published::{FenceOnPanic, Published, PublishedState};
+use crate::queue::{Next, Queue, Serving};
+use crate::request::{Outcome, Prepared, PreparedEvent, PreparedWrite, Request};
 use crate::sealer::exchange::Exchange;
 use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
-use crate::segment::open_segment::OpenSegment;
+use crate::segment::open_segment::{FOOTER_RESERVE, OpenSegment};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, SnapshotThread};
 use crate::store::Store;
 use crate::store_thread::StoreThread;
+use crate::terms::{Class, Durability};
+use crate::unsynced::{Synced, Unsynced, Written};
 use crate::verify::Head;
-
-/// Most requests that are made durable together.
-const GROUP_LEN_MAX: usize = 256;
-
-/// Payload bytes beyond which a group takes no further request.
-const GROUP_BYTES_MAX: usize = 1 << 20;
-
-/// A request with its events encoded.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub writes: Vec<PreparedWrite>,
-    pub origin: Origin,
-    pub command: Option<CommandWrite>,
-    /// Bytes of all payloads.
-    pub bytes: usize,
-}
-
-#[derive(Debug)]
-pub(crate) struct PreparedWrite {
-    pub stream: StreamId,
-    pub expected: StreamVersion,
-    pub events: Vec<PreparedEvent>,
-}
-
-#[derive(Debug)]
-pub(crate) struct PreparedEvent {
-    pub event: Event,
-    pub layout: Layout,
-    pub payload: Vec<u8>,
-    pub payload_hash: Hash,
-    /// Whether the payload is sealed with the key of its subject.
-    pub sealed: bool,
-}
 
 /// Is shown the records of each commit.
 pub(crate) type OnCommit = Box<dyn FnMut(&[Record]) + Send>;
-
-type Outcome = Result<Appended, AppendError>;
-
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub append: Prepared,
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-/// What is durable, for readers.
-pub(crate) struct Published {
-    state: Mutex<PublishedState>,
-    pub heads: watch::Sender<Seq>,
-    pub fatal: watch::Sender<Option<Arc<JournalError>>>,
-    pub observer: OnceLock<Box<dyn JournalObserver>>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct PublishedState {
-    pub head: Head,
-    /// Answers from this place in order on may not be shown yet.
-    pub answers_end: u64,
-}
-
-impl Published {
-    pub(crate) fn new(head: Head, answers_end: u64) -> Published {
-        Published {
-            state: Mutex::new(PublishedState { head, answers_end }),
-            heads: watch::Sender::new(head.seq),
-            fatal: watch::Sender::new(None),
-            observer: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn state(&self) -> PublishedState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells that nothing more will be written; the first reason stays.
-    fn fence(&self, error: JournalError) {
-        self.fatal.send_if_modified(|fatal| {
-            let first = fatal.is_none();
-            fatal.get_or_insert_with(|| Arc::new(error));
-            first
-        });
-    }
-}
 
 /// Where the journal stands; owned by the thread.
 pub(crate) struct Writer {
@@ -118,6 +42,9 @@ pub(crate) struct Writer {
     /// What goes to and comes from the thread that seals.
     pub exchange: Arc<Exchange>,
     pub segments: Arc<Segments>,
+    pub ballast: Arc<Ballast>,
+    pub unsynced: Unsynced,
+    pub lazy_wait: Duration,
     pub segment_bytes: u64,
     pub segment_age_ms: u64,
     pub store: Arc<dyn Store>,
@@ -143,9 +70,6 @@ pub(crate) struct Writer {
 /// Streams whose versions are kept in memory; the store knows the others.
 const STREAMS_LEN_MAX: usize = 20_000;
 
-/// Bytes that are left free at the end of a segment for its footer.
-const FOOTER_RESERVE: u64 = 64 << 10;
-
 /// A group that is about to be written.
 #[derive(Default)]
 struct Group {
@@ -158,32 +82,64 @@ struct Group {
     /// Of the records, in order.
     hashes: Vec<Hash>,
     evidence: Vec<Evidence>,
+    /// Whether something written before is not durable yet.
+    continues: bool,
+    /// Whether anyone waits for it to be durable.
+    awaited: bool,
+}
+
+impl Group {
+    /// Whether the next entry is the first that is not durable.
+    fn begins(&self) -> bool {
+        self.bytes.is_empty() && !self.continues
+    }
 }
 
 impl Writer {
-    /// Serves requests until every sender is gone.
-    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    /// Serves requests until the queue is closed.
+    pub(crate) fn run(mut self, queue: &Queue) {
         let _on_panic = FenceOnPanic(Arc::clone(&self.published));
+        let _serving = Serving(queue);
         let mut fenced = false;
-        while let Some(first) = requests.blocking_recv() {
-            let (appends, replies) = take_group(first, &mut requests);
-            let outcomes = if fenced { None } else { self.commit(appends) };
-            fenced = outcomes.is_none();
-            let outcomes =
-                outcomes.unwrap_or_else(|| replies.iter().map(|_| Err(AppendError::Fenced)).collect());
-            for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                // Whoever asked may have gone: what was written stays written.
-                let _ = reply.send(outcome);
+        loop {
+            let due = if fenced { None } else { self.unsynced.due(self.lazy_wait) };
+            match queue.take(due) {
+                Next::Group(requests) => fenced = self.serve(requests, fenced, queue),
+                Next::Due => {
+                    let synced = self.sync(self.head);
+                    fenced = self.unless_failed(synced).is_none();
+                }
+                Next::Ended => break,
             }
         }
-        if !fenced && let Err(error) = self.close() {
-            error.note(self.segments.dir());
-            self.published.fence(error);
+        if !fenced {
+            let closed = self.close();
+            self.unless_failed(closed);
         }
+    }
+
+    /// Carries out a group and answers it; says whether the journal is fenced now.
+    fn serve(&mut self, requests: Vec<Request>, fenced: bool, queue: &Queue) -> bool {
+        let started = Instant::now();
+        let (appends, replies): (Vec<_>, Vec<_>) =
+            requests.into_iter().map(|Request { append, reply }| (append, reply)).unzip();
+        let outcomes = if fenced { None } else { self.commit(appends) };
+        let fenced = outcomes.is_none();
+        let outcomes = outcomes.unwrap_or_else(|| replies.iter().map(|_| Err(AppendError::Fenced)).collect());
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            if let Err(AppendError::NoRoom { class }) = outcome {
+                queue.note_refused(class);
+            }
+            // Whoever asked may have gone: what was written stays written.
+            let _ = reply.send(outcome);
+        }
+        queue.note_pace(started.elapsed());
+        fenced
     }
 
     /// Leaves a note that the store can be trusted at the next start, whatever happened to the host.
     fn close(&mut self) -> Result<(), JournalError> {
+        self.sync(self.head)?;
         if let Some(snapshots) = self.snapshots.take() {
             snapshots.close(self.head);
         }
@@ -201,10 +157,16 @@ impl Writer {
         Ok(segment.sync()?)
     }
 
-    /// Makes a group durable and gives one outcome a request; none if the journal failed.
+    /// Carries out a group and gives one outcome a request; none if the journal failed.
     fn commit(&mut self, appends: Vec<Prepared>) -> Option<Vec<Outcome>> {
-        match self.try_commit(appends) {
-            Ok(outcomes) => Some(outcomes),
+        let outcomes = self.try_commit(appends);
+        self.unless_failed(outcomes)
+    }
+
+    /// What was done; after a failure nothing more is written.
+    fn unless_failed<T>(&self, done: Result<T, JournalError>) -> Option<T> {
+        match done {
+            Ok(done) => Some(done),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
                 error.note(self.segments.dir());
@@ -218,42 +180,64 @@ impl Writer {
         let requests = appends.len();
         let now = (self.now)();
         let before = self.head;
-        let mut group = Group::default();
+        let gate = self.ballast.gate(appends.iter().any(|append| append.terms.class == Class::Safety));
+        let mut group = Group { continues: !self.unsynced.is_empty(), ..Group::default() };
         let mut outcomes = Vec::with_capacity(requests);
         for append in appends {
-            outcomes.push(self.stage(append, now, &mut group)?);
+            outcomes.push(match gate.admit(append.terms.class) {
+                Ok(()) => self.stage(append, now, &mut group)?,
+                Err(refusal) => Err(refusal),
+            });
         }
-        self.stage_evidence(&mut group);
+        // With little room it goes along with what is taken, but takes none for itself.
+        if gate.is_open() || !group.bytes.is_empty() {
+            self.stage_evidence(&mut group);
+        }
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, index, records, hashes, evidence, .. }) = (self.head, group);
+        let (head, Group { bytes, index, records, hashes, evidence, awaited, .. }) = (self.head, group);
         let started = Instant::now();
+        let ballast = Arc::clone(&self.ballast);
         let segment = self.segment_for(bytes.len(), before, now)?;
+        ballast.make_room(segment, bytes.len())?;
         let last = (records > 0).then_some((head, now));
         segment.write(&bytes, last)?;
         let written = Instant::now();
         self.store_thread.begin(index.finish(head));
         // Never tried again: after a failed sync the kernel may have dropped the pages and report success.
-        let synced = self.segment.as_ref().map_or(Ok(()), OpenSegment::sync);
-        let synced_at = Instant::now();
+        let synced = if awaited { self.sync_segment() } else { Ok(()) };
+        let sync = written.elapsed();
         self.store_thread.finish()?;
         synced?;
-        self.head_file.write(self.head)?;
-        if let Some(observer) = self.published.observer.get() {
-            let (write, sync) = (written - started, synced_at - written);
-            observer.committed(CommitCost { requests, records, bytes: bytes.len(), write, sync });
+        let write = written - started;
+        let cost = CommitCost { requests, records, bytes: bytes.len(), write, sync: Duration::ZERO };
+        self.unsynced.note(Written { cost, first: before.seq.next(), hashes, evidence }, written);
+        if awaited {
+            self.publish(sync, head, self.answers.next, &outcomes)?;
+        } else {
+            outcomes.iter().flatten().for_each(|appended| self.unsynced.keep(&appended.records));
         }
-        self.publish(&outcomes);
-        if let Some(snapshots) = &mut self.snapshots {
-            snapshots.committed(records, head);
-        }
-        self.exchange.note_written(evidence);
-        self.exchange.tell(before.seq.next(), hashes);
         if self.streams.len() > STREAMS_LEN_MAX {
             self.streams.clear();
         }
         Ok(outcomes)
+    }
+
+    /// Makes durable what was answered before it was: all up to `head`.
+    fn sync(&mut self, head: Head) -> Result<(), JournalError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.sync_segment()?;
+        // Answers to commands are not among it.
+        let answers_end = self.published.state().answers_end;
+        self.publish(started.elapsed(), head, answers_end, &[])
+    }
+
+    fn sync_segment(&self) -> Result<(), JournalError> {
+        Ok(self.segment.as_ref().map_or(Ok(()), OpenSegment::sync)?)
     }
 
     /// The segment that has room for so many bytes: the open one, or a new one after it.
@@ -268,6 +252,10 @@ impl Writer {
             let old = now.ms_since(segment.header.created) > self.segment_age_ms;
             (full || old) && segment.contents().last().seq >= segment.header.first()
         });
+        if is_due {
+            // The footer says that all before it is durable.
+            self.sync(before)?;
+        }
         if is_due && let Some(segment) = self.segment.take() {
             let sealed = segment.seal()?;
             self.segments.note_sealed(&sealed);
@@ -278,35 +266,55 @@ impl Writer {
     }
 
     fn new_segment(&self, before: Head, now: Timestamp) -> Result<OpenSegment, JournalError> {
-        let (epoch, disk, dir) = (self.opened.epoch, self.segments.disk(), self.segments.dir());
-        let header = SegmentHeader { before, epoch, created: now };
-        let mut segment = OpenSegment::create(disk, dir, header)?;
+        let header = SegmentHeader { before, epoch: self.opened.epoch, created: now };
+        let mut segment = self.ballast.make_segment(self.segments.dir(), header)?;
         segment.carry(&self.exchange.newest())?;
         let mut bytes = Vec::new();
         // Each segment begins with whose it is, so that nobody has to look in the one before.
         entry::put_opened(&mut bytes, &self.opened);
         segment.write(&bytes, None)?;
+        // The group after it may say that all before it is durable.
+        segment.sync()?;
         self.segments.note_open(header.first(), segment.path.clone(), segment.contents().marks());
         Ok(segment)
     }
 
-    /// Shows what is durable now: first to the projection, then to those who wait for a new head.
-    fn publish(&mut self, outcomes: &[Outcome]) {
-        let state = PublishedState { head: self.head, answers_end: self.answers.next };
-        *self.published.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        for appended in outcomes.iter().flatten() {
-            if !appended.records.is_empty() {
-                (self.on_commit)(&appended.records);
+    /// Shows what a sync has made durable, up to `head`, with `outcomes` at its end: first to the projection, then to
+    /// those who wait for a new head, then to those who put away and seal what is durable.
+    fn publish(
+        &mut self,
+        sync: Duration,
+        head: Head,
+        answers_end: u64,
+        outcomes: &[Outcome],
+    ) -> Result<(), JournalError> {
+        self.head_file.write(head)?;
+        let Synced { cost, commits: earlier, first, hashes, evidence } = self.unsynced.synced(sync);
+        if let Some(observer) = self.published.observer.get() {
+            observer.committed(cost);
+        }
+        let state = PublishedState { head, answers_end };
+        self.published.set(state);
+        let commits = outcomes.iter().flatten().map(|appended| &appended.records);
+        for commit in earlier.iter().chain(commits) {
+            if !commit.is_empty() {
+                (self.on_commit)(commit);
             }
         }
-        self.published.heads.send_if_modified(|seq| std::mem::replace(seq, self.head.seq) != self.head.seq);
+        self.published.heads.send_if_modified(|seq| std::mem::replace(seq, head.seq) != head.seq);
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.committed(cost.records, head);
+        }
+        self.exchange.note_written(evidence);
+        self.exchange.tell(first, hashes);
+        Ok(())
     }
 
     /// Adds what was signed in the meantime. It speaks of records that are durable, never of this group's.
     fn stage_evidence(&self, group: &mut Group) {
         group.evidence = self.exchange.take();
         for evidence in &group.evidence {
-            let begins_group = group.bytes.is_empty();
+            let begins_group = group.begins();
             entry::put_evidence(&mut group.bytes, begins_group, evidence);
         }
     }
@@ -326,7 +334,8 @@ impl Writer {
         if let Err(conflict) = self.check_expected(&append.writes)? {
             return Ok(Err(conflict));
         }
-        let Prepared { writes, origin, command, .. } = append;
+        let Prepared { writes, origin, command, terms, .. } = append;
+        group.awaited |= terms.durability == Durability::Sync;
         let count: usize = writes.iter().map(|write| write.events.len()).sum();
         // Before its records: a commit that a stop tears is told by its last record, which is then missing.
         if let Some(CommandWrite { id, fingerprint, answer }) = command {
@@ -336,7 +345,7 @@ impl Writer {
             let answer = StoredAnswer { fingerprint, answer, first, last };
             let order = self.answers.push(&*self.store, &mut group.index.batch, id, &answer)?;
             let entry = AnswerEntry { id, order, answer, continued: count > 0 };
-            let begins_group = group.bytes.is_empty();
+            let begins_group = group.begins();
             entry::put_answer(&mut group.bytes, begins_group, &entry);
             group.answers.insert(id, entry.answer);
         }
@@ -400,7 +409,7 @@ impl Writer {
         let seq = self.head.seq.next();
         let epoch = self.opened.epoch;
         let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
-        let start = group.bytes.len();
+        let (start, begins_group) = (group.bytes.len(), group.begins());
         let hash = frame::encode_into(
             &mut group.bytes,
             &FrameParts {
@@ -410,7 +419,7 @@ impl Writer {
                 codec: self.codec,
                 sealed,
                 continued,
-                begins_group: start == 0,
+                begins_group,
                 payload: &payload,
                 payload_hash: &payload_hash,
                 previous: &self.head.hash,
@@ -422,31 +431,5 @@ impl Writer {
         self.streams.insert(stream, version);
         self.head = Head { seq, hash };
         Ok(Record { header, event })
-    }
-}
-
-fn take_group(
-    first: Request,
-    requests: &mut mpsc::Receiver<Request>,
-) -> (Vec<Prepared>, Vec<oneshot::Sender<Outcome>>) {
-    let mut bytes = first.append.bytes;
-    let (mut appends, mut replies) = (vec![first.append], vec![first.reply]);
-    while appends.len() < GROUP_LEN_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(next) = requests.try_recv() else { break };
-        bytes += next.append.bytes;
-        appends.push(next.append);
-        replies.push(next.reply);
-    }
-    (appends, replies)
-}
-
-/// Tells that the thread is gone, if it goes by a panic; in programs that abort on one it has nothing to do.
-struct FenceOnPanic(Arc<Published>);
-
-impl Drop for FenceOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fence(JournalError::Panicked);
-        }
     }
 }

@@ -1,20 +1,24 @@
 //! Every event layout in every codec, byte for byte: what was written once must read the same for ever.
 //!
 //! `golden/<name>.v<version>.json` holds samples of the payload; beside it, one line of hex a sample,
-//! `.bincode.hex` and `.postcard.hex` hold their bytes. A new layout needs samples by hand; its bytes are then
-//! written by `PURSER_GOLDEN=write cargo test -p purser-storage --test golden`. Bytes that exist are never
-//! written again: to change a layout is to break every journal.
+//! `.bincode.hex` and `.postcard.hex` hold their bytes, and `.shape` every field of every type in it, in order: so a
+//! type that was changed is noticed even where no sample's bytes are. A new layout needs samples by hand; bytes and
+//! shape are then written by `PURSER_GOLDEN=write cargo test -p purser-storage --test golden`. Files that exist are
+//! never written again: to change a layout is to break every journal.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::LAYOUTS;
-use purser_events::{Decode, Event, Layout};
+use purser_events::{Decode, Encode, Event, Layout};
 use purser_storage::Codec;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_reflection::{Samples, Tracer, TracerConfig};
 
 /// Reads a sample's JSON as the payload that a layout says.
 struct Json;
@@ -24,6 +28,84 @@ impl Decode for Json {
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+/// Variants that an enum in a payload has at most.
+const VARIANTS_MAX: usize = 32;
+
+/// Finds out what a payload's type is made of: from the samples and from the type itself.
+struct Shape {
+    /// Enums of which the samples do not show every variant.
+    enums: Vec<String>,
+    samples: RefCell<Samples>,
+    tracer: RefCell<Tracer>,
+}
+
+impl Shape {
+    fn new(enums: Vec<String>) -> Shape {
+        // A uuid takes 16 bytes, a name some letter.
+        let config =
+            TracerConfig::default().default_borrowed_bytes_value(&[0; 16]).default_borrowed_str_value("a");
+        let tracer = Tracer::new(config.default_string_value("a".to_owned()));
+        Shape { enums, samples: RefCell::default(), tracer: RefCell::new(tracer) }
+    }
+}
+
+impl Encode for Shape {
+    type Output = ();
+
+    fn encode<T: Serialize>(&self, payload: &T) {
+        self.tracer.borrow_mut().trace_value(&mut self.samples.borrow_mut(), payload).unwrap();
+    }
+}
+
+impl Decode for Shape {
+    type Error = serde_json::Error;
+
+    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, serde_json::Error> {
+        let (mut tracer, samples) = (self.tracer.borrow_mut(), self.samples.borrow());
+        // Each pass takes another variant of every one of them.
+        for _ in 0..VARIANTS_MAX {
+            tracer.trace_type::<T>(&samples).unwrap();
+            for name in &self.enums {
+                let _ = tracer.check_incomplete_enum(name);
+            }
+        }
+        serde_json::from_slice(bytes)
+    }
+}
+
+/// Every named type of a layout's payload, with its fields or variants in order.
+fn shape(layout: &Layout) -> String {
+    let samples = samples(layout);
+    let bytes = serde_json::to_vec(&samples[0].0).unwrap();
+    let mut enums = Vec::new();
+    loop {
+        let shape = Shape::new(enums.clone());
+        samples.iter().for_each(|(_, event)| event.encode(&shape));
+        Event::decode(layout.number, layout.version, &bytes, &shape).unwrap();
+        match shape.tracer.into_inner().registry() {
+            Ok(registry) => return format!("{}\n", serde_json::to_string_pretty(&registry).unwrap()),
+            Err(serde_reflection::Error::MissingVariants(more)) if enums.is_empty() => enums = more,
+            Err(error) => panic!("{}: a sample is missing: {error}", stem(layout)),
+        }
+    }
+}
+
+#[test]
+fn no_persisted_type_has_changed_within_a_version() {
+    for layout in LAYOUTS {
+        let path = golden().join(format!("{}.shape", stem(layout)));
+        let shape = shape(layout);
+        let stored = on_file(&path, || shape.clone());
+        assert!(
+            shape == stored,
+            "the payload of `{}` version {} is not what it was: give the changed one a version of its own and \
+             read the old one with an upcast",
+            layout.name,
+            layout.version
+        );
     }
 }
 
@@ -63,14 +145,18 @@ fn unhex(line: &str) -> Vec<u8> {
 /// The bytes on file, one entry a sample.
 fn stored(layout: &Layout, codec: Codec, encoded: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let path = golden().join(format!("{}.{}.hex", stem(layout), codec.word()));
+    let lines = || encoded.iter().map(|bytes| format!("{}\n", hex(bytes))).collect();
+    on_file(&path, lines).lines().map(unhex).collect()
+}
+
+/// What a file says; it is made first if that was asked for and it is not there.
+fn on_file(path: &Path, made: impl FnOnce() -> String) -> String {
     let write = std::env::var("PURSER_GOLDEN").is_ok_and(|value| value == "write");
     if !path.exists() && write {
-        let lines: String = encoded.iter().map(|bytes| format!("{}\n", hex(bytes))).collect();
-        fs::write(&path, lines).unwrap();
+        fs::write(path, made()).unwrap();
     }
-    let text = fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; see the head of this file", path.display()));
-    text.lines().map(unhex).collect()
+    fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{}: {error}; see the head of this file", path.display()))
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod metrics;
 mod overload;
 mod pods;
 mod program;
+mod reserve;
 mod secrets;
 mod tcp;

@@ -15,7 +15,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use purser_storage::offline::Source;
 use purser_storage::store::Backend;
-use purser_tests::random::Random;
+use purser_tests::random::{Random, Seed, number_from};
 use tempfile::TempDir;
 
 use self::ack::Ack;
@@ -29,29 +29,6 @@ const LOOK_AT_ALL_EVERY: u32 = 100;
 const ACKS_MAX: u64 = 3;
 /// Most bytes of what it tells after which a process is killed.
 const BYTES_MAX: u64 = 800;
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}")))
-}
-
-/// Prints what repeats the run if it fails.
-struct Seed(u64);
-
-impl Seed {
-    fn chosen() -> Seed {
-        let fresh = || u64::from(std::process::id()) ^ 0x4b11_5eed_0000;
-        Seed(number_from("PURSER_KILL_SEED").unwrap_or_else(fresh))
-    }
-}
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("repeat with PURSER_KILL_SEED={}", self.0);
-        }
-    }
-}
 
 /// When a process is killed.
 #[derive(Debug, Clone, Copy)]
@@ -206,9 +183,9 @@ impl Drop for Process {
 }
 
 fn nothing_acknowledged_is_lost(backend: Backend) {
-    let seed = Seed::chosen();
+    let seed = Seed::chosen("PURSER_KILL_SEED");
     let rounds = number_from("PURSER_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.try_into().unwrap()) / 2;
-    let mut random = Random(seed.0 ^ backend.name().len() as u64);
+    let mut random = Random(seed.number ^ backend.name().len() as u64);
     let mut folder = Folder::new(backend);
     folder.survive(rounds, &mut random);
     // As an auditor sees it.
@@ -220,7 +197,7 @@ fn nothing_acknowledged_is_lost(backend: Backend) {
         "{}: {rounds} kills, {in_opening} of them during an opening; {acks} commits acknowledged, 0 lost; \
          {records} records in {segments} segments (seed {})",
         backend.name(),
-        seed.0
+        seed.number
     );
     assert!(usize::try_from(rounds).unwrap() <= acks, "too little was acknowledged to show anything");
     assert!(rounds < 200 || 1 < segments, "no segment was sealed");

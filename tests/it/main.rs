@@ -14,6 +14,7 @@ mod e2e;
 mod exec_key;
 mod faults;
 mod first_steps;
+mod full_disk;
 mod harness;
 mod image_load;
 mod journal_kill;

@@ -1,8 +1,9 @@
 //! What the node and a worker answer, given what has happened to them.
 
 use purser_events::node::event::{
-    Cordoned, JournalTrimmed, OrphanRemoved, PolicySet, RedactionCompleted, RedactionRequested, RuntimeFound,
-    RuntimeLost, SegmentRewritten, SegmentSealed, Started, Stopped, Uncordoned,
+    Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet,
+    RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost, SegmentRewritten, SegmentSealed,
+    Started, Stopped, Uncordoned,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
 use purser_events::pod::event::{Exit, ExitReason};
@@ -223,4 +224,18 @@ fn a_worker_is_one_process_and_ends_once() {
     running().after(end()).when(end()).then_nothing();
     running().after(end()).when(register(9)).then_refused(WorkerRejection::Ended);
     assert!(running().after(end()).state().is_terminal());
+}
+
+#[test]
+fn a_disk_that_fills_up_is_recorded_once_a_change() {
+    let is = |pressure, used_percent| DiskPressureChanged { pressure, used_percent };
+    let seen = |pressure, used_percent| NodeCommand::ReportDiskPressure(is(pressure, used_percent));
+    Scenario::<Node>::given(up()).when(seen(DiskPressure::Fine, 40)).then_nothing();
+    Scenario::<Node>::given(up()).when(seen(DiskPressure::Low, 90)).then([is(DiskPressure::Low, 90)]);
+    let low = || Scenario::<Node>::given(up()).after(seen(DiskPressure::Low, 90));
+    low().when(seen(DiskPressure::Low, 91)).then_nothing();
+    low().when(seen(DiskPressure::Full, 96)).then([is(DiskPressure::Full, 96)]);
+    assert_eq!(low().state().known().unwrap().disk_pressure(), DiskPressure::Low);
+    let fine = low().after(seen(DiskPressure::Fine, 50));
+    assert_eq!(fine.state().known().unwrap().disk_pressure, None);
 }

@@ -16,7 +16,7 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use purser_tests::power::{Call, Image, Loss, Step, Trace};
-use purser_tests::random::Random;
+use purser_tests::random::{Random, number_from};
 
 use self::check::Failure;
 use self::recording::{Part, Recording};
@@ -67,11 +67,6 @@ impl Aftermath {
         let Aftermath { point, call, acks, image } = self;
         Some(Casualty { point, call, acknowledged: acks.len(), image, failure })
     }
-}
-
-fn number_from(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}")))
 }
 
 fn call_of(trace: &Trace, step: Step) -> &Call {

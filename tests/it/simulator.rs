@@ -75,10 +75,11 @@ fn no_seed_breaks_a_promise() {
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let crashes = sum(|report| report.kills + report.power_cuts);
     println!(
-        "{} seeds: {} records, {} requests answered, {} asked again, {} refused, {} dealings with the outside; {} kills, \
+        "{} seeds: {} records, {} of them lazy, {} requests answered, {} asked again, {} refused, {} dealings with the outside; {} kills, \
          {} losses of power, {} of them in an opening; {} stores made again",
         reports.len(),
         sum(|report| report.records),
+        sum(|report| report.lazy),
         sum(|report| report.answered),
         sum(|report| report.asked_again),
         sum(|report| report.refused),
@@ -92,6 +93,7 @@ fn no_seed_breaks_a_promise() {
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), told.join("\n"));
     let enough = reports.len() < 20 || reports.len() as u64 * 3 < crashes;
     assert!(enough, "too few crashes to show anything");
+    assert!(reports.len() < 20 || sum(|report| report.lazy) > 0, "nothing was lazy");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tempfile::TempDir;
+
 use crate::bounded;
 
 /// Changes when what is made below changes.
@@ -72,6 +74,18 @@ impl Images {
             }
             Images { layout: folder.join("oci"), archive: folder.join("plain.tar") }
         })
+    }
+
+    /// A folder of archives, with `plain` as `test.invalid/plain:1`.
+    ///
+    /// # Panics
+    /// As for [`Images::made`], or the folder cannot be made.
+    #[must_use]
+    pub fn folder() -> TempDir {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let archive = folder.path().join("test.invalid_plain_1.tar");
+        symlink(&Images::made().archive, archive).expect("a link can be made");
+        folder
     }
 }
 

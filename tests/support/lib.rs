@@ -8,6 +8,7 @@ pub mod images;
 pub mod leftovers;
 pub mod power;
 pub mod purserd;
+#[path = "../../storage/tests/seed/mod.rs"]
 pub mod random;
 pub mod registry;
 pub mod sim;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::bounded::{self, PATIENCE, pid_of};
+use crate::containerd::Containerd;
 use crate::leftovers;
 
 /// How often a start looks whether the service has ended while it waits for word from it.
@@ -50,6 +51,19 @@ impl Default for Setup {
             runtime_more: String::new(),
             containerd_more: String::new(),
             more: String::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// A node whose pods run on this containerd, with image archives from a folder.
+    #[must_use]
+    pub fn with_containerd(containerd: &Containerd, images: &Path) -> Setup {
+        let snapshotter = containerd.config().snapshotter;
+        Setup {
+            containerd_socket: Some(containerd.socket()),
+            containerd_more: format!("snapshotter = {snapshotter:?}\nimages-dir = {images:?}"),
+            ..Setup::default()
         }
     }
 }

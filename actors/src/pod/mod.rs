@@ -230,7 +230,9 @@ impl PodActor {
     /// Sends itself a command, behind all that is waiting.
     fn tell(&self, command: PodCommand, by: By, ctx: &mut Context<PodActor>) {
         let addr = ctx.address();
-        actix::spawn(async move { report(&addr, command, by).await });
+        actix::spawn(async move {
+            report(&addr, command, by).await;
+        });
     }
 
     /// The pod is gone: nobody may find it any more, and its actor ends.
@@ -240,10 +242,15 @@ impl PodActor {
     }
 }
 
-/// Tells a pod what was seen or done outside. A refusal means that the pod has moved on meanwhile.
-pub(crate) async fn report(addr: &Addr<PodActor>, command: PodCommand, by: By) {
+/// Tells a pod what was seen or done outside; says whether to tell it again later. Another refusal means that the pod
+/// has moved on meanwhile.
+pub(crate) async fn report(addr: &Addr<PodActor>, command: PodCommand, by: By) -> bool {
     match addr.send(Execute { command: command.clone(), by }).await {
         Ok(Ok(_)) => {}
+        Ok(Err(refusal @ (Refusal::Busy { .. } | Refusal::NoRoom))) => {
+            tracing::debug!(%refusal, "a report was not recorded");
+            return true;
+        }
         Ok(Err(Refusal::Fenced)) => {
             tracing::error!("a report was not recorded: the journal cannot be written");
         }
@@ -251,6 +258,7 @@ pub(crate) async fn report(addr: &Addr<PodActor>, command: PodCommand, by: By) {
         // The pod is gone, and its actor with it.
         Err(_) => {}
     }
+    false
 }
 
 impl Actor for PodActor {

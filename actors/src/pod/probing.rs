@@ -84,7 +84,7 @@ impl Prober {
         let due = self.started_at.plus_ms(delay_ms);
         // Never longer than asked, however the clock was set meanwhile.
         clock.sleep(Duration::from_millis(due.ms_since(clock.now()).min(delay_ms))).await;
-        let (mut in_a_row, mut last) = (0_u32, None);
+        let (mut in_a_row, mut last, mut told) = (0_u32, None, false);
         loop {
             let next = clock.sleep(Duration::from_secs(u64::from(self.probe.period_s)));
             // A check that could not be made says nothing of the container.
@@ -92,21 +92,26 @@ impl Prober {
                 next.await;
                 continue;
             };
-            in_a_row = if last == Some(success) { in_a_row.saturating_add(1) } else { 1 };
+            if last == Some(success) {
+                in_a_row = in_a_row.saturating_add(1);
+            } else {
+                (in_a_row, told) = (1, false);
+            }
             last = Some(success);
             let threshold = if success { self.probe.success_threshold } else { self.probe.failure_threshold };
             // Told once per change of standing; the pod ignores what it knows already.
-            if in_a_row == threshold {
-                self.tell(success, message).await;
+            if threshold <= in_a_row && !told {
+                told = self.tell(success, message).await;
             }
             next.await;
         }
     }
 
-    async fn tell(&self, success: bool, message: String) {
+    /// Tells the pod, and says whether it has heard.
+    async fn tell(&self, success: bool, message: String) -> bool {
         let (container, attempt) = (self.key.container.clone(), self.key.attempt);
         let command = PodCommand::ReportProbe { container, attempt, probe: self.kind, success, message };
-        report(&self.pod, command, self.by.clone()).await;
+        !report(&self.pod, command, self.by.clone()).await
     }
 
     /// Makes the check; none if it could not be made.

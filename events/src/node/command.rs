@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    JournalTrimmed, OrphanRemoved, RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost,
-    SegmentSealed, Started,
+    DiskPressureChanged, JournalTrimmed, OrphanRemoved, RedactionCompleted, RedactionRequested, RuntimeFound,
+    RuntimeLost, SegmentSealed, Started,
 };
 use crate::context::Policy;
 
@@ -37,6 +37,8 @@ pub enum NodeCommand {
     ReportSealed(SegmentSealed),
     /// The journal's oldest records are about to be given up.
     ReportTrimmed(JournalTrimmed),
+    /// The journal's disk was looked at.
+    ReportDiskPressure(DiskPressureChanged),
     /// Take what pods that are gone were out of the journal. Of any length: it is recorded in parts.
     RequestRedaction(RedactionRequested),
     /// It was taken out. Of any length: it is recorded in parts.

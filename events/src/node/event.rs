@@ -31,6 +31,8 @@ pub enum NodeEvent {
     SegmentSealed(SegmentSealed),
     /// The journal's oldest records are given up from here on.
     JournalTrimmed(JournalTrimmed),
+    /// The journal's disk has become fuller or emptier.
+    DiskPressureChanged(DiskPressureChanged),
     /// What pods that are gone were is to be taken out of the journal.
     RedactionRequested(RedactionRequested),
     /// It was taken out.
@@ -58,6 +60,7 @@ from_payload!(
     OrphanRemoved,
     SegmentSealed,
     JournalTrimmed,
+    DiskPressureChanged,
     RedactionRequested,
     RedactionCompleted,
 );
@@ -162,6 +165,28 @@ pub struct JournalTrimmed {
     pub segments: u64,
     /// Bytes that they take.
     pub bytes: Bytes,
+}
+
+/// `node.disk-pressure-changed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskPressureChanged {
+    /// How it is from now on.
+    pub pressure: DiskPressure,
+    /// How much of the disk was used, in percent.
+    pub used_percent: u8,
+}
+
+/// How full the journal's disk is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DiskPressure {
+    /// There is room.
+    #[default]
+    Fine,
+    /// It fills up: what will be seen again is not recorded.
+    Low,
+    /// It is nearly full: new pods are refused as well.
+    Full,
 }
 
 /// `node.redaction-requested` version 1.

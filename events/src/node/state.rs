@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Cordoned, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started, Stopped, Uncordoned};
+use super::event::{
+    Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
+    Stopped, Uncordoned,
+};
 use super::redaction::{self, PendingRedaction};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
@@ -50,6 +53,9 @@ pub struct NodeState {
     pub sealed_upto: Seq,
     /// The last record that was given up.
     pub trimmed_upto: Seq,
+    /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_pressure: Option<DiskPressureChanged>,
     /// The redaction that was asked for and is not over yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redaction: Option<PendingRedaction>,
@@ -89,6 +95,14 @@ impl Node {
             Node::Unknown => None,
             Node::Known(node) => Some(node),
         }
+    }
+}
+
+impl NodeState {
+    /// How full the journal's disk is.
+    #[must_use]
+    pub fn disk_pressure(&self) -> DiskPressure {
+        self.disk_pressure.as_ref().map_or(DiskPressure::Fine, |changed| changed.pressure)
     }
 }
 
@@ -142,6 +156,9 @@ impl Decider for Node {
                 vec![trimmed.clone().into()]
             }
             (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
+            (C::ReportDiskPressure(changed), Node::Known(node)) => {
+                if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
+            }
             (C::RequestRedaction(request), Node::Known(node)) => {
                 redaction::request(node.redaction.as_ref(), request)?
             }
@@ -166,6 +183,7 @@ impl Decider for Node {
                 orphans_removed: 0,
                 sealed_upto: Seq::ZERO,
                 trimmed_upto: Seq::ZERO,
+                disk_pressure: None,
                 redaction: None,
             },
             (_, Node::Unknown) => {
@@ -211,6 +229,10 @@ impl Decider for Node {
             }
             (E::JournalTrimmed(_), Node::Known(_)) => {
                 return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
+            }
+            (E::DiskPressureChanged(changed), Node::Known(node)) => {
+                let pressed = changed.pressure != DiskPressure::Fine;
+                NodeState { disk_pressure: pressed.then(|| changed.clone()), ..NodeState::clone(node) }
             }
             (E::RedactionRequested(requested), Node::Known(node)) => {
                 let redaction = PendingRedaction::after(node.redaction.as_ref(), requested)?;

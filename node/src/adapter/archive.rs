@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use purser_actors::port::archive::{Archive, ArchiveFailure};
+use purser_events::causes;
 use purser_storage::disk::SystemDisk;
 use purser_storage::retention::{SegmentInfo, copy_to_folder};
 use tokio::io::AsyncReadExt;
@@ -29,7 +30,7 @@ impl Archive for FolderArchive {
     async fn keep(&self, segment: &SegmentInfo) -> Result<(), ArchiveFailure> {
         let (from, folder) = (segment.path.clone(), self.folder.clone());
         let copied = tokio::task::spawn_blocking(move || copy_to_folder(&SystemDisk, &from, &folder)).await;
-        copied.map_err(ArchiveFailure::new)?.map_err(|error| ArchiveFailure::new(chain(&error)))?;
+        copied.map_err(ArchiveFailure::new)?.map_err(|error| ArchiveFailure::new(causes::told(&error)))?;
         Ok(())
     }
 }
@@ -80,16 +81,6 @@ impl Archive for CommandArchive {
             ))),
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub struct StatusView {
     /// Why new pods are refused, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordoned: Option<String>,
+    /// `Low` if the journal's disk fills up and observations are not recorded, `Full` if new pods are refused too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_pressure: Option<String>,
     /// The record up to which `worldDigest` speaks.
     pub seq: u64,
     /// Fingerprint of everything that the journal says up to `seq`, in hex.
@@ -148,6 +151,9 @@ fn describe(api: &Api) -> StatusView {
         starts: known.map_or(0, |node| node.starts),
         unclean_starts: known.map_or(0, |node| node.unclean_starts),
         cordoned: known.and_then(|node| node.cordoned.clone()),
+        disk_pressure: known
+            .and_then(|node| node.disk_pressure.as_ref())
+            .map(|changed| format!("{:?}", changed.pressure)),
         seq: world.head.0,
         world_digest: hex(&world.digest()),
         epoch: api.service.journal().epoch(),

@@ -240,6 +240,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Busy { retry_after_ms } => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).retry_after(retry_after_ms)
             }
+            ServiceError::NoRoom { .. } => {
+                Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", detail)
+            }
             ServiceError::Stopping => {
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)
             }

@@ -34,6 +34,14 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_word("containerd.namespace", &config.containerd.namespace)?;
     check_word("containerd.snapshotter", &config.containerd.snapshotter)?;
     check_archive(&config.journal.archive)?;
+    let reserve = &config.journal.reserve;
+    if reserve.warn_percent < 1 || 100 < reserve.warn_percent {
+        return Err(ConfigError::value("journal.reserve.warn-percent", "must be 1 to 100"));
+    }
+    if reserve.refuse_percent < reserve.warn_percent || 100 < reserve.refuse_percent {
+        let message = format!("must be `journal.reserve.warn-percent` ({}) to 100", reserve.warn_percent);
+        return Err(ConfigError::value("journal.reserve.refuse-percent", message));
+    }
     let back_off = &config.policy.back_off;
     if back_off.max_ms < back_off.first_ms {
         let message = format!("must be at most `policy.back-off.max-ms` ({})", back_off.max_ms);

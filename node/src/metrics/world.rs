@@ -7,11 +7,13 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use purser_actors::metric::{self, Metric};
 use purser_actors::service::Service;
 use purser_events::invariant::{Inconsistency, Invariant};
-use purser_events::node::state::RuntimeStanding;
+use purser_events::node::event::DiskPressure;
+use purser_events::node::state::{NodeState, RuntimeStanding};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Phase, PodState};
 use purser_events::worker::Worker;
 use purser_events::{PodId, World};
+use purser_storage::Class;
 use purser_storage::sealer::SealingState;
 
 use super::process;
@@ -62,6 +64,7 @@ struct Figures {
     unclean_starts: u64,
     orphans: u64,
     cordoned: bool,
+    disk_pressure: DiskPressure,
     runtimes: Vec<(&'static str, bool)>,
 }
 
@@ -98,6 +101,7 @@ impl Figures {
             starts: node.map_or(0, |node| node.starts),
             unclean_starts: node.map_or(0, |node| node.unclean_starts),
             orphans: node.map_or(0, |node| node.orphans_removed),
+            disk_pressure: node.map(NodeState::disk_pressure).unwrap_or_default(),
             cordoned: node.is_some_and(|node| node.cordoned.is_some()),
             runtimes: node.map_or_else(Vec::new, |node| {
                 // One that the node does not have any more was up when it was last heard of.
@@ -124,6 +128,12 @@ impl Figures {
         counter!(metric::STARTS.name).absolute(self.starts);
         counter!(metric::UNCLEAN_STARTS.name).absolute(self.unclean_starts);
         counter!(metric::ORPHANS.name).absolute(self.orphans);
+        let pressure = match self.disk_pressure {
+            DiskPressure::Fine => 0.0,
+            DiskPressure::Low => 1.0,
+            DiskPressure::Full => 2.0,
+        };
+        gauge!(metric::DISK_PRESSURE.name).set(pressure);
         gauge!(metric::CORDONED.name).set(f64::from(u8::from(self.cordoned)));
         self.containers.iter().for_each(ContainerFigures::record);
     }
@@ -161,10 +171,22 @@ fn record_journal(service: &Service) {
             let sealing = sealing.borrow();
             gauge!(metric::JOURNAL_SEALED.name).set(exact(sealing.sealed));
             gauge!(metric::JOURNAL_SEALING.name).set(exact(u64::from(sealing.state == SealingState::On)));
-            gauge!(metric::JOURNAL_QUEUE.name).set(exact(stats.queue_len as u64));
+            gauge!(metric::JOURNAL_BALLAST.name).set(exact(stats.ballast_bytes));
+            for class in Class::ALL {
+                let (waiting, refused) = (*stats.waiting.of(class), *stats.refused.of(class));
+                gauge!(metric::JOURNAL_QUEUE.name, "class" => class.word()).set(exact(waiting as u64));
+                counter!(metric::JOURNAL_REFUSED.name, "class" => class.word()).absolute(refused);
+            }
         }
         // The series are missing then, which an alert can see.
         Err(error) => tracing::warn!(%error, "failed to measure the journal"),
+    }
+    match service.journal().space() {
+        Ok(space) => {
+            gauge!(metric::JOURNAL_DISK_USED.name).set(f64::from(space.used_percent()));
+            gauge!(metric::JOURNAL_DISK_AVAILABLE.name).set(exact(space.available));
+        }
+        Err(error) => tracing::warn!(%error, "failed to measure the journal's disk"),
     }
 }
 

@@ -8,7 +8,7 @@ use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Archive, Clock, Ids};
 use purser_actors::redaction::{self, Finished, Offline};
-use purser_actors::{Keeping, LiveWorld, Parts, Shell};
+use purser_actors::{DiskWork, Keeping, LiveWorld, Parts, ReserveLimits, Shell};
 use purser_events::Principal;
 use purser_events::pod::spec::RuntimeClass;
 use purser_storage::disk::SystemDisk;
@@ -69,7 +69,13 @@ fn keeping(config: &config::Journal) -> Keeping {
         store_age_ms,
         archive: !archives.is_empty(),
     };
-    Keeping { retention: Some(retention), archives }
+    Keeping { retention: Some(retention), archives, disk_work: DiskWork::Beside }
+}
+
+/// How full the journal's disk may be.
+pub(super) fn reserve_limits(config: &Config) -> ReserveLimits {
+    let reserve = &config.journal.reserve;
+    ReserveLimits { warn_percent: reserve.warn_percent, refuse_percent: reserve.refuse_percent }
 }
 
 /// Opens the journal. A redaction that was asked for and that a stop cut short is finished first.
@@ -128,6 +134,7 @@ pub(super) fn journal_config(config: &Config, boot_id: Uuid) -> JournalConfig {
             seals: config.journal.encryption == Encryption::Subjects,
             random: keys::fill,
         }),
+        ballast_bytes: config.journal.reserve.ballast_bytes,
         ..JournalConfig::new(config.data_dir.join("journal"))
     }
 }

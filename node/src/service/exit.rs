@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::BuildError;
 use purser_actors::StartError;
 use purser_actors::port::RuntimeError;
 use purser_actors::redaction::OfflineError;
+use purser_events::causes;
 use purser_storage::redaction::RedactionError;
 use purser_storage::{FolderError, JournalError};
 
@@ -79,19 +80,7 @@ impl Failure {
 
     /// The error with its causes, one after the other.
     pub(super) fn sentence(&self) -> String {
-        let mut sentence = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            let text = text.trim();
-            // Some causes are repeated by what they caused.
-            if !sentence.ends_with(text) {
-                sentence.push_str(": ");
-                sentence.push_str(text);
-            }
-            cause = error.source();
-        }
-        sentence
+        causes::told(self)
     }
 }
 

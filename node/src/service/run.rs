@@ -94,6 +94,7 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
     let ended = actix::System::new().block_on(async {
         let mut signals = Signals::new().map_err(Failure::Runtime)?;
         let service = purser_actors::start(parts).await?;
+        service.keep_reserve(assembly::reserve_limits(&config)).await;
         let (stop, stopped) = watch::channel(false);
         let api =
             Api { service: service.clone(), config: config.clone(), exposition, started_at, stop: stopped };

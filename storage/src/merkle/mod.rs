@@ -53,6 +53,37 @@ impl Leaf {
     }
 }
 
+/// Sizes and places that no proof is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SizeError {
+    /// The tree has no such leaf.
+    #[error("there is no leaf {index} in a tree of {size}")]
+    NoSuchLeaf {
+        /// Which leaf, from 0.
+        index: u64,
+        /// Leaves in the tree.
+        size: u64,
+    },
+    /// A tree does not grow into a smaller one.
+    #[error("a tree of {old} leaves does not become one of {new}")]
+    Shrinks {
+        /// Leaves in the older tree.
+        old: u64,
+        /// Leaves in the newer tree.
+        new: u64,
+    },
+}
+
+impl SizeError {
+    fn leaf_in(index: u64, size: u64) -> Result<(), SizeError> {
+        if index < size { Ok(()) } else { Err(SizeError::NoSuchLeaf { index, size }) }
+    }
+
+    fn grows(old: u64, new: u64) -> Result<(), SizeError> {
+        if old <= new { Ok(()) } else { Err(SizeError::Shrinks { old, new }) }
+    }
+}
+
 /// Root of the tree that has no leaf.
 #[must_use]
 pub fn empty_root() -> Hash {

@@ -5,28 +5,15 @@
 
 use std::ops::Range;
 
-use super::{Frontier, Leaf, split};
+use super::{Frontier, Leaf, SizeError, split};
 use crate::frame::Hash;
 
 /// Why a proof could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError<E> {
-    /// The tree has no such leaf.
-    #[error("there is no leaf {index} in a tree of {size}")]
-    NoSuchLeaf {
-        /// Which leaf was asked for, from 0.
-        index: u64,
-        /// Leaves in the tree.
-        size: u64,
-    },
-    /// A tree does not grow into a smaller one.
-    #[error("a tree of {old} leaves does not become one of {new}")]
-    Shrinks {
-        /// Leaves in the older tree.
-        old: u64,
-        /// Leaves in the newer tree.
-        new: u64,
-    },
+    /// No such proof can be asked for.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// The leaves ended before those that the proof needs.
     #[error("there are {read} leaves, the proof is over {size}")]
     TooFewLeaves {
@@ -56,9 +43,7 @@ pub fn inclusion_proof<E>(
     size: u64,
     leaves: impl Iterator<Item = Result<Leaf, E>>,
 ) -> Result<Vec<Hash>, ProofError<E>> {
-    if index >= size {
-        return Err(ProofError::NoSuchLeaf { index, size });
-    }
+    SizeError::leaf_in(index, size)?;
     hash_runs(&inclusion_runs(index, size), size, leaves)
 }
 
@@ -73,9 +58,7 @@ pub fn consistency_proof<E>(
     new: u64,
     leaves: impl Iterator<Item = Result<Leaf, E>>,
 ) -> Result<Vec<Hash>, ProofError<E>> {
-    if old > new {
-        return Err(ProofError::Shrinks { old, new });
-    }
+    SizeError::grows(old, new)?;
     hash_runs(&consistency_runs(old, new), new, leaves)
 }
 

@@ -307,9 +307,9 @@ fn a_proof_of_the_largest_numbers_ends() {
 fn proofs_of_trees_that_are_not_there_are_not_made() {
     let leaves = leaves(5);
     let made = inclusion_proof(5, 5, readable(&leaves));
-    assert_eq!(made, Err(ProofError::NoSuchLeaf { index: 5, size: 5 }));
+    assert_eq!(made, Err(SizeError::NoSuchLeaf { index: 5, size: 5 }.into()));
     let made = consistency_proof(6, 5, readable(&leaves));
-    assert_eq!(made, Err(ProofError::Shrinks { old: 6, new: 5 }));
+    assert_eq!(made, Err(SizeError::Shrinks { old: 6, new: 5 }.into()));
     let made = inclusion_proof(1, 6, readable(&leaves));
     assert_eq!(made, Err(ProofError::TooFewLeaves { read: 5, size: 6 }));
 }

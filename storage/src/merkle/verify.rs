@@ -3,28 +3,15 @@
 //! Every node of a proof is used, each in the one place that the sizes leave for it: a proof with a node too few or
 //! too many is refused, whatever its roots are.
 
-use super::{Leaf, empty_root, node};
+use super::{Leaf, SizeError, empty_root, node};
 use crate::frame::Hash;
 
 /// Why a proof shows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofRejection {
-    /// The tree has no such leaf.
-    #[error("there is no leaf {index} in a tree of {size}")]
-    NoSuchLeaf {
-        /// Which leaf, from 0.
-        index: u64,
-        /// Leaves in the tree.
-        size: u64,
-    },
-    /// The tree that should be newer is smaller.
-    #[error("a tree of {old} leaves does not become one of {new}")]
-    Shrinks {
-        /// Leaves in the older tree.
-        old: u64,
-        /// Leaves in the newer tree.
-        new: u64,
-    },
+    /// No such proof can be asked for.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// It has fewer nodes than trees of these sizes need.
     #[error("proof is too short for trees of these sizes")]
     TooShort,
@@ -91,9 +78,7 @@ pub fn verify_inclusion(
     proof: &[Hash],
     root: &Hash,
 ) -> Result<(), ProofRejection> {
-    if index >= size {
-        return Err(ProofRejection::NoSuchLeaf { index, size });
-    }
+    SizeError::leaf_in(index, size)?;
     let mut climb = Climb { place: index, last: size - 1 };
     let mut hash = *leaf.hash();
     for sibling in proof {
@@ -121,9 +106,7 @@ pub fn verify_consistency(
     old_root: &Hash,
     new_root: &Hash,
 ) -> Result<(), ProofRejection> {
-    if old > new {
-        return Err(ProofRejection::Shrinks { old, new });
-    }
+    SizeError::grows(old, new)?;
     if old == 0 && *old_root != empty_root() {
         return Err(ProofRejection::OldRootDiffers);
     }

@@ -14,17 +14,17 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use purser_events::Timestamp;
-use tokio::sync::mpsc;
+use purser_events::{Timestamp, causes};
 
 use self::exchange::{COMMITS_WAITING_MAX, Exchange};
 use self::thread::Sealer;
 use crate::checkpoint::{Seed, SignedNote};
 use crate::evidence::{Evidence, Newest};
 use crate::merkle::Frontier;
+use crate::published::Published;
+use crate::queue::Queue;
 use crate::sealing::{Appointment, KeyFile, KeyFileError, SealingError, SealingKey};
 use crate::segment::set::{Segments, SegmentsError};
-use crate::writer::{Published, Request};
 
 /// When to seal, and with what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,8 +170,7 @@ pub(crate) struct Sealed {
     pub(crate) segments: Arc<Segments>,
     pub(crate) published: Arc<Published>,
     pub(crate) exchange: Arc<Exchange>,
-    /// Weak: it must not keep the thread that writes from ending.
-    pub(crate) requests: mpsc::WeakSender<Request>,
+    pub(crate) queue: Arc<Queue>,
 }
 
 /// Begins to seal a journal, on a thread of its own.
@@ -257,12 +256,7 @@ fn check_succession(newest: &Newest, key: &SealingKey) -> Result<(), SealerError
 
 /// Tells that sealing has ended too early.
 fn stopped(exchange: &Exchange, error: &SealerError) {
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
-        cause = error.source();
-    }
+    let reason = causes::told(error);
     tracing::error!(reason, "the journal is not sealed any more; it goes on without");
     exchange.end();
     exchange.status.send_modify(|status| status.state = SealingState::Stopped { reason });

@@ -14,10 +14,11 @@ use crate::checkpoint::{Checkpoint, Seed};
 use crate::evidence::{Evidence, SealedTree, previous_line};
 use crate::frame::Hash;
 use crate::merkle::{Frontier, Leaf};
+use crate::request::{Prepared, Request};
 use crate::sealing::{Appointment, KeyFile, SealingError, SealingKey};
 use crate::segment::entry::Entry;
 use crate::segment::set::SegmentsError;
-use crate::writer::{Prepared, Request};
+use crate::terms::Terms;
 
 /// Time between two looks at whether the thread that writes has taken what waits for it.
 const BEHIND: Duration = Duration::from_millis(50);
@@ -216,11 +217,11 @@ impl Sealer {
         if self.journal.exchange.is_empty() {
             return;
         }
-        let Some(requests) = self.journal.requests.upgrade() else { return };
         let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal: Principal::node() };
-        let append = Prepared { writes: Vec::new(), origin, command: None, bytes: 0 };
+        let append =
+            Prepared { writes: Vec::new(), origin, command: None, terms: Terms::default(), bytes: 0 };
         let (reply, _) = oneshot::channel();
-        // A full queue means that it is awake.
-        let _ = requests.try_send(Request { append, reply });
+        // A full queue means that it is awake; on a full disk the evidence waits for what is taken.
+        let _ = self.journal.queue.push(Request { append, reply });
     }
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::entry;
 use super::footer::{self, Footer, MARK_INTERVAL, Mark};
 use super::{HEADER_LEN, SegmentHeader, file_name, folder};
+use crate::ballast::is_full;
 use crate::disk::{Disk, DiskFile};
 use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
@@ -16,6 +17,9 @@ use crate::verify::Head;
 
 /// Bytes that are hashed at a time when a segment is sealed.
 const HASH_LEN: usize = 1 << 20;
+
+/// What is tried when a segment gets its room.
+const MAKE_ROOM: &str = "make room for";
 
 /// An open segment; owned by the thread that writes.
 pub(crate) struct OpenSegment {
@@ -31,8 +35,8 @@ pub(crate) struct OpenSegment {
     contents: Contents,
 }
 
-/// Bytes of room that a segment takes on the disk at a time: what a start after a kill has to look through.
-const ALLOCATE_STEP: u64 = 8 << 20;
+/// Bytes that are left free at the end of a segment for its footer.
+pub(crate) const FOOTER_RESERVE: u64 = 64 << 10;
 
 /// What is in a segment so far.
 #[derive(Debug, Clone)]
@@ -109,16 +113,23 @@ pub(crate) struct Sealed {
 }
 
 impl OpenSegment {
-    /// Makes a segment, durable before anything is written to it.
+    /// Makes a segment with so many bytes of room, durable before anything is written to it. If there is no room for
+    /// it, nothing is left of it, see [`is_no_room`].
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         header: SegmentHeader,
+        room: u64,
     ) -> Result<OpenSegment, FolderError> {
         let path = folder(dir).join(file_name(header.first()));
         let failed = |error| io_error("create", &path, error);
-        let file = disk.create(&path).map_err(failed)?;
-        file.allocate(ALLOCATE_STEP).map_err(failed)?;
+        let file = disk.create(&path).map_err(|error| io_error(MAKE_ROOM, &path, error))?;
+        if let Err(error) = file.allocate(room) {
+            if is_full(&error) {
+                disk.remove(&path).map_err(failed)?;
+            }
+            return Err(io_error(MAKE_ROOM, &path, error));
+        }
         file.write_all_at(&header.encode(), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         disk.sync_dir(&folder(dir)).map_err(failed)?;
@@ -149,12 +160,10 @@ impl OpenSegment {
         }
         tracing::warn!(segment = %self.path.display(), bytes = self.torn, "what a stop tore off is cut away");
         let failed = |error| io_error("recover", &self.path, error);
-        let len = self.file.len().map_err(failed)?;
-        // Cut and lengthened again, it is zeros: nothing of the torn bytes can come back later.
+        // When it is lengthened again, that is zeros: nothing of the torn bytes can come back later.
         self.file.set_len(self.end).map_err(failed)?;
-        self.file.allocate(len).map_err(failed)?;
         self.file.sync_data().map_err(failed)?;
-        self.torn = 0;
+        (self.allocated, self.torn) = (self.end, 0);
         Ok(())
     }
 
@@ -167,14 +176,21 @@ impl OpenSegment {
         &self.contents
     }
 
-    /// Writes a group's bytes; they are not durable yet. `last` is its last record with its time, if it has one.
-    pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
-        let next = self.end + bytes.len() as u64;
-        if next > self.allocated {
-            let room = next + ALLOCATE_STEP;
-            self.file.allocate(room).map_err(|error| io_error("make room in", &self.path, error))?;
+    /// Sees to it that so many bytes and a footer have room on the disk, and takes `step` bytes more at once if that
+    /// is missing. If there is no room for it, nothing has changed, see [`is_no_room`].
+    pub(crate) fn make_room(&mut self, len: usize, step: u64) -> Result<(), FolderError> {
+        let needed = self.end + len as u64 + FOOTER_RESERVE;
+        if needed > self.allocated {
+            let room = needed + step;
+            self.file.allocate(room).map_err(|error| io_error(MAKE_ROOM, &self.path, error))?;
             self.allocated = room;
         }
+        Ok(())
+    }
+
+    /// Writes a group's bytes, for which there should be room; they are not durable yet. `last` is its last record with its time, if it has one.
+    pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
+        let next = self.end + bytes.len() as u64;
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
         self.contents.note_group(self.end);
         if let Some((head, time)) = last {
@@ -226,6 +242,11 @@ impl OpenSegment {
     fn hash(&self) -> Result<[u8; 32], FolderError> {
         content_hash(&self.path, &*self.file, self.end)
     }
+}
+
+/// Whether a segment was not made, or did not get longer, because the disk has no room for it.
+pub(crate) fn is_no_room(error: &FolderError) -> bool {
+    matches!(error, FolderError::Io { action: MAKE_ROOM, source, .. } if is_full(source))
 }
 
 /// SHA-256 of a file up to a place.

@@ -1,7 +1,8 @@
 //! The end of the open segment after a stop that may have come at any moment.
 //!
-//! What is written at once is durable at once or was never acknowledged. So bytes that make no sense are either the
-//! last thing that was written, torn by the stop, or damage to something older; then something newer follows.
+//! What is written between two syncs is durable at once, or nobody was promised that it would last. Its first entry
+//! alone says that a group begins. So bytes that make no sense are either part of what was written last, torn by the
+//! stop, or damage to something older; then another group follows.
 
 use std::path::Path;
 

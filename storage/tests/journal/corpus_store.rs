@@ -197,7 +197,7 @@ impl Corpus {
 
 fn flips_and_pages(backend: Backend, test: &'static str) {
     run_if_asked();
-    let seed = Seed::chosen();
+    let seed = Seed::chosen("PURSER_JOURNAL_SEED");
     let mut random = seed.random();
     for closed in [true, false] {
         let mut corpus = Corpus::new(backend, closed, test);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use purser_events::{CommandId, Seq, StreamVersion};
 use purser_storage::answers::ANSWERS_LEN_MAX;
-use purser_storage::{Append, AppendError, Journal, JournalConfig, JournalError};
+use purser_storage::{Append, AppendError, Class, Journal, JournalConfig, JournalError};
 use uuid::Uuid;
 
 use crate::faulty_disk::FaultyDisk;
@@ -40,7 +40,8 @@ async fn nothing_is_told_or_shown_before_the_sync() {
     // The thread is busy: one request may wait, the next is refused.
     let mut waiting = Box::pin(journal.append(append(stream(2), 0, &["b"])));
     assert!(polled(&mut waiting).await.is_none());
-    assert_eq!(journal.append(append(stream(3), 0, &["c"])).await.unwrap_err(), AppendError::Busy);
+    let refused = journal.append(append(stream(3), 0, &["c"])).await.unwrap_err();
+    assert!(matches!(refused, AppendError::Busy { class: Class::Lifecycle, .. }), "{refused}");
     disk.hold_syncs(false);
     assert_eq!(first.await.unwrap().unwrap().records[0].header.seq, Seq(1));
     assert!(journal.answer(CommandId(Uuid::from_u128(1))).unwrap().is_some());

@@ -10,11 +10,16 @@ mod faults;
 mod faulty_disk;
 mod fences;
 mod folders;
+mod lazy;
+mod memory_disk;
 mod memory_store;
 mod migration;
 mod redaction;
+mod reserve;
 mod retention;
 mod sealing;
+#[path = "../seed/mod.rs"]
+mod seed;
 mod snapshots;
 mod subjects;
 mod support;

@@ -12,8 +12,9 @@ use purser_storage::merkle::{Frontier, Leaf};
 use purser_storage::offline::{Item, Source};
 use purser_storage::sealer::{SealerError, SealingConfig, SealingParts, SealingState};
 use purser_storage::sealing::{KeyFile, SealRejection, SealingKey};
-use purser_storage::{Evidence, Head, Journal, JournalConfig, SealedTree, StoredRecord, export};
+use purser_storage::{Evidence, Head, Journal, JournalConfig, SealedTree, StoredRecord, Terms, export};
 
+use crate::lazy::LAZY;
 use crate::support::{NOW, append, stream};
 
 const ORIGIN: &str = "purser/test";
@@ -124,6 +125,19 @@ fn checkpoints(items: &[Item]) -> Vec<SealedTree> {
         }
     }
     trees
+}
+
+#[tokio::test]
+async fn what_was_lazy_is_sealed_in_its_place() {
+    let sealed = Sealed::new();
+    let journal = sealed.open(1);
+    for number in 0..80 {
+        let terms = if number % 4 == 3 { Terms::default() } else { LAZY };
+        journal.append_on(append(stream(1), number, &["seen again"]), terms).await.unwrap();
+    }
+    journal.close().unwrap();
+    let report = sealed.audit();
+    assert_eq!((report.findings.as_slice(), sealed_size(&report)), (&[][..], 80));
 }
 
 /// The sealed journal of one history, and the records of another that was written later with all hashes made anew.

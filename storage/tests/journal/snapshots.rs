@@ -9,6 +9,7 @@ use purser_storage::{
     Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
 };
 
+use crate::lazy::LAZY;
 use crate::support::*;
 
 /// Counts records; what it was at the start, and what it was given after.
@@ -43,7 +44,7 @@ impl Snapshots for Counter {
 fn open_counted(dir: &Path, snapshot_every: u64) -> Result<(Journal, Counter), JournalError> {
     let counter = Counter::default();
     let (replayed, committed) = (counter.clone(), counter.clone());
-    let config = JournalConfig { snapshot_every, ..JournalConfig::new(dir) };
+    let config = JournalConfig { snapshot_every, lazy_ms_max: u64::MAX, ..JournalConfig::new(dir) };
     let replay = move |found: Replayed| {
         let Replayed::Record(record) = found else { panic!("{found:?}") };
         let mut counted = replayed.0.lock().unwrap();
@@ -67,6 +68,20 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         fs::read_dir(dir.join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
+}
+
+#[tokio::test]
+async fn a_snapshot_is_of_what_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_counted(dir.path(), 1).unwrap();
+    journal.append_on(append(stream(1), 0, &["x"]), LAZY).await.unwrap();
+    journal.append(append(stream(1), 1, &["x"])).await.unwrap();
+    journal.close().unwrap();
+    let names: Vec<_> = files(dir.path()).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["00000000000000000002.snap"]);
+    let (_, counter) = open_counted(dir.path(), 1).unwrap();
+    let counted = counter.0.lock().unwrap();
+    assert_eq!((counted.restored, counted.records, counted.replayed.len()), (2, 2, 0));
 }
 
 /// Twenty records with snapshots at 10 and 20 and one more record after.

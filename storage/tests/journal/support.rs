@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+pub(crate) use purser_events::causes::told;
 use purser_events::node::NodeEvent;
 use purser_events::node::event::Cordoned;
 use purser_events::{
@@ -13,6 +14,8 @@ use purser_storage::{
     Snapshots, StreamWrite, Streams,
 };
 use uuid::Uuid;
+
+pub(crate) use crate::seed::{Random, Seed};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_772_368_245_000_000);
 
@@ -125,59 +128,4 @@ pub(crate) async fn fill(dir: &Path, count: u64) -> Vec<Record> {
     }
     journal.close().unwrap();
     records
-}
-
-/// The error, its causes and theirs, as a program would print them.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
-/// `SplitMix64`: numbers that a seed repeats.
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// An index into something that has `len` entries, at least one.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.number() % len as u64).unwrap()
-    }
-}
-
-/// Where random numbers come from; tells how to repeat a run that fails.
-pub(crate) struct Seed(u64);
-
-impl Seed {
-    const VARIABLE: &str = "PURSER_JOURNAL_SEED";
-
-    /// The one asked for in the environment, or a new one.
-    pub(crate) fn chosen() -> Seed {
-        let asked = std::env::var(Seed::VARIABLE).ok();
-        let seed = asked.map(|text| text.parse().expect("a seed is a number"));
-        Seed(seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed_0000_0000))
-    }
-
-    pub(crate) fn random(&self) -> Random {
-        Random(self.0)
-    }
-}
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("repeat with {}={}", Seed::VARIABLE, self.0);
-        }
-    }
 }

@@ -7,6 +7,8 @@ mod damage;
 mod kill;
 mod model;
 mod readers;
+#[path = "../seed/mod.rs"]
+mod seed;
 mod support;
 
 /// Makes a module of tests for each backend, from functions that take the backend.

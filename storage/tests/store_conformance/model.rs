@@ -94,7 +94,7 @@ fn run(backend: Backend, steps: Vec<Step>) -> Result<(), TestCaseError> {
 
 pub(crate) fn random_batches_do_as_in_a_map(backend: Backend) {
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
-    let seed = Seed::chosen();
+    let seed = Seed::chosen("PURSER_STORE_SEED");
     let rng = proptest::test_runner::TestRng::from_seed(
         proptest::test_runner::RngAlgorithm::ChaCha,
         &seed.random().bytes(),

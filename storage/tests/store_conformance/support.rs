@@ -8,6 +8,8 @@ use std::sync::Arc;
 use purser_storage::Store;
 use purser_storage::store::{Backend, Batch};
 
+pub(crate) use crate::seed::{Random, Seed};
+
 /// Memory that a store gets to keep pages in: little, so that pages are read from disk as well.
 pub(crate) const CACHE_BYTES: u64 = 1 << 20;
 /// Above every key of these tests but those that begin with 0xff.
@@ -63,57 +65,4 @@ pub(crate) fn scanned_keys(store: &dyn Store, from: &[u8], to: &[u8]) -> Vec<Vec
 #[track_caller]
 pub(crate) fn everything(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     scanned(store, &[], &[0xff; 16]).into_iter().collect()
-}
-
-/// SplitMix64: numbers that a seed repeats.
-#[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Enough bytes to seed another source.
-    pub(crate) fn bytes(&mut self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        for eight in bytes.chunks_exact_mut(8) {
-            eight.copy_from_slice(&self.next().to_le_bytes());
-        }
-        bytes
-    }
-}
-
-/// Where random numbers come from; tells how to repeat a run that fails.
-pub(crate) struct Seed(u64);
-
-impl Seed {
-    const VARIABLE: &str = "PURSER_STORE_SEED";
-
-    /// The one asked for in the environment, or a new one.
-    pub(crate) fn chosen() -> Seed {
-        let asked = std::env::var(Seed::VARIABLE).ok();
-        let seed = asked.map(|text| text.parse().expect("a seed is a number"));
-        Seed(seed.unwrap_or_else(|| u64::from(std::process::id()) ^ 0x5eed_0000_0000))
-    }
-
-    pub(crate) fn random(&self) -> Random {
-        Random(self.0)
-    }
-}
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("repeat with {}={}", Seed::VARIABLE, self.0);
-        }
-    }
 }

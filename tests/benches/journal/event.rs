@@ -6,6 +6,7 @@ use purser_events::pod::PodEvent;
 use purser_events::pod::event::ReadinessChanged;
 use purser_events::{Cause, ContainerName, Event, Origin, Principal, StreamId, StreamKind, Timestamp};
 use purser_storage::Codec;
+use purser_tests::random::Random;
 use uuid::Uuid;
 
 /// Bytes of each payload.
@@ -53,36 +54,18 @@ const WORDS: [&str; 24] = [
     "full",
 ];
 
-/// Numbers that a seed repeats (SplitMix64).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+/// Numbers of their own for each `part` of a benchmark.
+pub(crate) fn numbers(part: u64) -> Random {
+    Random(SEED ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93))
+}
 
-impl Random {
-    /// Numbers of their own for each `part` of a benchmark.
-    pub(crate) fn of(part: u64) -> Random {
-        Random(SEED ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93))
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn uuid(&mut self) -> Uuid {
-        Uuid::from_u64_pair(self.next(), self.next())
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).expect("it fits");
-        usize::try_from(self.next() % bound).expect("it is below a usize")
-    }
+fn uuid(random: &mut Random) -> Uuid {
+    Uuid::from_u64_pair(random.number(), random.number())
 }
 
 /// The events, all different.
 pub(crate) fn pool() -> Vec<Event> {
-    let mut random = Random::of(1);
+    let mut random = numbers(1);
     let container = ContainerName::new("main").expect("it is a container's name");
     let events = (0..POOL_LEN).map(|number| {
         let message = message(&mut random, PAYLOAD_LEN - BESIDE_MESSAGE);
@@ -107,7 +90,7 @@ fn message(random: &mut Random, len: usize) -> String {
     );
     while message.len() < len {
         message.push(' ');
-        message.push_str(WORDS[random.below(WORDS.len())]);
+        message.push_str(WORDS[random.index(WORDS.len())]);
     }
     message.truncate(len);
     message
@@ -115,12 +98,12 @@ fn message(random: &mut Random, len: usize) -> String {
 
 /// A pod's stream that no other opening of the journal has used.
 pub(crate) fn stream(random: &mut Random) -> StreamId {
-    StreamId { kind: StreamKind::Pod, id: random.uuid() }
+    StreamId { kind: StreamKind::Pod, id: uuid(random) }
 }
 
 /// What leads to a commit: each is a conversation of its own.
 pub(crate) fn origin(random: &mut Random) -> Origin {
-    Origin { cause: Cause::Node, correlation: random.uuid(), principal: Principal::node() }
+    Origin { cause: Cause::Node, correlation: uuid(random), principal: Principal::node() }
 }
 
 /// A clock that begins at the same time in each run.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use purser_events::{Event, StreamId, StreamVersion};
 use purser_storage::{Append, Appended, Journal, JournalConfig, Replayed, StreamWrite};
 
-use crate::event::{self, FILL_BATCH, Random};
+use purser_tests::random::Random;
+
+use crate::event::{self, FILL_BATCH};
 
 /// Streams that a journal is filled with in one opening.
 const FILL_STREAMS: usize = 100;
@@ -38,7 +40,7 @@ impl Committer {
     pub(crate) fn many(journal: &Journal, count: usize) -> Vec<Committer> {
         let events = Arc::new(event::pool());
         let committers = (0_u64..).take(count).map(|number| {
-            let mut random = Random::of((journal.epoch() << 32) | number);
+            let mut random = event::numbers((journal.epoch() << 32) | number);
             Committer {
                 journal: journal.clone(),
                 events: Arc::clone(&events),

@@ -8,9 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use purser_tests::http::{self, Answer};
+use purser_tests::random::Random;
 use serde_json::{Value, json};
-
-use super::random::Random;
 
 /// Callers at once.
 const CALLERS: u32 = 3;

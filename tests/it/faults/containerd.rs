@@ -1,7 +1,5 @@
 //! containerd that is away or has no image: on record, visible to an operator, and made good when it is back.
 
-use std::os::unix::fs::symlink;
-
 use purser_tests::containerd::Containerd;
 use purser_tests::feed::Feed;
 use purser_tests::images::Images;
@@ -23,15 +21,9 @@ struct Scene {
 
 impl Scene {
     fn start() -> Scene {
-        let images = tempfile::tempdir().unwrap();
-        symlink(&Images::made().archive, images.path().join("test.invalid_plain_1.tar")).unwrap();
+        let images = Images::folder();
         let containerd = Containerd::start();
-        let snapshotter = containerd.config().snapshotter;
-        let setup = Setup {
-            containerd_socket: Some(containerd.socket()),
-            containerd_more: format!("snapshotter = {snapshotter:?}\nimages-dir = {:?}", images.path()),
-            ..Setup::default()
-        };
+        let setup = Setup::with_containerd(&containerd, images.path());
         Scene { purserd: Purserd::start(&setup), containerd, _images: images }
     }
 

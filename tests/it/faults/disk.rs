@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 use super::client::{apply, assert_no_panic, assert_problem, get, sleeper};
 use super::program::{self, Start};
 
-const MIB: usize = 1 << 20;
+pub(super) const MIB: usize = 1 << 20;
+
+/// The disk is used to the last byte, with no warning before.
+const NO_RESERVE: &str = "[journal.reserve]\nwarn-percent = 100\nrefuse-percent = 100\nballast-bytes = 0\n";
 
 /// A file system in memory, unmounted when this is dropped.
-struct Disk(PathBuf);
+pub(super) struct Disk(pub(super) PathBuf);
 
 impl Disk {
     fn mounted(path: PathBuf, mib: u32) -> Disk {
@@ -45,14 +48,16 @@ impl Drop for Disk {
 }
 
 /// A service on a small disk of its own. Fields are dropped in order: the service goes before its disk.
-struct Scene {
-    purserd: Purserd,
-    disk: Disk,
+pub(super) struct Scene {
+    pub(super) purserd: Purserd,
+    pub(super) disk: Disk,
 }
 
 impl Scene {
-    fn start(mib: u32, free_disk_min_bytes: usize) -> Scene {
-        let mut purserd = Purserd::start(&Setup::default());
+    /// Starts a service with these tables in its config.
+    pub(super) fn start(mib: u32, free_disk_min_bytes: usize, tables: &str) -> Scene {
+        let setup = Setup { more: tables.to_owned(), ..Setup::default() };
+        let mut purserd = Purserd::start(&setup);
         assert!(purserd.stop().success());
         let disk = Disk::mounted(purserd.data_dir(), mib);
         let text = fs::read_to_string(purserd.config()).unwrap();
@@ -62,10 +67,15 @@ impl Scene {
     }
 
     /// Takes up room until this much is left.
-    fn leave(&self, bytes: usize) {
+    pub(super) fn leave(&self, bytes: usize) {
         let stat = nix::sys::statvfs::statvfs(&self.disk.0).unwrap();
         let free = usize::try_from(stat.blocks_available() * stat.fragment_size()).unwrap();
-        fill(&self.disk.0.join("ballast"), free - bytes);
+        fill(&self.disk.0.join("filler"), free - bytes);
+    }
+
+    /// Gives back what was taken up.
+    pub(super) fn give_back(&self) {
+        fs::remove_file(self.disk.0.join("filler")).unwrap();
     }
 }
 
@@ -84,8 +94,8 @@ fn fill(path: &Path, bytes: usize) {
 
 #[test]
 fn new_pods_are_refused_before_the_disk_is_full() {
-    let scene = Scene::start(48, 16 * MIB);
-    let Scene { purserd, disk } = &scene;
+    let scene = Scene::start(48, 16 * MIB, NO_RESERVE);
+    let Scene { purserd, .. } = &scene;
     assert_eq!(apply(purserd, &sleeper("web")).status, 201);
     purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
     scene.leave(8 * MIB);
@@ -94,7 +104,7 @@ fn new_pods_are_refused_before_the_disk_is_full() {
     assert!(refused.body["detail"].as_str().unwrap().contains("free-disk-min-bytes"), "{}", refused.body);
     purserd.purser_ok(["exec", "web", "--", "/bin/true"]);
     purserd.purser_ok(["delete", "web", "--wait"]);
-    fs::remove_file(disk.0.join("ballast")).unwrap();
+    scene.give_back();
     assert_eq!(apply(purserd, &sleeper("shop")).status, 201);
     assert_no_panic(&purserd.log());
 }
@@ -124,7 +134,7 @@ fn apply_until_it_ends(purserd: &Purserd) -> Vec<(String, String, Value)> {
 
 #[test]
 fn a_full_disk_stops_the_service_and_loses_nothing() {
-    let mut scene = Scene::start(48, 0);
+    let mut scene = Scene::start(48, 0, NO_RESERVE);
     assert_eq!(apply(&scene.purserd, &sleeper("web")).status, 201);
     scene.purserd.await_event("pod.started");
     scene.leave(2 * MIB);
@@ -137,7 +147,7 @@ fn a_full_disk_stops_the_service_and_loses_nothing() {
     assert_no_panic(&log);
     assert!(acknowledged.len() > 3, "{} requests before the disk was full", acknowledged.len());
     // Not a byte more: a start says the same, and does no harm.
-    fill(&scene.disk.0.join("ballast"), 48 * MIB);
+    fill(&scene.disk.0.join("filler"), 48 * MIB);
     match program::start(&scene.purserd.config(), &[]) {
         Start::Ended(output) => {
             let text = program::said(&output);

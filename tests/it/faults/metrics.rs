@@ -9,7 +9,7 @@ use purser_tests::purserd::{Purserd, Setup};
 
 use super::client::{apply, connect, sleeper};
 
-fn scrape(purserd: &Purserd) -> String {
+pub(super) fn scrape(purserd: &Purserd) -> String {
     let mut stream = connect(purserd);
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: purser\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = BufReader::new(stream);

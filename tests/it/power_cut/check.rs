@@ -6,6 +6,7 @@ use std::io::Cursor;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use purser_events::causes::told;
 use purser_events::{NodeUid, Record, Seq, StreamVersion};
 use purser_storage::offline::Source;
 use purser_storage::{Journal, StreamWrite};
@@ -38,11 +39,6 @@ type Checked = Result<(), Failure>;
 
 fn broken(what: impl fmt::Display) -> Failure {
     Failure::Broken(what.to_string())
-}
-
-fn told(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 /// Opens the journal that is in a folder after a cut and checks it against all that was acknowledged before.

@@ -236,7 +236,7 @@ impl Disk {
         };
         if has("O_TRUNC") || call.name == "creat" {
             let now = self.now;
-            if let Some(file) = self.file_mut(inode).filter(|file| !file.live.is_empty()) {
+            if let Some(file) = self.file_mut(inode).filter(|file| file.live.len() > 0) {
                 let mut changes = file.zeros(0, file.live.len());
                 changes.push(FileChangeKind::Resize { len: 0 });
                 for change in changes {

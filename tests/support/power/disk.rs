@@ -87,7 +87,7 @@ impl Disk {
     pub fn has_unsynced_changes(&self) -> bool {
         self.inodes.iter().any(|inode| match inode {
             // Those that are never synced always have some.
-            Inode::File(file) => !file.durable.is_empty() && !file.pending.is_empty(),
+            Inode::File(file) => file.durable.len() > 0 && !file.pending.is_empty(),
             Inode::Folder(_) => false,
         })
     }

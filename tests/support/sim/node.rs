@@ -13,7 +13,7 @@ use std::time::Duration;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::Clock;
 use purser_actors::port::containers::Runtimes;
-use purser_actors::{HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
+use purser_actors::{DiskWork, HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::{Bytes, Cause, CommandId, NodeUid, Origin, Policy, Principal, StreamVersion};
 use purser_storage::{
@@ -48,6 +48,9 @@ pub(super) struct Ground {
     pub(super) turns: Turns,
     /// Containers.
     pub(super) machine: Machine,
+    /// Longest time until a lazy append is synced, in milliseconds: 0, or for ever. Anything between would depend on
+    /// how fast threads are.
+    pub(super) lazy_ms_max: u64,
 }
 
 impl Ground {
@@ -210,6 +213,7 @@ fn open(ground: &Ground, dir: &Path, live: &LiveWorld, gate: &Gate) -> Result<Jo
         boot_id: Some(ground.machine.boot()),
         segment_bytes: SEGMENT_BYTES_MIN,
         segment_age_ms: SEGMENT_AGE_MS,
+        lazy_ms_max: ground.lazy_ms_max,
         ..JournalConfig::new(dir)
     };
     let (replayed, committed) = (live.clone(), live.clone());
@@ -252,6 +256,6 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         host,
         policy: Policy::default(),
         default_runtime: RuntimeClass::Process,
-        keeping: Keeping::default(),
+        keeping: Keeping { disk_work: DiskWork::InOrder, ..Keeping::default() },
     }
 }

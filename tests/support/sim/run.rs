@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use purser_actors::port::{ContainerKey, Notice};
+use purser_events::Event;
+use purser_events::pod::PodEvent;
 use purser_events::pod::event::ExitReason;
-use purser_storage::Hash;
+use purser_storage::{Hash, StoredRecord};
 use tempfile::TempDir;
 
 use super::check::Shadow;
@@ -48,6 +50,8 @@ pub struct Report {
     pub records: u64,
     /// The hash of the last record: over all that there is in any of them.
     pub hash: Hash,
+    /// Records of them that were lazy.
+    pub lazy: u64,
     /// Requests that were answered with success.
     pub answered: u64,
     /// Requests that were refused.
@@ -105,7 +109,9 @@ pub fn run(seed: u64, plan: &Plan) -> Result<Report, Failure> {
 
 impl Simulation {
     fn new(seed: u64, plan: &Plan) -> Simulation {
-        let ground = Ground::new();
+        // Of half of the runs lazy appends gather until something else is synced.
+        let lazy_ms_max = if seed.is_multiple_of(2) { 0 } else { u64::MAX };
+        let ground = Ground { lazy_ms_max, ..Ground::new() };
         match plan.defect {
             Some(Defect::SyncsIgnored) => ground.disk.ignore_syncs(),
             Some(Defect::RemovalsForgotten) => ground.machine.forget_removals(),
@@ -383,6 +389,7 @@ impl Simulation {
     fn finish(mut self) -> Report {
         let mut report = std::mem::take(&mut self.report);
         report.records = self.shadow.records.len() as u64;
+        report.lazy = self.shadow.records.iter().filter(|stored| is_lazy(stored)).count() as u64;
         report.hash = self.shadow.records.last().map_or([0; 32], |last| last.hash);
         report.stores_made_again = self.ground.stores.set_aside_count();
         report.turns = self.ground.turns.taken();
@@ -390,6 +397,12 @@ impl Simulation {
         self.abandon();
         report
     }
+}
+
+/// Whether a record was answered before it was durable.
+fn is_lazy(stored: &StoredRecord) -> bool {
+    let event = stored.record().map(|record| record.event);
+    matches!(event, Ok(Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_))))
 }
 
 /// A folder for the few files that the journal keeps beside its disk; in memory if there is such a place.

@@ -1,6 +1,5 @@
 //! Images from registries, and from mirrors of them.
 
-use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +8,7 @@ use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use purser_actors::port::RuntimeError;
+use purser_events::causes;
 use purser_events::pod::event::FailureClass;
 use tokio_util::io::StreamReader;
 
@@ -125,16 +125,8 @@ fn refusal(error: &OciDistributionError) -> RuntimeError {
         OciDistributionError::ImageManifestNotFoundError(_) => true,
         _ => false,
     };
-    let mut text = error.to_string();
     // "error sending request" alone helps nobody: the reason is further down.
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
+    let text = causes::told(&error);
     let class = if absent { FailureClass::ImageNotFound } else { FailureClass::ImagePull };
     RuntimeError::new(class, text)
 }

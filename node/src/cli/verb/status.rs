@@ -55,6 +55,10 @@ pub(super) async fn print(client: &Client, output: Output) -> Result<(), Failure
     if let Some(reason) = &node.cordoned {
         field("Cordoned", reason)?;
     }
+    if let Some(pressure) = &node.disk_pressure {
+        let what = if pressure == "Full" { "new pods are refused" } else { "observations are not recorded" };
+        field("Disk", &format!("{pressure} ({what})"))?;
+    }
     field("Journal", &format!("record {}, epoch {}, {} bytes", node.seq, node.epoch, node.journal_bytes))?;
     if node.journal_first > 1 {
         field("History", &format!("from record {} on", node.journal_first))?;

@@ -1,0 +1,43 @@
+//! Whether the journal's disk has room for what is asked.
+
+use purser_events::PodId;
+use purser_events::node::event::DiskPressure;
+use purser_events::pod::Pod;
+
+use super::{Service, ServiceError};
+use crate::entity::By;
+use crate::reserve::{self, ReserveLimits};
+
+impl Service {
+    /// Watches the journal's disk from now on; returns after the first look. Must be called where the actors run.
+    pub async fn keep_reserve(&self, limits: ReserveLimits) {
+        reserve::begin(&self.inner.shell, &self.inner.node, limits).await;
+    }
+
+    /// Refuses a new pod while the journal's disk is nearly full, before anything is recorded of it. Retries and pods
+    /// that are there get their answers.
+    pub(super) fn check_room(&self, id: &PodId, by: &By) -> Result<(), ServiceError> {
+        let full = self.world(|world| {
+            let full = world.node.known().and_then(|node| node.disk_pressure.clone());
+            full.filter(|full| {
+                full.pressure == DiskPressure::Full && !world.registry.entries.contains_key(id)
+            })
+        });
+        match full {
+            Some(full) if self.recalled::<Pod>(by)?.is_none() => {
+                Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// What a caller is told who is refused for want of room.
+pub(super) fn told(used_percent: Option<u8>) -> String {
+    let used = used_percent.map_or_else(String::new, |percent| format!(" ({percent} % are used)"));
+    format!(
+        "the disk of the node's journal is nearly full{used}: pods can be stopped and deleted, but nothing new is \
+         taken until there is room; free disk space, or delete pods that are not needed (`journal.reserve` in the \
+         config says from where on)"
+    )
+}

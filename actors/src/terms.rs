@@ -1,0 +1,132 @@
+//! What each event means to a journal that cannot take everything, or not at once.
+
+use purser_events::Event;
+use purser_events::node::NodeEvent;
+use purser_events::pod::PodEvent;
+use purser_events::worker::WorkerEvent;
+use purser_storage::{Class, Durability, Terms};
+
+/// The terms on which a decision is written: it matters as much as its most important event. Only what will be seen
+/// again, and leads to nothing, need not be durable when it is answered.
+pub(crate) fn of(events: &[Event]) -> Terms {
+    let class = events.iter().map(class).min().unwrap_or_default();
+    let lazy = !events.is_empty() && events.iter().all(may_be_lost);
+    Terms { class, durability: if lazy { Durability::Lazy } else { Durability::Sync } }
+}
+
+fn class(event: &Event) -> Class {
+    match event {
+        Event::Node(event) => class_of_node(event),
+        Event::Pod(event) => class_of_pod(event),
+        Event::Worker(WorkerEvent::Registered(_)) => Class::Lifecycle,
+        Event::Worker(WorkerEvent::Exited(_)) => Class::Safety,
+    }
+}
+
+fn class_of_node(event: &NodeEvent) -> Class {
+    use NodeEvent as E;
+    match event {
+        // Without its start on record the node ends no pod.
+        E::Started(_) | E::Stopped(_) | E::Cordoned(_) | E::DiskPressureChanged(_) => Class::Safety,
+        E::Uncordoned(_) | E::PolicySet(_) | E::RedactionRequested(_) | E::RedactionCompleted(_) => {
+            Class::Lifecycle
+        }
+        // It makes room.
+        E::JournalTrimmed(_) => Class::Safety,
+        E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) | E::SegmentSealed(_) => {
+            Class::Observation
+        }
+    }
+}
+
+fn class_of_pod(event: &PodEvent) -> Class {
+    use PodEvent as E;
+    match event {
+        E::StopRequested(_)
+        | E::TerminationRequested(_)
+        | E::ContainerStopRequested(_)
+        | E::ContainerKillRequested(_)
+        | E::ContainerExited(_)
+        | E::ContainerRemoved(_)
+        | E::OutOfMemory(_)
+        | E::Stopped(_)
+        | E::Failed(_)
+        | E::CleanupRequested(_)
+        | E::Terminated(_) => Class::Safety,
+        E::Admitted(_)
+        | E::ProvisioningStarted(_)
+        | E::SetupRequested(_)
+        | E::SetupCompleted(_)
+        | E::SetupFailed(_)
+        | E::ContainerCreateRequested(_)
+        | E::ContainerStarted(_)
+        | E::ContainerCreateFailed(_)
+        | E::Started(_)
+        | E::StartupPassed(_)
+        | E::RestartScheduled(_)
+        | E::StartRequested(_)
+        | E::ExecRequested(_)
+        | E::ExecFinished(_) => Class::Lifecycle,
+        E::ReadinessChanged(_) | E::ProbeFailed(_) => Class::Observation,
+    }
+}
+
+/// Whether a loss of power may take an event away: a probe sees the same again, and no actor does anything for it.
+fn may_be_lost(event: &Event) -> bool {
+    matches!(event, Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use purser_events::node::event::RuntimeLost;
+    use purser_events::pod::event::{
+        ContainerStopRequested, ProbeFailed, ReadinessChanged, StopReason, Terminated,
+    };
+    use purser_events::pod::spec::{ProbeKind, RuntimeClass};
+    use purser_events::{ContainerName, Timestamp};
+
+    use super::*;
+
+    fn container() -> ContainerName {
+        ContainerName::new("app").expect("a label")
+    }
+
+    fn ready() -> Event {
+        PodEvent::from(ReadinessChanged { container: container(), ready: false, message: String::new() })
+            .into()
+    }
+
+    fn failed() -> Event {
+        let message = "refused".to_owned();
+        PodEvent::from(ProbeFailed {
+            container: container(),
+            probe: ProbeKind::Liveness,
+            failures: 3,
+            message,
+        })
+        .into()
+    }
+
+    #[test]
+    fn a_decision_matters_as_much_as_its_most_important_event() {
+        let stop = ContainerStopRequested {
+            container: container(),
+            reason: StopReason::LivenessFailed,
+            deadline: Timestamp(0),
+        };
+        let stop: Event = PodEvent::from(stop).into();
+        assert_eq!(of(&[failed(), stop]), Terms::sync(Class::Safety));
+        let gone: Event = PodEvent::from(Terminated { at: Timestamp(0) }).into();
+        assert_eq!(of(&[gone]), Terms::sync(Class::Safety));
+        assert_eq!(of(&[]), Terms::sync(Class::Lifecycle));
+    }
+
+    #[test]
+    fn only_what_a_probe_saw_may_be_lazy() {
+        let lazy = Terms { class: Class::Observation, durability: Durability::Lazy };
+        assert_eq!((of(&[ready()]), of(&[failed(), ready()])), (lazy, lazy));
+        let lost = RuntimeLost { runtime: RuntimeClass::Process, message: String::new() };
+        let lost: Event = NodeEvent::from(lost).into();
+        assert_eq!(of(&[lost]), Terms::sync(Class::Observation));
+    }
+}

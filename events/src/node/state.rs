@@ -172,20 +172,7 @@ impl Decider for Node {
     fn evolve(&self, event: &NodeEvent) -> Result<Node, IllegalTransition> {
         use NodeEvent as E;
         let next = match (event, self) {
-            (E::Started(facts), Node::Unknown) => NodeState {
-                last_start: facts.clone(),
-                starts: 1,
-                unclean_starts: 0,
-                up: true,
-                cordoned: None,
-                policy: Policy::default(),
-                runtimes: BTreeMap::new(),
-                orphans_removed: 0,
-                sealed_upto: Seq::ZERO,
-                trimmed_upto: Seq::ZERO,
-                disk_pressure: None,
-                redaction: None,
-            },
+            (E::Started(facts), Node::Unknown) => first_start(facts),
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
             }
@@ -248,6 +235,23 @@ impl Decider for Node {
 
     fn is_terminal(&self) -> bool {
         false
+    }
+}
+
+fn first_start(facts: &Started) -> NodeState {
+    NodeState {
+        last_start: facts.clone(),
+        starts: 1,
+        unclean_starts: 0,
+        up: true,
+        cordoned: None,
+        policy: Policy::default(),
+        runtimes: BTreeMap::new(),
+        orphans_removed: 0,
+        sealed_upto: Seq::ZERO,
+        trimmed_upto: Seq::ZERO,
+        disk_pressure: None,
+        redaction: None,
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn open(
     now: Box<dyn Fn() -> Timestamp + Send>,
     watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
-    let Watched { replay, on_commit, snapshots } = watched;
+    let Watched { replay, on_commit, mut snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
     let known = HeadFile::read(dir)?;
@@ -62,9 +62,7 @@ pub(crate) fn open(
         opened.is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
     tracing::debug!(closed, same_boot, "the journal's segments are read");
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
-    let (store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let mut store = store;
-    let mut snapshots = snapshots;
+    let (mut store, applied) = trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };

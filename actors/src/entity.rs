@@ -1,7 +1,10 @@
 //! An entity that lives: its state, its place in the journal, and the only way in which it changes.
 
+use std::collections::BTreeSet;
+
+use purser_events::pod::PodRejection;
 use purser_events::{
-    Cause, CommandId, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
+    Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
 };
 use purser_storage::{
     Append, AppendError, Appended, Class, CommandWrite, JournalError, StoredAnswer, StreamWrite, Terms,
@@ -9,8 +12,12 @@ use purser_storage::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::live::LiveWorld;
 use crate::shell::Shell;
 use crate::terms;
+
+/// What a caller is told to wait when a key could not be made, in milliseconds.
+const NO_KEY_RETRY_AFTER_MS: u64 = 1_000;
 
 /// Asks an entity to carry out a command.
 #[derive(Debug, Clone)]
@@ -108,6 +115,20 @@ struct Verdict<R> {
     refused: Option<R>,
 }
 
+/// What a stored answer becomes once its stream is redacted, if it is of one of these streams and says more of it than
+/// that: a refusal may name the pod and parts of it.
+#[must_use]
+pub fn redacted_answer(answer: &[u8], streams: &BTreeSet<StreamId>) -> Option<Vec<u8>> {
+    let verdict: Verdict<serde_json::Value> = serde_json::from_slice(answer).ok()?;
+    if verdict.refused.is_none() || !streams.contains(&verdict.stream) {
+        return None;
+    }
+    let Verdict { stream, changed, last, .. } = verdict;
+    let refused = Some(PodRejection::Terminated);
+    let redacted = Verdict { stream, changed, last, refused };
+    Some(serde_json::to_vec(&redacted).expect("rejections have text keys and no failing serializers"))
+}
+
 /// One entity: what it is now and where its stream stands.
 #[derive(Debug, Clone)]
 pub struct Entity<D: Decider> {
@@ -143,8 +164,13 @@ impl<D: Decider> Entity<D> {
     /// An entity as the live world has it.
     #[must_use]
     pub fn recovered(id: Uuid, state: D, shell: &Shell) -> Entity<D> {
+        Entity::of(id, state, &shell.live)
+    }
+
+    /// As [`Entity::recovered`], where there are no actors.
+    pub(crate) fn of(id: Uuid, state: D, live: &LiveWorld) -> Entity<D> {
         let fresh = Entity::new(id);
-        match shell.live.head(fresh.stream) {
+        match live.head(fresh.stream) {
             Some(head) => Entity {
                 version: head.version,
                 last: head.seq,
@@ -214,10 +240,7 @@ impl<D: Decider> Entity<D> {
             Ok(events) => (events, None),
             Err(rejection) => (vec![], Some(rejection)),
         };
-        let next = events
-            .iter()
-            .try_fold(self.state.clone(), |state, event| state.evolve(event))
-            .expect("a decider only emits events that its state can follow");
+        let next = self.try_out(&events);
         let changed = !events.is_empty();
         let done = Done { stream: self.stream, changed, seq: self.last, replayed: false };
         if let (None, false) = (&key, changed) {
@@ -251,6 +274,32 @@ impl<D: Decider> Entity<D> {
             events,
             refused,
         })))
+    }
+
+    /// What a command is to write, where there are no actors and the journal is asked directly.
+    ///
+    /// # Errors
+    /// The entity refuses.
+    ///
+    /// # Panics
+    /// As [`Entity::commit`].
+    pub(crate) fn offline(
+        &self,
+        command: &D::Command,
+        context: &Context,
+        origin: Origin,
+    ) -> Result<Append, D::Rejection> {
+        let events = self.state.decide(command, context)?;
+        self.try_out(&events);
+        let events = events.into_iter().map(Into::into).collect();
+        let write = StreamWrite { stream: self.stream, expected: self.version, events };
+        Ok(Append { writes: vec![write], origin, command: None })
+    }
+
+    /// The state after these events, before any of them is on disk.
+    fn try_out(&self, events: &[D::Event]) -> D {
+        let next = events.iter().try_fold(self.state.clone(), |state, event| state.evolve(event));
+        next.expect("a decider only emits events that its state can follow")
     }
 
     /// Takes what was committed as the new state and returns each event with where it is.
@@ -333,6 +382,10 @@ fn refusal<R>(error: AppendError) -> Refusal<R> {
         AppendError::Busy { retry_after_ms, .. } => Refusal::Busy { retry_after_ms },
         AppendError::NoRoom { .. } => Refusal::NoRoom,
         AppendError::TooLarge { len, max } => Refusal::TooLarge { len, max },
+        AppendError::NoKey { stream, reason } => {
+            tracing::error!(%stream, reason, "a key is missing; nothing is recorded without it");
+            Refusal::Busy { retry_after_ms: NO_KEY_RETRY_AFTER_MS }
+        }
         AppendError::Fenced | AppendError::Closed => Refusal::Fenced,
         AppendError::Conflict { .. } | AppendError::NothingToWrite => {
             // One stream has one writer. In a release this ends the process, and the next one replays.

@@ -168,6 +168,8 @@ impl Projection for History {
     fn fold(&self, _: u32, record: &Replayed, rows: &mut dyn Rows) -> Result<Folded, RowsError> {
         let (header, folded) = match record {
             Replayed::Record(record) => (&record.header, Folded::In),
+            // Taken out on purpose: nothing is missing that should be there.
+            Replayed::Unreadable { header, reason, .. } if reason.is_withheld() => (header, Folded::In),
             Replayed::Unreadable { header, .. } => (header, Folded::PassedOver),
         };
         let before = known(rows, header)?;

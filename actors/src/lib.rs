@@ -11,6 +11,7 @@ pub mod node;
 pub mod paths;
 pub mod pod;
 pub mod port;
+pub mod redaction;
 mod reserve;
 pub mod retention;
 mod runtimes;

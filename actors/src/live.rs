@@ -49,7 +49,12 @@ impl LiveWorld {
     pub fn replay(&self, replayed: Replayed) {
         match replayed {
             Replayed::Record(record) => self.commit(std::slice::from_ref(&record)),
-            Replayed::Unreadable { seq, header, reason } => {
+            Replayed::Unreadable { header, layout_number, reason, .. } if reason.is_withheld() => {
+                let mut inner = self.write();
+                inner.world.apply_withheld(&header, layout_number);
+                inner.note_folded(&header);
+            }
+            Replayed::Unreadable { seq, header, reason, .. } => {
                 tracing::error!(%seq, %reason, "a record cannot be read; its stream is left as it was before");
                 let mut inner = self.write();
                 inner.unreadable += 1;
@@ -126,12 +131,18 @@ impl Inner {
         if let Err(illegal) = self.world.apply(record) {
             tracing::error!(seq = %header.seq, stream = %header.stream, %illegal, "a record does not fit its stream");
         }
+        self.note_folded(header);
+    }
+
+    /// Takes notice of where a stream stands, if its entity is not gone.
+    fn note_folded(&mut self, header: &Header) {
         let over = match header.stream.kind {
             // What becomes of it cannot be known any more; where its stream stands can.
             _ if self.world.quarantined.contains_key(&header.stream) => false,
             purser_events::StreamKind::Node => false,
             purser_events::StreamKind::Pod => {
-                !self.world.pods.contains_key(&purser_events::PodUid(header.stream.id))
+                let uid = purser_events::PodUid(header.stream.id);
+                !self.world.pods.contains_key(&uid) && !self.world.withheld.contains(&uid)
             }
             purser_events::StreamKind::Worker => {
                 !self.world.workers.contains_key(&purser_events::WorkerUid(header.stream.id))
@@ -175,7 +186,8 @@ mod tests {
         let unreadable = Replayed::Unreadable {
             seq: Seq(7),
             header: header(worker, 7, 3),
-            reason: PayloadError::Redacted,
+            layout_number: 0x0301,
+            reason: PayloadError::UnknownCodec { number: 9 },
         };
         live.replay(unreadable);
         assert_eq!(live.head(worker).map(|head| (head.version, head.seq)), Some((StreamVersion(3), Seq(7))));

@@ -301,12 +301,12 @@ impl Keeper {
 
 /// The streams that may be written again.
 fn live_streams(world: &World) -> BTreeSet<StreamId> {
-    let pods = world.pods.keys().map(|uid| uid.stream());
+    let pods = world.pods.keys().chain(&world.withheld).map(|uid| uid.stream());
     let workers = world.workers.keys().map(|uid| uid.stream());
     let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream));
     pods.chain(workers).chain(others).collect()
 }
 
-fn hex(hash: &Hash) -> String {
+pub(crate) fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

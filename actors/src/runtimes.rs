@@ -147,8 +147,8 @@ impl Watcher {
 
 /// Whether the journal has this try of a container as something that exists or is about to be removed.
 fn is_known(world: &World, key: &ContainerKey) -> bool {
-    // Nothing is certain about a pod whose records cannot be followed: its containers are left alone.
-    if world.quarantined.contains_key(&key.pod.stream()) {
+    // Nothing is certain about a pod whose records cannot be followed, or are withheld: its containers are left alone.
+    if world.quarantined.contains_key(&key.pod.stream()) || world.withheld.contains(&key.pod) {
         return true;
     }
     let pod = world.pods.get(&key.pod).and_then(|pod| pod.live());

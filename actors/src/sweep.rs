@@ -57,7 +57,9 @@ async fn remove(shell: &Shell, uid: PodUid) -> Result<(), RuntimeError> {
 }
 
 /// Whether the journal has the pod as one that is not gone. Nothing is certain about a pod whose records cannot be
-/// followed: its files are left alone.
+/// followed, or are withheld: its files are left alone.
 fn is_known(world: &World, uid: PodUid) -> bool {
-    world.pods.contains_key(&uid) || world.quarantined.contains_key(&uid.stream())
+    world.pods.contains_key(&uid)
+        || world.quarantined.contains_key(&uid.stream())
+        || world.withheld.contains(&uid)
 }

@@ -28,7 +28,9 @@ fn class_of_node(event: &NodeEvent) -> Class {
     match event {
         // Without its start on record the node ends no pod.
         E::Started(_) | E::Stopped(_) | E::Cordoned(_) | E::DiskPressureChanged(_) => Class::Safety,
-        E::Uncordoned(_) | E::PolicySet(_) => Class::Lifecycle,
+        E::Uncordoned(_) | E::PolicySet(_) | E::RedactionRequested(_) | E::RedactionCompleted(_) => {
+            Class::Lifecycle
+        }
         // It makes room.
         E::JournalTrimmed(_) => Class::Safety,
         E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) | E::SegmentSealed(_) => {

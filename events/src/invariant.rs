@@ -176,7 +176,10 @@ fn idle(world: &World, (uid, worker): (WorkerUid, &crate::worker::WorkerState)) 
     let container = pod.and_then(|pod| pod.container(&worker.container));
     let present =
         container.and_then(|container| container.attempt()).is_some_and(|attempt| attempt.worker == uid);
-    (!present).then(|| format!("{uid} of {}/{} attempt {}", worker.pod, worker.container, worker.attempt))
+    // Of a pod whose payloads are withheld, nobody can tell.
+    let is_unknown = world.withheld.contains(&worker.pod);
+    (!present && !is_unknown)
+        .then(|| format!("{uid} of {}/{} attempt {}", worker.pod, worker.container, worker.attempt))
 }
 
 fn shared_processes(world: &World) -> Vec<String> {

@@ -191,6 +191,8 @@ pub struct Journal {
     pub segment_age_ms: NonZeroU64,
     /// Time after which a sealed segment is read again, to find damage early; 0 for never.
     pub check_every_ms: u64,
+    /// Whether payloads of pods are sealed with a key for each pod.
+    pub encryption: Encryption,
     /// What happens when its disk gets full.
     pub reserve: Reserve,
     /// Which sealed segments may go.
@@ -283,6 +285,14 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Where the keys of pods are. Not in the journal's folder either: what is copied from there is unreadable without.
+    #[must_use]
+    pub fn subject_keys_dir(&self) -> PathBuf {
+        self.data_dir.join("keys/subjects")
+    }
+}
+
 /// A kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -291,6 +301,25 @@ pub enum Backend {
     Sled,
     /// redb 4.
     Redb,
+}
+
+impl From<Backend> for purser_storage::store::Backend {
+    fn from(backend: Backend) -> purser_storage::store::Backend {
+        match backend {
+            Backend::Sled => purser_storage::store::Backend::Sled,
+            Backend::Redb => purser_storage::store::Backend::Redb,
+        }
+    }
+}
+
+/// What is sealed with keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Nothing that is new; pods that have a key keep it.
+    Off,
+    /// The payloads of each pod that comes, with a key of its own.
+    Subjects,
 }
 
 /// An encoding of records.

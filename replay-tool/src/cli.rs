@@ -43,6 +43,10 @@ pub struct SourceArgs {
         help_heading = "Where the journal is"
     )]
     pub archive: Option<PathBuf>,
+    /// A folder with keys of pods, `keys/subjects` in the node's data folder: without it, what was sealed with them is
+    /// not shown. A live node gives no keys away, so this is needed with --socket too
+    #[arg(long, value_name = "FOLDER", global = true, help_heading = "Where the journal is")]
+    pub subject_keys: Option<PathBuf>,
     /// A live node's socket [default: $PURSER_SOCKET, else the first that is there of
     /// $XDG_RUNTIME_DIR/purser.sock, ~/.local/state/purser/purser.sock, /run/purser/purser.sock, ./run/purser.sock]
     #[arg(long, value_name = "PATH", global = true, help_heading = "Where the journal is")]

@@ -47,7 +47,7 @@ impl Exit {
     /// How a reading ends that met a payload which could not be read.
     pub(crate) fn of_payload(error: &PayloadError) -> Exit {
         match error {
-            PayloadError::Redacted => Exit::Ok,
+            error if error.is_withheld() => Exit::Ok,
             error if error.is_unknown() => Exit::Unknown,
             _ => Exit::Integrity,
         }

@@ -6,6 +6,7 @@ pub mod cli;
 mod failure;
 mod filter;
 mod http;
+mod redactions;
 mod render;
 mod source;
 mod verb;

@@ -23,6 +23,11 @@ pub(crate) fn codec_name(stored: &StoredRecord) -> String {
 pub(crate) fn record_json(stored: &StoredRecord, event: &Result<Event, PayloadError>) -> Value {
     let event = match event {
         Ok(event) => json!(event),
+        Err(error) if error.is_withheld() => json!({
+            "type": type_name(stored),
+            "version": stored.layout_version,
+            "withheld": payload_error(error),
+        }),
         Err(error) => json!({
             "type": type_name(stored),
             "version": stored.layout_version,

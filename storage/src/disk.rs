@@ -177,6 +177,41 @@ impl dyn DiskFile + '_ {
     }
 }
 
+impl dyn Disk + '_ {
+    /// The first `len_max` bytes of a file; none if it is absent.
+    pub(crate) fn read_small(&self, path: &Path, len_max: usize) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.open(path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(len_max);
+        let mut bytes = vec![0; len];
+        let read = file.read_up_to(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(Some(bytes))
+    }
+
+    /// Puts a file with these bytes in the place of the one of that name, durable: it is there whole or not at all.
+    /// `new` is where it is written first.
+    pub(crate) fn replace(&self, path: &Path, new: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.remove_if_there(new)?;
+        let file = self.create(new)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()?;
+        self.rename(new, path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Removes a file that need not be there.
+    pub(crate) fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
 /// The system's own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemDisk;

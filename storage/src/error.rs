@@ -171,6 +171,14 @@ pub enum AppendError {
         /// Bytes allowed.
         max: usize,
     },
+    /// The key of a stream's subject cannot be read or made: nothing is written without it.
+    #[error("no key for {stream}: {reason}")]
+    NoKey {
+        /// The stream.
+        stream: StreamId,
+        /// What failed.
+        reason: String,
+    },
     /// A write failed before: what is on disk is unknown until the journal is opened again.
     #[error("the journal failed and takes no more records")]
     Fenced,
@@ -180,4 +188,11 @@ pub enum AppendError {
     /// There was neither an event nor an answer in the request.
     #[error("there is nothing to write")]
     NothingToWrite,
+}
+
+impl AppendError {
+    pub(crate) fn no_key(stream: StreamId, error: &FolderError) -> AppendError {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        AppendError::NoKey { stream, reason: format!("{error}{cause}") }
+    }
 }

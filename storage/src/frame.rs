@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::codec::Codec;
-use crate::record::StoredRecord;
+use crate::record::{Opening, StoredRecord};
 use crate::varint;
 
 /// Longest frame, in bytes. The store keeps longer values in files of their own that it never syncs.
@@ -31,6 +31,9 @@ pub(crate) const FRAME_VERSION: u8 = 1;
 const FIXED_LEN: usize = 48;
 const FLAGS_AT: usize = 2;
 const HASH_LEN: usize = 32;
+
+/// In the codec's number: the payload is sealed with the key of its subject.
+pub(crate) const CODEC_SEALED: u8 = 0b1000_0000;
 
 const FLAG_REDACTED: u8 = 0b0000_0001;
 pub(crate) const FLAG_CONTINUED: u8 = 0b0000_0010;
@@ -120,6 +123,8 @@ pub(crate) struct FrameParts<'a> {
     pub layout_number: u16,
     pub layout_version: u16,
     pub codec: Codec,
+    /// Whether the payload is sealed with the key of its subject.
+    pub sealed: bool,
     /// Whether the next record belongs to the same commit.
     pub continued: bool,
     /// Whether it is the first of what is written at once.
@@ -159,7 +164,8 @@ fn put_header(frame: &mut Vec<u8>, parts: &FrameParts<'_>) {
     let continued = if parts.continued { FLAG_CONTINUED } else { 0 };
     let begins = if parts.begins_group { FLAG_BEGINS_GROUP } else { 0 };
     let flags = continued | begins | (cause_kind << CAUSE_SHIFT);
-    frame.extend_from_slice(&[FRAME_VERSION, parts.codec.number(), flags]);
+    let sealed = if parts.sealed { CODEC_SEALED } else { 0 };
+    frame.extend_from_slice(&[FRAME_VERSION, parts.codec.number() | sealed, flags]);
     frame.extend_from_slice(&parts.layout_number.to_le_bytes());
     frame.extend_from_slice(&parts.layout_version.to_le_bytes());
     frame.push(header.stream.kind as u8);
@@ -205,6 +211,20 @@ fn record_hash(previous: &Hash, header: &[u8], payload_hash: &Hash) -> Hash {
     hash.update(&header[FLAGS_AT + 1..]);
     hash.update(payload_hash);
     hash.finalize().into()
+}
+
+/// A record's frame with its payload replaced by its hash; as it is if that was done before.
+pub(crate) fn redact(record: &StoredRecord) -> Vec<u8> {
+    let mut frame = record.as_bytes().to_vec();
+    if record.redacted {
+        return frame;
+    }
+    frame.truncate(record.payload_at);
+    frame[PREFIX_LEN + FLAGS_AT] |= FLAG_REDACTED;
+    frame.extend_from_slice(&sha256(record.payload()));
+    frame.extend_from_slice(&record.hash);
+    seal(&mut frame);
+    frame
 }
 
 /// The hash that a record must have if it follows the record whose hash is `previous`.
@@ -337,6 +357,7 @@ fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
         hash: *bytes.last_chunk().expect("shorter frames were refused above"),
         payload_at,
         bytes,
+        opening: Opening::default(),
     })
 }
 

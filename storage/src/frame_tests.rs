@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use purser_events::record::{Cause, Origin};
 
 use super::*;
+use crate::record::PayloadError;
+use crate::subjects::SubjectKey;
 
 fn causes() -> impl Strategy<Value = Cause> {
     prop_oneof![
@@ -43,6 +45,7 @@ fn parts<'a>(header: &'a Header, payload: &'a [u8], previous: &'a Hash) -> Frame
         layout_number,
         layout_version,
         codec: Codec::Postcard,
+        sealed: false,
         continued: true,
         begins_group: false,
         payload,
@@ -140,7 +143,7 @@ fn a_redacted_payload_leaves_the_chain_whole() {
     assert!(record.redacted);
     assert_eq!(record.header, typical());
     assert_eq!(expected_hash(&record, &GENESIS), hash);
-    assert!(matches!(record.event(), Err(crate::PayloadError::Redacted)));
+    assert!(matches!(record.event(), Err(PayloadError::Redacted)));
 }
 
 #[test]
@@ -164,4 +167,48 @@ fn lengths_beyond_a_frame_are_refused_unread() {
         announced_len(u32::MAX.to_le_bytes()),
         Err(FrameError::TooLong { len: u32::MAX as usize + PREFIX_LEN, max: FRAME_LEN_MAX })
     );
+}
+
+/// A sealed payload with a fixed key and nonce, byte for byte: it must be read the same for ever.
+#[test]
+fn a_sealed_frame_is_the_one_on_file() {
+    let stream = StreamId { kind: StreamKind::Pod, id: Uuid::from_u128(0x0102_0304_0506) };
+    let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal: Principal::node() };
+    let (seq, version, time) = (Seq(7), StreamVersion(1), Timestamp(1_772_368_245_000_000));
+    let header = Header { seq, stream, version, time, epoch: 3, origin };
+    let key = SubjectKey::from_bytes([0x42; SubjectKey::LEN]);
+    let sealed = key.seal([0x24; 24], stream, 0x0218, 1, b"a payload");
+    let parts = FrameParts {
+        layout_number: 0x0218,
+        sealed: true,
+        continued: false,
+        ..parts(&header, &sealed, &GENESIS)
+    };
+    let (frame, _) = encode(&parts);
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, include_str!("frame_tests/sealed.hex").trim());
+    let mut record = parse(frame).unwrap();
+    assert!(record.is_sealed());
+    assert!(matches!(record.event(), Err(PayloadError::Sealed)));
+    key.open(&mut record);
+    assert_eq!(record.opening, Opening::Opened(b"a payload".to_vec()));
+    // Neither of another stream, type or layout, nor with another key.
+    for changed in [
+        StoredRecord { layout_number: 0x0217, ..record.clone() },
+        StoredRecord { layout_version: 2, ..record.clone() },
+        StoredRecord {
+            header: Header { stream: StreamId { id: Uuid::nil(), ..stream }, ..header.clone() },
+            ..record.clone()
+        },
+    ] {
+        let mut changed = changed;
+        key.open(&mut changed);
+        assert_eq!(changed.opening, Opening::WrongKey);
+    }
+    SubjectKey::from_bytes([0x43; SubjectKey::LEN]).open(&mut record);
+    assert!(matches!(record.event(), Err(PayloadError::WrongKey)));
+    // Redacted, it is redacted first of all.
+    let mut redacted = parse(redact(&record)).unwrap();
+    key.open(&mut redacted);
+    assert!(matches!(redacted.event(), Err(PayloadError::Redacted)) && redacted.is_sealed());
 }

@@ -30,6 +30,7 @@ use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{Backend, FolderStores, Store, Stores};
+use crate::subjects::{SubjectKeys, SubjectsConfig};
 use crate::terms::{PerClass, Terms};
 use crate::verify::Head;
 
@@ -60,6 +61,9 @@ pub struct JournalConfig {
     /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
     /// the same boot: a loss of power may have left any part of it.
     pub boot_id: Option<Uuid>,
+    /// The keys with which payloads of pods are sealed and read; without them none is sealed, and those that are
+    /// cannot be read.
+    pub subjects: Option<SubjectsConfig>,
     /// Longest time from a lazy append until it is synced, in milliseconds.
     pub lazy_ms_max: u64,
     /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
@@ -79,6 +83,7 @@ impl JournalConfig {
             segment_age_ms: 3_600_000,
             snapshot_every: 10_000,
             boot_id: None,
+            subjects: None,
             lazy_ms_max: 200,
             ballast_bytes: 0,
         }
@@ -157,6 +162,7 @@ pub struct Journal {
 struct Shared {
     found: Found,
     codec: Codec,
+    keys: Option<Arc<SubjectKeys>>,
     epoch: u64,
     published: Arc<Published>,
     reader: Reader,
@@ -240,7 +246,8 @@ impl Journal {
         now: Box<dyn Fn() -> Timestamp + Send>,
         watched: Watched<'_>,
     ) -> Result<Journal, JournalError> {
-        let writer = opening::open(disk, stores, &config, now, watched);
+        let keys = config.subjects.clone().map(|subjects| Arc::new(SubjectKeys::new(subjects)));
+        let writer = opening::open(disk, stores, &config, keys.as_deref(), now, watched);
         let writer = writer.inspect_err(|error| error.note(&config.dir))?;
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
@@ -253,7 +260,8 @@ impl Journal {
             codec: config.codec,
             epoch,
             found,
-            reader: Reader::new(store, Arc::clone(&segments), Arc::clone(&published)),
+            reader: Reader::new(store, Arc::clone(&segments), Arc::clone(&published), keys.clone()),
+            keys,
             published,
             segments,
             holds: Arc::default(),
@@ -298,7 +306,7 @@ impl Journal {
     }
 
     async fn append_unmeasured(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
-        let append = prepare(append, terms, self.shared.codec)?;
+        let append = prepare(append, terms, self.shared.codec, self.shared.keys.as_deref())?;
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
         }

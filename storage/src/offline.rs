@@ -14,9 +14,12 @@ use crate::disk::SystemDisk;
 use crate::evidence::Evidence;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
+use crate::frame::Hash;
 use crate::record::StoredRecord;
+use crate::segment;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Segments, SegmentsError, Walk};
+use crate::segment::set::{Known, Segments, SegmentsError, Walk};
+use crate::subjects::SubjectKeys;
 use crate::verify::{Fault, Head, Verifier};
 
 /// Why a journal could not be read, or not any further.
@@ -83,7 +86,21 @@ impl SourceError {
 
 /// A journal's records in order, each checked; ends at the first that is not sound. As an iterator it gives records
 /// alone, by [`Source::next_item`] the evidence between them as well.
-pub struct Source(Kind);
+pub struct Source {
+    kind: Kind,
+    keys: Option<SubjectKeys>,
+}
+
+/// A sealed segment that a journal is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealedSegment {
+    /// Its first record.
+    pub first: Seq,
+    /// SHA-256 of what is in it.
+    pub content: Hash,
+    /// Whether it lies in the archive and not in the journal's own folder.
+    pub is_archive: bool,
+}
 
 /// What comes next in a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +122,7 @@ impl Source {
     /// # Errors
     /// The stream cannot be read or is not an export that this release knows.
     pub fn from_export(input: impl Read + 'static) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Export(export::Reader::new(Box::new(input) as Box<dyn Read>)?)))
+        Ok(Source::of(Kind::Export(export::Reader::new(Box::new(input) as Box<dyn Read>)?)))
     }
 
     /// Reads a journal's folder, which stays as it is.
@@ -114,7 +131,7 @@ impl Source {
     /// A process writes the folder, it cannot be read, it is damaged as a whole, or it is not one that this
     /// release knows.
     pub fn from_folder(dir: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
+        Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[])?))))
     }
 
     /// Reads a journal's folder and, for what was trimmed from it, a folder with segments of its archive.
@@ -122,13 +139,19 @@ impl Source {
     /// # Errors
     /// As for [`Source::from_folder`].
     pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
-        Ok(Source(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+        Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+    }
+
+    /// Reads sealed payloads with these keys from here on.
+    #[must_use]
+    pub fn with_keys(self, keys: SubjectKeys) -> Source {
+        Source { keys: Some(keys), ..self }
     }
 
     /// The record before the first; [`Head::GENESIS`] unless the source is a part of a journal.
     #[must_use]
     pub fn before(&self) -> Head {
-        match &self.0 {
+        match &self.kind {
             Kind::Export(reader) => reader.before(),
             Kind::Folder(folder) => folder.before,
         }
@@ -137,18 +160,37 @@ impl Source {
     /// The last record that was found sound so far.
     #[must_use]
     pub fn head(&self) -> Head {
-        match &self.0 {
+        match &self.kind {
             Kind::Export(reader) => reader.head(),
             Kind::Folder(folder) => folder.verifier.head(),
         }
     }
 
+    /// The sealed segments that are read, in order; none of an export.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SealedSegment> {
+        match &self.kind {
+            Kind::Export(_) => Vec::new(),
+            Kind::Folder(folder) => folder.segments.clone(),
+        }
+    }
+
     /// The next record or piece of evidence; none at the end, and after an error.
     pub fn next_item(&mut self) -> Option<Result<Item, SourceError>> {
-        match &mut self.0 {
+        let next = match &mut self.kind {
             Kind::Export(reader) => reader.next_item().map(|next| next.map_err(SourceError::Export)),
             Kind::Folder(folder) => folder.next(),
+        };
+        match (next, &self.keys) {
+            (Some(Ok(Item::Record(mut record))), Some(keys)) => {
+                Some(keys.open(&mut record).map(|()| Item::Record(record)).map_err(SourceError::Folder))
+            }
+            (next, _) => next,
         }
+    }
+
+    fn of(kind: Kind) -> Source {
+        Source { kind, keys: None }
     }
 }
 
@@ -171,6 +213,7 @@ struct Folder {
     /// The last acknowledged record as the file beside the segments has it.
     known: Option<Head>,
     before: Head,
+    segments: Vec<SealedSegment>,
     verifier: Verifier,
     ended: bool,
     /// Held so that no writer begins meanwhile.
@@ -187,9 +230,15 @@ impl Folder {
         let known = HeadFile::read(dir)?;
         let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
+        let own = segment::folder(dir);
+        let sealed = |(first, known): (Seq, Known)| {
+            let is_archive = known.path.parent() != Some(own.as_path());
+            known.sealed.map(|info| SealedSegment { first, content: info.content, is_archive })
+        };
+        let segments = loaded.segments.all().into_iter().filter_map(sealed).collect();
         let walk = Arc::new(loaded.segments).walk(before.seq.next())?.checking_content();
         let verifier = Verifier::after(before);
-        Ok(Folder { walk, known, before, verifier, ended: false, _held: held })
+        Ok(Folder { walk, known, before, segments, verifier, ended: false, _held: held })
     }
 
     fn next(&mut self) -> Option<Result<Item, SourceError>> {

@@ -13,6 +13,7 @@ use crate::record::{PayloadError, StoredRecord};
 use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
+use crate::subjects::SubjectKeys;
 use crate::verify::{Fault, Head, Verifier};
 
 /// Bytes of a catch-up that the store takes at once.
@@ -32,6 +33,8 @@ pub enum Replayed {
         seq: Seq,
         /// Where it stands and why it is there.
         header: Header,
+        /// Number of its event type.
+        layout_number: u16,
         /// Why its payload cannot be read.
         reason: PayloadError,
     },
@@ -48,6 +51,8 @@ pub(crate) struct Pass<'a> {
     pub restored: Head,
     /// The last acknowledged record as the file beside the segments has it.
     pub known: Option<Head>,
+    /// With which sealed payloads are read.
+    pub keys: Option<&'a SubjectKeys>,
 }
 
 /// What the pass found.
@@ -79,6 +84,8 @@ impl Pass<'_> {
                     checked.map_err(|source| self.damaged(SegmentsError::Fault { sound, source }))?;
                     catch_up.record(&record)?;
                     if record.header.seq > self.restored.seq {
+                        let mut record = record;
+                        self.keys.map_or(Ok(()), |keys| keys.open(&mut record))?;
                         replay(replayed(record));
                     }
                 }
@@ -158,7 +165,12 @@ pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
 pub(crate) fn replayed(record: StoredRecord) -> Replayed {
     match record.event() {
         Ok(event) => Replayed::Record(Record { header: record.header, event }),
-        Err(reason) => Replayed::Unreadable { seq: record.header.seq, header: record.header, reason },
+        Err(reason) => Replayed::Unreadable {
+            seq: record.header.seq,
+            layout_number: record.layout_number,
+            header: record.header,
+            reason,
+        },
     }
 }
 

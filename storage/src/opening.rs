@@ -12,7 +12,7 @@ use crate::ballast::Ballast;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::evidence::Newest;
-use crate::folder::{Folder, HeadFile, io_error};
+use crate::folder::{Folder, FolderError, HeadFile, io_error};
 use crate::found::{Found, StoreFound};
 use crate::index;
 use crate::journal::JournalConfig;
@@ -26,6 +26,7 @@ use crate::segment::{self, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader};
 use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
+use crate::subjects::SubjectKeys;
 use crate::unsynced::Unsynced;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Writer};
@@ -45,6 +46,7 @@ pub(crate) fn open(
     disk: Arc<dyn Disk>,
     stores: &dyn Stores,
     config: &JournalConfig,
+    keys: Option<&SubjectKeys>,
     now: Box<dyn Fn() -> Timestamp + Send>,
     watched: Watched<'_>,
 ) -> Result<Writer, JournalError> {
@@ -65,15 +67,15 @@ pub(crate) fn open(
         trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known };
+    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
     folder.sync_names()?;
     let mut passed = pass.run(replay)?;
     if !index::agrees(&*store, &passed.streams) {
         // Some damage makes a store forget a part and say nothing.
         store = store_anew(stores, store)?;
         store_found = StoreFound::MadeAgain;
-        let again =
-            Pass { dir, segments: &segments, store: &*store, applied: before, restored: passed.head, known };
+        let (applied, restored) = (before, passed.head);
+        let again = Pass { dir, segments: &segments, store: &*store, applied, restored, known, keys };
         passed = again.run(&mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
@@ -150,7 +152,7 @@ fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError>
     Ok(())
 }
 
-fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), JournalError> {
+pub(crate) fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), FolderError> {
     for path in unmade {
         tracing::warn!(segment = %path.display(), "a segment whose making was cut short is made again");
         disk.remove(path).map_err(|error| io_error("remove", path, error))?;

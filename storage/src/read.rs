@@ -15,6 +15,7 @@ use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
+use crate::subjects::SubjectKeys;
 use crate::verify::Head;
 
 /// Frame bytes after which one reading ends.
@@ -30,11 +31,17 @@ pub(crate) struct Reader {
     store: Arc<RwLock<Option<Arc<dyn Store>>>>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) published: Arc<Published>,
+    keys: Option<Arc<SubjectKeys>>,
 }
 
 impl Reader {
-    pub(crate) fn new(store: Arc<dyn Store>, segments: Arc<Segments>, published: Arc<Published>) -> Reader {
-        Reader { store: Arc::new(RwLock::new(Some(store))), segments, published }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        segments: Arc<Segments>,
+        published: Arc<Published>,
+        keys: Option<Arc<SubjectKeys>>,
+    ) -> Reader {
+        Reader { store: Arc::new(RwLock::new(Some(store))), segments, published, keys }
     }
 
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
@@ -52,9 +59,17 @@ impl Reader {
         read.inspect_err(|error| error.note(self.segments.dir()))
     }
 
+    /// Opens what is sealed among records that were read.
+    fn opened(&self, mut records: Vec<StoredRecord>) -> Result<Vec<StoredRecord>, JournalError> {
+        if let Some(keys) = &self.keys {
+            records.iter_mut().try_for_each(|record| keys.open(record))?;
+        }
+        Ok(records)
+    }
+
     /// As [`Journal::read`].
     pub(crate) fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.noted(self.read_page(from, limit))
+        self.opened(self.noted(self.read_page(from, limit))?)
     }
 
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
@@ -122,7 +137,7 @@ impl Journal {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<StoredRecord>, JournalError> {
-        self.noted(self.read_stream_page(stream, from, limit))
+        self.reader().opened(self.noted(self.read_stream_page(stream, from, limit))?)
     }
 
     fn read_stream_page(

@@ -8,10 +8,12 @@ use crate::codec::Codec;
 use crate::error::AppendError;
 use crate::frame::{self, FRAME_LEN_MAX, HEADER_LEN_MAX, Hash, PREFIX_LEN};
 use crate::journal::{Append, Appended, COMMIT_BYTES_MAX, CommandWrite, StreamWrite};
+use crate::subjects::{SubjectKey, SubjectKeys};
 use crate::terms::{Durability, Terms};
 
-/// Longest payload that fits into a frame under every header.
-const PAYLOAD_LEN_MAX: usize = FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>();
+/// Longest payload that fits into a frame under every header, sealed or not.
+const PAYLOAD_LEN_MAX: usize =
+    FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>() - SubjectKey::OVERHEAD;
 
 /// A request with its events encoded.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct PreparedEvent {
     pub layout: Layout,
     pub payload: Vec<u8>,
     pub payload_hash: Hash,
+    /// Whether the payload is sealed with the key of its subject.
+    pub sealed: bool,
 }
 
 /// What a request came to.
@@ -49,7 +53,12 @@ pub(crate) struct Request {
 }
 
 /// Checks a request, encodes its events and hashes them, on the caller's thread.
-pub(crate) fn prepare(append: Append, terms: Terms, codec: Codec) -> Result<Prepared, AppendError> {
+pub(crate) fn prepare(
+    append: Append,
+    terms: Terms,
+    codec: Codec,
+    keys: Option<&SubjectKeys>,
+) -> Result<Prepared, AppendError> {
     let Append { writes, origin, command } = append;
     if command.is_none() && writes.iter().all(|write| write.events.is_empty()) {
         return Err(AppendError::NothingToWrite);
@@ -71,8 +80,14 @@ pub(crate) fn prepare(append: Append, terms: Terms, codec: Codec) -> Result<Prep
             check_len(payload.len(), PAYLOAD_LEN_MAX)?;
             bytes += payload.len();
             check_len(bytes, COMMIT_BYTES_MAX)?;
+            let layout = event.layout();
+            let begins = expected == StreamVersion::NONE;
+            let sealed =
+                keys.map(|keys| keys.seal(stream, begins, (layout.number, layout.version), &payload));
+            let sealed = sealed.transpose().map_err(|error| AppendError::no_key(stream, &error))?.flatten();
+            let (sealed, payload) = (sealed.is_some(), sealed.unwrap_or(payload));
             let payload_hash = frame::sha256(&payload);
-            encoded.push(PreparedEvent { layout: event.layout(), event, payload, payload_hash });
+            encoded.push(PreparedEvent { layout, event, payload, payload_hash, sealed });
         }
         prepared.push(PreparedWrite { stream, expected, events: encoded });
     }

@@ -171,6 +171,12 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
     Ok(paths)
 }
 
+/// The records that there are snapshots of, oldest first; whether they are sound is not looked at.
+pub(crate) fn positions(dir: &Path) -> Result<Vec<Seq>, FolderError> {
+    let position = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(Seq);
+    Ok(list(dir)?.iter().rev().filter_map(position).collect())
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
     use std::io::Read;
 
@@ -203,6 +209,37 @@ fn write(dir: &Path, head: Head, layout: u32, body: &[u8]) -> Result<(), FolderE
         fs::remove_file(&old).map_err(|error| io_error("remove", &old, error))?;
     }
     Ok(())
+}
+
+/// Removes every snapshot but a sound one of `kept`, and what was being written. False, and nothing is removed, if
+/// there is no sound one of it and `may_go` does not allow to be left without.
+pub(crate) fn keep_only(dir: &Path, kept: Head, may_go: bool) -> Result<bool, FolderError> {
+    let folder = folder(dir);
+    let kept_path = folder.join(file_name(kept.seq));
+    let is_sound = match fs::read(&kept_path) {
+        Ok(bytes) => {
+            let layout = bytes.get(12..16).and_then(|layout| layout.try_into().ok()).map(u32::from_le_bytes);
+            decode(&bytes, layout.unwrap_or_default()).is_ok_and(|(head, _)| head == kept)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(io_error("read", &kept_path, error)),
+    };
+    if !is_sound && !may_go {
+        return Ok(false);
+    }
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(|error| io_error("list", &folder, error))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(|error| io_error("list", &folder, error))?.path();
+        if !(is_sound && path == kept_path) {
+            fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+    }
+    let synced = fs::File::open(&folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| io_error("sync", &folder, error))?;
+    Ok(true)
 }
 
 /// Where sound snapshots are known to be, oldest first.

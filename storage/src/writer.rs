@@ -406,7 +406,7 @@ impl Writer {
         continued: bool,
         group: &mut Group,
     ) -> Result<Record, JournalError> {
-        let PreparedEvent { event, layout, payload, payload_hash } = prepared;
+        let PreparedEvent { event, layout, payload, payload_hash, sealed } = prepared;
         let version = self.version(stream)?.next();
         let seq = self.head.seq.next();
         let epoch = self.opened.epoch;
@@ -419,6 +419,7 @@ impl Writer {
                 layout_number: layout.number,
                 layout_version: layout.version,
                 codec: self.codec,
+                sealed,
                 continued,
                 begins_group,
                 payload: &payload,

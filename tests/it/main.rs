@@ -23,6 +23,8 @@ mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
 mod power_cut;
+mod redaction;
+mod redaction_fold;
 mod retention;
 mod sealing;
 mod simulator;

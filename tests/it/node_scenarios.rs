@@ -1,15 +1,16 @@
 //! What the node and a worker answer, given what has happened to them.
 
 use purser_events::node::event::{
-    Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet, RuntimeFound,
-    RuntimeLost, SegmentSealed, Started, Stopped, Uncordoned,
+    Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet,
+    RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost, SegmentRewritten, SegmentSealed,
+    Started, Stopped, Uncordoned,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
 use purser_events::pod::event::{Exit, ExitReason};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::event::{Exited, Registered};
 use purser_events::worker::{ProcessIdentity, Worker, WorkerCommand, WorkerEvent, WorkerRejection};
-use purser_events::{BackOffPolicy, Bytes, Decider, NodeUid, PodUid, Policy, Seq};
+use purser_events::{BackOffPolicy, Bytes, Context, Decider, NodeUid, PodUid, Policy, Seq, WorkerUid};
 use purser_tests::scenario::{NOON, Scenario};
 use purser_tests::specs::name;
 use uuid::Uuid;
@@ -136,6 +137,67 @@ fn a_segment_is_sealed_once_and_history_is_trimmed_once() {
     Scenario::<Node>::given(up()).after(report_trimmed(10)).when(report_trimmed(20)).then([trimmed(20)]);
     let fresh = || Scenario::<Node>::given(Vec::<NodeEvent>::new());
     fresh().when(report_sealed(10)).then_refused(NodeRejection::NotStarted);
+}
+
+/// Lists of any length are recorded in parts, and a redaction is one at a time.
+#[test]
+fn a_redaction_is_asked_for_once_and_ends_once() {
+    let id = Uuid::from_u128;
+    let request = |redaction, pods: u128, reason: &str| RedactionRequested {
+        redaction: id(redaction),
+        pods: (0..pods).map(|pod| PodUid(id(pod))).collect(),
+        workers: vec![WorkerUid(id(7))],
+        reason: reason.to_owned(),
+    };
+    let ask = |redaction, reason| NodeCommand::RequestRedaction(request(redaction, 1, reason));
+    let completed = |redaction, segments: u64| RedactionCompleted {
+        redaction: id(redaction),
+        records: 9,
+        segments: (0..segments)
+            .map(|first| SegmentRewritten {
+                first: Seq(first),
+                before: "aa".to_owned(),
+                after: "bb".to_owned(),
+            })
+            .collect(),
+        keys_destroyed: 1,
+        more: false,
+    };
+    let end = |redaction| NodeCommand::CompleteRedaction(completed(redaction, 1));
+    Scenario::<Node>::given(up()).when(ask(1, "why")).then([request(1, 1, "why")]);
+    for bad in ["", "  ", "two\nlines", "a\u{1b}[2J"] {
+        Scenario::<Node>::given(up()).when(ask(1, bad)).then_refused(NodeRejection::BadReason);
+    }
+    let long = "x".repeat(257);
+    Scenario::<Node>::given(up()).when(ask(1, &long)).then_refused(NodeRejection::ReasonTooLong { len: 257 });
+    let asked = || Scenario::<Node>::given(up()).after(ask(1, "why"));
+    asked().when(ask(2, "why")).then_refused(NodeRejection::RedactionPending { redaction: id(1) });
+    asked().when(end(2)).then_refused(NodeRejection::NoSuchRedaction { redaction: id(2) });
+    asked().when(end(1)).then([completed(1, 1)]);
+    asked().after(end(1)).when(end(1)).then_refused(NodeRejection::NoSuchRedaction { redaction: id(1) });
+    asked().after(end(1)).when(ask(2, "why")).then([request(2, 1, "why")]);
+
+    let many = NodeCommand::RequestRedaction(request(3, 2_500, "why"));
+    let asked_much = Scenario::<Node>::given(up()).after(many);
+    let pending = asked_much.state().known().and_then(|node| node.redaction.as_ref());
+    let pending = pending.expect("it was asked for");
+    assert_eq!((pending.pods.len(), pending.streams().len()), (2_500, 2_501));
+    let decided = asked().state().decide(
+        &NodeCommand::CompleteRedaction(completed(1, 600)),
+        &Context { now: NOON, policy: Policy::default(), cordoned: None },
+    );
+    let parts: Vec<RedactionCompleted> = decided
+        .expect("it was asked for")
+        .into_iter()
+        .map(|event| match event {
+            NodeEvent::RedactionCompleted(part) => part,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(parts.iter().map(|part| part.segments.len()).sum::<usize>(), 600);
+    assert_eq!(parts.iter().map(|part| part.records).sum::<u64>(), 9);
+    let more: Vec<bool> = parts.iter().map(|part| part.more).collect();
+    assert_eq!(more, [true, true, false]);
 }
 
 fn worker(pid: u32) -> Registered {

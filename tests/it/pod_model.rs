@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// What the outside does next. Numbers choose among what is possible.
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Stop(u32),
     Start,
     Delete(u32),
@@ -40,7 +40,7 @@ enum Step {
     Stray(u32),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => (0..40_u32).prop_map(Step::Stop),
         1 => Just(Step::Start),
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn spec(policy: RestartPolicy, inits: usize, apps: usize, probed: bool) -> PodSpec {
+pub(crate) fn spec(policy: RestartPolicy, inits: usize, apps: usize, probed: bool) -> PodSpec {
     let containers = (0..apps).map(|n| container(&format!("app{n}"), &["run"])).collect();
     let mut spec = PodSpec { restart_policy: policy, ..pod("model", containers) };
     spec.init_containers = (0..inits).map(|n| container(&format!("init{n}"), &["prepare"])).collect();
@@ -69,18 +69,21 @@ fn spec(policy: RestartPolicy, inits: usize, apps: usize, probed: bool) -> PodSp
 }
 
 /// One pod with its workers, lived as the actors live it, beside the fold of what was recorded.
-struct Life {
+pub(crate) struct Life {
     uid: PodUid,
-    pod: Pod,
+    pub(crate) pod: Pod,
     version: u64,
     now: Timestamp,
     world: World,
-    records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
 }
 
 impl Life {
     fn begin(spec: PodSpec) -> Life {
-        let uid = PodUid(Uuid::from_u128(1));
+        Life::begin_as(PodUid(Uuid::from_u128(1)), spec)
+    }
+
+    pub(crate) fn begin_as(uid: PodUid, spec: PodSpec) -> Life {
         let (world, records) = (World::default(), vec![]);
         let mut life = Life { uid, pod: Pod::Unknown, version: 0, now: NOON, world, records };
         life.ask(&PodCommand::Admit { uid, spec: Box::new(spec), supersedes: None });
@@ -118,7 +121,7 @@ impl Life {
         }
     }
 
-    fn take(&mut self, step: &Step) {
+    pub(crate) fn take(&mut self, step: &Step) {
         let Some(live) = self.pod.live().cloned() else { return };
         match step {
             Step::Stop(grace_s) => self.ask(&PodCommand::Stop { grace_s: Some(*grace_s) }),

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    DiskPressureChanged, JournalTrimmed, OrphanRemoved, RuntimeFound, RuntimeLost, SegmentSealed, Started,
+    DiskPressureChanged, JournalTrimmed, OrphanRemoved, RedactionCompleted, RedactionRequested, RuntimeFound,
+    RuntimeLost, SegmentSealed, Started,
 };
 use crate::context::Policy;
 
@@ -38,6 +39,10 @@ pub enum NodeCommand {
     ReportTrimmed(JournalTrimmed),
     /// The journal's disk was looked at.
     ReportDiskPressure(DiskPressureChanged),
+    /// Take what pods that are gone were out of the journal. Of any length: it is recorded in parts.
+    RequestRedaction(RedactionRequested),
+    /// It was taken out. Of any length: it is recorded in parts.
+    CompleteRedaction(RedactionCompleted),
 }
 
 /// Why the node refused a command.
@@ -62,6 +67,21 @@ pub enum NodeRejection {
     /// Waits must not be zero, nor the first longer than the longest.
     #[error("back-off must satisfy 0 < first <= max and 0 < reset")]
     BadBackOff,
+    /// A redaction was asked for without saying why, or in words that a terminal would obey.
+    #[error("reason must be one line of text without control characters")]
+    BadReason,
+    /// Another redaction is not over yet.
+    #[error("redaction {redaction} is not over yet")]
+    RedactionPending {
+        /// Which.
+        redaction: uuid::Uuid,
+    },
+    /// No such redaction was asked for.
+    #[error("redaction {redaction} was not asked for")]
+    NoSuchRedaction {
+        /// Which.
+        redaction: uuid::Uuid,
+    },
 }
 
 impl NodeRejection {
@@ -73,6 +93,9 @@ impl NodeRejection {
             NodeRejection::OtherNode { .. } => "other-node",
             NodeRejection::ReasonTooLong { .. } => "reason-too-long",
             NodeRejection::BadBackOff => "bad-back-off",
+            NodeRejection::BadReason => "bad-reason",
+            NodeRejection::RedactionPending { .. } => "redaction-pending",
+            NodeRejection::NoSuchRedaction { .. } => "no-such-redaction",
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::context::Policy;
-use crate::ids::{NodeUid, Seq};
+use crate::ids::{NodeUid, PodUid, Seq, WorkerUid};
 use crate::pod::spec::RuntimeClass;
 use crate::units::Bytes;
 
@@ -33,6 +33,10 @@ pub enum NodeEvent {
     JournalTrimmed(JournalTrimmed),
     /// The journal's disk has become fuller or emptier.
     DiskPressureChanged(DiskPressureChanged),
+    /// What pods that are gone were is to be taken out of the journal.
+    RedactionRequested(RedactionRequested),
+    /// It was taken out.
+    RedactionCompleted(RedactionCompleted),
 }
 
 macro_rules! from_payload {
@@ -57,6 +61,8 @@ from_payload!(
     SegmentSealed,
     JournalTrimmed,
     DiskPressureChanged,
+    RedactionRequested,
+    RedactionCompleted,
 );
 
 /// `node.started` version 2.
@@ -243,4 +249,46 @@ pub enum DiskPressure {
     Low,
     /// It is nearly full: new pods are refused as well.
     Full,
+}
+
+/// `node.redaction-requested` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionRequested {
+    /// Which redaction; several of these may belong to one, and then make up one list.
+    pub redaction: Uuid,
+    /// Incarnations that are gone and whose payloads go.
+    pub pods: Vec<PodUid>,
+    /// Their workers, whose payloads go with them.
+    pub workers: Vec<WorkerUid>,
+    /// Why, in the words of who asked; at most 256 bytes without control characters.
+    pub reason: String,
+}
+
+/// `node.redaction-completed` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedactionCompleted {
+    /// Which redaction.
+    pub redaction: Uuid,
+    /// Payloads that were taken out of the segments below.
+    pub records: u64,
+    /// Segments that were written anew.
+    pub segments: Vec<SegmentRewritten>,
+    /// Keys of pods that were destroyed: copies kept elsewhere of what they had sealed are unreadable from here on.
+    pub keys_destroyed: u64,
+    /// Whether the next record goes on with more segments of the same redaction.
+    pub more: bool,
+}
+
+/// A segment that was written anew with payloads replaced by their hashes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SegmentRewritten {
+    /// Its first record.
+    pub first: Seq,
+    /// SHA-256 of what was in it, in hex.
+    pub before: String,
+    /// SHA-256 of what is in it now, in hex.
+    pub after: String,
 }

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod event;
+pub mod redaction;
 pub mod state;
 
 pub use command::{NodeCommand, NodeRejection};

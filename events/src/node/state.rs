@@ -8,6 +8,7 @@ use super::event::{
     Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
     Stopped, Uncordoned,
 };
+use super::redaction::{self, PendingRedaction};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
 use crate::decider::{Decider, IllegalTransition};
@@ -15,7 +16,7 @@ use crate::ids::{Seq, StreamKind};
 use crate::pod::spec::RuntimeClass;
 
 /// Longest reason that is kept, in bytes.
-const REASON_LEN_MAX: usize = 256;
+pub(super) const REASON_LEN_MAX: usize = 256;
 
 /// The node that a journal belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct NodeState {
     /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_pressure: Option<DiskPressureChanged>,
+    /// The redaction that was asked for and is not over yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<PendingRedaction>,
 }
 
 /// Whether a runtime answers.
@@ -155,6 +159,12 @@ impl Decider for Node {
             (C::ReportDiskPressure(changed), Node::Known(node)) => {
                 if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
             }
+            (C::RequestRedaction(request), Node::Known(node)) => {
+                redaction::request(node.redaction.as_ref(), request)?
+            }
+            (C::CompleteRedaction(completed), Node::Known(node)) => {
+                redaction::complete(node.redaction.as_ref(), completed)?
+            }
         };
         Ok(events)
     }
@@ -162,19 +172,7 @@ impl Decider for Node {
     fn evolve(&self, event: &NodeEvent) -> Result<Node, IllegalTransition> {
         use NodeEvent as E;
         let next = match (event, self) {
-            (E::Started(facts), Node::Unknown) => NodeState {
-                last_start: facts.clone(),
-                starts: 1,
-                unclean_starts: 0,
-                up: true,
-                cordoned: None,
-                policy: Policy::default(),
-                runtimes: BTreeMap::new(),
-                orphans_removed: 0,
-                sealed_upto: Seq::ZERO,
-                trimmed_upto: Seq::ZERO,
-                disk_pressure: None,
-            },
+            (E::Started(facts), Node::Unknown) => first_start(facts),
             (_, Node::Unknown) => {
                 return Err(IllegalTransition::new(self.word(), "node event before a start"));
             }
@@ -223,12 +221,37 @@ impl Decider for Node {
                 let pressed = changed.pressure != DiskPressure::Fine;
                 NodeState { disk_pressure: pressed.then(|| changed.clone()), ..NodeState::clone(node) }
             }
+            (E::RedactionRequested(requested), Node::Known(node)) => {
+                let redaction = PendingRedaction::after(node.redaction.as_ref(), requested)?;
+                NodeState { redaction: Some(redaction), ..NodeState::clone(node) }
+            }
+            (E::RedactionCompleted(completed), Node::Known(node)) => {
+                let redaction = redaction::completed(node.redaction.as_ref(), completed)?;
+                NodeState { redaction, ..NodeState::clone(node) }
+            }
         };
         Ok(Node::Known(Box::new(next)))
     }
 
     fn is_terminal(&self) -> bool {
         false
+    }
+}
+
+fn first_start(facts: &Started) -> NodeState {
+    NodeState {
+        last_start: facts.clone(),
+        starts: 1,
+        unclean_starts: 0,
+        up: true,
+        cordoned: None,
+        policy: Policy::default(),
+        runtimes: BTreeMap::new(),
+        orphans_removed: 0,
+        sealed_upto: Seq::ZERO,
+        trimmed_upto: Seq::ZERO,
+        disk_pressure: None,
+        redaction: None,
     }
 }
 

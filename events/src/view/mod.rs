@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub mod history;
+mod redacted;
 pub mod registry;
 pub mod world;
 

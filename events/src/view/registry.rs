@@ -55,13 +55,13 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tombstone {
-    /// What it was called.
-    pub id: PodId,
+    /// What it was called; none if it was redacted.
+    pub id: Option<PodId>,
     /// Which incarnation it was.
     pub uid: PodUid,
-    /// Restarts of its containers in all.
+    /// Restarts of its containers in all; 0 if it was redacted.
     pub restarts: u32,
-    /// When it went.
+    /// When the record of its going was written.
     pub at: Timestamp,
     /// The record that says so.
     pub seq: Seq,
@@ -93,16 +93,28 @@ impl Registry {
                     }
                 }
             }
-            Pod::Terminated { id, uid, restarts, at } => {
+            Pod::Terminated { id, uid, restarts, at: _ } => {
                 if self.entries.get(id).is_some_and(|entry| entry.uid == *uid) {
                     self.entries.remove(id);
                 }
-                if self.recent.len() == TOMBSTONES_MAX {
-                    self.recent.pop_front();
-                }
-                let (id, uid, restarts, at) = (id.clone(), *uid, *restarts, *at);
-                self.recent.push_back(Tombstone { id, uid, restarts, at, seq: header.seq });
+                self.bury(Some(id.clone()), *uid, *restarts, header);
             }
+        }
+    }
+
+    /// Remembers an incarnation that went by the record with this header.
+    pub(super) fn bury(&mut self, id: Option<PodId>, uid: PodUid, restarts: u32, header: &Header) {
+        if self.recent.len() == TOMBSTONES_MAX {
+            self.recent.pop_front();
+        }
+        let (at, seq) = (header.time, header.seq);
+        self.recent.push_back(Tombstone { id, uid, restarts, at, seq });
+    }
+
+    /// Forgets of an incarnation that is gone what a redaction leaves unknown.
+    pub(super) fn forget(&mut self, uid: PodUid) {
+        for gone in self.recent.iter_mut().filter(|gone| gone.uid == uid) {
+            (gone.id, gone.restarts) = (None, 0);
         }
     }
 
@@ -110,7 +122,9 @@ impl Registry {
     #[must_use]
     pub fn latest(&self, id: &PodId) -> Option<PodUid> {
         let live = self.entries.get(id).map(|entry| entry.uid);
-        live.or_else(|| self.recent.iter().rev().find(|gone| gone.id == *id).map(|gone| gone.uid))
+        live.or_else(|| {
+            self.recent.iter().rev().find(|gone| gone.id.as_ref() == Some(id)).map(|gone| gone.uid)
+        })
     }
 }
 

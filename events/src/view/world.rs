@@ -1,6 +1,6 @@
 //! The world: everything that one journal says, folded together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,8 +9,8 @@ use super::registry::Registry;
 use super::{by_text, from_text};
 use crate::decider::{Decider, IllegalTransition};
 use crate::event::Event;
-use crate::ids::{NodeUid, PodUid, Seq, StreamId, WorkerUid};
-use crate::node::Node;
+use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
+use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
 use crate::record::Record;
 use crate::worker::{Worker, WorkerEvent};
@@ -36,6 +36,9 @@ pub struct World {
     /// Streams with a record that their entity cannot follow, and from which on nothing was folded.
     #[serde(serialize_with = "by_text", deserialize_with = "from_text")]
     pub quarantined: BTreeMap<StreamId, Quarantine>,
+    /// Pods that are not gone and of which no more than that can be told: their payloads are withheld.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub withheld: BTreeSet<PodUid>,
 }
 
 /// Why a stream is no longer folded.
@@ -60,10 +63,12 @@ impl World {
         if self.quarantined.contains_key(&header.stream) {
             return Ok(());
         }
+        if header.stream.kind == StreamKind::Pod && self.withheld.contains(&PodUid(header.stream.id)) {
+            self.apply_withheld(header, record.event.layout().number);
+            return Ok(());
+        }
         let folded = match &record.event {
-            Event::Node(event) => {
-                self.node.follow(event).map(|()| self.node_uid = Some(NodeUid(header.stream.id)))
-            }
+            Event::Node(event) => self.apply_node(NodeUid(header.stream.id), event),
             Event::Pod(event) => self.apply_pod(PodUid(header.stream.id), event, record),
             Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
         };
@@ -74,6 +79,15 @@ impl World {
     pub fn quarantine(&mut self, stream: StreamId, seq: Seq, reason: String) {
         self.head = self.head.max(seq);
         self.quarantined.entry(stream).or_insert(Quarantine { seq, reason });
+    }
+
+    fn apply_node(&mut self, uid: NodeUid, event: &NodeEvent) -> Result<(), IllegalTransition> {
+        self.node.follow(event)?;
+        self.node_uid = Some(uid);
+        if let NodeEvent::RedactionRequested(requested) = event {
+            self.forget(requested);
+        }
+        Ok(())
     }
 
     fn apply_pod(&mut self, uid: PodUid, event: &PodEvent, record: &Record) -> Result<(), IllegalTransition> {

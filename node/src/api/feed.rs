@@ -121,7 +121,12 @@ impl Subject {
             Subject::Incarnation(uid) => BTreeSet::from([*uid]),
             Subject::Name(id) => {
                 let live = world.registry.entries.get(id).map(|entry| entry.uid);
-                let gone = world.registry.recent.iter().filter(|gone| gone.id == *id).map(|gone| gone.uid);
+                let gone = world
+                    .registry
+                    .recent
+                    .iter()
+                    .filter(|gone| gone.id.as_ref() == Some(id))
+                    .map(|gone| gone.uid);
                 live.into_iter().chain(gone).collect()
             }
         };

@@ -8,21 +8,25 @@ use purser_actors::history::History;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::containers::Runtimes;
 use purser_actors::port::{Archive, Clock, Ids};
+use purser_actors::redaction::{self, Finished, Offline};
 use purser_actors::{DiskWork, Keeping, LiveWorld, Parts, ReserveLimits, Shell};
+use purser_events::Principal;
 use purser_events::pod::spec::RuntimeClass;
+use purser_storage::disk::SystemDisk;
 use purser_storage::retention::Retention;
-use purser_storage::{Journal, JournalConfig};
+use purser_storage::subjects::SubjectsConfig;
+use purser_storage::{Journal, JournalConfig, JournalError};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::{host, sealing};
+use super::{host, keys, sealing};
 use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{self, Backend, Codec, Config, Enabled};
+use crate::config::{self, Codec, Config, Enabled, Encryption};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -33,9 +37,8 @@ pub(super) fn make_data_dir(path: &Path) -> Result<(), Failure> {
 
 /// Opens the journal, replays it and makes the parts of the node around it. Blocks on the disk.
 pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
-    let live = LiveWorld::new();
     let host = host::facts()?;
-    let journal = open_journal(config, &live, host.boot_id)?;
+    let (journal, live) = open_journal(config, host.boot_id)?;
     journal.observe(JournalMeter::new());
     sealing::begin(config, &journal);
     journal.project(Arc::new(History)).map_err(Failure::Open)?;
@@ -82,30 +85,65 @@ pub(super) fn reserve_limits(config: &Config) -> ReserveLimits {
     ReserveLimits { warn_percent: reserve.warn_percent, refuse_percent: reserve.refuse_percent }
 }
 
-fn open_journal(config: &Config, live: &LiveWorld, boot_id: Uuid) -> Result<Journal, Failure> {
+/// Opens the journal. A redaction that was asked for and that a stop cut short is finished first.
+fn open_journal(config: &Config, boot_id: Uuid) -> Result<(Journal, LiveWorld), Failure> {
+    let settings = journal_config(config, boot_id);
+    let opened = open_live(&settings).map_err(Failure::Open)?;
+    let (journal, live) = opened;
+    if live.read(redaction::pending).is_none() {
+        return Ok((journal, live));
+    }
+    journal.close().map_err(Failure::Close)?;
+    let finished = offline(config, boot_id, Principal::node()).finish().map_err(Failure::Offline)?;
+    if let Some(Finished { asked, done, .. }) = finished {
+        tracing::info!(redaction = %asked.id, records = done.records(), "a redaction was finished");
+    }
+    open_live(&settings).map_err(Failure::Open)
+}
+
+fn open_live(settings: &JournalConfig) -> Result<(Journal, LiveWorld), JournalError> {
+    let live = LiveWorld::new();
+    let (replayed, committed) = (live.clone(), live.clone());
+    let replay = move |record| replayed.replay(record);
+    let commit = move |records: &[_]| committed.commit(records);
+    let clock = || SystemClock.now();
+    let journal = Journal::open_with_snapshots(settings.clone(), clock, replay, commit, live.clone())?;
+    Ok((journal, live))
+}
+
+/// What it takes to work on the journal while no service runs.
+pub(super) fn offline(config: &Config, boot_id: Uuid, principal: Principal) -> Offline {
+    Offline {
+        config: journal_config(config, boot_id),
+        disk: Arc::new(SystemDisk),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(UuidV7),
+        principal,
+    }
+}
+
+/// Where and how the journal is kept.
+pub(super) fn journal_config(config: &Config, boot_id: Uuid) -> JournalConfig {
     let codec = match config.journal.codec {
         Codec::Bincode => purser_storage::Codec::Bincode,
         Codec::Postcard => purser_storage::Codec::Postcard,
     };
-    let settings = JournalConfig {
+    JournalConfig {
         codec,
-        backend: match config.journal.backend {
-            Backend::Sled => purser_storage::store::Backend::Sled,
-            Backend::Redb => purser_storage::store::Backend::Redb,
-        },
+        backend: config.journal.backend.into(),
         cache_bytes: config.journal.cache_bytes.get(),
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
         snapshot_every: config.journal.snapshot_every,
         boot_id: Some(boot_id),
+        subjects: Some(SubjectsConfig {
+            dir: config.subject_keys_dir(),
+            seals: config.journal.encryption == Encryption::Subjects,
+            random: keys::fill,
+        }),
         ballast_bytes: config.journal.reserve.ballast_bytes,
         ..JournalConfig::new(config.data_dir.join("journal"))
-    };
-    let (replayed, committed) = (live.clone(), live.clone());
-    let replay = move |record| replayed.replay(record);
-    let commit = move |records: &[_]| committed.commit(records);
-    Journal::open_with_snapshots(settings, || SystemClock.now(), replay, commit, live.clone())
-        .map_err(Failure::Open)
+    }
 }
 
 fn runtimes(

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::BuildError;
 use purser_actors::StartError;
 use purser_actors::port::RuntimeError;
+use purser_actors::redaction::OfflineError;
 use purser_events::causes;
+use purser_storage::redaction::RedactionError;
 use purser_storage::{FolderError, JournalError};
 
+use super::journal::JournalVerbError;
 use super::keys::KeysError;
 use crate::api::listen::ListenError;
 use crate::api::token::TokenError;
@@ -39,6 +42,10 @@ pub(super) enum Failure {
     Host { path: &'static str, source: std::io::Error },
     #[error("failed to set containerd up")]
     Containerd(#[source] RuntimeError),
+    #[error(transparent)]
+    Offline(OfflineError),
+    #[error(transparent)]
+    Journal(#[from] JournalVerbError),
     #[error("failed to set up the key that seals the journal")]
     Keys(#[source] KeysError),
     #[error(transparent)]
@@ -59,6 +66,8 @@ impl Failure {
             Failure::Listen(ListenError::NoSuchGroup { .. }) => 2,
             Failure::Listen(_) | Failure::Folder { .. } | Failure::Keys(_) => 73,
             Failure::Open(error) => open_code(error),
+            Failure::Offline(error) => offline_code(error),
+            Failure::Journal(error) => error.code(),
             Failure::Fatal { .. }
             | Failure::Close(_)
             | Failure::Host { .. }
@@ -75,10 +84,28 @@ impl Failure {
     }
 }
 
-fn open_code(error: &JournalError) -> u8 {
+pub(super) fn offline_code(error: &OfflineError) -> u8 {
     match error {
-        JournalError::Folder(FolderError::Locked { .. }) => 75,
-        JournalError::Folder(FolderError::Io { .. }) => 73,
+        OfflineError::Open(error) => open_code(error),
+        OfflineError::Keys(error) => folder_code(error),
+        OfflineError::Unfinished(RedactionError::Folder(error)) => folder_code(error),
+        OfflineError::Unfinished(_) => 74,
+        OfflineError::NotStarted | OfflineError::Refused(_) | OfflineError::NotRedactable(_) => 1,
+        OfflineError::Append(_) | OfflineError::Close(_) | OfflineError::Runtime(_) => 70,
+    }
+}
+
+pub(super) fn folder_code(error: &FolderError) -> u8 {
+    match error {
+        FolderError::Locked { .. } => 75,
+        FolderError::Io { .. } => 73,
+        FolderError::NewerFormat { .. } | FolderError::OlderFormat { .. } | FolderError::Foreign { .. } => 74,
+    }
+}
+
+pub(super) fn open_code(error: &JournalError) -> u8 {
+    match error {
+        JournalError::Folder(error) => folder_code(error),
         JournalError::Store(error) if error.is_refusal() => 73,
         _ => 74,
     }

@@ -37,6 +37,11 @@ pub(super) fn seed() -> io::Result<Seed> {
     Seed::read_from(&mut File::open(RANDOM)?)
 }
 
+/// Fills a buffer with bytes that nobody can guess.
+pub(super) fn fill(buffer: &mut [u8]) -> io::Result<()> {
+    File::open(RANDOM)?.read_exact(buffer)
+}
+
 /// Makes the first key. Nothing that is there is written over.
 pub(super) fn setup(file: Option<&Path>, name: Option<&str>) -> Result<(), Failure> {
     let config = config::load(file, &Surroundings::of_process())?;

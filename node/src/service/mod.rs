@@ -4,6 +4,7 @@ pub mod arguments;
 mod assembly;
 mod exit;
 mod host;
+mod journal;
 mod keys;
 mod log_keeper;
 mod notify;

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::arguments::{Arguments, KeysVerb, Verb};
 use super::exit::Failure;
-use super::{assembly, keys, log_keeper, notify, telling};
+use super::{assembly, journal, keys, log_keeper, notify, telling};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::api::admission::{Gate, Limits};
 use crate::api::listen::{Server, bind_socket, bind_tcp};
@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
             keys::setup(arguments.config.as_deref(), name.as_deref())
         }
         Some(Verb::Keys { verb: KeysVerb::Show }) => keys::show(arguments.config.as_deref()),
+        Some(Verb::Journal { verb }) => journal::run(arguments.config.as_deref(), &verb),
         None => run(arguments.config.as_deref()),
     };
     match done {

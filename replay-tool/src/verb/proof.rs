@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ProofArgs, place: &Place, console: &mut Console<'_>) ->
 }
 
 fn make(args: &ProofArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    if let Place::Input(_) = place {
+    if place.is_once_only() {
         return Err(Failure::OnceOnly);
     }
     let seq = Seq(args.seq);

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ShowArgs, place: &Place, console: &mut Console<'_>) -> 
     };
     let Some(stored) = found else {
         // A node sends only what was asked for; it holds its journal from the first record on.
-        let first = if matches!(place, Place::Socket(_)) { Seq(1) } else { first };
+        let first = if place.is_live() { Seq(1) } else { first };
         return Err(Failure::NoRecord { first, last: source.head().seq, asked });
     };
     match args.output {

@@ -90,6 +90,9 @@ fn fold(at: Option<Moment>, place: &Place, console: &mut Console<'_>) -> Result<
                     ));
                 }
             }
+            Err(error) if error.is_withheld() => {
+                folded.world.apply_withheld(&stored.header, stored.layout_number);
+            }
             Err(error) => {
                 folded.exit = folded.exit.or_worse(Exit::of_payload(&error));
                 let reason = render::payload_error(&error);
@@ -118,7 +121,11 @@ impl Entity {
     fn of_stream(world: &World, stream: StreamId) -> Option<Entity> {
         let state = match stream.kind {
             StreamKind::Node => world.node_uid.filter(|uid| uid.0 == stream.id).map(|_| json!(world.node)),
-            StreamKind::Pod => world.pods.get(&PodUid(stream.id)).map(|pod| json!(pod)),
+            StreamKind::Pod => {
+                let uid = PodUid(stream.id);
+                let withheld = || world.withheld.contains(&uid).then(|| json!({ "withheld": true }));
+                world.pods.get(&uid).map(|pod| json!(pod)).or_else(withheld)
+            }
             StreamKind::Worker => world.workers.get(&WorkerUid(stream.id)).map(|worker| json!(worker)),
         };
         state.map(|state| Entity { title: stream.to_string(), state })
@@ -159,6 +166,10 @@ fn tell_world(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure>
         console.line(format_args!(
             "  {id:width$}  {phase:12}  {ready}/{containers} ready, {restarts} restarts, last record {last}, uid {uid}"
         ))?;
+    }
+    for uid in &world.withheld {
+        console
+            .line(format_args!("  withheld: a pod whose payloads were redacted or are sealed, uid {uid}"))?;
     }
     for (stream, quarantine) in &world.quarantined {
         let reason = render::safe(&quarantine.reason);

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use purser_events::Seq;
+use purser_events::node::redaction::PendingRedaction;
 use purser_storage::audit::{AuditReport, Auditor};
 use purser_storage::checkpoint::SignedNote;
 use purser_storage::offline::Item;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::cli::{Output, VerifyArgs};
 use crate::failure::{Exit, Failure};
+use crate::redactions::Redactions;
 use crate::source::Place;
 use crate::{Console, render};
 
@@ -27,9 +29,14 @@ const NOTES_LEN_MAX: u64 = 256 << 20;
 struct Findings {
     records: u64,
     redacted: u64,
+    sealed: u64,
     unknown: u64,
     malformed: u64,
     told: u64,
+    /// What does not hold about redactions.
+    redactions: Vec<String>,
+    /// The redaction that is not over.
+    unfinished: Option<PendingRedaction>,
 }
 
 pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
@@ -37,13 +44,15 @@ pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -
     let before = source.before();
     let mut auditor = auditor(args, before)?;
     let mut findings = Findings::default();
-    let mut failure = None;
+    let (mut failure, mut redactions) = (None, Redactions::default());
     while let Some(item) = source.next_item() {
         match item {
             Ok(Item::Record(stored)) => {
                 findings.records += 1;
                 auditor.record(&stored.hash);
-                if let Err(error) = stored.event() {
+                let event = stored.event();
+                redactions.note(&stored, event.as_ref().ok());
+                if let Err(error) = event {
                     findings.note(stored.header.seq, &error, console);
                 }
             }
@@ -53,9 +62,10 @@ pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -
     }
     let audit = auditor.finish();
     let head = source.head();
+    (findings.redactions, findings.unfinished) = redactions.finish(&source.segments());
     let exit = match (&failure, &findings) {
         (Some(failure), _) => failure.exit(),
-        (None, _) if audit.findings_count > 0 => Exit::Integrity,
+        (None, _) if audit.findings_count > 0 || !findings.redactions.is_empty() => Exit::Integrity,
         (None, Findings { malformed: 1.., .. }) => Exit::Integrity,
         (None, Findings { unknown: 1.., .. }) => Exit::Unknown,
         (None, _) => Exit::Ok,
@@ -91,7 +101,12 @@ fn read_notes(path: &Path) -> Result<Vec<SignedNote>, Failure> {
 impl Findings {
     fn note(&mut self, seq: Seq, error: &PayloadError, console: &mut Console<'_>) {
         match Exit::of_payload(error) {
-            Exit::Ok => self.redacted += 1,
+            // Told by their number: nothing is wrong with them.
+            Exit::Ok => {
+                let is_redacted = matches!(error, PayloadError::Redacted);
+                *if is_redacted { &mut self.redacted } else { &mut self.sealed } += 1;
+                return;
+            }
             Exit::Unknown => self.unknown += 1,
             Exit::NothingMatched | Exit::Usage | Exit::Io | Exit::Integrity => self.malformed += 1,
         }
@@ -106,6 +121,7 @@ impl Findings {
     fn lines(&self) -> impl Iterator<Item = (u64, &'static str)> {
         [
             (self.redacted, "payloads were redacted"),
+            (self.sealed, "payloads are sealed with keys that are not at hand"),
             (self.unknown, "payloads need a newer release"),
             (self.malformed, "payloads are malformed"),
         ]
@@ -146,6 +162,14 @@ fn tell(
     console.line(format_args!("hash      {}", render::hex(&head.hash)))?;
     for (count, what) in findings.lines() {
         console.line(format_args!("payloads  {count} {what}"))?;
+    }
+    if let Some(pending) = &findings.unfinished {
+        let id = pending.id;
+        console
+            .line(format_args!("redaction {id} is not over: the next start of the node goes on with it"))?;
+    }
+    for finding in &findings.redactions {
+        console.line(format_args!("redaction {}", render::safe(finding)))?;
     }
     Ok(())
 }
@@ -201,7 +225,8 @@ fn tell_json(
     exit: Exit,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let Findings { records, redacted, unknown, malformed, told: _ } = findings;
+    let Findings { records, redacted, sealed, unknown, malformed, told: _, redactions, unfinished } =
+        findings;
     let value = json!({
         "sound": exit == Exit::Ok,
         "exit": exit.code(),
@@ -220,7 +245,8 @@ fn tell_json(
             "findings": audit.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "findingsCount": audit.findings_count,
         },
-        "payloads": { "redacted": redacted, "unknown": unknown, "malformed": malformed },
+        "redactions": { "findings": redactions, "unfinished": unfinished.as_ref().map(|pending| pending.id) },
+        "payloads": { "redacted": redacted, "sealed": sealed, "unknown": unknown, "malformed": malformed },
     });
     console.line(format_args!("{}", render::pretty(&value)))
 }

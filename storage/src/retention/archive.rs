@@ -13,6 +13,7 @@ use crate::error::JournalError;
 use crate::folder::{FolderError, io_error};
 use crate::frame::Hash;
 use crate::journal::Journal;
+use crate::redaction::Rewritten;
 use crate::segment::unfinished;
 
 /// Bytes that are copied at a time.
@@ -63,10 +64,7 @@ pub fn copy_to_folder(disk: &dyn Disk, segment: &Path, folder: &Path) -> Result<
     }
     let new = unfinished(&target);
     let failed = |error| io_error("copy into", &new, error);
-    match disk.remove(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error).into()),
-        Ok(()) | Err(_) => {}
-    }
+    disk.remove_if_there(&new).map_err(failed)?;
     copy(disk, segment, &new).map_err(failed)?;
     let from = disk.open(segment, false).map_err(|error| io_error("open", segment, error))?;
     let copied = disk.open(&new, false).map_err(failed)?;
@@ -125,15 +123,9 @@ impl ArchivedList {
     pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<ArchivedList, FolderError> {
         let path = path(dir);
         let failed = |error| io_error("read", &path, error);
-        let file = match disk.open(&path, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ArchivedList::default()),
-            Err(error) => return Err(failed(error)),
+        let Some(bytes) = disk.read_small(&path, LIST_LEN_MAX).map_err(failed)? else {
+            return Ok(ArchivedList::default());
         };
-        let len = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX).min(LIST_LEN_MAX);
-        let mut bytes = vec![0; len];
-        let read = file.read_up_to(&mut bytes, 0).map_err(failed)?;
-        bytes.truncate(read);
         let list = std::str::from_utf8(&bytes).ok().and_then(|text| text.lines().map(parse_line).collect());
         if list.is_none() {
             tracing::warn!(file = %path.display(), "the list of archived segments is damaged: they are archived again");
@@ -142,30 +134,27 @@ impl ArchivedList {
     }
 
     fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), FolderError> {
-        use std::fmt::Write;
-
         let path = path(dir);
-        let new = unfinished(&path);
-        let mut text = String::new();
-        for (first, content) in &self.0 {
-            write!(text, "{first} ").expect("text can be written to memory");
-            for byte in content {
-                write!(text, "{byte:02x}").expect("text can be written to memory");
+        let line = |(first, content): (&Seq, &Hash)| format!("{first} {}\n", to_hex(content));
+        let text: String = self.0.iter().map(line).collect();
+        let written = disk.replace(&path, &unfinished(&path), text.as_bytes());
+        written.map_err(|error| io_error("write", &path, error))
+    }
+
+    /// Takes notice that segments were written anew: the archive has them as they were.
+    pub(crate) fn rewritten(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        segments: &[Rewritten],
+    ) -> Result<(), FolderError> {
+        let before = self.clone();
+        for Rewritten { first, before, after, .. } in segments {
+            if self.has(*first, before) {
+                self.0.insert(*first, *after);
             }
-            text.push('\n');
         }
-        let write = || {
-            match disk.remove(&new) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let file = disk.create(&new)?;
-            file.write_all_at(text.as_bytes(), 0)?;
-            file.sync_data()?;
-            disk.rename(&new, &path)?;
-            disk.sync_dir(dir)
-        };
-        write().map_err(|error| io_error("write", &path, error))
+        if *self == before { Ok(()) } else { self.write(disk, dir) }
     }
 }
 
@@ -175,8 +164,18 @@ fn path(dir: &Path) -> PathBuf {
 
 fn parse_line(line: &str) -> Option<(Seq, Hash)> {
     let (first, content) = line.split_once(' ')?;
-    let (digits, []) = content.as_bytes().as_chunks::<2>() else { return None };
+    Some((Seq(first.parse().ok()?), from_hex(content)?))
+}
+
+/// A hash as lower-case digits.
+pub(crate) fn to_hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The way back from [`to_hex`].
+pub(crate) fn from_hex(text: &str) -> Option<Hash> {
+    let (digits, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let byte = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    let content: Vec<u8> = digits.iter().map(byte).collect::<Option<_>>()?;
-    Some((Seq(first.parse().ok()?), content.try_into().ok()?))
+    let bytes: Vec<u8> = digits.iter().map(byte).collect::<Option<_>>()?;
+    bytes.try_into().ok()
 }

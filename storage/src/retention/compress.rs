@@ -74,23 +74,30 @@ fn make(
 ) -> Result<(), JournalError> {
     let new = unfinished(target);
     let failed = |error| io_error("compress into", &new, error);
-    match disk.remove(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error).into()),
-        Ok(()) | Err(_) => {}
-    }
-    let made = disk.create(&new).map_err(failed)?;
-    compressed::compress(&*open(disk, plain, false)?, &*made).map_err(failed)?;
-    made.sync_data().map_err(failed)?;
-    drop(made);
+    write_compressed(disk, plain, &new)?;
     // The original as well: what was damaged before must not get a new and sound look.
     proof::prove(disk, plain, first, info)?.map_err(|source| JournalError::Segment { source })?;
-    let read_again =
-        compressed::CompressedFile::new(disk.open(&new, false).map_err(failed)?).map_err(failed)?;
-    if !proof::are_same(plain, &*open(disk, plain, false)?, &new, &read_again)? {
-        return Err(failed(ErrorKind::InvalidData.into()).into());
-    }
+    check_compressed(disk, plain, &new)?;
     disk.rename(&new, target).map_err(failed)?;
     Ok(())
+}
+
+/// Compresses a plain segment into a new file, durable.
+pub(crate) fn write_compressed(disk: &dyn Disk, plain: &Path, new: &Path) -> Result<(), FolderError> {
+    let failed = |error| io_error("compress into", new, error);
+    disk.remove_if_there(new).map_err(failed)?;
+    let made = disk.create(new).map_err(failed)?;
+    compressed::compress(&*open(disk, plain, false)?, &*made).map_err(failed)?;
+    made.sync_data().map_err(failed)
+}
+
+/// Reads a compressed segment again and compares it with the plain one.
+pub(crate) fn check_compressed(disk: &dyn Disk, plain: &Path, new: &Path) -> Result<(), FolderError> {
+    let failed = |error| io_error("compress into", new, error);
+    let read_again =
+        compressed::CompressedFile::new(disk.open(new, false).map_err(failed)?).map_err(failed)?;
+    let same = proof::are_same(plain, &*open(disk, plain, false)?, new, &read_again)?;
+    if same { Ok(()) } else { Err(failed(ErrorKind::InvalidData.into())) }
 }
 
 fn is_absence(error: &FolderError) -> bool {

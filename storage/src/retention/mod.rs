@@ -17,10 +17,12 @@ use std::path::PathBuf;
 use purser_events::{Seq, Timestamp};
 use tokio::sync::watch;
 
-pub(crate) use archive::ArchivedList;
 pub use archive::{ArchiveError, copy_to_folder};
+pub(crate) use archive::{ArchivedList, from_hex, to_hex};
+pub(crate) use compress::{check_compressed, write_compressed};
 pub(crate) use hold::Holds;
 pub use policy::{Retention, TrimPlan, plan};
+pub(crate) use proof::prove;
 pub use trim::Trimmed;
 
 use crate::frame::Hash;

@@ -20,7 +20,7 @@ const COMPARE_LEN: usize = 256 << 10;
 
 /// What a sealed segment was found to hold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Proof {
+pub(crate) struct Proof {
     pub last: Head,
     /// The last version of each stream in it.
     pub streams: BTreeMap<StreamId, StreamVersion>,
@@ -28,7 +28,7 @@ pub(super) struct Proof {
 
 /// Reads every entry and checks it: the chain from the record before, the count, and the hash of the whole. It must be
 /// the segment that is known as `expected`.
-pub(super) fn prove(
+pub(crate) fn prove(
     disk: &dyn Disk,
     path: &Path,
     first: Seq,

@@ -21,7 +21,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -237,15 +237,7 @@ impl KeyFile {
 
 /// Writes zeros over a file's bytes, and removes its name once they are on disk.
 fn erase(path: &Path) -> Result<(), KeyFileError> {
-    let erase = || {
-        let file = OpenOptions::new().write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
-        let len = file.metadata()?.len().min(LEN_MAX as u64);
-        let zeros = vec![0; usize::try_from(len).unwrap_or(LEN_MAX)];
-        file.write_all_at(&zeros, 0)?;
-        file.sync_all()?;
-        fs::remove_file(path)
-    };
-    erase().map_err(|error| io_error("erase", path, error))
+    crate::erase::erase(path, LEN_MAX).map_err(|error| io_error("erase", path, error))
 }
 
 /// Which file a name stands for; none if there is no such name.

@@ -1,5 +1,6 @@
 //! Tests of the key file: round trips, what is refused, and every state in which a crash can leave its folder.
 
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::PermissionsExt;
 
 use purser_events::Timestamp;

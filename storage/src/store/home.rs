@@ -73,6 +73,61 @@ impl Stores for FolderStores {
     }
 }
 
+/// Removes every store of the journal in `dir`, also those that were set aside: the next opening makes one again.
+/// None of them is open.
+pub(crate) fn remove_all(dir: &Path) -> Result<(), FolderError> {
+    let names = Backend::ALL
+        .map(Backend::name)
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), format!("{name}.aside")]);
+    for path in names.chain(["suspect".to_owned(), "migrating".to_owned()]).map(|name| dir.join(name)) {
+        unless_absent(remove(&path)).map_err(|error| io_error("remove", &path, error))?;
+    }
+    sync(dir)
+}
+
+/// Puts the store `name` that lies in the folder `made` in the place of the one in `dir`, and removes every other.
+pub(crate) fn put_in_place(dir: &Path, made: &Path, name: &str) -> Result<(), FolderError> {
+    let (new, path) = (made.join(name), dir.join(name));
+    unless_absent(remove(&path)).map_err(|error| io_error("remove", &path, error))?;
+    fs::rename(&new, &path).map_err(|error| io_error("rename", &new, error))?;
+    sync(dir)?;
+    for other in Backend::ALL.map(Backend::name).into_iter().filter(|other| *other != name) {
+        let other = dir.join(other);
+        unless_absent(remove(&other)).map_err(|error| io_error("remove", &other, error))?;
+    }
+    unless_absent(remove(made)).map_err(|error| io_error("remove", made, error))?;
+    sync(dir)
+}
+
+/// An empty folder in which a store can be made; what a stop left there is removed.
+pub(crate) fn make_folder(made: &Path) -> Result<(), FolderError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    unless_absent(remove(made)).map_err(|error| io_error("remove", made, error))?;
+    fs::DirBuilder::new().mode(0o700).create(made).map_err(|error| io_error("create", made, error))
+}
+
+/// Bytes of a folder with all that is in it, or of a file; none if it is absent.
+pub(crate) fn bytes_of(path: &Path) -> io::Result<Option<u64>> {
+    let about = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        about => about?,
+    };
+    if !about.is_dir() {
+        return Ok(Some(about.len()));
+    }
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        bytes += bytes_of(&entry?.path())?.unwrap_or_default();
+    }
+    Ok(Some(bytes))
+}
+
+fn sync(dir: &Path) -> Result<(), FolderError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))
+}
+
 /// Removes a folder with all that is in it, or a file.
 fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use home::suspect_path;
 pub use home::{FolderStores, Stores};
+pub(crate) use home::{bytes_of, make_folder, put_in_place, remove_all, suspect_path};
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 
@@ -38,6 +38,9 @@ impl Backend {
             Backend::Redb => "redb",
         }
     }
+
+    /// Every backend.
+    pub(crate) const ALL: [Backend; 2] = [Backend::Sled, Backend::Redb];
 
     /// Opens the store of the journal in `dir`, made if it is absent, with `cache_bytes` of memory to keep pages in.
     ///

@@ -14,7 +14,9 @@ mod found;
 mod lazy;
 mod memory_disk;
 mod memory_store;
+mod migration;
 mod projections;
+mod redaction;
 mod reserve;
 mod retention;
 mod row_faults;
@@ -22,6 +24,7 @@ mod sealing;
 #[path = "../seed/mod.rs"]
 mod seed;
 mod snapshots;
+mod subjects;
 mod subscriptions;
 mod support;
 mod tally;

@@ -9,6 +9,7 @@ use purser_storage::offline::{Source, SourceError, SourceFailure};
 use purser_storage::retention::{ArchiveError, SegmentInfo, copy_to_folder};
 use purser_storage::{Fault, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StoredRecord};
 
+use crate::folders::copy;
 use crate::support::*;
 
 /// Bytes of a reason: a few hundred records fill a segment.
@@ -78,19 +79,6 @@ pub(crate) fn segment_files(dir: &Path) -> Vec<String> {
 
 fn plain_of(segment: &SegmentInfo) -> PathBuf {
     segment.path.with_file_name(format!("{:020}.seg", segment.first.0))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 #[tokio::test]

@@ -26,20 +26,20 @@ fn seed(number: u64) -> Seed {
 }
 
 /// A folder with a journal and the key that seals it.
-struct Sealed {
+pub(crate) struct Sealed {
     folder: tempfile::TempDir,
     verifier: VerifierKey,
 }
 
 impl Sealed {
-    fn new() -> Sealed {
+    pub(crate) fn new() -> Sealed {
         let folder = tempfile::tempdir().unwrap();
         let key = SealingKey::first(ORIGIN, &seed(0), NOW).unwrap();
         KeyFile::create(&folder.path().join("seal.key"), &key).unwrap();
         Sealed { verifier: key.verifier().clone(), folder }
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("journal")
     }
 
@@ -48,13 +48,13 @@ impl Sealed {
     }
 
     /// Opens the journal and begins to seal it; the key is replaced whenever there is something new.
-    fn open(&self, generation: u64) -> Journal {
+    pub(crate) fn open(&self, generation: u64) -> Journal {
         let journal = open(&self.dir());
         journal.seal(parts(&self.key_file(), generation, 1)).unwrap();
         journal
     }
 
-    fn audit(&self) -> AuditReport {
+    pub(crate) fn audit(&self) -> AuditReport {
         audit(Source::from_folder(&self.dir()).unwrap(), Some(&self.verifier), Vec::new())
     }
 }
@@ -82,7 +82,7 @@ fn parts(key_file: &Path, generation: u64, interval_ms: u64) -> SealingParts {
     }
 }
 
-async fn write(journal: &Journal, from: u64, count: u64, reason: &str) {
+pub(crate) async fn write(journal: &Journal, from: u64, count: u64, reason: &str) {
     for number in from..from + count {
         journal.append(append(stream(1), number, &[&format!("{reason} {number}")])).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use purser_events::Timestamp;
+use purser_events::{Seq, Timestamp};
 use uuid::Uuid;
 
 use crate::answers::AnswerOrder;
@@ -89,7 +89,7 @@ pub(crate) fn open(
         snapshot: restored.head.map(|restored| restored.seq),
         store: store_found,
     };
-    let segment = begin(&segments, &ballast, open, head, opened, &newest)?;
+    let segment = begin(&segments, &ballast, open, (head, known), opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
@@ -216,17 +216,18 @@ fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Stor
     stores.open()
 }
 
-/// Goes on with the open segment, or with a new one, and notes in it that the journal was opened.
+/// Goes on with the open segment, or with a new one, and notes in it that the journal was opened. Records up to
+/// `known` were acknowledged.
 fn begin(
     segments: &Segments,
     ballast: &Ballast,
     open: Option<OpenSegment>,
-    head: Head,
+    (head, known): (Head, Option<Head>),
     opened: Opened,
     newest: &Newest,
 ) -> Result<OpenSegment, JournalError> {
     // Nothing may come after what is not durable itself.
-    segments.sync_last()?;
+    segments.sync_last(known.map_or(Seq::ZERO, |known| known.seq))?;
     let mut segment = match open {
         Some(mut segment) => {
             segment.cut_torn()?;

@@ -1,16 +1,22 @@
 //! Millions of events through one journal: do memory, files and open handles stay as they are? `make soak` runs it;
 //! `EVENTS` says how many, `BATCH` how many of them are in one commit.
 
+#[path = "../../storage/tests/versions/mod.rs"]
+mod versions;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use purser_events::node::event::{Cordoned, Started};
-use purser_events::{Bytes, Cause, Event, NodeUid, Origin, Principal, Seq, StreamVersion, Timestamp};
-use purser_storage::{Append, Journal, JournalConfig, SEGMENT_BYTES_MIN, StreamWrite};
+use purser_events::{Bytes, Cause, Event, NodeUid, Origin, Principal, StreamVersion, Timestamp};
+use purser_storage::retention::{Retention, TrimPlan, plan};
+use purser_storage::{Append, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StreamWrite};
 use purser_tests::bench::number_from;
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use self::versions::Versions;
 
 /// Committers at the same time, each with a stream of its own.
 const COMMITTERS: u64 = 16;
@@ -18,8 +24,11 @@ const COMMITTERS: u64 = 16;
 const LOOKS: u64 = 20;
 /// Bytes of what each event says.
 const REASON_LEN: usize = 200;
-/// Records that are kept, where there is a retention.
-const KEPT: u64 = 200_000;
+/// What every record is stamped with.
+const NOON: Timestamp = Timestamp(1_790_000_000_000_000);
+/// How much of the past is kept, by what it takes once it is compressed.
+const RETENTION: Retention =
+    Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, store_age_ms: 0, archive: false };
 /// The first part of a run, in which caches fill, says nothing about growth.
 const WARM_UP_LOOKS: usize = 4;
 /// Growth of memory from the end of the warm-up to the end that still counts as flat, in percent.
@@ -71,10 +80,15 @@ fn figure(bytes: u64) -> f64 {
     bytes as f64
 }
 
-/// Lets go of what is older than [`KEPT`] records; false while the journal has no retention, so that what it takes on
-/// disk must grow. The one place to be changed when it has.
-fn retain(_: &Journal, _upto: Seq) -> bool {
-    false
+/// Keeps the journal's house as the service does: compresses what is sealed and lets go of what is over [`RETENTION`].
+fn keep_house(journal: &Journal) -> Result<(), JournalError> {
+    for segment in journal.segments().into_iter().filter(|segment| !segment.compressed) {
+        journal.compress(segment.first)?;
+    }
+    let later = NOON.plus_ms(1_000);
+    let TrimPlan { history, store } = plan(&journal.segments(), later, &RETENTION, journal.protected_from());
+    store.map_or(Ok(()), |upto| journal.trim_store(upto))?;
+    history.map_or(Ok(()), |upto| journal.trim(upto, |_| true).map(|_| ()))
 }
 
 fn append(stream: NodeUid, expected: StreamVersion, events: Vec<Event>) -> Append {
@@ -126,11 +140,10 @@ async fn main() -> ExitCode {
     let dir = folder.path().join("journal");
     // Many segments, so that what one of them leaves behind adds up.
     let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN * 16, ..JournalConfig::new(&dir) };
-    let noon = Timestamp(1_790_000_000_000_000);
-    let journal = Journal::open(config, move || noon, |_| {}, |_| {}).expect("the journal opens");
+    let journal = Versions::open(config, NOON).expect("the journal opens");
     let per_look = (events / LOOKS / COMMITTERS).max(1);
     println!("{events} events of {REASON_LEN} bytes in commits of {batch} by {COMMITTERS} committers");
-    let (mut looks, mut is_retained) = (Vec::new(), true);
+    let mut looks = Vec::new();
     for look in 0..LOOKS {
         let began = Instant::now();
         let mut committers = JoinSet::new();
@@ -139,24 +152,27 @@ async fn main() -> ExitCode {
             committers.spawn(commit(journal.clone(), stream, look * per_look, per_look, batch));
         }
         committers.join_all().await;
-        let upto = Seq(journal.head().seq.0.saturating_sub(KEPT));
-        is_retained &= retain(&journal, upto);
+        keep_house(&journal).expect("nothing fails");
         let now = Look::now(journal.head().seq.0, &journal, &dir);
         now.print(figure(per_look * COMMITTERS) / began.elapsed().as_secs_f64());
         looks.push(now);
     }
     journal.close().expect("nothing failed");
-    verdict(&looks, is_retained)
+    verdict(&looks)
 }
 
-fn verdict(looks: &[Look], is_retained: bool) -> ExitCode {
+fn verdict(looks: &[Look]) -> ExitCode {
     let of = |figure: fn(&Look) -> f64| looks.iter().map(figure).collect::<Vec<f64>>();
     let word = |flat: bool| if flat { "flat" } else { "not flat" };
     let memory = is_flat(&of(|look| look.memory), GROWTH_BYTES_MIN);
     let handles = is_flat(&of(|look| look.handles as f64), 4.0);
     let disk = is_flat(&of(|look| look.disk), GROWTH_BYTES_MIN);
-    let of_disk = if is_retained { word(disk) } else { "grows with the events, nothing is let go of" };
-    println!("verdict: memory {}, handles {}, disk: {of_disk}", word(memory), word(handles));
-    let all = memory && handles && (disk || !is_retained);
-    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let files = is_flat(&of(|look| look.files as f64), 4.0);
+    let (memory_word, handles_word) = (word(memory), word(handles));
+    println!(
+        "verdict: memory {memory_word}, handles {handles_word}, files {}, disk {}",
+        word(files),
+        word(disk)
+    );
+    if memory && handles && files && disk { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -3,6 +3,7 @@
 //! One segment is open and takes what is written; it has its room on the disk from the start, so a commit is one
 //! write and one sync. The others are sealed: a footer says what is in them, and nothing is added.
 
+mod again;
 pub(crate) mod compressed;
 pub(crate) mod entry;
 pub(crate) mod footer;

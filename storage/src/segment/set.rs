@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use purser_events::{Seq, Timestamp};
 use tokio::sync::watch;
 
+use super::again::write_again;
 use super::entry::{Entry, Opened};
 use super::footer::{Footer, Mark};
 use super::listing::{self, Found, Listed, len_on_disk, open, take_unmade};
@@ -263,15 +264,18 @@ impl Segments {
     }
 
     /// Makes the last segment and the names of all durable: whoever wrote it may have been killed before a sync of
-    /// its last group, of its footer, or of its name.
-    pub(crate) fn sync_last(&self) -> Result<(), FolderError> {
-        let last = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.values().next_back().map(|known| known.path.clone())
-        };
-        let Some(path) = last else { return Ok(()) };
-        let synced = open(&*self.disk, &path, true)?.sync_data();
-        synced.map_err(|error| io_error("sync", &path, error))?;
+    /// its last group, of its footer, or of its name, or a sync may have failed. Records up to `durable` are.
+    pub(crate) fn sync_last(&self, durable: Seq) -> Result<(), FolderError> {
+        let Some((_, Known { path, sealed, marks, .. })) = self.all().pop_last() else { return Ok(()) };
+        // A compressed one was synced before it got its name.
+        if !is_compressed(&path) {
+            let footer = match sealed {
+                Some(_) => reader::footer(&path, &*open(&*self.disk, &path, false)?)?,
+                None => None,
+            };
+            let marks = footer.map_or(marks, |(_, footer)| footer.marks.into());
+            write_again(&*self.disk, &path, &marks, durable)?;
+        }
         let dir = folder(&self.dir);
         self.disk.sync_dir(&dir).map_err(|error| io_error("sync", &dir, error))
     }

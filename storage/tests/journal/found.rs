@@ -67,12 +67,12 @@ async fn a_store_that_was_made_again_is_told() {
 #[tokio::test]
 async fn the_snapshot_that_was_restored_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Versions::open(in_boot(1, dir.path())).unwrap();
+    let journal = Versions::open(in_boot(1, dir.path()), NOW).unwrap();
     for round in 0..3 {
         write_to(&journal, 2 * round).await;
     }
     journal.close().unwrap();
-    let again = Versions::open(in_boot(1, dir.path())).unwrap();
+    let again = Versions::open(in_boot(1, dir.path()), NOW).unwrap();
     let taken = again.snapshots().last().map(|snapshot| snapshot.seq);
     assert!(taken.is_some_and(|seq| seq >= Seq(4)), "{taken:?}");
     assert_eq!(again.found().snapshot, taken);

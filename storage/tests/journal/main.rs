@@ -10,6 +10,7 @@ mod faults;
 mod faulty_disk;
 mod fences;
 mod folders;
+mod formats;
 mod found;
 mod lazy;
 mod memory_disk;
@@ -29,3 +30,5 @@ mod subscriptions;
 mod support;
 mod tally;
 mod trimming;
+#[path = "../versions/mod.rs"]
+mod versions;

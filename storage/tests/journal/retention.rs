@@ -22,7 +22,7 @@ pub(crate) fn open_small(dir: &Path) -> Journal {
         snapshot_every: u64::MAX,
         ..JournalConfig::new(dir)
     };
-    Versions::open(config).unwrap()
+    Versions::open(config, NOW).unwrap()
 }
 
 /// Closed and opened again, the journal has a snapshot of its last record.

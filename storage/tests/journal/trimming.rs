@@ -129,10 +129,10 @@ async fn without_a_snapshot_that_reaches_its_first_record_it_is_not_opened() {
     journal.close().unwrap();
     let config = || JournalConfig::new(dir.path());
     fs::rename(dir.path().join("snapshots"), dir.path().join("elsewhere")).unwrap();
-    let refused = Versions::open(config()).unwrap_err();
+    let refused = Versions::open(config(), NOW).unwrap_err();
     assert!(matches!(refused, JournalError::Trimmed { before: found, .. } if found == before), "{refused}");
     fs::rename(dir.path().join("elsewhere"), dir.path().join("snapshots")).unwrap();
-    Versions::open(config()).unwrap().close().unwrap();
+    Versions::open(config(), NOW).unwrap().close().unwrap();
 }
 
 /// Seals when the journal is closed, and not before.

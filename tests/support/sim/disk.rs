@@ -76,6 +76,11 @@ impl Content {
         }
     }
 
+    /// A sync that fails: programs still read what was written, but no later sync writes it any more.
+    fn fail_sync(&mut self) {
+        self.changes.clear();
+    }
+
     fn lose_power(&mut self, random: &mut Random) {
         for change in std::mem::take(&mut self.changes) {
             match random.below(10) {
@@ -180,6 +185,15 @@ impl SimDisk {
 
     /// Makes a change, unless the disk stops before.
     fn change<T>(&self, make: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        self.change_or(make, |_| ())
+    }
+
+    /// The same with what a failure leaves behind on a disk that goes on.
+    fn change_or<T>(
+        &self,
+        make: impl FnOnce(&mut State) -> io::Result<T>,
+        fail: impl FnOnce(&mut State),
+    ) -> io::Result<T> {
         let mut state = self.state();
         if state.off {
             return Err(gone());
@@ -190,8 +204,10 @@ impl SimDisk {
             Some(Cut { after: 0, late, passing }) => {
                 state.cut = None;
                 state.off = !passing;
-                if late {
-                    make(&mut state)?;
+                match (late, passing) {
+                    (true, _) => drop(make(&mut state)?),
+                    (false, true) => fail(&mut state),
+                    (false, false) => {}
                 }
                 Err(gone())
             }
@@ -337,11 +353,17 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.change(|state| {
+        let sync = |state: &mut State| {
             if !state.ignores_syncs {
                 state.content(self.file)?.sync();
             }
             Ok(())
-        })
+        };
+        let fail = |state: &mut State| {
+            if let Some(content) = state.contents.get_mut(&self.file) {
+                content.fail_sync();
+            }
+        };
+        self.disk.change_or(sync, fail)
     }
 }

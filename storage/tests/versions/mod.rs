@@ -1,0 +1,63 @@
+//! The least that a snapshot must hold for the records before it to go: the last version of every stream.
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+use std::sync::{Arc, Mutex};
+
+use purser_events::{NodeUid, Record, StreamId, StreamVersion, Timestamp};
+use purser_storage::{
+    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
+};
+use uuid::Uuid;
+
+/// The last version of every stream: a projection that can be put away.
+#[derive(Clone, Default)]
+pub(crate) struct Versions(Arc<Mutex<Streams>>);
+
+/// Bytes of a stream of nodes with its version.
+const VERSION_LEN: usize = 24;
+
+impl Versions {
+    /// Opens a journal behind this projection; every record is stamped with `now`.
+    pub(crate) fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
+        let versions = Versions::default();
+        let (replayed, committed) = (versions.clone(), versions.clone());
+        let replay = move |found: Replayed| {
+            let Replayed::Record(record) = found else { panic!("{found:?}") };
+            replayed.note(&record);
+        };
+        let commit = move |records: &[Record]| records.iter().for_each(|record| committed.note(record));
+        Journal::open_with_snapshots(config, move || now, replay, commit, versions)
+    }
+
+    fn note(&self, record: &Record) {
+        let header = &record.header;
+        let before = self.0.lock().unwrap().insert(header.stream, header.version);
+        assert_eq!(before.unwrap_or(StreamVersion::NONE).next(), header.version, "{header:?}");
+    }
+}
+
+impl Snapshots for Versions {
+    fn layout(&self) -> u32 {
+        1
+    }
+
+    fn capture(&self) -> Capture {
+        let versions = self.0.lock().unwrap().clone();
+        let entry = |(stream, version): (StreamId, StreamVersion)| {
+            [stream.id.as_bytes().as_slice(), &version.0.to_le_bytes()].concat()
+        };
+        Box::new(move || Ok(versions.into_iter().flat_map(entry).collect()))
+    }
+
+    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
+        let (entries, []) = body.as_chunks::<VERSION_LEN>() else { return Err("it is cut short".into()) };
+        let entry = |entry: &[u8; VERSION_LEN]| {
+            let (id, version) = entry.split_at(16);
+            let stream = NodeUid(Uuid::from_slice(id)?).stream();
+            Ok((stream, StreamVersion(u64::from_le_bytes(version.try_into()?))))
+        };
+        let versions: Streams = entries.iter().map(entry).collect::<Result<_, SnapshotError>>()?;
+        self.0.lock().unwrap().clone_from(&versions);
+        Ok(versions)
+    }
+}

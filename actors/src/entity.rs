@@ -7,7 +7,8 @@ use purser_events::{
     Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
 };
 use purser_storage::{
-    Append, AppendError, Appended, Class, CommandWrite, JournalError, StoredAnswer, StreamWrite, Terms,
+    Append, AppendError, Appended, Class, CommandWrite, Durability, JournalError, StoredAnswer, StreamWrite,
+    Terms,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -138,6 +139,8 @@ pub struct Entity<D: Decider> {
     pub version: StreamVersion,
     /// Where its last record is.
     pub last: Seq,
+    /// Its last record that was durable when it was answered: what a caller may be told of.
+    promised: Seq,
     /// The conversation that its last record belongs to.
     pub correlation: Uuid,
     /// What it is.
@@ -151,6 +154,8 @@ pub struct Committed<D: Decider> {
     next: D,
     events: Vec<D::Event>,
     records: Vec<Record>,
+    /// Whether the records were durable when they were answered.
+    is_durable: bool,
 }
 
 impl<D: Decider> Entity<D> {
@@ -158,7 +163,14 @@ impl<D: Decider> Entity<D> {
     #[must_use]
     pub fn new(id: Uuid) -> Entity<D> {
         let stream = StreamId { kind: D::KIND, id };
-        Entity { stream, version: StreamVersion::NONE, last: Seq::ZERO, correlation: id, state: D::default() }
+        Entity {
+            stream,
+            version: StreamVersion::NONE,
+            last: Seq::ZERO,
+            promised: Seq::ZERO,
+            correlation: id,
+            state: D::default(),
+        }
     }
 
     /// An entity as the live world has it.
@@ -174,6 +186,7 @@ impl<D: Decider> Entity<D> {
             Some(head) => Entity {
                 version: head.version,
                 last: head.seq,
+                promised: head.seq,
                 correlation: head.correlation,
                 state,
                 ..fresh
@@ -242,11 +255,17 @@ impl<D: Decider> Entity<D> {
         };
         let next = self.try_out(&events);
         let changed = !events.is_empty();
-        let done = Done { stream: self.stream, changed, seq: self.last, replayed: false };
+        // What is not durable yet is not named: after a loss of power another record could have its number.
+        let is_durable = self.last <= shell.journal.head().seq;
+        // What is answered under a key is written first, and all before it with it.
+        let seq = if is_durable || key.is_some() { self.last } else { self.promised };
+        let done = Done { stream: self.stream, changed, seq, replayed: false };
         if let (None, false) = (&key, changed) {
             return match refused {
                 Some(rejection) => Err(Refusal::Rejected(rejection)),
-                None => Ok(Prepared::Settled(Committed { done, next, events, records: vec![] })),
+                None => {
+                    Ok(Prepared::Settled(Committed { done, next, events, records: vec![], is_durable: true }))
+                }
             };
         }
         let command = key.map(|key| CommandWrite {
@@ -307,6 +326,9 @@ impl<D: Decider> Entity<D> {
         if let Some(last) = committed.records.last() {
             self.version = last.header.version;
             self.last = last.header.seq;
+            if committed.is_durable {
+                self.promised = self.last;
+            }
             self.correlation = last.header.origin.correlation;
         }
         self.state = committed.next;
@@ -343,7 +365,8 @@ impl<D: Decider> ToWrite<D> {
         }
         let seq = appended.records.last().map_or(self.done.seq, |record| record.header.seq);
         let done = Done { seq, ..self.done };
-        Ok(Committed { done, next: self.next, events: self.events, records: appended.records })
+        let is_durable = self.terms.durability == Durability::Sync;
+        Ok(Committed { done, next: self.next, events: self.events, records: appended.records, is_durable })
     }
 }
 
@@ -354,7 +377,7 @@ fn first_answer<D: Decider>(
     entity: &Entity<D>,
 ) -> Result<Committed<D>, Refusal<D::Rejection>> {
     let done = recall::<D>(answer, key)?;
-    Ok(Committed { done, next: entity.state.clone(), events: vec![], records: vec![] })
+    Ok(Committed { done, next: entity.state.clone(), events: vec![], records: vec![], is_durable: true })
 }
 
 /// Reads a stored answer as one of this kind of entity.

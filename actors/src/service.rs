@@ -12,9 +12,10 @@ use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
 use purser_events::{
-    Cause, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, Timestamp, World,
+    Cause, CommandId, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, Timestamp,
+    World,
 };
-use purser_storage::Journal;
+use purser_storage::{Journal, StoredAnswer};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use uuid::Uuid;
@@ -174,22 +175,22 @@ impl Service {
     /// See [`ServiceError`].
     pub async fn apply(&self, spec: PodSpec, by: Request) -> Result<Accepted, ServiceError> {
         let _permit = self.permit()?;
+        let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
+        let outcome_word = |done: &Done| if done.changed { Outcome::Created } else { Outcome::Unchanged };
+        // A retry gets the first answer, whatever has become of the node since.
+        if let Some(first) = self.recalled::<Pod>(&by)? {
+            return accepted(id, first, outcome_word);
+        }
         let invalid = self.check(&spec);
         if !invalid.is_empty() {
             return Err(ServiceError::Invalid(invalid));
         }
-        let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
-        self.check_room(&id, &by)?;
+        self.check_room(&id)?;
         for _ in 0..RETIRED_RETRIES {
             let apply = Apply { spec: spec.clone(), by: by.clone() };
             match self.inner.directory.send(apply).await.map_err(|_| ServiceError::Stopping)? {
                 Err(Refusal::Retired) => {}
-                outcome => {
-                    let outcome_word = |done: &Done| {
-                        if done.changed { Outcome::Created } else { Outcome::Unchanged }
-                    };
-                    return accepted(id, outcome, outcome_word);
-                }
+                outcome => return accepted(id, outcome, outcome_word),
             }
         }
         Err(ServiceError::Busy { retry_after_ms: RETRY_AFTER_MS })
@@ -436,11 +437,14 @@ impl Service {
 
     fn recalled<D: Decider>(&self, by: &By) -> Result<Option<Answer<D>>, ServiceError> {
         let Some(key) = by.key else { return Ok(None) };
-        let answer = self.inner.shell.journal.answer(key.id).map_err(|error| {
+        Ok(self.first_answer(key.id)?.map(|answer| recall::<D>(&answer, key)))
+    }
+
+    fn first_answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, ServiceError> {
+        self.inner.shell.journal.answer(id).map_err(|error| {
             tracing::error!(%error, "failed to look up a command id");
             ServiceError::Stopping
-        })?;
-        Ok(answer.map(|answer| recall::<D>(&answer, key)))
+        })
     }
 }
 
@@ -450,7 +454,7 @@ type Answer<D> = Result<Done, Refusal<<D as Decider>::Rejection>>;
 impl Request {
     /// What is recorded of the request. `fresh` becomes the command's id if the caller gave no key.
     fn into_by(self, fresh: Uuid) -> By {
-        let id = self.command.map_or(purser_events::CommandId(fresh), |key| key.id);
+        let id = self.command.map_or(CommandId(fresh), |key| key.id);
         let (correlation, principal) = (self.correlation, self.principal);
         By { origin: Origin { cause: Cause::Command(id), correlation, principal }, key: self.command }
     }

@@ -31,11 +31,9 @@ fn class_of_node(event: &NodeEvent) -> Class {
         E::Uncordoned(_) | E::PolicySet(_) | E::RedactionRequested(_) | E::RedactionCompleted(_) => {
             Class::Lifecycle
         }
-        // It makes room.
-        E::JournalTrimmed(_) => Class::Safety,
-        E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) | E::SegmentSealed(_) => {
-            Class::Observation
-        }
+        // It makes room, and what is given up was put on record as sealed before.
+        E::JournalTrimmed(_) | E::SegmentSealed(_) => Class::Safety,
+        E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) => Class::Observation,
     }
 }
 

@@ -233,6 +233,8 @@ pub struct Retention {
     pub segments_min: u64,
     /// Age of its last record at which the store lets go of a segment's records; they are read from the segment.
     pub store_age_ms: u64,
+    /// Whether segments may go for good though no archive has them.
+    pub without_archive: bool,
 }
 
 /// Where sealed segments of the journal are put before they may go; nowhere if neither is set, and both if both are.

@@ -101,7 +101,8 @@ pub enum JournalError {
 
 impl JournalError {
     /// Whether it may come of damage to the store, which can be made again.
-    fn blames_store(&self) -> bool {
+    #[must_use]
+    pub fn blames_store(&self) -> bool {
         match self {
             JournalError::Store(error) => !error.is_refusal(),
             JournalError::Record { .. }

@@ -45,8 +45,9 @@ pub enum Durability {
     #[default]
     Sync,
     /// Once it survives the end of the process. It is made durable, and only then shown to projections, feeds and as
-    /// the head, with the next [`Durability::Sync`] append or after [`JournalConfig::lazy_ms_max`](crate::JournalConfig::lazy_ms_max); a loss of power before that takes it
-    /// away together with everything after it. Only for what will be seen again and leads to nothing outside. With
+    /// the head, with the next [`Durability::Sync`] append or after
+    /// [`JournalConfig::lazy_ms_max`](crate::JournalConfig::lazy_ms_max); a loss of power before that takes it away
+    /// together with everything after it. Only for what will be seen again and leads to nothing outside. With
     /// the answer to a command it counts as [`Durability::Sync`].
     Lazy,
 }

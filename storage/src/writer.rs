@@ -391,8 +391,9 @@ impl Writer {
             return Ok(*version);
         }
         let stored = index::last_version(&*self.store, stream)?;
-        let version =
-            stored.or_else(|| self.base_streams.get(&stream).copied()).unwrap_or(StreamVersion::NONE);
+        // Either may lack the stream; neither goes too far.
+        let known = stored.max(self.base_streams.get(&stream).copied());
+        let version = known.unwrap_or(StreamVersion::NONE);
         self.streams.insert(stream, version);
         Ok(version)
     }

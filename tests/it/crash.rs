@@ -18,6 +18,10 @@ use self::load::{Load, Manifests};
 
 /// Rounds between two looks at every process and the whole journal.
 const LOOK_EVERY: u32 = 20;
+/// Every so many rounds, starts are killed too.
+const KILL_STARTS_EVERY: u32 = 4;
+/// Longest that such a start goes on.
+const START_MS_MAX: u64 = 60;
 /// Longest that a round loads the service before it is killed.
 const LOAD_MS_MAX: u64 = 160;
 
@@ -28,26 +32,34 @@ fn survive(setup: &Setup, manifests: &Manifests, rounds: u32) {
     println!("{rounds} rounds from seed {}", seed.number);
     let mut random = seed.random();
     let mut purserd = Purserd::start(setup);
-    let mut acknowledged = 0;
+    let mut acknowledged = Vec::new();
     for round in 1..=rounds {
         let load = Load::begin(purserd.socket(), manifests.clone(), round, random.number());
         load.wait(Duration::from_micros(random.below(LOAD_MS_MAX * 1_000)));
         purserd.kill9();
         let acks = load.end();
+        if round % KILL_STARTS_EVERY == 0 {
+            // While it reads its journal, and while it looks after what it finds.
+            for _ in 0..random.below(3) {
+                purserd.restart_and_kill9(Duration::from_micros(random.below(START_MS_MAX * 1_000)));
+            }
+        }
         purserd.restart();
-        acknowledged += acks.len();
         check::acknowledged(&purserd, &acks, round);
+        acknowledged.extend(acks);
         if round % LOOK_EVERY == 0 || round == rounds {
             let since = Instant::now();
             check::settled(&purserd, manifests);
+            check::on_record(&purserd, &acknowledged);
             println!(
-                "round {round}: {acknowledged} acknowledged, settled in {} ms",
+                "round {round}: {} acknowledged, settled in {} ms",
+                acknowledged.len(),
                 since.elapsed().as_millis()
             );
         }
     }
     assert!(
-        usize::try_from(rounds).expect("few rounds") < acknowledged,
+        usize::try_from(rounds).expect("few rounds") < acknowledged.len(),
         "the load was too small to show anything"
     );
     check::clean_up(&purserd, manifests);

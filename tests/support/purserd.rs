@@ -174,6 +174,19 @@ impl Purserd {
         self.launch();
     }
 
+    /// Starts it anew and kills it that much later, however far it has come.
+    ///
+    /// # Panics
+    /// It runs already.
+    pub fn restart_and_kill9(&mut self, later: Duration) {
+        assert!(self.child.is_none(), "the service runs already");
+        let word = self.spawn();
+        word.set_read_timeout(Some(later.max(Duration::from_micros(1)))).expect("the time is not zero");
+        // It may be ready before.
+        drop(word.recv(&mut [0; 64]));
+        self.kill9();
+    }
+
     /// A command of the operator's command line against this service.
     #[must_use]
     pub fn command(&self) -> Command {
@@ -272,10 +285,16 @@ impl Purserd {
     }
 
     fn launch(&mut self) {
+        let word = self.spawn();
+        word.set_read_timeout(Some(LOOK_INTERVAL)).expect("the time is not zero");
+        self.await_ready(&word);
+    }
+
+    /// Starts the service; gives where it says that it is ready.
+    fn spawn(&mut self) -> UnixDatagram {
         self.starts += 1;
         let word_path = self.folder.path().join(format!("ready-{}.sock", self.starts));
         let word = UnixDatagram::bind(&word_path).expect("a socket can be made in the folder");
-        word.set_read_timeout(Some(LOOK_INTERVAL)).expect("the time is not zero");
         let log = File::options().create(true).append(true).open(self.folder.path().join("purserd.log"));
         let mut command = Command::new(&Binaries::built().purserd);
         let child = with_clean_environment(&mut command)
@@ -288,7 +307,7 @@ impl Purserd {
             .spawn()
             .expect("purserd can be started");
         self.child = Some(child);
-        self.await_ready(&word);
+        word
     }
 
     /// Waits for the word that systemd would get.

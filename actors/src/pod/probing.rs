@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::prelude::{Addr, AsyncContext, Context};
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::{Probe, ProbeCheck, ProbeKind};
-use purser_events::pod::{ContainerState, PodCommand};
+use purser_events::pod::{ContainerState, PodCommand, expansion};
 use purser_events::{Cause, ContainerName, Seq, Timestamp};
 use tokio::sync::mpsc;
 
@@ -42,8 +42,13 @@ impl PodActor {
             .iter()
             .filter_map(|kind| spec.probe(*kind).map(|probe| (*kind, probe.clone())))
             .map(|(kind, probe)| {
+                let command = match &probe.check {
+                    ProbeCheck::Exec { command } => expansion::probe_command(command, &spec.env),
+                    ProbeCheck::HttpGet { .. } | ProbeCheck::TcpSocket { .. } => Vec::new(),
+                };
                 let prober = Prober {
                     key: key.clone(),
+                    command,
                     kind,
                     probe,
                     started_at: attempt.started_at,
@@ -68,6 +73,8 @@ impl PodActor {
 /// One probe of one try of a container.
 struct Prober {
     key: ContainerKey,
+    /// Of a check by a command, with its references replaced.
+    command: Vec<String>,
     kind: ProbeKind,
     probe: Probe,
     started_at: Timestamp,
@@ -118,7 +125,7 @@ impl Prober {
     async fn check(&self) -> Option<ProbeVerdict> {
         let timeout = Duration::from_secs(u64::from(self.probe.timeout_s));
         match &self.probe.check {
-            ProbeCheck::Exec { command } => self.check_exec(command, timeout).await,
+            ProbeCheck::Exec { .. } => self.check_exec(&self.command, timeout).await,
             ProbeCheck::HttpGet { host, port, path, headers } => {
                 let host = host.as_deref().unwrap_or(LOCAL_HOST);
                 Some(self.shell.probes.http_get(host, *port, path, headers, timeout).await)

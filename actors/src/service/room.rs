@@ -2,10 +2,8 @@
 
 use purser_events::PodId;
 use purser_events::node::event::DiskPressure;
-use purser_events::pod::Pod;
 
-use super::{Service, ServiceError};
-use crate::entity::By;
+use super::{Request, Service, ServiceError};
 use crate::reserve::{self, ReserveLimits};
 
 impl Service {
@@ -14,9 +12,18 @@ impl Service {
         reserve::begin(&self.inner.shell, &self.inner.node, limits).await;
     }
 
-    /// Refuses a new pod while the journal's disk is nearly full, before anything is recorded of it. Retries and pods
-    /// that are there get their answers.
-    pub(super) fn check_room(&self, id: &PodId, by: &By) -> Result<(), ServiceError> {
+    /// Whether a request would add a pod: there is none of that name, and it is no retry.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub fn would_add(&self, id: &PodId, by: &Request) -> Result<bool, ServiceError> {
+        let is_there = self.world(|world| world.registry.entries.contains_key(id));
+        Ok(!is_there && by.command.map_or(Ok(None), |key| self.first_answer(key.id))?.is_none())
+    }
+
+    /// Refuses a new pod while the journal's disk is nearly full, before anything is recorded of it. Pods that are
+    /// there get their answers.
+    pub(super) fn check_room(&self, id: &PodId) -> Result<(), ServiceError> {
         let full = self.world(|world| {
             let full = world.node.known().and_then(|node| node.disk_pressure.clone());
             full.filter(|full| {
@@ -24,10 +31,8 @@ impl Service {
             })
         });
         match full {
-            Some(full) if self.recalled::<Pod>(by)?.is_none() => {
-                Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) })
-            }
-            Some(_) | None => Ok(()),
+            Some(full) => Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) }),
+            None => Ok(()),
         }
     }
 }

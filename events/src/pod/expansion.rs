@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::ContainerSpec;
+use super::spec::{ContainerSpec, EnvVar};
 
 /// Most bytes that one container's expanded environment, command and arguments may have together.
 ///
@@ -41,6 +41,18 @@ pub fn resolve(spec: &ContainerSpec) -> Resolved {
 #[must_use]
 pub fn fits(spec: &ContainerSpec) -> bool {
     resolve_within(spec, EXPANDED_BYTES_MAX).1
+}
+
+/// Expands the command of a probe: references are to the values as they stand in the manifest, which are not expanded
+/// themselves, as kubelet has it. A reference beyond [`EXPANDED_BYTES_MAX`] stays as it is written.
+#[must_use]
+pub fn probe_command(command: &[String], env: &[EnvVar]) -> Vec<String> {
+    let mut budget = Budget { left: EXPANDED_BYTES_MAX, exceeded: false };
+    // The last of several with one name counts.
+    let lookup = |name: &str| {
+        env.iter().rev().find(|variable| variable.name == name).map(|variable| variable.value.as_str())
+    };
+    command.iter().map(|text| budget.expand(text, lookup)).collect()
 }
 
 fn resolve_within(spec: &ContainerSpec, bytes_max: usize) -> (Resolved, bool) {
@@ -133,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::names::ContainerName;
-    use crate::pod::spec::{EnvVar, PullPolicy, Resources, User};
+    use crate::pod::spec::{PullPolicy, Resources, User};
 
     fn lookup(name: &str) -> Option<&'static str> {
         match name {
@@ -197,6 +209,14 @@ mod tests {
             startup: None,
             user: User::default(),
         }
+    }
+
+    #[test]
+    fn a_probe_sees_values_as_they_are_written() {
+        let env = [("A", "1"), ("B", "$(A)"), ("A", "2")];
+        let spec = container(&env, &[], &[]);
+        let command: Vec<String> = ["x$(A)", "$(B)", "$$(A)", "$(NONE)"].map(String::from).into();
+        assert_eq!(probe_command(&command, &spec.env), ["x2", "$(A)", "$(A)", "$(NONE)"]);
     }
 
     #[test]

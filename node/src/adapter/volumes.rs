@@ -27,12 +27,19 @@ pub fn refused(spec: &PodSpec, allowed: &[PathBuf]) -> Vec<FieldError> {
     for (index, volume) in spec.volumes.iter().enumerate() {
         let VolumeSource::HostPath { path, .. } = &volume.source else { continue };
         let message = match Path::new(path) {
-            path if !is_plain(path) => "must be absolute and have no `..` in it",
-            _ if allowed.is_empty() => "is refused: the operator of this node allows no hostPath volumes",
+            path if !is_plain(path) => "must be absolute and have no `..` in it".to_owned(),
+            _ if allowed.is_empty() => {
+                "is refused: the operator of this node allows no hostPath volumes".to_owned()
+            }
+            // Links are followed when the pod is set up; what is outside by its words alone never gets better.
+            path if !allowed.iter().any(|root| path.starts_with(root)) => {
+                let roots: Vec<_> = allowed.iter().map(|root| format!("`{}`", root.display())).collect();
+                format!("must lie below one of the roots that this node allows: {}", roots.join(", "))
+            }
             _ => continue,
         };
         let path = format!("spec.volumes[{index}].hostPath.path");
-        errors.push(FieldError { path, message: message.into() });
+        errors.push(FieldError { path, message });
     }
     errors
 }
@@ -236,6 +243,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::manifest;
 
     fn refused(path: &Path, kind: HostPathKind, allowed: &[PathBuf]) -> String {
         host_path(path, kind, allowed).expect_err("it was accepted")
@@ -256,6 +264,29 @@ mod tests {
         symlink(root.path(), paths.root().join(&other)).unwrap();
         fs::write(paths.root().join(other.replace("ac", "ad")), "a file").unwrap();
         assert_eq!(pod_folders(&paths).unwrap(), [uid]);
+    }
+
+    #[test]
+    fn a_host_path_outside_of_the_roots_is_refused_by_its_field() {
+        let spec = |path: &str| {
+            let manifest = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {{containers: [{{name: m, command: [x]}}], \
+                 volumes: [{{name: v, hostPath: {{path: {path}}}}}]}}}}"
+            );
+            let mut documents =
+                manifest::documents(manifest.as_bytes(), &manifest::Limits::default()).unwrap();
+            manifest::pod_spec(documents.remove(0), &manifest::Defaults::default()).unwrap()
+        };
+        let allowed = [PathBuf::from("/srv/data")];
+        for path in ["/srv", "/srv/database", "/etc"] {
+            let errors = super::refused(&spec(path), &allowed);
+            assert_eq!(errors[0].path, "spec.volumes[0].hostPath.path", "{path}");
+            assert!(errors[0].message.contains("`/srv/data`"), "{path}: {}", errors[0].message);
+        }
+        for path in ["/srv/data", "/srv/data/x"] {
+            assert_eq!(super::refused(&spec(path), &allowed), vec![], "{path}");
+        }
+        assert_eq!(super::refused(&spec("/srv/data"), &[]).len(), 1);
     }
 
     #[test]

@@ -74,10 +74,7 @@ pub async fn bind_socket(path: &Path, group: Option<&str>) -> Result<UnixListene
     // The socket is made beside its place and moved there ready: nobody connects to it with looser rights. The
     // draft's name is shorter than any sensible one, so that a path at the length limit still works.
     let draft = path.with_file_name(".new");
-    match std::fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-        Err(_) | Ok(()) => {}
-    }
+    remove_stale(&draft).await?;
     let listener = UnixListener::bind(&draft).map_err(fail)?;
     restrict(&draft, group).and_then(|()| std::fs::rename(&draft, path)).map_err(fail)?;
     Ok(listener)

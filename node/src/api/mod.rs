@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod caller;
+mod description;
 pub mod exec;
 pub mod export;
 pub mod feed;

@@ -89,7 +89,9 @@ pub(super) async fn apply(
     if params.dry_run {
         return dry_run(&api, &spec);
     }
-    api.check_disk()?;
+    if api.service.would_add(&spec.id, &change.by)? {
+        api.check_disk()?;
+    }
     let accepted = api.service.apply(spec, change.by).await?;
     let status = match accepted.outcome {
         Outcome::Created => StatusCode::CREATED,

@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::admission::{Gate, admit};
+use super::description::{self, Common};
 use super::problem::Problem;
 use super::state::Api;
 use super::{exec, export, feed, history, images, logs, node, pods, projections};
@@ -21,6 +22,7 @@ use super::{exec, export, feed, history, images, logs, node, pods, projections};
         license(name = "MIT OR Apache-2.0")
     ),
     components(schemas(Problem)),
+    modifiers(&Common),
     tags(
         (name = "pods", description = "Pods and what runs in them"),
         (name = "images", description = "What containers are made of"),
@@ -32,6 +34,12 @@ use super::{exec, export, feed, history, images, logs, node, pods, projections};
 struct Description;
 
 fn described() -> OpenApiRouter<Api> {
+    let mut routes = routes();
+    description::complete(routes.get_openapi_mut());
+    routes
+}
+
+fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(pods::apply, pods::list))
         .routes(routes!(pods::show, pods::delete))
@@ -87,6 +95,23 @@ async fn method_not_allowed(method: Method) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_change_can_be_retried_and_every_route_can_fail() {
+        let description = serde_json::to_value(openapi()).unwrap();
+        assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let takes = |name: &str| {
+                    let parameters = operation["parameters"].as_array();
+                    parameters.is_some_and(|all| all.iter().any(|parameter| parameter["name"] == name))
+                };
+                assert!(takes("X-Request-Id"), "{method} {path}");
+                assert_eq!(takes("Idempotency-Key"), method != "get", "{method} {path}");
+                assert!(operation["responses"]["default"].is_object(), "{method} {path}");
+            }
+        }
+    }
 
     #[test]
     fn the_manual_names_every_route() {

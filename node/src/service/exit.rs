@@ -107,6 +107,8 @@ pub(super) fn open_code(error: &JournalError) -> u8 {
     match error {
         JournalError::Folder(error) => folder_code(error),
         JournalError::Store(error) if error.is_refusal() => 73,
+        // The next start makes the store again: whoever watches the service is to start it.
+        error if error.blames_store() => 70,
         _ => 74,
     }
 }

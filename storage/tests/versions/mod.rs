@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use purser_events::{NodeUid, Record, StreamId, StreamVersion, Timestamp};
+use purser_events::{Record, StreamId, StreamKind, StreamVersion, Timestamp};
 use purser_storage::{
     Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
 };
@@ -13,8 +13,8 @@ use uuid::Uuid;
 #[derive(Clone, Default)]
 pub(crate) struct Versions(Arc<Mutex<Streams>>);
 
-/// Bytes of a stream of nodes with its version.
-const VERSION_LEN: usize = 24;
+/// Bytes of a stream with its version.
+const VERSION_LEN: usize = 25;
 
 impl Versions {
     /// Opens a journal behind this projection; every record is stamped with `now`.
@@ -44,7 +44,7 @@ impl Snapshots for Versions {
     fn capture(&self) -> Capture {
         let versions = self.0.lock().unwrap().clone();
         let entry = |(stream, version): (StreamId, StreamVersion)| {
-            [stream.id.as_bytes().as_slice(), &version.0.to_le_bytes()].concat()
+            [&[stream.kind as u8], stream.id.as_bytes().as_slice(), &version.0.to_le_bytes()].concat()
         };
         Box::new(move || Ok(versions.into_iter().flat_map(entry).collect()))
     }
@@ -52,8 +52,9 @@ impl Snapshots for Versions {
     fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
         let (entries, []) = body.as_chunks::<VERSION_LEN>() else { return Err("it is cut short".into()) };
         let entry = |entry: &[u8; VERSION_LEN]| {
-            let (id, version) = entry.split_at(16);
-            let stream = NodeUid(Uuid::from_slice(id)?).stream();
+            let ([kind, id @ ..], version) = entry.split_at(17) else { return Err("it is cut short".into()) };
+            let kind = StreamKind::from_number(*kind).ok_or("it has an unknown kind of stream")?;
+            let stream = StreamId { kind, id: Uuid::from_slice(id)? };
             Ok((stream, StreamVersion(u64::from_le_bytes(version.try_into()?))))
         };
         let versions: Streams = entries.iter().map(entry).collect::<Result<_, SnapshotError>>()?;

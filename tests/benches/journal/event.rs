@@ -22,7 +22,7 @@ pub(crate) const FILL_BATCH: usize = 1_024;
 pub(crate) const POOL_LEN: usize = 1_024;
 
 /// When the first record is stamped.
-const START_US: i64 = 1_790_000_000_000_000;
+pub(crate) const START_US: i64 = 1_790_000_000_000_000;
 
 /// Bytes of a payload beside its message: the name and its length, the flag, the message's length.
 const BESIDE_MESSAGE: usize = 1 + 4 + 1 + 1;

@@ -54,8 +54,8 @@ pub(crate) fn run(place: &Place) {
     println!("    of which the hashes of a frame are {:.1} %", 100.0 * share_of_append(&sha256, &append));
 }
 
-/// The part of an append's time that goes into hashes, both on the thread that writes: the hashes are computed there
-/// one after the other, so their time is the append's too.
+/// The part of an append's time that goes into hashes. At most: the payload's is taken on the caller's thread, beside
+/// the one that writes.
 fn share_of_append(hashes: &Times, append: &Times) -> f64 {
     ratio(hashes, append)
 }

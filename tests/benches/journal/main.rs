@@ -16,6 +16,8 @@ mod place;
 mod reference;
 mod reopen;
 mod replay;
+#[path = "../../../storage/tests/versions/mod.rs"]
+mod versions;
 
 use purser_tests::bench::{number_from, wanted};
 

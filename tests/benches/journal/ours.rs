@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use purser_events::{Event, StreamId, StreamVersion};
+use purser_events::{Event, StreamId, StreamVersion, Timestamp};
 use purser_storage::{Append, Appended, Journal, JournalConfig, Replayed, StreamWrite};
 
 use purser_tests::random::Random;
+use uuid::Uuid;
 
 use crate::event::{self, FILL_BATCH};
+use crate::versions::Versions;
 
 /// Streams that a journal is filled with in one opening.
 const FILL_STREAMS: usize = 100;
@@ -21,8 +23,18 @@ pub(crate) fn open(dir: &Path) -> (Journal, u64) {
         std::hint::black_box(record);
         records += 1;
     };
-    let journal = Journal::open(JournalConfig::new(dir), event::clock(), replay, |_| {});
+    let journal = Journal::open(config(dir), event::clock(), replay, |_| {});
     (journal.expect("the journal opens"), records)
+}
+
+/// Opens the journal with snapshots, as the service does.
+pub(crate) fn open_with_snapshots(dir: &Path) -> Journal {
+    Versions::open(config(dir), Timestamp(event::START_US)).expect("the journal opens")
+}
+
+/// The defaults, in one boot of the host: after a reboot the store is made again.
+fn config(dir: &Path) -> JournalConfig {
+    JournalConfig { boot_id: Some(Uuid::from_u128(1)), ..JournalConfig::new(dir) }
 }
 
 /// One who appends to a stream of its own.

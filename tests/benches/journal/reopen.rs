@@ -62,7 +62,7 @@ fn append_and_kill(dir: &Path) -> u64 {
 
 /// Appends without an end, and tells now and then which record was acknowledged.
 pub(crate) fn append_until_killed(dir: &Path) -> ! {
-    let (journal, _) = ours::open(dir);
+    let journal = ours::open_with_snapshots(dir);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
     let mut tasks = JoinSet::new();
     for mut committer in Committer::many(&journal, COMMITTERS) {
@@ -88,7 +88,7 @@ pub(crate) fn append_until_killed(dir: &Path) -> ! {
 #[expect(clippy::disallowed_methods, reason = "what runs at an end in order is not measured")]
 pub(crate) fn open(dir: &Path, tell: impl FnOnce(&Report)) -> ! {
     let since = Instant::now();
-    let (journal, _) = ours::open(dir);
+    let journal = ours::open_with_snapshots(dir);
     let report = Report::now(journal.head().seq.0, since);
     tell(&report);
     std::process::exit(0)

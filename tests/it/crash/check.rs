@@ -24,13 +24,27 @@ pub(super) fn acknowledged(purserd: &Purserd, acks: &[Ack], round: u32) {
         let seq = ack.answer.body["seq"].as_u64().expect("an acknowledgement has a sequence number");
         assert!(seq <= head, "round {round}: {ack:?} is lost, the journal ends at {head}");
     }
-    for ack in acks.iter().rev().take(ASKED_AGAIN) {
+    let mut latest: Vec<&Ack> = acks.iter().collect();
+    latest.sort_by_key(|ack| std::cmp::Reverse(ack.answer.body["seq"].as_u64()));
+    for ack in latest.into_iter().take(ASKED_AGAIN) {
         let again = http::request(&purserd.socket(), ack.method, &ack.path, Some(&ack.key), &ack.body)
             .expect("the service answers");
         assert_eq!(again.body["replayed"], true, "round {round}: {ack:?} was carried out twice: {again:?}");
         for field in ["uid", "seq", "outcome"] {
             assert_eq!(again.body[field], ack.answer.body[field], "round {round}: {ack:?} became {again:?}");
         }
+    }
+}
+
+/// Every record that an answer ever named is there, in the stream of the pod that was asked for.
+pub(super) fn on_record(purserd: &Purserd, acks: &[Ack]) {
+    let records = journal::records(purserd);
+    for ack in acks {
+        let (seq, uid) = (ack.answer.body["seq"].as_u64(), ack.answer.body["uid"].as_str());
+        let index = seq.and_then(|seq| usize::try_from(seq.checked_sub(1)?).ok());
+        let record = index.and_then(|index| records.get(index)).unwrap_or_else(|| panic!("{ack:?} is lost"));
+        assert_eq!(Some(record.header.seq.0), seq, "the journal has a gap");
+        assert_eq!(Some(record.header.stream.id.to_string().as_str()), uid, "{ack:?} is another's record");
     }
 }
 

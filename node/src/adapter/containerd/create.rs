@@ -224,10 +224,12 @@ impl ContainerdRuntime {
             let message = "the container's first process was gone before it was started";
             RuntimeError::new(FailureClass::Runtime, message)
         })?;
+        let started = StartedContainer { process, started_at: self.clock.now() };
+        // Before it runs: if this service is killed now, a program that ended meanwhile is known to have run.
+        self.note(&id, naming::STARTING, naming::label_of(&started)).await;
         let request = self.line.request(StartRequest { container_id: id.clone(), exec_id: String::new() });
         within(TASK_LIMIT, self.line.tasks().start(request)).await.map_err(|status| from_create(&status))?;
-        let started = StartedContainer { process, started_at: self.clock.now() };
-        self.note_started(&id, &started).await;
+        self.note(&id, naming::STARTED, naming::label_of(&started)).await;
         Ok(started)
     }
 
@@ -254,14 +256,14 @@ impl ContainerdRuntime {
         within(TASK_LIMIT, self.line.tasks().create(self.line.request(message))).await
     }
 
-    /// Writes down what ran. Best effort: without it a container that a reboot ends counts as never started.
-    async fn note_started(&self, id: &str, started: &StartedContainer) {
-        let (key, text) = naming::started_label(started);
-        let update_mask = Some(FieldMask { paths: vec![format!("labels.{key}")] });
-        let container = Container { id: id.to_owned(), labels: [(key, text)].into(), ..Container::default() };
+    /// Writes a label of a container. Best effort: without it one that a reboot ends counts as never started.
+    pub(super) async fn note(&self, id: &str, label: &str, text: String) {
+        let update_mask = Some(FieldMask { paths: vec![format!("labels.{label}")] });
+        let labels = [(label.to_owned(), text)].into();
+        let container = Container { id: id.to_owned(), labels, ..Container::default() };
         let request = self.line.request(UpdateContainerRequest { container: Some(container), update_mask });
         if let Err(status) = within(CALL_LIMIT, self.line.containers().update(request)).await {
-            tracing::warn!(container = id, code = ?status.code(), "failed to note that a container was started");
+            tracing::warn!(container = id, code = ?status.code(), "failed to write down how far a container was started");
         }
     }
 

@@ -50,7 +50,8 @@ impl ContainerdRuntime {
         let Some(record) = self.record(&id).await.map_err(|status| failed(&status))? else {
             return Ok(Standing::Absent);
         };
-        let started = naming::started_of(&record.labels);
+        let started = naming::started_of(&record.labels, naming::STARTED);
+        let starting = naming::started_of(&record.labels, naming::STARTING);
         let Some(task) = self.task(&id).await.map_err(|status| failed(&status))? else {
             return Ok(match started {
                 // Its task went without anyone asking: the host was restarted, or the shim was killed.
@@ -62,11 +63,13 @@ impl ContainerdRuntime {
             Ok(TaskStatus::Created) => Standing::Created,
             Ok(TaskStatus::Stopped) => {
                 let at = task.exited_at.as_ref();
+                // A service that was killed while it started a container has noted the one and not the other.
+                let started = started.or(starting);
                 Standing::Exited { started, exit: self.exit(key, task.exit_status, at) }
             }
             Ok(TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing | TaskStatus::Unknown)
             | Err(_) => {
-                match started.or_else(|| self.recognise(&task)) {
+                match started.or(starting).or_else(|| self.recognise(&task)) {
                     Some(started) => Standing::Running(started),
                     // It ended between the two looks: say how.
                     None => Standing::Exited { started: None, exit: self.ended(key).await? },
@@ -149,6 +152,10 @@ impl ContainerdRuntime {
 
     async fn remove_task(&self, id: &str) -> Result<(), Status> {
         let status = self.task(id).await?.map(|task| TaskStatus::try_from(task.status));
+        if status == Some(Ok(TaskStatus::Created)) {
+            // It never ran: its process, once it is killed, must not look as if it had.
+            self.note(id, naming::STARTING, String::new()).await;
+        }
         match status {
             // Deleting kills what never ran. A shim whose containerd was killed in the middle of a creation has no
             // task to show and must be deleted all the same.

@@ -15,7 +15,9 @@ const POD_UID: &str = "purser.dev/pod-uid";
 const CONTAINER: &str = "purser.dev/container";
 const ATTEMPT: &str = "purser.dev/attempt";
 /// Written once it runs: what ran, for when the process is gone and someone asks.
-const STARTED: &str = "purser.dev/started";
+pub(super) const STARTED: &str = "purser.dev/started";
+/// Written before it runs, of the process that waits to be started: it may have run, if nothing says that it waits still.
+pub(super) const STARTING: &str = "purser.dev/starting";
 
 /// The id of a container's record, task and snapshot: at most 65 characters of those that containerd allows.
 /// The name goes in as a digest, because containerd refuses some names that Kubernetes allows (`a--b`).
@@ -43,23 +45,22 @@ pub(super) fn key_of(labels: &HashMap<String, String>) -> Option<ContainerKey> {
     })
 }
 
-/// The label that says what ran.
-pub(super) fn started_label(started: &StartedContainer) -> (String, String) {
+/// What a label says of what ran or is about to.
+pub(super) fn label_of(started: &StartedContainer) -> String {
     let process = &started.process;
-    let text = format!(
+    format!(
         "{} {} {} {} {}",
         process.host_pid,
         process.start_time_ticks,
         process.boot_id,
         process.container_pid,
         started.started_at.0
-    );
-    (STARTED.to_owned(), text)
+    )
 }
 
-/// What ran, as its label says; none if it never ran.
-pub(super) fn started_of(labels: &HashMap<String, String>) -> Option<StartedContainer> {
-    let mut words = labels.get(STARTED)?.split(' ');
+/// What ran or was about to, as the label of this name says; none if there is none, or an empty one.
+pub(super) fn started_of(labels: &HashMap<String, String>, label: &str) -> Option<StartedContainer> {
+    let mut words = labels.get(label)?.split(' ');
     let process = ProcessIdentity {
         host_pid: words.next()?.parse().ok()?,
         start_time_ticks: words.next()?.parse().ok()?,
@@ -97,12 +98,15 @@ mod tests {
     fn labels_lead_back_to_the_container_and_its_process() {
         let mut labels: HashMap<String, String> = labels_of(&key("web"), "n").into_iter().collect();
         assert_eq!(key_of(&labels), Some(key("web")));
-        assert_eq!(started_of(&labels), None);
+        assert_eq!(started_of(&labels, STARTED), None);
         let boot_id = Uuid::from_u128(9);
         let process = ProcessIdentity { host_pid: 5, start_time_ticks: 6, boot_id, container_pid: 1 };
         let started = StartedContainer { process, started_at: Timestamp(8) };
-        labels.extend([started_label(&started)]);
-        assert_eq!(started_of(&labels), Some(started));
+        labels.insert(STARTING.to_owned(), label_of(&started));
+        assert_eq!(started_of(&labels, STARTED), None);
+        assert_eq!(started_of(&labels, STARTING), Some(started));
+        labels.insert(STARTING.to_owned(), String::new());
+        assert_eq!(started_of(&labels, STARTING), None);
         labels.insert(ATTEMPT.into(), "many".into());
         assert_eq!(key_of(&labels), None);
     }

@@ -127,7 +127,8 @@ fn make_groups(
     };
     let (pod, container) = group_names(&asked.key);
     match cgroups.make(&pod, &container, &limits) {
-        Err(message) if settings.unlimited_ok => {
+        // Where limits can be had, a container that does not get its own is not started.
+        Err(message) if settings.unlimited_ok && !cgroups.hold_limits() => {
             tracing::warn!(container = %asked.key, message, "the container runs without its limits");
             Ok(Vec::new())
         }

@@ -15,6 +15,8 @@ async fn a_container_runs_to_its_end_and_leaves_only_its_log() {
     let started = rig.start(&plan).await.unwrap();
     assert_eq!(started.process.container_pid, 1);
     let exit = rig.runtime.wait(&plan.key()).await.unwrap();
+    // What it printed may come a moment after its end.
+    rig.until_logged(&plan.key(), "err").await;
     assert_eq!((exit.code, exit.reason), (7, ExitReason::Error));
     assert!(exit.finished_at >= started.started_at || started.started_at.ms_since(exit.finished_at) < 1_000);
     let standing = rig.runtime.inspect(&plan.key()).await.unwrap();

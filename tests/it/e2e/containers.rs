@@ -133,14 +133,16 @@ fn folders_of_the_host_are_mounted_where_allowed(stage: &mut Stage) {
     stage.until_ready("web");
     stage.shell("web", "main", "while [ ! -s /mnt/page ]; do :; done");
     assert_eq!(read(host.join("pages/page")), "from the pod");
-    for (name, forbidden) in [("etc", "/etc"), ("link", &path("out/etc")), ("absent", &path("absent"))] {
-        stage.apply(name, &on(forbidden));
+    for (name, forbidden) in [("link", path("out/etc")), ("absent", path("absent"))] {
+        stage.apply(name, &on(&forbidden));
         let pod = stage.until(name, |pod| pod["status"]["reason"] == "ErrVolume");
         assert!(pod["status"]["message"].as_str().unwrap_or_default().contains("shared"), "{pod}");
         assert_eq!(stage.events(name, "pod.container-create-requested"), Vec::<Value>::new());
     }
-    let said = stage.refused(&stage.manifest("up", &on("/srv/../etc")));
-    assert!(said.contains("spec.volumes[0].hostPath.path:"), "{said}");
+    for outside in ["/srv/../etc", "/etc"] {
+        let said = stage.refused(&stage.manifest("up", &on(outside)));
+        assert!(said.contains("spec.volumes[0].hostPath.path:"), "{said}");
+    }
     stage.purser("delete web --wait --grace-period 0");
     assert_eq!(read(host.join("pages/page")), "from the pod", "a folder of the host went with the pod");
 }

@@ -127,7 +127,7 @@ fn runs_as_the_containers_user(stage: &Stage) {
 }
 
 fn has_no_such_folder(stage: &Stage) {
-    // No host that runs tests has to have `/data/foo`, and this node would not allow it.
+    // No host that runs tests has to have `/data/foo`.
     let pod = stage.until("hostpath-example-linux", |pod| pod["status"]["reason"] == "ErrVolume");
     assert!(pod["status"]["message"].as_str().unwrap_or_default().contains("/data/foo"), "{pod}");
 }

@@ -79,7 +79,8 @@ impl Stage {
             tempfile::Builder::new().prefix("purser-ground-").tempdir().expect("a folder can be made");
         let host = ground.path().join("host");
         fs::create_dir(&host).expect("a folder can be made");
-        let roots = format!("host-path-roots = [{host:?}]");
+        // The folder of Kubernetes' own example is allowed too; no host has to have it.
+        let roots = format!("host-path-roots = [{host:?}, \"/data/foo\"]");
         let mut setup = Setup { runtime_more: roots, more: more.to_owned(), ..Setup::default() };
         let containerd = (runtime == Runtime::Containerd).then(|| {
             let containerd = Containerd::start();

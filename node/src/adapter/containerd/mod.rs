@@ -133,7 +133,8 @@ impl Containers for ContainerdRuntime {
         let init =
             spec.init_containers.iter().enumerate().map(|(i, c)| (format!("spec.initContainers[{i}]"), c));
         let app = spec.containers.iter().enumerate().map(|(i, c)| (format!("spec.containers[{i}]"), c));
-        init.chain(app).filter_map(|(path, container)| image_error(&path, container)).collect()
+        let images = init.chain(app).filter_map(|(path, container)| image_error(&path, container));
+        volumes::refused(spec, &self.host_path_roots).into_iter().chain(images).collect()
     }
 
     /// runc starts nothing whose limits it could not set.

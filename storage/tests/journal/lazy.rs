@@ -1,13 +1,11 @@
 //! Lazy appends: answered before they are durable, shown after, and never in another order.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use purser_events::{Record, Seq, StreamVersion};
 use purser_storage::store::{Backend, FolderStores};
-use purser_storage::{
-    Append, AppendError, Class, Durability, Journal, JournalConfig, JournalError, Replayed, Terms,
-};
+use purser_storage::{Append, AppendError, Class, Durability, Journal, JournalConfig, JournalError, Terms};
 use uuid::Uuid;
 
 use crate::memory_disk::MemoryDisk;
@@ -24,21 +22,9 @@ pub(crate) fn open_on(
     let stores =
         FolderStores { dir: config.dir.clone(), backend: Backend::Sled, cache_bytes: config.cache_bytes };
     let config = JournalConfig { boot_id: Some(Uuid::from_u128(boot)), ..config };
-    let committed = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&committed);
-    let mut replayed = Vec::new();
-    let journal = Journal::open_on(
-        Arc::new(disk.clone()),
-        &stores,
-        config,
-        || NOW,
-        |found| match found {
-            Replayed::Record(record) => replayed.push(record),
-            Replayed::Unreadable { seq, reason, .. } => panic!("record {seq}: {reason}"),
-        },
-        move |records| sink.lock().unwrap().extend_from_slice(records),
-    )?;
-    Ok((journal, replayed, committed))
+    collecting(|replay, commit| {
+        Journal::open_on(Arc::new(disk.clone()), &stores, config, || NOW, replay, commit)
+    })
 }
 
 fn config(dir: &Path) -> JournalConfig {

@@ -49,18 +49,25 @@ pub(crate) type Committed = Arc<Mutex<Vec<Record>>>;
 
 /// Opens a journal; also gives what it replayed and collects what it commits.
 pub(crate) fn open(dir: &Path) -> Result<(Journal, Vec<Record>, Committed), JournalError> {
+    collecting(|replay, commit| Journal::open(JournalConfig::new(dir), || NOW, replay, commit))
+}
+
+/// Takes note of commits.
+pub(crate) type OnCommit = Box<dyn FnMut(&[Record]) + Send>;
+
+/// Opens a journal in some way; also gives what it replayed and collects what it commits.
+pub(crate) fn collecting(
+    open: impl FnOnce(&mut dyn FnMut(Replayed), OnCommit) -> Result<Journal, JournalError>,
+) -> Result<(Journal, Vec<Record>, Committed), JournalError> {
     let committed = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&committed);
     let mut replayed = Vec::new();
-    let journal = Journal::open(
-        JournalConfig::new(dir),
-        || NOW,
-        |found| match found {
-            Replayed::Record(record) => replayed.push(record),
-            Replayed::Unreadable { seq, reason, .. } => panic!("record {seq}: {reason}"),
-        },
-        move |records| sink.lock().unwrap().extend_from_slice(records),
-    )?;
+    let mut replay = |found| match found {
+        Replayed::Record(record) => replayed.push(record),
+        Replayed::Unreadable { seq, reason, .. } => panic!("record {seq}: {reason}"),
+    };
+    let commit = Box::new(move |records: &[Record]| sink.lock().unwrap().extend_from_slice(records));
+    let journal = open(&mut replay, commit)?;
     Ok((journal, replayed, committed))
 }
 

@@ -1,5 +1,6 @@
 //! A record: an event with its place in the journal and the answer to who, when and why.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,9 @@ impl fmt::Display for Cause {
 /// On whose behalf something happened: `node`, `uid:<number>` of a caller on the unix socket, or `token:<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Principal(String);
+pub struct Principal(Cow<'static, str>);
+
+const NODE: &str = "node";
 
 impl Principal {
     /// Longest principal that a record holds, in bytes.
@@ -86,7 +89,7 @@ impl Principal {
     /// The node itself.
     #[must_use]
     pub fn node() -> Principal {
-        Principal("node".to_owned())
+        Principal(Cow::Borrowed(NODE))
     }
 
     /// A principal by its text; cut at [`Principal::LEN_MAX`] bytes, control characters replaced.
@@ -98,14 +101,18 @@ impl Principal {
             end -= 1;
         }
         clean.truncate(end);
-        Principal(clean)
+        Principal(clean.into())
     }
 
     /// The principal that has exactly this text; none if [`Principal::new`] would change it.
     #[must_use]
     pub fn exactly(text: &str) -> Option<Principal> {
+        if text == NODE {
+            // What most records have costs nothing to read.
+            return Some(Principal::node());
+        }
         let fits = text.len() <= Principal::LEN_MAX && !text.chars().any(char::is_control);
-        fits.then(|| Principal(text.to_owned()))
+        fits.then(|| Principal(text.to_owned().into()))
     }
 
     /// The text.

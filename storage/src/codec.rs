@@ -79,6 +79,9 @@ pub enum CodecError {
 /// the limit counts what lengths announce before a single element is read.
 const DECODE_LIMIT: usize = 65_536;
 
+/// Bytes that most payloads fit into.
+const PAYLOAD_LEN: usize = 256;
+
 const BINCODE: bincode::config::Configuration = bincode::config::standard();
 const BINCODE_BOUNDED: bincode::config::Configuration<
     bincode::config::LittleEndian,
@@ -92,7 +95,11 @@ impl Encode for Codec {
     fn encode<T: Serialize>(&self, payload: &T) -> Self::Output {
         match self {
             Codec::Bincode => {
-                bincode::serde::encode_to_vec(payload, BINCODE).map_err(CodecError::BincodeEncode)
+                // To a vector of bincode's own everything is encoded twice, the first time for its length.
+                let mut bytes = Vec::with_capacity(PAYLOAD_LEN);
+                bincode::serde::encode_into_std_write(payload, &mut bytes, BINCODE)
+                    .map_err(CodecError::BincodeEncode)?;
+                Ok(bytes)
             }
             Codec::Postcard => postcard::to_stdvec(payload).map_err(CodecError::Postcard),
         }

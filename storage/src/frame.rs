@@ -203,14 +203,14 @@ pub(crate) fn sha256(bytes: &[u8]) -> Hash {
 }
 
 fn record_hash(previous: &Hash, header: &[u8], payload_hash: &Hash) -> Hash {
-    let mut hash = Sha256::new();
-    hash.update(previous);
+    // In one piece: the parts are shorter than the blocks that are hashed.
+    let mut hashed = Vec::with_capacity(2 * HASH_LEN + header.len());
+    hashed.extend_from_slice(previous);
+    hashed.extend_from_slice(header);
+    hashed.extend_from_slice(payload_hash);
     // The flag that a redaction sets is left out, so that the chain holds after one.
-    hash.update(&header[..FLAGS_AT]);
-    hash.update([header[FLAGS_AT] & !FLAG_REDACTED]);
-    hash.update(&header[FLAGS_AT + 1..]);
-    hash.update(payload_hash);
-    hash.finalize().into()
+    hashed[HASH_LEN + FLAGS_AT] &= !FLAG_REDACTED;
+    sha256(&hashed)
 }
 
 /// A record's frame with its payload replaced by its hash; as it is if that was done before.

@@ -2,21 +2,32 @@
 //! it has come. Everything in it can be made again from the segments.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
-use purser_events::{Header, Seq, StreamId, StreamVersion};
+use purser_events::{Seq, StreamId, StreamVersion};
 
 use crate::error::JournalError;
 use crate::frame::{self, Hash};
 use crate::record::StoredRecord;
 use crate::store::{Batch, Store, keys};
+use crate::store_thread::StoreGroup;
 use crate::varint;
 use crate::verify::Head;
 
 /// Frame bytes beyond which a block takes no further frame. A frame by itself may be longer.
 const BLOCK_LEN: usize = 32 << 10;
 
-/// Builds what a group adds to the store.
+/// Where a record of a group is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub seq: Seq,
+    pub stream: StreamId,
+    pub version: StreamVersion,
+    /// Where its frame is in the group's bytes.
+    pub frame: Range<usize>,
+}
+
+/// Builds what groups add to the store.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBatch {
     pub(crate) batch: Batch,
@@ -26,18 +37,25 @@ pub(crate) struct IndexBatch {
 }
 
 impl IndexBatch {
+    /// Adds what a group holds; groups come in order.
+    pub(crate) fn add_group(&mut self, group: StoreGroup) {
+        for Place { seq, stream, version, frame } in group.records {
+            self.add(seq, stream, version, group.bytes.get(frame).unwrap_or_default());
+        }
+        self.batch.writes.extend(group.answers.writes);
+    }
+
     /// Adds a record with its frame; records come in order.
-    pub(crate) fn add(&mut self, header: &Header, frame: &[u8]) {
+    pub(crate) fn add(&mut self, seq: Seq, stream: StreamId, version: StreamVersion, frame: &[u8]) {
         if !self.block.is_empty() && self.block.len() + frame.len() > BLOCK_LEN {
             self.end_block();
         }
         if self.block.is_empty() {
-            self.block_first = header.seq;
+            self.block_first = seq;
         }
         self.block.extend_from_slice(frame);
-        let seq = header.seq;
         let (_, deltas, last) =
-            self.streams.entry(header.stream).or_insert_with(|| (header.version, Vec::new(), Seq::ZERO));
+            self.streams.entry(stream).or_insert_with(|| (version, Vec::new(), Seq::ZERO));
         varint::put(deltas, seq.0 - last.0);
         *last = seq;
     }

@@ -66,6 +66,9 @@ pub struct JournalConfig {
     pub subjects: Option<SubjectsConfig>,
     /// Longest time from a lazy append until it is synced, in milliseconds.
     pub lazy_ms_max: u64,
+    /// Longest time that the store is behind the segments, in milliseconds; whoever reads waits less. 0 has every append
+    /// wait for the store.
+    pub store_behind_ms: u64,
     /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
     pub ballast_bytes: u64,
 }
@@ -85,6 +88,7 @@ impl JournalConfig {
             boot_id: None,
             subjects: None,
             lazy_ms_max: 200,
+            store_behind_ms: 100,
             ballast_bytes: 0,
         }
     }
@@ -251,6 +255,7 @@ impl Journal {
         let writer = writer.inspect_err(|error| error.note(&config.dir))?;
         let known_snapshots = Arc::clone(&writer.known_snapshots);
         let (store, segments) = (Arc::clone(&writer.store), Arc::clone(&writer.segments));
+        let lag = Arc::clone(writer.store_thread.lag());
         let (published, epoch, found) = (Arc::clone(&writer.published), writer.epoch, writer.found);
         let (exchange, ballast) = (Arc::clone(&writer.exchange), Arc::clone(&writer.ballast));
         let queue = Arc::new(Queue::new(config.queue_len_max));
@@ -260,7 +265,7 @@ impl Journal {
             codec: config.codec,
             epoch,
             found,
-            reader: Reader::new(store, Arc::clone(&segments), Arc::clone(&published), keys.clone()),
+            reader: Reader::new(store, lag, Arc::clone(&segments), Arc::clone(&published), keys.clone()),
             keys,
             published,
             segments,

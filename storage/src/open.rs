@@ -194,7 +194,8 @@ impl CatchUp<'_> {
         if record.header.seq <= self.applied.seq {
             return Ok(());
         }
-        self.batch.add(&record.header, record.as_bytes());
+        let Header { seq, stream, version, .. } = record.header;
+        self.batch.add(seq, stream, version, record.as_bytes());
         self.head = Head { seq: record.header.seq, hash: record.hash };
         self.bytes += record.as_bytes().len();
         // Only between commits: an answer is never ahead of its records.

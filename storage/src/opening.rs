@@ -1,6 +1,7 @@
 //! From a folder to a journal that can be written.
 
 use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,6 +96,9 @@ pub(crate) fn open(
     let start = |snapshots| {
         SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
     };
+    let published = Arc::new(Published::new(head, answers.next));
+    let behind = Duration::from_millis(config.store_behind_ms);
+    let store_thread = StoreThread::start(Arc::clone(&store), Arc::clone(&published), dir.clone(), behind)?;
     Ok(Writer {
         found,
         snapshots: snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?,
@@ -108,7 +112,7 @@ pub(crate) fn open(
         lazy_wait: Duration::from_millis(config.lazy_ms_max),
         segment_bytes,
         segment_age_ms: config.segment_age_ms,
-        store_thread: StoreThread::start(Arc::clone(&store))?,
+        store_thread,
         store,
         head_file: HeadFile::open(&folder)?,
         _folder: folder,
@@ -118,9 +122,10 @@ pub(crate) fn open(
         head,
         epoch: opened.epoch,
         opened,
-        streams,
-        published: Arc::new(Published::new(head, answers.next)),
+        streams: streams.into_iter().collect(),
+        published,
         answers,
+        recent_answers: VecDeque::new(),
     })
 }
 

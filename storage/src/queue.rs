@@ -31,6 +31,8 @@ struct State {
     standing: Standing,
     /// How long the last group took.
     pace: Duration,
+    /// Whether who serves waits for requests: to wake nobody is a call to the kernel too.
+    idle: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Queue {
             refused: PerClass::default(),
             standing: Standing::Open,
             pace: Duration::ZERO,
+            idle: false,
         };
         Queue { state: Mutex::new(state), came: Condvar::new(), len_max: len_max.max(1) }
     }
@@ -77,8 +80,11 @@ impl Queue {
             return Err(AppendError::Busy { class, retry_after_ms: state.retry_after_ms(class) });
         }
         state.waiting.of_mut(class).push_back(request);
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.came.notify_one();
+        if idle {
+            self.came.notify_one();
+        }
         Ok(())
     }
 
@@ -98,6 +104,7 @@ impl Queue {
             if state.standing != Standing::Open {
                 return Next::Ended;
             }
+            state.idle = true;
             state = match left {
                 Some(left) => self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.came.wait(state).unwrap_or_else(PoisonError::into_inner),

@@ -15,6 +15,7 @@ use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
+use crate::store_thread::{Lag, StoreFailed};
 use crate::subjects::SubjectKeys;
 use crate::verify::Head;
 
@@ -29,6 +30,7 @@ const FRAME_LEN_MIN: usize = 88;
 pub(crate) struct Reader {
     /// None once the journal is closed.
     store: Arc<RwLock<Option<Arc<dyn Store>>>>,
+    lag: Arc<Lag>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) published: Arc<Published>,
     keys: Option<Arc<SubjectKeys>>,
@@ -37,16 +39,23 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(
         store: Arc<dyn Store>,
+        lag: Arc<Lag>,
         segments: Arc<Segments>,
         published: Arc<Published>,
         keys: Option<Arc<SubjectKeys>>,
     ) -> Reader {
-        Reader { store: Arc::new(RwLock::new(Some(store))), segments, published, keys }
+        Reader { store: Arc::new(RwLock::new(Some(store))), lag, segments, published, keys }
     }
 
+    /// The store, once it has all that was acknowledged up to now.
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone().ok_or(JournalError::Closed)
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = store.ok_or(JournalError::Closed)?;
+        match (self.lag.settle(), self.published.fatal.borrow().clone()) {
+            (Ok(()), _) => Ok(store),
+            (Err(StoreFailed), Some(fatal)) => Err(JournalError::Failed(fatal)),
+            (Err(StoreFailed), None) => Err(JournalError::Panicked),
+        }
     }
 
     /// Lets go of the store: nothing is read any more.
@@ -74,14 +83,30 @@ impl Reader {
 
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         let head = self.published.state().head.seq;
-        let store = self.store()?;
+        let store = match self.store() {
+            // The segments have what did not come into the store any more.
+            Err(JournalError::Failed(_) | JournalError::Panicked) => None,
+            store => Some(store?),
+        };
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
         let from = from.max(self.segments.before().seq.next());
         if limit == 0 || from > head {
             return Ok(page.records);
         }
+        if let Some(store) = store {
+            self.read_store(&*store, from, head, &mut page);
+        }
+        if page.records.is_empty() {
+            // The store begins later, or cannot be read: the segments have every record.
+            self.read_segments(from, head, &mut page)?;
+        }
+        // A reading that finds less than the head promises must not pass for the end of the journal.
+        if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }
+    }
+
+    fn read_store(&self, store: &dyn Store, from: Seq, head: Seq, page: &mut Page) {
         let mut failed = None;
-        let scanned = index::scan(&*store, from, &mut |record| match record {
+        let scanned = index::scan(store, from, &mut |record| match record {
             Ok(record) if record.header.seq <= head => page.add(record),
             Ok(_) => ControlFlow::Break(()),
             Err(error) => {
@@ -92,12 +117,6 @@ impl Reader {
         if let Some(error) = scanned.err().or(failed) {
             error.note(self.segments.dir());
         }
-        if page.records.is_empty() {
-            // The store begins later, or cannot be read: the segments have every record.
-            self.read_segments(from, head, &mut page)?;
-        }
-        // A reading that finds less than the head promises must not pass for the end of the journal.
-        if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {

@@ -15,6 +15,9 @@ use crate::terms::{Durability, Terms};
 const PAYLOAD_LEN_MAX: usize =
     FRAME_LEN_MAX - PREFIX_LEN - HEADER_LEN_MAX - size_of::<Hash>() - SubjectKey::OVERHEAD;
 
+/// Bytes that a record takes beside its payload, as a rule.
+const RECORD_OVERHEAD: usize = 120;
+
 /// A request with its events encoded.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -24,6 +27,14 @@ pub(crate) struct Prepared {
     pub terms: Terms,
     /// Bytes of all payloads.
     pub bytes: usize,
+}
+
+impl Prepared {
+    /// About so many bytes it takes in a segment.
+    pub(crate) fn bytes_in_segment(&self) -> usize {
+        let events: usize = self.writes.iter().map(|write| write.events.len()).sum();
+        self.bytes + events * RECORD_OVERHEAD
+    }
 }
 
 #[derive(Debug)]

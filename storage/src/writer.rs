@@ -1,11 +1,11 @@
 //! The one thread that writes: takes what waits, writes it together, syncs once, then answers everyone. If nobody
 //! in a group waits for the sync, it is left to the next group, or to a deadline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use purser_events::{CommandId, Header, Origin, Record, Seq, StreamId, StreamVersion, Timestamp};
+use purser_events::{CommandId, Header, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::{self, AnswerOrder, StoredAnswer};
 use crate::ballast::Ballast;
@@ -15,7 +15,7 @@ use crate::evidence::Evidence;
 use crate::folder::{Folder, HeadFile};
 use crate::found::Found;
 use crate::frame::{self, FrameParts, Hash};
-use crate::index::{self, IndexBatch};
+use crate::index::{self, Place};
 use crate::journal::{Appended, CommandWrite};
 use crate::observer::CommitCost;
 use crate::published::{FenceOnPanic, Published, PublishedState};
@@ -27,8 +27,8 @@ use crate::segment::entry::{self, AnswerEntry, Opened};
 use crate::segment::open_segment::{FOOTER_RESERVE, OpenSegment};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, SnapshotThread};
-use crate::store::Store;
-use crate::store_thread::StoreThread;
+use crate::store::{Batch, Store};
+use crate::store_thread::{StoreFailed, StoreGroup, StoreThread};
 use crate::terms::{Class, Durability};
 use crate::unsynced::{Synced, Unsynced, Written};
 use crate::verify::Head;
@@ -60,10 +60,13 @@ pub(crate) struct Writer {
     pub epoch: u64,
     pub found: Found,
     pub opened: Opened,
-    pub streams: BTreeMap<StreamId, StreamVersion>,
+    /// The versions of streams, among them of all that the store is behind with.
+    pub streams: HashMap<StreamId, StreamVersion>,
     /// Versions as the snapshot had them, of streams that the store may not know.
     pub base_streams: BTreeMap<StreamId, StreamVersion>,
     pub answers: AnswerOrder,
+    /// Answers that the store may not have yet, by the group that it gets them with.
+    pub recent_answers: VecDeque<(u64, HashMap<CommandId, StoredAnswer>)>,
     pub snapshots: Option<SnapshotThread>,
     pub known_snapshots: snapshot::Known,
     pub published: Arc<Published>,
@@ -77,10 +80,11 @@ const STREAMS_LEN_MAX: usize = 20_000;
 struct Group {
     /// What goes to the segment.
     bytes: Vec<u8>,
-    /// What goes to the store.
-    index: IndexBatch,
-    answers: BTreeMap<CommandId, StoredAnswer>,
-    records: usize,
+    /// Where the records are in it.
+    records: Vec<Place>,
+    /// What else goes to the store.
+    batch: Batch,
+    answers: HashMap<CommandId, StoredAnswer>,
     /// Of the records, in order.
     hashes: Vec<Hash>,
     evidence: Vec<Evidence>,
@@ -145,6 +149,7 @@ impl Writer {
         if let Some(snapshots) = self.snapshots.take() {
             snapshots.close(self.head);
         }
+        self.store_thread.lag().settle().map_err(|failed| self.told(failed))?;
         self.store.sync()?;
         let mut group = Group::default();
         self.stage_evidence(&mut group);
@@ -182,8 +187,10 @@ impl Writer {
         let requests = appends.len();
         let now = (self.now)();
         let before = self.head;
+        self.forget_answers();
         let gate = self.ballast.gate(appends.iter().any(|append| append.terms.class == Class::Safety));
         let mut group = Group { continues: !self.unsynced.is_empty(), ..Group::default() };
+        group.bytes.reserve(appends.iter().map(Prepared::bytes_in_segment).sum());
         let mut outcomes = Vec::with_capacity(requests);
         for append in appends {
             outcomes.push(match gate.admit(append.terms.class) {
@@ -198,22 +205,32 @@ impl Writer {
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, index, records, hashes, evidence, awaited, .. }) = (self.head, group);
+        let (head, Group { bytes, records, batch, answers, hashes, evidence, awaited, .. }) = (self.head, group);
+        let (bytes_len, records_len) = (bytes.len(), records.len());
         let started = Instant::now();
         let ballast = Arc::clone(&self.ballast);
-        let segment = self.segment_for(bytes.len(), before, now)?;
-        ballast.make_room(segment, bytes.len())?;
-        let last = (records > 0).then_some((head, now));
+        let segment = self.segment_for(bytes_len, before, now)?;
+        ballast.make_room(segment, bytes_len)?;
+        let last = (records_len > 0).then_some((head, now));
         segment.write(&bytes, last)?;
+        let hash_ahead = segment.hash_ahead();
         let written = Instant::now();
-        self.store_thread.begin(index.finish(head));
+        let number = self.store_thread.begin(StoreGroup { bytes, records, answers: batch, head });
+        let number = number.map_err(|failed| self.told(failed))?;
+        if !answers.is_empty() {
+            self.recent_answers.push_back((number, answers));
+        }
+        if let Some(task) = hash_ahead {
+            self.store_thread.run_aside(task);
+        }
         // Never tried again: after a failed sync the kernel may have dropped the pages and report success.
         let synced = if awaited { self.sync_segment() } else { Ok(()) };
         let sync = written.elapsed();
-        self.store_thread.finish()?;
         synced?;
+        self.store_thread.keep_step().map_err(|failed| self.told(failed))?;
         let write = written - started;
-        let cost = CommitCost { requests, records, bytes: bytes.len(), write, sync: Duration::ZERO };
+        let cost =
+            CommitCost { requests, records: records_len, bytes: bytes_len, write, sync: Duration::ZERO };
         self.unsynced.note(Written { cost, first: before.seq.next(), hashes, evidence }, written);
         if awaited {
             self.publish(sync, head, self.answers.next, &outcomes)?;
@@ -221,9 +238,24 @@ impl Writer {
             outcomes.iter().flatten().for_each(|appended| self.unsynced.keep(&appended.records));
         }
         if self.streams.len() > STREAMS_LEN_MAX {
+            self.store_thread.lag().settle().map_err(|failed| self.told(failed))?;
             self.streams.clear();
         }
         Ok(outcomes)
+    }
+
+    /// Why the store failed.
+    fn told(&self, _: StoreFailed) -> JournalError {
+        let fatal = self.published.fatal.borrow().clone();
+        fatal.map_or(JournalError::Panicked, JournalError::Failed)
+    }
+
+    /// Lets go of answers that the store has by now.
+    fn forget_answers(&mut self) {
+        if !self.recent_answers.is_empty() {
+            let applied = self.store_thread.lag().applied();
+            while self.recent_answers.pop_front_if(|(number, _)| *number <= applied).is_some() {}
+        }
     }
 
     /// Makes durable what was answered before it was: all up to `head`.
@@ -345,18 +377,23 @@ impl Writer {
             let last = Seq(self.head.seq.0 + count as u64);
             let (first, last) = if count > 0 { (next, last) } else { (Seq::ZERO, Seq::ZERO) };
             let answer = StoredAnswer { fingerprint, answer, first, last };
-            let order = self.answers.push(&*self.store, &mut group.index.batch, id, &answer)?;
+            let order = self.answers.push(&*self.store, &mut group.batch, id, &answer)?;
             let entry = AnswerEntry { id, order, answer, continued: count > 0 };
             let begins_group = group.begins();
             entry::put_answer(&mut group.bytes, begins_group, &entry);
             group.answers.insert(id, entry.answer);
         }
         let mut records = Vec::with_capacity(count);
-        for write in writes {
-            for event in write.events {
+        for PreparedWrite { stream, events, .. } in writes {
+            let mut version = self.version(stream)?;
+            for event in events {
+                version = version.next();
+                let (seq, epoch) = (self.head.seq.next(), self.opened.epoch);
+                let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
                 let continued = records.len() + 1 < count;
-                records.push(self.stage_event(write.stream, event, &origin, now, continued, group)?);
+                records.push(self.stage_event(event, header, continued, group));
             }
+            self.streams.insert(stream, version);
         }
         Ok(Ok(Appended { records, duplicate: None }))
     }
@@ -364,7 +401,10 @@ impl Writer {
     fn known_answer(&self, id: CommandId, group: &Group) -> Result<Option<StoredAnswer>, JournalError> {
         match group.answers.get(&id) {
             Some(answer) => Ok(Some(answer.clone())),
-            None => Ok(answers::find(&*self.store, id)?.map(|(answer, _)| answer)),
+            None => match self.recent_answers.iter().find_map(|(_, answers)| answers.get(&id)) {
+                Some(answer) => Ok(Some(answer.clone())),
+                None => Ok(answers::find(&*self.store, id)?.map(|(answer, _)| answer)),
+            },
         }
     }
 
@@ -400,18 +440,12 @@ impl Writer {
 
     fn stage_event(
         &mut self,
-        stream: StreamId,
         prepared: PreparedEvent,
-        origin: &Origin,
-        now: Timestamp,
+        header: Header,
         continued: bool,
         group: &mut Group,
-    ) -> Result<Record, JournalError> {
+    ) -> Record {
         let PreparedEvent { event, layout, payload, payload_hash, sealed } = prepared;
-        let version = self.version(stream)?.next();
-        let seq = self.head.seq.next();
-        let epoch = self.opened.epoch;
-        let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
         let (start, begins_group) = (group.bytes.len(), group.begins());
         let hash = frame::encode_into(
             &mut group.bytes,
@@ -428,11 +462,10 @@ impl Writer {
                 previous: &self.head.hash,
             },
         );
-        group.records += 1;
+        let Header { seq, stream, version, .. } = header;
         group.hashes.push(hash);
-        group.index.add(&header, group.bytes.get(start..).unwrap_or_default());
-        self.streams.insert(stream, version);
+        group.records.push(Place { seq, stream, version, frame: start..group.bytes.len() });
         self.head = Head { seq, hash };
-        Ok(Record { header, event })
+        Record { header, event }
     }
 }

@@ -37,10 +37,12 @@ impl Journal {
     pub fn trim(&self, upto: Seq, is_live: impl Fn(StreamId) -> bool) -> Result<Trimmed, JournalError> {
         let segments = self.segment_set();
         let _one_at_a_time = segments.upkeep();
-        let (store, disk) = (self.store()?, &**segments.disk());
+        // In this order: the store has all that is in the segments that are looked at.
+        let (all, store) = (segments.all(), self.store()?);
+        let disk = &**segments.disk();
         let folder = folder(segments.dir());
         let mut trimmed = Trimmed { before: segments.before(), segments: 0, bytes: 0 };
-        for (first, known) in segments.all() {
+        for (first, known) in all {
             let Known { path, sealed: Some(info), .. } = known else { break };
             let SealedInfo { last, bytes, .. } = info;
             if last.seq > upto || last.seq >= self.protected_from() {
@@ -78,6 +80,7 @@ impl Journal {
         let _one_at_a_time = self.segment_set().upkeep();
         let compressed = self.segments().into_iter().take_while(|segment| segment.compressed);
         let last = compressed.map(|segment| segment.last.seq).take_while(|last| *last <= upto).last();
+        // The store is asked for after that, so it has these records.
         last.map_or(Ok(()), |last| forget_blocks(&*self.store()?, last))
     }
 }
@@ -126,7 +129,7 @@ fn remove_all(store: &dyn Store, from: &[u8], to: &[u8]) -> Result<(), JournalEr
 
 #[cfg(test)]
 mod tests {
-    use purser_events::{Cause, Header, NodeUid, Origin, Principal, Timestamp};
+    use purser_events::NodeUid;
     use uuid::Uuid;
 
     use super::*;
@@ -147,11 +150,7 @@ mod tests {
                 seq = seq.next();
                 let version: &mut StreamVersion = versions.entry(number).or_default();
                 *version = version.next();
-                let correlation = Uuid::nil();
-                let origin = Origin { cause: Cause::Node, correlation, principal: Principal::node() };
-                let (stream, version) = (stream(number), *version);
-                let header = Header { seq, stream, version, time: Timestamp(0), epoch: 1, origin };
-                batch.add(&header, &[7; 10]);
+                batch.add(seq, stream(number), *version, &[7; 10]);
             }
             store.apply(batch.finish(Head { seq, hash: [0; 32] })).unwrap();
         }

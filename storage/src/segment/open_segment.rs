@@ -1,7 +1,8 @@
 //! The segment that takes what is written.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use purser_events::{Seq, Timestamp};
 use sha2::{Digest, Sha256};
@@ -16,7 +17,16 @@ use crate::folder::{FolderError, io_error};
 use crate::verify::Head;
 
 /// Bytes that are hashed at a time when a segment is sealed.
-const HASH_LEN: usize = 1 << 20;
+const HASH_LEN: usize = 256 << 10;
+
+/// Bytes that are written before they are hashed, while the segment is open.
+const HASH_STEP: u64 = 1 << 20;
+
+/// Fewest and most zeros that are written ahead at a time, in bytes.
+const ZEROS_MIN: u64 = 64 << 10;
+const ZEROS_MAX: u64 = 1 << 20;
+/// As many as are written at once: kernels find room for larger pieces less easily.
+static ZEROS: [u8; ZEROS_MIN as usize] = [0; ZEROS_MIN as usize];
 
 /// What is tried when a segment gets its room.
 const MAKE_ROOM: &str = "make room for";
@@ -24,12 +34,17 @@ const MAKE_ROOM: &str = "make room for";
 /// An open segment; owned by the thread that writes.
 pub(crate) struct OpenSegment {
     pub(crate) path: PathBuf,
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
     pub(crate) header: SegmentHeader,
     /// Where the next entry goes.
     end: u64,
     /// Up to where the disk holds room for it.
     allocated: u64,
+    /// Up to where zeros were written.
+    zeroed: u64,
+    hashed: Arc<Mutex<Hashed>>,
+    /// Up to where hashing was asked for.
+    hash_asked: u64,
     /// Bytes after the end that a stop tore off and that are still there.
     torn: u64,
     contents: Contents,
@@ -145,7 +160,9 @@ impl OpenSegment {
         end: u64,
     ) -> Result<OpenSegment, FolderError> {
         let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
-        Ok(OpenSegment { path, file, header, end, allocated, torn: 0, contents })
+        let (file, hashed) = (Arc::from(file), Arc::default());
+        let (zeroed, hash_asked) = (end, 0);
+        Ok(OpenSegment { path, file, header, end, allocated, zeroed, hashed, hash_asked, torn: 0, contents })
     }
 
     /// Bytes after the end that a stop tore off.
@@ -197,6 +214,7 @@ impl OpenSegment {
     /// with its time, if it has one.
     pub(crate) fn write(&mut self, bytes: &[u8], last: Option<(Head, Timestamp)>) -> Result<(), FolderError> {
         let next = self.end + bytes.len() as u64;
+        self.zero_ahead(next)?;
         self.file.write_all_at(bytes, self.end).map_err(|error| io_error("write", &self.path, error))?;
         self.contents.note_group(self.end);
         if let Some((head, time)) = last {
@@ -204,6 +222,43 @@ impl OpenSegment {
         }
         self.end = next;
         Ok(())
+    }
+
+    /// Writes zeros where what comes next will be, if an entry goes beyond those that are there. To write to room that
+    /// was never written costs the file system a transaction of its own with the sync; this way there is one for many
+    /// commits. What is synced is no different: room that was not written reads as zeros too.
+    fn zero_ahead(&mut self, next: u64) -> Result<(), FolderError> {
+        if next <= self.zeroed {
+            return Ok(());
+        }
+        // A segment that grows slowly takes little; one that is written fast takes much at once.
+        let step = self.end.next_power_of_two().clamp(ZEROS_MIN, ZEROS_MAX);
+        let upto = (next + step).min(self.allocated);
+        self.zeroed = next;
+        while self.zeroed < upto {
+            // To the end of a piece, so that every later one begins where a page does.
+            let piece = ZEROS.len() as u64;
+            let len = (piece - self.zeroed % piece).min(upto - self.zeroed);
+            let zeros = ZEROS.get(..usize::try_from(len).unwrap_or(ZEROS.len())).unwrap_or(&ZEROS);
+            self.file
+                .write_all_at(zeros, self.zeroed)
+                .map_err(|error| io_error("write", &self.path, error))?;
+            self.zeroed += zeros.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// What is to be done so that less has to be hashed when it is sealed; none if that is not worth the while yet.
+    pub(crate) fn hash_ahead(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        if self.end < self.hash_asked + HASH_STEP {
+            return None;
+        }
+        self.hash_asked = self.end;
+        let (file, hashed, upto) = (Arc::clone(&self.file), Arc::clone(&self.hashed), self.end);
+        Some(move || {
+            // Sealing meets the error again, and tells of it.
+            let _ = lock(&hashed).go_on(&*file, upto);
+        })
     }
 
     /// Begins a new segment with the newest evidence, durable before anything follows it.
@@ -246,7 +301,9 @@ impl OpenSegment {
     }
 
     fn hash(&self) -> Result<[u8; 32], FolderError> {
-        content_hash(&self.path, &*self.file, self.end)
+        let mut hashed = lock(&self.hashed);
+        hashed.go_on(&*self.file, self.end).map_err(|error| io_error("read", &self.path, error))?;
+        Ok(std::mem::take(&mut *hashed).hash.finalize().into())
     }
 }
 
@@ -257,18 +314,37 @@ pub(crate) fn is_no_room(error: &FolderError) -> bool {
 
 /// SHA-256 of a file up to a place.
 pub(crate) fn content_hash(path: &Path, file: &dyn DiskFile, end: u64) -> Result<[u8; 32], FolderError> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; HASH_LEN];
-    let mut at = 0;
-    while at < end {
-        let len = usize::try_from(end - at).unwrap_or(HASH_LEN).min(HASH_LEN);
-        let free = buffer.get_mut(..len).unwrap_or_default();
-        let read = file.read_up_to(free, at).map_err(|error| io_error("read", path, error))?;
-        if read == 0 {
-            return Err(io_error("read", path, std::io::ErrorKind::UnexpectedEof.into()));
+    let mut hashed = Hashed::default();
+    hashed.go_on(file, end).map_err(|error| io_error("read", path, error))?;
+    Ok(hashed.hash.finalize().into())
+}
+
+/// The hash of a file's beginning.
+#[derive(Default)]
+struct Hashed {
+    hash: Sha256,
+    upto: u64,
+}
+
+impl Hashed {
+    /// Goes on up to a place, unless it has come so far already.
+    fn go_on(&mut self, file: &dyn DiskFile, upto: u64) -> io::Result<()> {
+        let mut buffer = vec![0; HASH_LEN];
+        while self.upto < upto {
+            let len = usize::try_from(upto - self.upto).unwrap_or(HASH_LEN).min(HASH_LEN);
+            let free = buffer.get_mut(..len).unwrap_or_default();
+            let read = file.read_up_to(free, self.upto)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.hash.update(free.get(..read).unwrap_or_default());
+            self.upto += read as u64;
         }
-        hash.update(free.get(..read).unwrap_or_default());
-        at += read as u64;
+        Ok(())
     }
-    Ok(hash.finalize().into())
+}
+
+fn lock(hashed: &Mutex<Hashed>) -> MutexGuard<'_, Hashed> {
+    // A panic in between ends the thread that writes, too.
+    hashed.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use actix::Addr;
 use purser_events::node::event::{JournalTrimmed, SegmentSealed};
 use purser_events::node::{Node, NodeCommand};
 use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, Timestamp, World};
-use purser_storage::retention::{Retention, SegmentInfo, TrimPlan, plan};
+use purser_storage::retention::{Retention, SegmentInfo, plan};
 use purser_storage::{Hash, Journal, JournalError};
 
 use crate::entity::{By, Execute};
@@ -222,17 +222,11 @@ impl Keeper {
     async fn trim(&mut self, retention: &Retention) {
         let journal = &self.shell.journal;
         let (segments, before) = (journal.segments(), journal.before().seq);
-        let TrimPlan { history, store } =
-            plan(&segments, self.shell.clock.now(), retention, journal.protected_from());
-        if let Some(upto) = store.filter(|upto| *upto > before)
-            && let Some(Err(error)) = self.on_disk(move |journal| journal.trim_store(upto)).await
-        {
-            tracing::warn!(%error, "failed to relieve the store of old records");
-        }
+        let due = plan(&segments, self.shell.clock.now(), retention, journal.protected_from());
         let known = |world: &World| world.node.known().map_or(Seq::ZERO, |node| node.trimmed_upto);
         // A trim that a stop cut short was decided all the same.
         let decided = self.shell.live.read(known);
-        let Some(upto) = history.max(Some(decided)).filter(|upto| *upto > before) else { return };
+        let Some(upto) = due.max(Some(decided)).filter(|upto| *upto > before) else { return };
         let going: Vec<&SegmentInfo> = segments.iter().filter(|segment| segment.last.seq <= upto).collect();
         let Some(last) = going.last() else { return };
         if going.iter().any(|segment| self.standing.is_damaged(segment.first)) {

@@ -231,8 +231,6 @@ pub struct Retention {
     pub bytes: u64,
     /// Sealed segments that stay in any case.
     pub segments_min: u64,
-    /// Age of its last record at which the store lets go of a segment's records; they are read from the segment.
-    pub store_age_ms: u64,
     /// Whether segments may go for good though no archive has them.
     pub without_archive: bool,
 }

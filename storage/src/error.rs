@@ -6,7 +6,6 @@ use std::sync::Arc;
 use purser_events::{CommandId, Seq, StreamId, StreamVersion};
 
 use crate::folder::FolderError;
-use crate::frame::FrameError;
 use crate::store::{StoreError, suspect_path};
 use crate::terms::Class;
 use crate::verify::Fault;
@@ -53,14 +52,6 @@ pub enum JournalError {
         /// What is new in it.
         source: Fault,
     },
-    /// A record could be read at the start but cannot now.
-    #[error("failed to read record {seq}")]
-    Record {
-        /// Which record.
-        seq: Seq,
-        /// What is wrong with it.
-        source: FrameError,
-    },
     /// The segments could be read at the start but cannot now.
     #[error("failed to read the segments")]
     Segment {
@@ -68,7 +59,7 @@ pub enum JournalError {
         source: Fault,
     },
     /// A record that is known to be there is not.
-    #[error("record {seq} is not in the store")]
+    #[error("record {seq} is not in the segments")]
     Missing {
         /// Which record.
         seq: Seq,
@@ -105,15 +96,13 @@ impl JournalError {
     pub fn blames_store(&self) -> bool {
         match self {
             JournalError::Store(error) => !error.is_refusal(),
-            JournalError::Record { .. }
-            | JournalError::Missing { .. }
-            | JournalError::Answer { .. }
-            | JournalError::Value { .. } => true,
+            JournalError::Answer { .. } | JournalError::Value { .. } => true,
             JournalError::Folder(_)
             | JournalError::Damaged { .. }
             | JournalError::Trimmed { .. }
             | JournalError::Newer { .. }
             | JournalError::Segment { .. }
+            | JournalError::Missing { .. }
             | JournalError::Thread(_)
             | JournalError::Failed(_)
             | JournalError::Panicked

@@ -204,13 +204,15 @@ pub(crate) fn sha256(bytes: &[u8]) -> Hash {
 
 fn record_hash(previous: &Hash, header: &[u8], payload_hash: &Hash) -> Hash {
     // In one piece: the parts are shorter than the blocks that are hashed.
-    let mut hashed = Vec::with_capacity(2 * HASH_LEN + header.len());
-    hashed.extend_from_slice(previous);
-    hashed.extend_from_slice(header);
-    hashed.extend_from_slice(payload_hash);
+    let mut hashed = [0; 2 * HASH_LEN + HEADER_LEN_MAX];
+    let (first, rest) = hashed.split_at_mut(HASH_LEN);
+    let (middle, rest) = rest.split_at_mut(header.len());
+    first.copy_from_slice(previous);
+    middle.copy_from_slice(header);
+    rest[..HASH_LEN].copy_from_slice(payload_hash);
     // The flag that a redaction sets is left out, so that the chain holds after one.
-    hashed[HASH_LEN + FLAGS_AT] &= !FLAG_REDACTED;
-    sha256(&hashed)
+    middle[FLAGS_AT] &= !FLAG_REDACTED;
+    sha256(&hashed[..2 * HASH_LEN + header.len()])
 }
 
 /// A record's frame with its payload replaced by its hash; as it is if that was done before.

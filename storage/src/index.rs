@@ -1,79 +1,64 @@
-//! What the store holds of the records: the records themselves in blocks, where those of a stream are, and how far
-//! it has come. Everything in it can be made again from the segments.
+//! What the store holds of the records: where those of a stream are, and how far it has come. The records themselves
+//! are in the segments, once. Everything in the index can be made again from them.
 
 use std::collections::BTreeMap;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
-use purser_events::{Seq, StreamId, StreamVersion};
+use purser_events::{Header, Seq, StreamId, StreamVersion};
 
 use crate::error::JournalError;
-use crate::frame::{self, Hash};
-use crate::record::StoredRecord;
+use crate::frame::Hash;
 use crate::store::{Batch, Store, keys};
 use crate::store_thread::StoreGroup;
 use crate::varint;
 use crate::verify::Head;
 
-/// Frame bytes beyond which a block takes no further frame. A frame by itself may be longer.
-const BLOCK_LEN: usize = 32 << 10;
-
-/// Where a record of a group is.
-#[derive(Debug, Clone)]
+/// Where a record is: in the journal, and in its stream.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub seq: Seq,
     pub stream: StreamId,
     pub version: StreamVersion,
-    /// Where its frame is in the group's bytes.
-    pub frame: Range<usize>,
+}
+
+impl Place {
+    pub(crate) fn of(header: &Header) -> Place {
+        let Header { seq, stream, version, .. } = *header;
+        Place { seq, stream, version }
+    }
 }
 
 /// Builds what groups add to the store.
 #[derive(Debug, Default)]
 pub(crate) struct IndexBatch {
     pub(crate) batch: Batch,
-    block: Vec<u8>,
-    block_first: Seq,
     streams: BTreeMap<StreamId, (StreamVersion, Vec<u8>, Seq)>,
 }
 
 impl IndexBatch {
     /// Adds what a group holds; groups come in order.
     pub(crate) fn add_group(&mut self, group: StoreGroup) {
-        for Place { seq, stream, version, frame } in group.records {
-            self.add(seq, stream, version, group.bytes.get(frame).unwrap_or_default());
+        for place in group.records {
+            self.add(place);
         }
         self.batch.writes.extend(group.answers.writes);
     }
 
-    /// Adds a record with its frame; records come in order.
-    pub(crate) fn add(&mut self, seq: Seq, stream: StreamId, version: StreamVersion, frame: &[u8]) {
-        if !self.block.is_empty() && self.block.len() + frame.len() > BLOCK_LEN {
-            self.end_block();
-        }
-        if self.block.is_empty() {
-            self.block_first = seq;
-        }
-        self.block.extend_from_slice(frame);
+    /// Adds a record; they come in order.
+    pub(crate) fn add(&mut self, place: Place) {
+        let Place { seq, stream, version } = place;
         let (_, deltas, last) =
             self.streams.entry(stream).or_insert_with(|| (version, Vec::new(), Seq::ZERO));
         varint::put(deltas, seq.0 - last.0);
         *last = seq;
     }
 
-    /// Bytes of the frames that wait in the last block.
     pub(crate) fn is_empty(&self) -> bool {
-        self.batch.writes.is_empty() && self.block.is_empty()
-    }
-
-    fn end_block(&mut self) {
-        if !self.block.is_empty() {
-            self.batch.put(keys::block(self.block_first), std::mem::take(&mut self.block));
-        }
+        self.batch.writes.is_empty() && self.streams.is_empty()
     }
 
     /// The batch, with how far the store has come when it holds it.
     pub(crate) fn finish(mut self, head: Head) -> Batch {
-        self.end_block();
         for (stream, (version, deltas, _)) in std::mem::take(&mut self.streams) {
             self.batch.put(keys::stream(stream, version), deltas);
         }
@@ -104,58 +89,6 @@ pub(crate) fn trimmed(store: &dyn Store) -> Result<Seq, JournalError> {
     let Some(bytes) = store.get(keys::TRIMMED)? else { return Ok(Seq::ZERO) };
     let seq = bytes.try_into().map_err(|_| JournalError::Value { name: "trimmed" })?;
     Ok(Seq(u64::from_be_bytes(seq)))
-}
-
-/// Shows the frames from `from` on until told to stop; nothing if the store begins after it.
-pub(crate) fn scan(
-    store: &dyn Store,
-    from: Seq,
-    visit: &mut dyn FnMut(Result<StoredRecord, JournalError>) -> ControlFlow<()>,
-) -> Result<(), JournalError> {
-    let end = keys::block(Seq(u64::MAX));
-    let Some(first) = store.last_key(&keys::block(Seq::ZERO), &keys::block(from.next()))? else {
-        return Ok(());
-    };
-    let mut expected = keys::block_first(&first).unwrap_or(from);
-    store.scan(&first, &end, &mut |key, value| {
-        if keys::block_first(key) != Some(expected) {
-            return visit(Err(JournalError::Missing { seq: expected }));
-        }
-        let mut rest = value;
-        while !rest.is_empty() {
-            let record = take_frame(&mut rest, expected);
-            let seq = expected;
-            expected = expected.next();
-            let failed = record.is_err();
-            let told = if seq < from && !failed { ControlFlow::Continue(()) } else { visit(record) };
-            if failed || told.is_break() {
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(())
-}
-
-fn take_frame(rest: &mut &[u8], seq: Seq) -> Result<StoredRecord, JournalError> {
-    let damaged = |source| JournalError::Record { seq, source };
-    let cut = || frame::FrameError::CutShort { len: rest.len(), announced: frame::PREFIX_LEN };
-    let prefix = rest.first_chunk().ok_or_else(|| damaged(cut()))?;
-    let len = frame::announced_len(*prefix).map_err(damaged)?;
-    let (bytes, after) = rest.split_at_checked(len).ok_or_else(|| damaged(cut()))?;
-    let record = StoredRecord::parse(bytes.to_vec()).map_err(damaged)?;
-    *rest = after;
-    if record.header.seq == seq { Ok(record) } else { Err(JournalError::Missing { seq }) }
-}
-
-/// One record; none if the store does not have it.
-pub(crate) fn record(store: &dyn Store, seq: Seq) -> Result<Option<StoredRecord>, JournalError> {
-    let mut found = None;
-    scan(store, seq, &mut |record| {
-        found = Some(record);
-        ControlFlow::Break(())
-    })?;
-    found.transpose()
 }
 
 /// Positions of a stream's records from a version on, in order, at most `limit`; none up to `trimmed`.

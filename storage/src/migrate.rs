@@ -2,11 +2,10 @@
 //! segments to the last entry, and only then put in place.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use purser_events::{CommandId, Seq, StreamId, StreamVersion};
+use purser_events::{CommandId, Header, Seq, StreamId, StreamVersion};
 
 use crate::answers::{self, ANSWERS_LEN_MAX, StoredAnswer};
 use crate::disk::SystemDisk;
@@ -15,7 +14,7 @@ use crate::folder::{Folder, HeadFile};
 use crate::index;
 use crate::open::{Pass, damaged};
 use crate::segment::entry::{AnswerEntry, Entry};
-use crate::segment::set::{Loaded, Segments, Walk};
+use crate::segment::set::{Loaded, Segments};
 use crate::store::{Backend, Store, make_folder, put_in_place};
 use crate::verify::Head;
 
@@ -118,7 +117,7 @@ impl Check<'_> {
         if applied != Some(self.head) && self.head != self.before {
             return Err(JournalError::Value { name: "applied" });
         }
-        let expected = self.records(tell)?;
+        let expected = self.expected(tell)?;
         for (&stream, (first, seqs)) in &expected.streams {
             let found = index::stream(self.store, stream, *first, self.before.seq, usize::MAX)?;
             if found != *seqs {
@@ -136,51 +135,19 @@ impl Check<'_> {
         Ok(Migrated { records, streams: expected.streams.len() as u64, answers })
     }
 
-    /// Compares record by record; gives what else the segments say.
-    fn records(&self, tell: &mut dyn FnMut(Step, u64, u64)) -> Result<Expected, JournalError> {
+    /// What the segments say.
+    fn expected(&self, tell: &mut dyn FnMut(Step, u64, u64)) -> Result<Expected, JournalError> {
         let mut expected = Expected::default();
-        let first = self.before.seq.next();
-        let mut walk = self.segments.walk(first)?;
-        let (mut seq, mut failed) = (self.before.seq, None);
-        index::scan(self.store, first, &mut |stored| {
-            let same = stored.and_then(|stored| {
-                seq = seq.next();
-                if seq.0.is_multiple_of(TOLD_EVERY) {
-                    tell(Step::Check, seq.0, self.head.seq.0);
-                }
-                let record = self.next_record(&mut walk, &mut expected)?;
-                if record.as_ref() == Some(&stored) { Ok(()) } else { Err(JournalError::Missing { seq }) }
-            });
-            match same {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        // What the store lacks, and answers after the last record.
-        match self.next_record(&mut walk, &mut expected)? {
-            Some(record) => Err(JournalError::Missing { seq: record.header.seq }),
-            None => Ok(expected),
-        }
-    }
-
-    fn next_record(
-        &self,
-        walk: &mut Walk,
-        expected: &mut Expected,
-    ) -> Result<Option<crate::record::StoredRecord>, JournalError> {
+        let mut walk = self.segments.walk(self.before.seq.next())?;
         while let Some(entry) = walk.step().map_err(|error| damaged(self.dir, error))? {
             match entry {
                 Entry::Record(record) => {
-                    let (stream, version) = (record.header.stream, record.header.version);
+                    let Header { seq, stream, version, .. } = record.header;
                     let (_, seqs) = expected.streams.entry(stream).or_insert((version, Vec::new()));
-                    seqs.push(record.header.seq);
-                    return Ok(Some(record));
+                    seqs.push(seq);
+                    if seq.0.is_multiple_of(TOLD_EVERY) {
+                        tell(Step::Check, seq.0, self.head.seq.0);
+                    }
                 }
                 Entry::Answer(AnswerEntry { id, order, answer, .. }) => {
                     expected.answers.insert(order, (id, answer));
@@ -191,6 +158,6 @@ impl Check<'_> {
                 Entry::Opened(_) | Entry::Closed | Entry::Evidence(_) | Entry::Footer(_) => {}
             }
         }
-        Ok(None)
+        Ok(expected)
     }
 }

@@ -8,7 +8,7 @@ use purser_events::{Header, Record, Seq, StreamId, StreamVersion};
 
 use crate::answers::AnswerOrder;
 use crate::error::JournalError;
-use crate::index::IndexBatch;
+use crate::index::{IndexBatch, Place};
 use crate::record::{PayloadError, StoredRecord};
 use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Segments, SegmentsError};
@@ -194,8 +194,7 @@ impl CatchUp<'_> {
         if record.header.seq <= self.applied.seq {
             return Ok(());
         }
-        let Header { seq, stream, version, .. } = record.header;
-        self.batch.add(seq, stream, version, record.as_bytes());
+        self.batch.add(Place::of(&record.header));
         self.head = Head { seq: record.header.seq, hash: record.hash };
         self.bytes += record.as_bytes().len();
         // Only between commits: an answer is never ahead of its records.

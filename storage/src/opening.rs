@@ -1,12 +1,11 @@
 //! From a folder to a journal that can be written.
 
-use std::path::{Path, PathBuf};
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use purser_events::{Seq, Timestamp};
-use uuid::Uuid;
 
 use crate::answers::AnswerOrder;
 use crate::ballast::Ballast;
@@ -80,9 +79,8 @@ pub(crate) fn open(
         passed = again.run(&mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
-    let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
-    let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at: now() };
-    let segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let epoch = epoch.max(newest_epoch).saturating_add(1);
+    let opened = Opened { epoch, boot_id: config.boot_id.unwrap_or_default(), at: now() };
     remove_unmade(segments.disk().as_ref(), &unmade)?;
     let found = Found {
         closed: closed || opened_before.is_none(),
@@ -92,13 +90,12 @@ pub(crate) fn open(
     };
     let segment = begin(&segments, &ballast, open, (head, known), opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
-    let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
+        let since = head.seq.0.saturating_sub(from.seq.0);
         SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
     };
     let published = Arc::new(Published::new(head, answers.next));
-    let behind = Duration::from_millis(config.store_behind_ms);
-    let store_thread = StoreThread::start(Arc::clone(&store), Arc::clone(&published), dir.clone(), behind)?;
+    let store_thread = StoreThread::start(Arc::clone(&store), Arc::clone(&published), config)?;
     Ok(Writer {
         found,
         snapshots: snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?,
@@ -110,7 +107,7 @@ pub(crate) fn open(
         ballast: Arc::new(ballast),
         unsynced: Unsynced::default(),
         lazy_wait: Duration::from_millis(config.lazy_ms_max),
-        segment_bytes,
+        segment_bytes: config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
         segment_age_ms: config.segment_age_ms,
         store_thread,
         store,
@@ -120,7 +117,7 @@ pub(crate) fn open(
         now,
         on_commit,
         head,
-        epoch: opened.epoch,
+        epoch,
         opened,
         streams: streams.into_iter().collect(),
         published,

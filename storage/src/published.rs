@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::error::JournalError;
 use crate::observer::JournalObserver;
+use crate::store_thread::StoreFailed;
 use crate::verify::Head;
 
 /// What is durable, for readers.
@@ -43,6 +44,12 @@ impl Published {
 
     pub(crate) fn set(&self, state: PublishedState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Why the store failed: whoever made it fail has told that.
+    pub(crate) fn why(&self, StoreFailed: StoreFailed) -> JournalError {
+        let fatal = self.fatal.borrow().clone();
+        fatal.map_or(JournalError::Panicked, JournalError::Failed)
     }
 
     /// Tells those who follow that they are to end.

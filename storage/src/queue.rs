@@ -11,6 +11,9 @@ use crate::terms::{Class, PerClass};
 /// Most requests that are made durable together.
 pub(crate) const GROUP_LEN_MAX: usize = 256;
 
+/// Looks without a newcomer after which a group is closed, if the one before was of several requests.
+const LOOKS: usize = 16;
+
 /// Payload bytes beyond which a group takes no further request.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
@@ -33,6 +36,8 @@ struct State {
     pace: Duration,
     /// Whether who serves waits for requests: to wake nobody is a call to the kernel too.
     idle: bool,
+    /// Requests in the last group.
+    last_len: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,7 @@ impl Queue {
             standing: Standing::Open,
             pace: Duration::ZERO,
             idle: false,
+            last_len: 0,
         };
         Queue { state: Mutex::new(state), came: Condvar::new(), len_max: len_max.max(1) }
     }
@@ -97,9 +103,9 @@ impl Queue {
             if left == Some(Duration::ZERO) {
                 return Next::Due;
             }
-            let group = state.take_group();
-            if !group.is_empty() {
-                return Next::Group(group);
+            if state.len() > 0 {
+                let mut state = self.while_they_come(state);
+                return Next::Group(state.take_group());
             }
             if state.standing != Standing::Open {
                 return Next::Ended;
@@ -110,6 +116,21 @@ impl Queue {
                 None => self.came.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// Waits as long as requests come one right after the other. Who was answered together comes again together: a
+    /// group that is closed at the first of them leaves the others to a sync of their own. Who comes alone does not
+    /// wait.
+    fn while_they_come<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (mut len, mut looks) = (state.len(), 0);
+        while looks < LOOKS && state.last_len > 1 && len < GROUP_LEN_MAX {
+            drop(state);
+            std::thread::yield_now();
+            state = self.lock();
+            looks = if state.len() > len { 0 } else { looks + 1 };
+            len = state.len();
+        }
+        state
     }
 
     /// Takes notice of how long a group took.
@@ -162,7 +183,7 @@ impl Queue {
 
 impl State {
     fn take_group(&mut self) -> Vec<Request> {
-        let (mut group, mut bytes) = (Vec::new(), 0);
+        let (mut group, mut bytes) = (Vec::with_capacity(self.len().min(GROUP_LEN_MAX)), 0);
         for class in Class::ALL {
             let waiting = self.waiting.of_mut(class);
             while group.len() < GROUP_LEN_MAX && bytes < GROUP_BYTES_MAX {
@@ -171,7 +192,12 @@ impl State {
                 group.push(request);
             }
         }
+        self.last_len = group.len();
         group
+    }
+
+    fn len(&self) -> usize {
+        Class::ALL.iter().map(|class| self.waiting.of(*class).len()).sum()
     }
 
     /// The time in which what is served before a newcomer of this class will be written, as far as it can be told.

@@ -15,7 +15,7 @@ use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
-use crate::store_thread::{Lag, StoreFailed};
+use crate::store_thread::Lag;
 use crate::subjects::SubjectKeys;
 use crate::verify::Head;
 
@@ -51,11 +51,13 @@ impl Reader {
     pub(crate) fn store(&self) -> Result<Arc<dyn Store>, JournalError> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
         let store = store.ok_or(JournalError::Closed)?;
-        match (self.lag.settle(), self.published.fatal.borrow().clone()) {
-            (Ok(()), _) => Ok(store),
-            (Err(StoreFailed), Some(fatal)) => Err(JournalError::Failed(fatal)),
-            (Err(StoreFailed), None) => Err(JournalError::Panicked),
-        }
+        self.lag.settle().map_err(|failed| self.published.why(failed))?;
+        Ok(store)
+    }
+
+    fn check_open(&self) -> Result<(), JournalError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        if store.is_some() { Ok(()) } else { Err(JournalError::Closed) }
     }
 
     /// Lets go of the store: nothing is read any more.
@@ -78,45 +80,20 @@ impl Reader {
 
     /// As [`Journal::read`].
     pub(crate) fn read(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
-        self.opened(self.noted(self.read_page(from, limit))?)
+        self.opened(self.read_page(from, limit)?)
     }
 
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
+        self.check_open()?;
         let head = self.published.state().head.seq;
-        let store = match self.store() {
-            // The segments have what did not come into the store any more.
-            Err(JournalError::Failed(_) | JournalError::Panicked) => None,
-            store => Some(store?),
-        };
         let mut page = Page { records: Vec::new(), bytes: 0, limit };
         let from = from.max(self.segments.before().seq.next());
         if limit == 0 || from > head {
             return Ok(page.records);
         }
-        if let Some(store) = store {
-            self.read_store(&*store, from, head, &mut page);
-        }
-        if page.records.is_empty() {
-            // The store begins later, or cannot be read: the segments have every record.
-            self.read_segments(from, head, &mut page)?;
-        }
+        self.read_segments(from, head, &mut page)?;
         // A reading that finds less than the head promises must not pass for the end of the journal.
         if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }
-    }
-
-    fn read_store(&self, store: &dyn Store, from: Seq, head: Seq, page: &mut Page) {
-        let mut failed = None;
-        let scanned = index::scan(store, from, &mut |record| match record {
-            Ok(record) if record.header.seq <= head => page.add(record),
-            Ok(_) => ControlFlow::Break(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        });
-        if let Some(error) = scanned.err().or(failed) {
-            error.note(self.segments.dir());
-        }
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
@@ -127,7 +104,8 @@ impl Reader {
         };
         while let Some(entry) = walk.step().map_err(failed)? {
             let Entry::Record(record) = entry else { continue };
-            if record.header.seq > head || record.header.seq >= from && page.add(record).is_break() {
+            let seq = record.header.seq;
+            if seq > head || seq >= from && page.add(record).is_break() || seq == head {
                 break;
             }
         }
@@ -175,7 +153,7 @@ impl Journal {
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
-            let record = self.stored(&*store, seq)?;
+            let record = self.stored(seq)?;
             let version = records.last().map_or(record.header.version, |last| last.header.version.next());
             if (record.header.stream, record.header.version) != (stream, version) {
                 return Err(JournalError::Value { name: "stream index" });
@@ -187,16 +165,10 @@ impl Journal {
     }
 
     /// Reads one record that is known to be there.
-    fn stored(&self, store: &dyn Store, seq: Seq) -> Result<StoredRecord, JournalError> {
-        match self.noted(index::record(store, seq)) {
-            Ok(Some(record)) => Ok(record),
-            // As above.
-            Ok(None) | Err(_) => {
-                let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
-                self.reader().read_segments(seq, seq, &mut page)?;
-                page.records.pop().ok_or(JournalError::Missing { seq })
-            }
-        }
+    fn stored(&self, seq: Seq) -> Result<StoredRecord, JournalError> {
+        let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
+        self.reader().read_segments(seq, seq, &mut page)?;
+        page.records.pop().ok_or(JournalError::Missing { seq })
     }
 
     /// Writes the records from `from`, or from the first that is left, up to the present head as an export, and gives
@@ -210,7 +182,7 @@ impl Journal {
         let mut next = from.max(first.seq.next()).min(head.seq.next());
         let before = match Seq(next.0 - 1) {
             seq if seq == first.seq => first,
-            seq => Head { seq, hash: self.stored(&*self.store()?, seq)?.hash },
+            seq => Head { seq, hash: self.stored(seq)?.hash },
         };
         let mut writer = export::Writer::new(out, before)?;
         let mut walk = self.segment_set().walk(next).map_err(JournalError::from)?;

@@ -9,28 +9,34 @@ use std::time::{Duration, Instant};
 
 use crate::error::JournalError;
 use crate::index::{IndexBatch, Place};
+use crate::journal::JournalConfig;
 use crate::published::Published;
 use crate::store::{Batch, Store};
 use crate::verify::Head;
 
-/// Bytes of groups that may wait for the store. Beyond that, writing waits for it: memory stays bounded, and so does
-/// what a start after a kill has to give to the store again.
+/// Bytes that may wait for the store. Beyond that, writing waits for it: memory stays bounded, and so does what a start
+/// after a kill has to give to the store again.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
-/// Bytes of groups for which the store is called at once. The more it takes at a time, the fewer keys there are for a
-/// stream; and sled writes to the disk, and waits for it, at every call.
+/// Bytes that the store is called for at once. The more it takes at a time, the fewer keys there are for a stream; and
+/// sled writes to the disk, and waits for it, at every call.
 const TAKEN_BYTES: usize = 1 << 20;
 
 /// What a group adds to the store.
 #[derive(Debug)]
 pub(crate) struct StoreGroup {
-    /// What was written to the segment.
-    pub bytes: Vec<u8>,
-    /// Where the records are in it.
     pub records: Vec<Place>,
     pub answers: Batch,
     /// How far the store has come when it holds the group.
     pub head: Head,
+}
+
+impl StoreGroup {
+    /// About so many bytes it takes.
+    fn len(&self) -> usize {
+        let of = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        self.records.len() * size_of::<Place>() + self.answers.writes.iter().map(of).sum::<usize>()
+    }
 }
 
 /// What waits for the thread.
@@ -153,14 +159,13 @@ pub(crate) struct StoreThread {
 }
 
 impl StoreThread {
-    /// Starts it. The store is behind by `longest` at most, and has every group at once if that is nothing. A failure
-    /// of the store fences the journal in `dir`.
+    /// Starts it. The store is behind as long as the config allows; a failure of the store fences the journal.
     pub(crate) fn start(
         store: Arc<dyn Store>,
         published: Arc<Published>,
-        dir: PathBuf,
-        longest: Duration,
+        config: &JournalConfig,
     ) -> Result<StoreThread, JournalError> {
+        let (dir, longest) = (config.dir.clone(), Duration::from_millis(config.store_behind_ms));
         let lag = Arc::<Lag>::default();
         let keeper = Keeper { store, published, dir, lag: Arc::clone(&lag) };
         let thread = std::thread::Builder::new().name("journal-store".to_owned());
@@ -175,7 +180,7 @@ impl StoreThread {
 
     /// Hands a group over and says which it is, from 1; waits if too much is waiting already.
     pub(crate) fn begin(&self, group: StoreGroup) -> Result<u64, StoreFailed> {
-        let len = group.bytes.len();
+        let len = group.len();
         let mut state = self.lag.wait(self.lag.lock(), |state| state.waiting < WAITING_BYTES_MAX)?;
         state.begun += 1;
         state.waiting += len;
@@ -238,7 +243,7 @@ impl Keeper {
     /// Gives groups to the store in one batch.
     fn apply(&self, groups: Vec<StoreGroup>) -> Result<(), StoreFailed> {
         let Some(head) = groups.last().map(|group| group.head) else { return Ok(()) };
-        let (count, bytes) = (groups.len() as u64, groups.iter().map(|group| group.bytes.len()).sum::<usize>());
+        let (count, bytes) = (groups.len() as u64, groups.iter().map(StoreGroup::len).sum::<usize>());
         let mut batch = IndexBatch::default();
         groups.into_iter().for_each(|group| batch.add_group(group));
         if let Err(error) = self.store.apply(batch.finish(head)) {

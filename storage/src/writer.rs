@@ -28,7 +28,7 @@ use crate::segment::open_segment::{FOOTER_RESERVE, OpenSegment};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, SnapshotThread};
 use crate::store::{Batch, Store};
-use crate::store_thread::{StoreFailed, StoreGroup, StoreThread};
+use crate::store_thread::{StoreGroup, StoreThread};
 use crate::terms::{Class, Durability};
 use crate::unsynced::{Synced, Unsynced, Written};
 use crate::verify::Head;
@@ -80,7 +80,6 @@ const STREAMS_LEN_MAX: usize = 20_000;
 struct Group {
     /// What goes to the segment.
     bytes: Vec<u8>,
-    /// Where the records are in it.
     records: Vec<Place>,
     /// What else goes to the store.
     batch: Batch,
@@ -149,7 +148,7 @@ impl Writer {
         if let Some(snapshots) = self.snapshots.take() {
             snapshots.close(self.head);
         }
-        self.store_thread.lag().settle().map_err(|failed| self.told(failed))?;
+        self.store_thread.lag().settle().map_err(|failed| self.published.why(failed))?;
         self.store.sync()?;
         let mut group = Group::default();
         self.stage_evidence(&mut group);
@@ -205,18 +204,25 @@ impl Writer {
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
-        let (head, Group { bytes, records, batch, answers, hashes, evidence, awaited, .. }) = (self.head, group);
+        let (head, Group { bytes, records, batch, answers, hashes, evidence, awaited, .. }) =
+            (self.head, group);
         let (bytes_len, records_len) = (bytes.len(), records.len());
         let started = Instant::now();
-        let ballast = Arc::clone(&self.ballast);
+        let (ballast, segments) = (Arc::clone(&self.ballast), Arc::clone(&self.segments));
         let segment = self.segment_for(bytes_len, before, now)?;
         ballast.make_room(segment, bytes_len)?;
         let last = (records_len > 0).then_some((head, now));
+        let marks = segment.contents().marks().len();
         segment.write(&bytes, last)?;
         let hash_ahead = segment.hash_ahead();
+        if marks < segment.contents().marks().len() {
+            // Readers need not go through all of it.
+            let (first, path) = (segment.header.first(), segment.path.clone());
+            segments.note_open(first, path, segment.contents().marks());
+        }
         let written = Instant::now();
-        let number = self.store_thread.begin(StoreGroup { bytes, records, answers: batch, head });
-        let number = number.map_err(|failed| self.told(failed))?;
+        let number = self.store_thread.begin(StoreGroup { records, answers: batch, head });
+        let number = number.map_err(|failed| self.published.why(failed))?;
         if !answers.is_empty() {
             self.recent_answers.push_back((number, answers));
         }
@@ -227,7 +233,7 @@ impl Writer {
         let synced = if awaited { self.sync_segment() } else { Ok(()) };
         let sync = written.elapsed();
         synced?;
-        self.store_thread.keep_step().map_err(|failed| self.told(failed))?;
+        self.store_thread.keep_step().map_err(|failed| self.published.why(failed))?;
         let write = written - started;
         let cost =
             CommitCost { requests, records: records_len, bytes: bytes_len, write, sync: Duration::ZERO };
@@ -238,23 +244,17 @@ impl Writer {
             outcomes.iter().flatten().for_each(|appended| self.unsynced.keep(&appended.records));
         }
         if self.streams.len() > STREAMS_LEN_MAX {
-            self.store_thread.lag().settle().map_err(|failed| self.told(failed))?;
+            self.store_thread.lag().settle().map_err(|failed| self.published.why(failed))?;
             self.streams.clear();
         }
         Ok(outcomes)
-    }
-
-    /// Why the store failed.
-    fn told(&self, _: StoreFailed) -> JournalError {
-        let fatal = self.published.fatal.borrow().clone();
-        fatal.map_or(JournalError::Panicked, JournalError::Failed)
     }
 
     /// Lets go of answers that the store has by now.
     fn forget_answers(&mut self) {
         if !self.recent_answers.is_empty() {
             let applied = self.store_thread.lag().applied();
-            while self.recent_answers.pop_front_if(|(number, _)| *number <= applied).is_some() {}
+            self.recent_answers.retain(|(number, _)| *number > applied);
         }
     }
 
@@ -446,7 +446,7 @@ impl Writer {
         group: &mut Group,
     ) -> Record {
         let PreparedEvent { event, layout, payload, payload_hash, sealed } = prepared;
-        let (start, begins_group) = (group.bytes.len(), group.begins());
+        let begins_group = group.begins();
         let hash = frame::encode_into(
             &mut group.bytes,
             &FrameParts {
@@ -462,10 +462,9 @@ impl Writer {
                 previous: &self.head.hash,
             },
         );
-        let Header { seq, stream, version, .. } = header;
         group.hashes.push(hash);
-        group.records.push(Place { seq, stream, version, frame: start..group.bytes.len() });
-        self.head = Head { seq, hash };
+        group.records.push(Place::of(&header));
+        self.head = Head { seq: header.seq, hash };
         Record { header, event }
     }
 }

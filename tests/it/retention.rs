@@ -18,7 +18,7 @@ const FIRST_BLOCK: usize = 104;
 fn setup(archive: &Path) -> Setup {
     let more = format!(
         "[journal]\nsegment-bytes = 262144\nsnapshot-every = 8\n\n[journal.archive]\nfolder = {archive:?}\n\n\
-         [journal.retention]\nage-ms = 0\nsegments-min = 0\nstore-age-ms = 0\n"
+         [journal.retention]\nage-ms = 0\nsegments-min = 0\n"
     );
     Setup { more, ..Setup::default() }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use purser_events::node::event::{Cordoned, Started};
 use purser_events::{Bytes, Cause, Event, NodeUid, Origin, Principal, StreamVersion, Timestamp};
-use purser_storage::retention::{Retention, TrimPlan, plan};
+use purser_storage::retention::{Retention, plan};
 use purser_storage::{Append, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StreamWrite};
 use purser_tests::bench::number_from;
 use tokio::task::JoinSet;
@@ -27,8 +27,7 @@ const REASON_LEN: usize = 200;
 /// What every record is stamped with.
 const NOON: Timestamp = Timestamp(1_790_000_000_000_000);
 /// How much of the past is kept, by what it takes once it is compressed.
-const RETENTION: Retention =
-    Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, store_age_ms: 0, archive: false };
+const RETENTION: Retention = Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, archive: false };
 /// The first part of a run, in which caches fill, says nothing about growth.
 const WARM_UP_LOOKS: usize = 4;
 /// Growth of memory from the end of the warm-up to the end that still counts as flat, in percent.
@@ -86,9 +85,8 @@ fn keep_house(journal: &Journal) -> Result<(), JournalError> {
         journal.compress(segment.first)?;
     }
     let later = NOON.plus_ms(1_000);
-    let TrimPlan { history, store } = plan(&journal.segments(), later, &RETENTION, journal.protected_from());
-    store.map_or(Ok(()), |upto| journal.trim_store(upto))?;
-    history.map_or(Ok(()), |upto| journal.trim(upto, |_| true).map(|_| ()))
+    let due = plan(&journal.segments(), later, &RETENTION, journal.protected_from());
+    due.map_or(Ok(()), |upto| journal.trim(upto, |_| true).map(|_| ()))
 }
 
 fn append(stream: NodeUid, expected: StreamVersion, events: Vec<Event>) -> Append {

@@ -63,12 +63,11 @@ fn keeping(config: &config::Journal) -> Keeping {
         let timeout = Duration::from_millis(command_timeout_ms.get());
         archives.push(Arc::new(CommandArchive { argv: argv.clone(), timeout }));
     }
-    let config::Retention { age_ms, bytes, segments_min, store_age_ms, without_archive } = config.retention;
+    let config::Retention { age_ms, bytes, segments_min, without_archive } = config.retention;
     let retention = Retention {
         age_ms,
         bytes,
         segments_min: usize::try_from(segments_min).unwrap_or(usize::MAX),
-        store_age_ms,
         archive: !archives.is_empty() || !without_archive,
     };
     Keeping {

@@ -21,7 +21,7 @@ pub use archive::{ArchiveError, copy_to_folder};
 pub(crate) use archive::{ArchivedList, from_hex, to_hex};
 pub(crate) use compress::{check_compressed, write_compressed};
 pub(crate) use hold::Holds;
-pub use policy::{Retention, TrimPlan, plan};
+pub use policy::{Retention, plan};
 pub(crate) use proof::prove;
 pub use trim::Trimmed;
 

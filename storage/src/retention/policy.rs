@@ -13,26 +13,14 @@ pub struct Retention {
     pub bytes: u64,
     /// Sealed segments that stay in any case.
     pub segments_min: usize,
-    /// Age of its last record at which what the store holds of a segment may go, in milliseconds; the segment
-    /// itself stays.
-    pub store_age_ms: u64,
     /// Whether only what the archive has may go.
     pub archive: bool,
 }
 
-/// What is due.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TrimPlan {
-    /// The last record that may go for good.
-    pub history: Option<Seq>,
-    /// The last record that the store need not hold: it can be read from its segment.
-    pub store: Option<Seq>,
-}
-
-/// Says what may go at a moment. `segments` are in order; of what is `protected`, that record and all after it,
-/// nothing goes for good.
+/// The last record that may go at a moment, if any may. `segments` are in order; of what is `protected`, that record
+/// and all after it, nothing goes.
 #[must_use]
-pub fn plan(segments: &[SegmentInfo], now: Timestamp, retention: &Retention, protected: Seq) -> TrimPlan {
+pub fn plan(segments: &[SegmentInfo], now: Timestamp, retention: &Retention, protected: Seq) -> Option<Seq> {
     let spare = segments.len().saturating_sub(retention.segments_min);
     let mut bytes: u64 = segments.iter().fold(0, |bytes, segment| bytes.saturating_add(segment.bytes));
     let mut history = None;
@@ -47,11 +35,7 @@ pub fn plan(segments: &[SegmentInfo], now: Timestamp, retention: &Retention, pro
         history = Some(segment.last.seq);
         bytes -= segment.bytes;
     }
-    let settled = |segment: &&SegmentInfo| {
-        segment.compressed && now.ms_since(segment.last_time) > retention.store_age_ms
-    };
-    let store = segments.iter().take_while(settled).last().map(|segment| segment.last.seq);
-    TrimPlan { history, store }
+    history
 }
 
 #[cfg(test)]
@@ -90,14 +74,14 @@ mod tests {
     }
 
     fn retention() -> Retention {
-        Retention { age_ms: 14 * DAY_MS, bytes: 1_000, segments_min: 2, store_age_ms: DAY_MS, archive: true }
+        Retention { age_ms: 14 * DAY_MS, bytes: 1_000, segments_min: 2, archive: true }
     }
 
     const ALL: Seq = Seq(u64::MAX);
 
     #[track_caller]
     fn check(segments: &[SegmentInfo], retention: Retention, protected: Seq, expected: Option<u64>) {
-        assert_eq!(plan(segments, now(), &retention, protected).history, expected.map(Seq));
+        assert_eq!(plan(segments, now(), &retention, protected), expected.map(Seq));
     }
 
     #[test]
@@ -139,14 +123,6 @@ mod tests {
         check(&some, Retention { archive: false, ..retention() }, ALL, None);
     }
 
-    #[test]
-    fn the_store_lets_go_of_what_is_compressed_and_settled() {
-        let mut some = segments(&[30, 3, 2, 0]);
-        assert_eq!(plan(&some, now(), &retention(), Seq(1)).store, Some(Seq(30)));
-        some[1].compressed = false;
-        assert_eq!(plan(&some, now(), &retention(), Seq(1)).store, Some(Seq(10)));
-    }
-
     proptest! {
         #[test]
         fn nothing_goes_that_must_stay(
@@ -159,8 +135,8 @@ mod tests {
             for (segment, (_, bytes, compressed, archived)) in some.iter_mut().zip(&given) {
                 (segment.bytes, segment.compressed, segment.archived) = (*bytes, *compressed, *archived);
             }
-            let retention = Retention { age_ms: age_days * DAY_MS, bytes, segments_min, store_age_ms: 0, archive };
-            let gone_upto = plan(&some, now(), &retention, Seq(protected)).history.unwrap_or(Seq::ZERO);
+            let retention = Retention { age_ms: age_days * DAY_MS, bytes, segments_min, archive };
+            let gone_upto = plan(&some, now(), &retention, Seq(protected)).unwrap_or(Seq::ZERO);
             let (gone, kept): (Vec<_>, Vec<_>) = some.iter().partition(|segment| segment.last.seq <= gone_upto);
             prop_assert!(gone.is_empty() || kept.len() >= segments_min);
             let mut left: u64 = some.iter().map(|segment| segment.bytes).sum();

@@ -68,20 +68,7 @@ impl Journal {
                 bytes: trimmed.bytes.saturating_add(bytes),
             };
         }
-        forget_blocks(&*store, segments.before().seq)?;
         Ok(trimmed)
-    }
-
-    /// Removes from the store the records up to `upto` that lie in compressed segments: they are read from there.
-    ///
-    /// # Errors
-    /// The store fails.
-    pub fn trim_store(&self, upto: Seq) -> Result<(), JournalError> {
-        let _one_at_a_time = self.segment_set().upkeep();
-        let compressed = self.segments().into_iter().take_while(|segment| segment.compressed);
-        let last = compressed.map(|segment| segment.last.seq).take_while(|last| *last <= upto).last();
-        // The store is asked for after that, so it has these records.
-        last.map_or(Ok(()), |last| forget_blocks(&*self.store()?, last))
     }
 }
 
@@ -90,16 +77,6 @@ fn note_trimmed(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
     let mut batch = Batch::default();
     batch.put(keys::TRIMMED, upto.0.to_be_bytes().to_vec());
     Ok(store.apply(batch)?)
-}
-
-/// Removes the blocks that hold no record after `upto`.
-fn forget_blocks(store: &dyn Store, upto: Seq) -> Result<(), JournalError> {
-    let least = keys::block(Seq::ZERO);
-    // A block may begin before a segment and end in it.
-    if let Some(kept) = store.last_key(&least, &keys::block(upto.next().next()))? {
-        remove_all(store, &least, &kept)?;
-    }
-    Ok(())
 }
 
 /// Removes what says where the streams' records were, up to these versions. Of a stream that goes on, the last entry
@@ -133,7 +110,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::index::{self, IndexBatch};
+    use crate::index::{self, IndexBatch, Place};
     use crate::store::Backend;
 
     fn stream(number: u128) -> StreamId {
@@ -150,7 +127,7 @@ mod tests {
                 seq = seq.next();
                 let version: &mut StreamVersion = versions.entry(number).or_default();
                 *version = version.next();
-                batch.add(seq, stream(number), *version, &[7; 10]);
+                batch.add(Place { seq, stream: stream(number), version: *version });
             }
             store.apply(batch.finish(Head { seq, hash: [0; 32] })).unwrap();
         }
@@ -159,17 +136,6 @@ mod tests {
     fn positions(store: &dyn Store, number: u128) -> Vec<u64> {
         let found = index::stream(store, stream(number), StreamVersion(1), Seq::ZERO, 100).unwrap();
         found.into_iter().map(|seq| seq.0).collect()
-    }
-
-    fn block_firsts(store: &dyn Store) -> Vec<u64> {
-        let mut firsts = Vec::new();
-        let (from, to) = (keys::block(Seq::ZERO), keys::block(Seq(u64::MAX)));
-        let note = &mut |key: &[u8], _: &[u8]| {
-            firsts.extend(keys::block_first(key).map(|first| first.0));
-            std::ops::ControlFlow::Continue(())
-        };
-        store.scan(&from, &to, note).unwrap();
-        firsts
     }
 
     #[test]
@@ -191,21 +157,5 @@ mod tests {
                 assert_eq!(found, version.map(StreamVersion), "stream {number} in {backend:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_block_goes_once_all_of_it_is_given_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Backend::Redb.open(dir.path(), 1 << 20).unwrap();
-        fill(&*store, &[&[1, 1, 2], &[1, 3], &[4], &[1], &[4, 1]]);
-        for (upto, left) in [(0, [1, 4, 6, 7, 8].as_slice()), (2, &[1, 4, 6, 7, 8]), (3, &[4, 6, 7, 8])] {
-            forget_blocks(&*store, Seq(upto)).unwrap();
-            assert_eq!(block_firsts(&*store), left, "up to {upto}");
-        }
-        forget_blocks(&*store, Seq(7)).unwrap();
-        assert_eq!(block_firsts(&*store), [8]);
-        // The last one stays: it says where the store ends.
-        forget_blocks(&*store, Seq(9)).unwrap();
-        assert_eq!(block_firsts(&*store), [8]);
     }
 }

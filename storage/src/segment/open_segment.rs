@@ -26,7 +26,7 @@ const HASH_STEP: u64 = 1 << 20;
 const ZEROS_MIN: u64 = 64 << 10;
 const ZEROS_MAX: u64 = 1 << 20;
 /// As many as are written at once: kernels find room for larger pieces less easily.
-static ZEROS: [u8; ZEROS_MIN as usize] = [0; ZEROS_MIN as usize];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What is tried when a segment gets its room.
 const MAKE_ROOM: &str = "make room for";

@@ -1,22 +1,12 @@
 //! What is where in the store: one letter, then big-endian numbers, so that keys sort as their numbers do.
 
-use purser_events::{CommandId, Seq, StreamId, StreamVersion};
+use purser_events::{CommandId, StreamId, StreamVersion};
 
 /// Key of how far the store has come: the last record's position as eight bytes, big-endian, and its hash.
-pub(crate) const APPLIED: &[u8] = b"m/applied";
+pub(crate) const APPLIED: &[u8] = b"m/indexed";
 
 /// Key of the last record whose place in its stream the store has given up, as eight bytes, big-endian.
 pub(crate) const TRIMMED: &[u8] = b"m/trimmed";
-
-/// Holds frames, one after the other, from this position on.
-pub(crate) fn block(first: Seq) -> [u8; 9] {
-    lettered(b'b', first.0)
-}
-
-/// The position of a block's first record from its key.
-pub(crate) fn block_first(key: &[u8]) -> Option<Seq> {
-    numbered(b'b', key).map(Seq)
-}
 
 /// Holds positions of a stream's records from this version on, each as its distance to the one before.
 pub(crate) fn stream(stream: StreamId, version: StreamVersion) -> [u8; 26] {

@@ -7,39 +7,45 @@ use std::time::Instant;
 
 use purser_events::{Event, Seq};
 use purser_storage::Codec;
-use purser_tests::bench::{Times, ratio};
+use purser_tests::bench::{Bound, Times, ratio};
 
 use crate::child::{self, Report, Task};
 use crate::ours;
 use crate::place::Place;
 
 const ROUNDS: u32 = 3;
+/// Of the journal's rate to that of plain reading and decoding.
+const WANTED: Bound = Bound::AtLeast(0.7);
 /// How many times as long as the shorter journal the longer one is.
-const LONGER: u64 = 5;
+const LONGER: u32 = 5;
 /// Bytes that the plain side reads at a time.
 const READ_LEN: usize = 1 << 20;
 
 pub(crate) fn run(place: &Place) {
     let (long, short) = (place.filled().to_owned(), place.empty("short"));
     let events = place.events();
-    let _: Report = child::finish(Task::Fill, &short, events / LONGER);
+    let _: Report = child::finish(Task::Fill, &short, events / u64::from(LONGER));
     let _: Report = child::finish(Task::Flatten, &long, events);
     let [mut ours, mut plain, mut shorter] = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
         ours.push(child::finish(Task::ReplayOurs, &long, events));
         plain.push(child::finish(Task::ReplayPlain, &long, events));
-        shorter.push(child::finish(Task::ReplayOurs, &short, events / LONGER));
+        shorter.push(child::finish(Task::ReplayOurs, &short, events / u64::from(LONGER)));
     }
     for report in ours.iter().chain(&plain) {
         assert_eq!(report.events, events, "each side reads every event");
     }
-    println!("replay: {events} events, pages in the kernel's cache, {ROUNDS} rounds in turn, a process each");
+    println!("replay: {events} events with checkpoints, pages in the kernel's cache, {ROUNDS} rounds in turn, a process each");
     let (ours_times, plain_times) = (times(&ours), times(&plain));
     print("file of the same frames, read and decoded", &plain, &plain_times);
     print("journal: read, checked and decoded", &ours, &ours_times);
     // The bound is on rates: reading at the plain rate would be 1.
-    println!("    rate of the journal / plain rate {:.2}", ratio(&plain_times, &ours_times));
-    print(&format!("journal of a {LONGER}th of the events"), &shorter, &times(&shorter));
+    let rate = ratio(&plain_times, &ours_times);
+    println!("    rate of the journal / plain rate {rate:.2}   {}", WANTED.verdict(rate));
+    let shorter_times = times(&shorter);
+    print(&format!("journal of a {LONGER}th of the events"), &shorter, &shorter_times);
+    let longer = ratio(&ours_times, &shorter_times) / f64::from(LONGER);
+    println!("    time for an event, long / short {longer:.2}   1 is linear");
     std::fs::remove_file(flat(&long)).expect("the file can be removed");
     place.remove(&short);
 }

@@ -164,8 +164,7 @@ async fn main() -> ExitCode {
     let dir = folder.path().join("journal");
     // Many segments, so that what one of them leaves behind adds up.
     let backend = backend();
-    let config =
-        JournalConfig { segment_bytes: SEGMENT_BYTES_MIN * 16, backend, ..JournalConfig::new(&dir) };
+    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN * 16, backend, ..JournalConfig::new(&dir) };
     let journal = Versions::open(config, NOON).expect("the journal opens");
     sealed::seal(&journal, &folder.path().join("key"), Random(SEED), || NOON);
     let per_look = (events / LOOKS / COMMITTERS).max(1);

@@ -50,15 +50,15 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// The bound, and whether a figure meets it, to be read by people beside the figure.
+    /// The bound in its `unit`, and whether a figure meets it, to be read by people beside the figure.
     #[must_use]
-    pub fn verdict(self, figure: f64) -> String {
+    pub fn verdict(self, figure: f64, unit: &str) -> String {
         let (words, bound, met) = match self {
             Bound::AtLeast(bound) => ("at least", bound, bound <= figure),
             Bound::AtMost(bound) => ("at most", bound, figure <= bound),
             Bound::Above(bound) => ("above", bound, bound < figure),
         };
-        format!("wanted {words} {bound}: {}", if met { "met" } else { "missed" })
+        format!("wanted {words} {bound}{unit}: {}", if met { "met" } else { "missed" })
     }
 }
 

@@ -53,7 +53,10 @@ pub(super) fn renewed(
     let made = made_folder(dir);
     if let Err(error) = copy_into(&made, backend, cache_bytes, &*store) {
         // Room is all that is lost: the store itself was only read.
-        tracing::warn!(error = &error as &dyn std::error::Error, "a store that is mostly empty keeps its room");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a store that is mostly empty keeps its room"
+        );
         remove_if_there(&made)?;
         return Ok(store);
     }
@@ -136,4 +139,103 @@ fn note_pair(hash: &mut Sha256, key: &[u8], value: &[u8]) {
     hash.update(key);
     hash.update((value.len() as u64).to_le_bytes());
     hash.update(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    const VALUE_LEN: usize = 8 << 10;
+    const CACHE: u64 = 1 << 20;
+    const LIMITS: Limits = Limits { file_min: 1 << 20, live_max: 1 << 20 };
+
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn pairs(store: &dyn Store) -> Pairs {
+        let mut pairs = Pairs::new();
+        let note = &mut |key: &[u8], value: &[u8]| {
+            pairs.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        store.scan(&[], END, note).unwrap();
+        pairs
+    }
+
+    /// A store to which 16 MiB were written, and from which all was removed but so many values.
+    fn relieved(dir: &Path, backend: Backend, left: usize) -> Arc<dyn Store> {
+        let store = backend.open(dir, CACHE).unwrap();
+        let keys: Vec<Vec<u8>> =
+            (0..2_048_u32).map(|number| [b"p", &number.to_be_bytes()[..]].concat()).collect();
+        for some in keys.chunks(128) {
+            let mut batch = Batch::default();
+            some.iter().for_each(|key| batch.put(key.as_slice(), vec![key[4]; VALUE_LEN]));
+            store.apply(batch).unwrap();
+        }
+        store.sync().unwrap();
+        let mut batch = Batch::default();
+        keys.iter().skip(left).for_each(|key| batch.remove(key.as_slice()));
+        store.apply(batch).unwrap();
+        store.sync().unwrap();
+        store
+    }
+
+    /// What tells one file from another.
+    fn file(dir: &Path, backend: Backend) -> u64 {
+        let name = match backend {
+            Backend::Sled => "sled/db",
+            Backend::Redb => "redb/index.redb",
+        };
+        fs::metadata(dir.join(name)).unwrap().ino()
+    }
+
+    #[test]
+    fn a_store_that_is_mostly_empty_gets_a_shorter_file() {
+        for backend in Backend::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let store = relieved(dir.path(), backend, 20);
+            let (before, long) = (pairs(&*store), store.bytes_on_disk().unwrap());
+            let store = renewed(dir.path(), backend, CACHE, store, LIMITS).unwrap();
+            assert_eq!(pairs(&*store), before);
+            let short = store.bytes_on_disk().unwrap();
+            assert!(short < long / 3, "{backend:?}: {long} bytes became {short}");
+            assert!(!made_folder(dir.path()).exists());
+            drop(store);
+            assert_eq!(pairs(&*backend.open(dir.path(), CACHE).unwrap()), before);
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_short_or_full_enough_stays_as_it_is() {
+        for backend in Backend::ALL {
+            let cases = [
+                ("short", 20, Limits { file_min: 1 << 30, ..LIMITS }),
+                ("with much in it", 200, LIMITS),
+                ("with most in it", 1_500, Limits { live_max: u64::MAX, ..LIMITS }),
+            ];
+            for (what, left, limits) in cases {
+                let dir = tempfile::tempdir().unwrap();
+                let store = relieved(dir.path(), backend, left);
+                let (before, kept) = (pairs(&*store), file(dir.path(), backend));
+                let store = renewed(dir.path(), backend, CACHE, store, limits).unwrap();
+                assert_eq!(pairs(&*store), before, "{what}");
+                assert_eq!(file(dir.path(), backend), kept, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_records_are_told_by_their_positions() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Backend::Redb.open(dir.path(), CACHE).unwrap();
+        assert_eq!(records_len_min(&*store).unwrap(), 0);
+        let mut batch = Batch::default();
+        [7, 500, 1_007].into_iter().for_each(|first| batch.put(keys::block(Seq(first)), vec![0]));
+        store.apply(batch).unwrap();
+        assert_eq!(records_len_min(&*store).unwrap(), 88_000);
+        assert!(!is_sparse(&*store, 87_999).unwrap());
+        assert!(is_sparse(&*store, 88_000).unwrap());
+    }
 }

@@ -121,7 +121,7 @@ fn print_verdicts(shape: Shape, contenders: &[(Option<&Reference>, Figures)], ra
     let (_, journal) = contenders.last().expect("the journal is the last");
     let journal = journal.rates.median();
     let print = |name: &str, ratio: f64, wanted: Bound| {
-        println!("      journal / {name:30} {ratio:5.2}   {}", wanted.verdict(ratio));
+        println!("      journal / {name:30} {ratio:5.2}   {}", wanted.verdict(ratio, ""));
     };
     print(REFERENCES[0].0, journal / raw, shape.wanted);
     for (reference, figures) in &contenders[STORES_FROM..contenders.len() - 1] {

@@ -23,8 +23,10 @@ pub(crate) enum Task {
     KeepHouse,
     /// Write the journal's frames into one file beside it.
     Flatten,
-    /// Read, check and decode the journal.
+    /// Open the journal without a snapshot: read, check and decode it.
     ReplayOurs,
+    /// Read and decode the open journal.
+    ReadOurs,
     /// Read and decode that file.
     ReplayPlain,
     /// Append until killed.
@@ -33,12 +35,13 @@ pub(crate) enum Task {
     Open,
 }
 
-const TASKS: [(&str, Task); 8] = [
+const TASKS: [(&str, Task); 9] = [
     ("fill", Task::Fill),
     ("fill-one-by-one", Task::FillOneByOne),
     ("keep-house", Task::KeepHouse),
     ("flatten", Task::Flatten),
     ("replay-ours", Task::ReplayOurs),
+    ("read-ours", Task::ReadOurs),
     ("replay-plain", Task::ReplayPlain),
     ("append-until-killed", Task::AppendUntilKilled),
     ("open", Task::Open),
@@ -128,6 +131,7 @@ pub(crate) fn run(asked: &Asked) {
         Task::KeepHouse => disk::keep_house(dir),
         Task::Flatten => replay::flatten(dir),
         Task::ReplayOurs => replay::replay_ours(dir),
+        Task::ReadOurs => replay::read_ours(dir),
         Task::ReplayPlain => replay::replay_plain(dir),
         Task::AppendUntilKilled => reopen::append_until_killed(dir),
         Task::Open => reopen::open(dir, print_report),

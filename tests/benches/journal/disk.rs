@@ -22,6 +22,8 @@ const LIVE_WANTED: Bound = Bound::AtMost(4.5);
 const SEALED_WANTED: Bound = Bound::AtMost(1.5);
 /// The journal of single events has this part of the events of the long one.
 const SHORTER: u64 = 5;
+/// Parts that take less are not printed by themselves, in bytes.
+const PRINTED_MIN: u64 = 1 << 20;
 /// Later than any record of a run, by the journal's clock.
 const DAY_US: i64 = 86_400_000_000;
 
@@ -59,7 +61,7 @@ fn live(title: &str, dir: &Path, events: u64) {
     println!("disk: {events} events with payloads of {PAYLOAD_LEN} bytes, live: {title}, journal closed");
     print_parts(&parts, events);
     let ratio = of_payload(sum(&parts, |_| true).allocated, events);
-    println!("    segments and store together {ratio:.2} x the payload   {}", LIVE_WANTED.verdict(ratio));
+    println!("    segments and store together {ratio:.2} x the payload   {}", LIVE_WANTED.verdict(ratio, ""));
 }
 
 /// Prints what a closed journal takes of which so many events are in compressed segments, all but the open one's.
@@ -70,10 +72,7 @@ fn sealed(title: &str, dir: &Path, events: u64) {
     // Room for what is to come, whatever lies before it.
     let without_open = sum(&parts, |name| name != OPEN_SEGMENT);
     let ratio = of_payload(without_open.allocated, events);
-    println!(
-        "    all but the open segment {ratio:.2} x the payload   {}",
-        SEALED_WANTED.verdict(ratio)
-    );
+    println!("    all but the open segment {ratio:.2} x the payload   {}", SEALED_WANTED.verdict(ratio, ""));
 }
 
 /// Seals what is open by an append at a later time, compresses every segment that is sealed and has the store give up
@@ -97,7 +96,7 @@ pub(crate) fn keep_house(dir: &Path) -> Report {
 }
 
 fn print_parts(parts: &Parts, events: u64) {
-    for (name, part) in parts {
+    for (name, part) in parts.iter().filter(|(_, part)| part.allocated >= PRINTED_MIN) {
         print(name, *part, events);
     }
     for folder in ["segments/", "sled/"] {

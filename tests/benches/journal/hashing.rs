@@ -69,7 +69,7 @@ pub(crate) fn run(place: &Place) {
         100.0 * (1.0 - ratio(&plain, &checkpointed))
     );
     let cost = 100.0 * cost(&sha256, &plain, &checkpointed);
-    println!("  hashing and checkpoints: {cost:.1} % of the append rate   {} %", WANTED.verdict(cost));
+    println!("  hashing and checkpoints: {cost:.1} % of the append rate   {}", WANTED.verdict(cost, " %"));
 }
 
 /// Time for an event in one turn of a new journal.

@@ -4,8 +4,8 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use purser_tests::bench::{Bound, Times};
 use purser_storage::found::StoreFound;
+use purser_tests::bench::{Bound, Times};
 use tokio::task::JoinSet;
 
 use crate::child::{self, Report, Task};
@@ -38,8 +38,8 @@ pub(crate) fn run(place: &Place) {
          {ROUNDS} rounds, a process each"
     );
     let seconds = times.median().as_secs_f64();
-    println!("  Journal::open and seal    {}   {} s", times.line(), TIME_WANTED.verdict(seconds));
-    println!("  RSS after it, at most     {rss:.0} MiB   {} MiB", RSS_WANTED.verdict(rss));
+    println!("  Journal::open and seal    {}   {}", times.line(), TIME_WANTED.verdict(seconds, " s"));
+    println!("  RSS after it, at most     {rss:.0} MiB   {}", RSS_WANTED.verdict(rss, " MiB"));
 }
 
 /// Lets a child append for a while and kills it; gives the last record that it was seen to acknowledge.

@@ -26,5 +26,5 @@ pub(crate) fn run() {
     let mib = |name: &str| kib(name).expect("it is a number") / 1_024.0;
     println!("memory: {PODS} pods run as processes, {} s without a request", IDLE.as_secs());
     let (rss, peak) = (mib("VmRSS"), mib("VmHWM"));
-    println!("  RSS of purserd        {rss:6.1} MiB (peak {peak:.1})   {}", WANTED.verdict(rss));
+    println!("  RSS of purserd        {rss:6.1} MiB (peak {peak:.1})   {}", WANTED.verdict(rss, " MiB"));
 }

@@ -53,7 +53,7 @@ pub(crate) fn run() {
     println!("  reading and decoding the segments, in the bench itself   {}", plain.line());
     for (what, times) in [("without a snapshot", &folded), ("from its last snapshot", &restored)] {
         let ratio = ratio(times, &plain);
-        let (line, verdict) = (times.line(), WANTED.verdict(ratio));
+        let (line, verdict) = (times.line(), WANTED.verdict(ratio, ""));
         println!("  exec of purserd to ready, {what:<30} {line}   {ratio:.2} x   {verdict}");
     }
     purserd.restart();

@@ -30,7 +30,7 @@ pub(crate) fn run() {
     println!("  ctr run -d                          {}", ctr.line());
     for (what, times) in [("apply to Running, over the API", &api), ("purser apply && purser wait", &cli)] {
         let ratio = ratio(times, &ctr);
-        println!("  {what:<35} {}   {ratio:.2} x   {}", times.line(), WANTED.verdict(ratio));
+        println!("  {what:<35} {}   {ratio:.2} x   {}", times.line(), WANTED.verdict(ratio, ""));
     }
 }
 

@@ -93,15 +93,23 @@ pub(crate) fn remove_all(dir: &Path) -> Result<(), FolderError> {
 /// Puts the store `name` that lies in the folder `made` in the place of the one in `dir`, and removes every other.
 pub(crate) fn put_in_place(dir: &Path, made: &Path, name: &str) -> Result<(), FolderError> {
     let (new, path) = (made.join(name), dir.join(name));
-    remove_if_there(&path)?;
+    // Each is moved away whole before it is removed: after a stop half a store must not be found in its place.
+    move_away(&path, &made.join(OLD))?;
     fs::rename(&new, &path).map_err(|error| io_error("rename", &new, error))?;
     sync(dir)?;
     for other in Backend::ALL.map(Backend::name).into_iter().filter(|other| *other != name) {
-        remove_if_there(&dir.join(other))?;
+        move_away(&dir.join(other), &made.join(other))?;
     }
     remove_if_there(made)?;
     sync(dir)
 }
+
+fn move_away(path: &Path, to: &Path) -> Result<(), FolderError> {
+    unless_absent(fs::rename(path, to)).map_err(|error| io_error("move away", path, error))
+}
+
+/// What the store that is replaced is called until it is removed.
+const OLD: &str = "old";
 
 /// Name of the folder in which a store is made beside the one in use.
 const MADE: &str = "migrating";

@@ -20,8 +20,9 @@ use crate::read::FRAME_LEN_MIN;
 /// Bytes that are copied at once.
 const COPY_LEN: usize = 1 << 20;
 
-/// How much smaller than its file what is left in a store must be.
-const SHARE_MAX: u64 = 4;
+/// How many times as long as what is left in it a store's file must be. sled's is up to four times as long while
+/// records are appended one by one, and would be so again soon.
+const TIMES_MIN: u64 = 8;
 
 /// When it is worth it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(super) fn renewed(
     limits: Limits,
 ) -> Result<Arc<dyn Store>, JournalError> {
     let file_bytes = store.bytes_on_disk()?;
-    if file_bytes < limits.file_min || !is_sparse(&*store, limits.live_max.min(file_bytes / SHARE_MAX))? {
+    if file_bytes < limits.file_min || !is_sparse(&*store, limits.live_max.min(file_bytes / TIMES_MIN))? {
         return Ok(store);
     }
     let made = made_folder(dir);

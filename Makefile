@@ -57,6 +57,7 @@ sim: ## Lives through SEEDS simulated nodes; each that fails is printed and leav
 	PURSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked -p purser-tests --test it simulator::no_seed -- --nocapture
 
 EVENTS ?= 10000000
-soak: ## Appends EVENTS events to one journal and prints whether memory, handles and disk stay flat.
+BACKEND ?= sled
+soak: ## Appends EVENTS events to one sealed journal and prints whether memory, handles and disk stay flat; BACKEND=redb.
 	@.ci/packages.sh build
-	EVENTS=$(EVENTS) $(CARGO) run --locked --release -p purser-tests --example soak
+	EVENTS=$(EVENTS) BACKEND=$(BACKEND) $(CARGO) run --locked --release -p purser-tests --example soak

@@ -15,11 +15,8 @@ use crate::index;
 use crate::open::{Pass, damaged};
 use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Loaded, Segments};
-use crate::store::{Backend, Store, make_folder, put_in_place};
+use crate::store::{Backend, Store, made_folder, make_folder, put_in_place};
 use crate::verify::Head;
-
-/// Where the new store is made.
-const FOLDER: &str = "migrating";
 
 /// Records between two words about how far it has come.
 const TOLD_EVERY: u64 = 4_096;
@@ -64,7 +61,7 @@ pub fn migrate(
     let loaded = Segments::load(Arc::new(SystemDisk), dir, false).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, before, head, .. } = loaded;
     let segments = Arc::new(segments);
-    let made = dir.join(FOLDER);
+    let made = made_folder(dir);
     make_folder(&made)?;
     tell(Step::Make, before.seq.0, head.seq.0);
     let store = to.open(&made, cache_bytes)?;

@@ -1,5 +1,6 @@
-//! Millions of events through one journal: do memory, files and open handles stay as they are? `make soak` runs it;
-//! `EVENTS` says how many, `BATCH` how many of them are in one commit.
+//! Millions of events through one sealed journal: do memory, files and open handles stay as they are? `make soak` runs
+//! it; `EVENTS` says how many, `BATCH` how many of them are in one commit, `BACKEND` what keeps the store: `sled` or
+//! `redb`.
 
 #[path = "../../storage/tests/versions/mod.rs"]
 mod versions;
@@ -11,8 +12,11 @@ use std::time::Instant;
 use purser_events::node::event::{Cordoned, Started};
 use purser_events::{Bytes, Cause, Event, NodeUid, Origin, Principal, StreamVersion, Timestamp};
 use purser_storage::retention::{Retention, plan};
+use purser_storage::store::Backend;
 use purser_storage::{Append, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StreamWrite};
-use purser_tests::bench::number_from;
+use purser_tests::bench::{bytes_on_disk, number_from};
+use purser_tests::random::Random;
+use purser_tests::sealed;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -20,6 +24,8 @@ use self::versions::Versions;
 
 /// Committers at the same time, each with a stream of its own.
 const COMMITTERS: u64 = 16;
+/// What the sealing keys are made of.
+const SEED: u64 = 0x0070_7572_7365_7204;
 /// Figures are printed so many times.
 const LOOKS: u64 = 20;
 /// Bytes of what each event says.
@@ -27,7 +33,8 @@ const REASON_LEN: usize = 200;
 /// What every record is stamped with.
 const NOON: Timestamp = Timestamp(1_790_000_000_000_000);
 /// How much of the past is kept, by what it takes once it is compressed.
-const RETENTION: Retention = Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, archive: false };
+const RETENTION: Retention =
+    Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, archive: false };
 /// The first part of a run, in which caches fill, says nothing about growth.
 const WARM_UP_LOOKS: usize = 4;
 /// Growth of memory from the end of the warm-up to the end that still counts as flat, in percent.
@@ -43,32 +50,41 @@ struct Look {
     handles: usize,
     files: usize,
     disk: f64,
+    /// What of it is the store.
+    store: f64,
+    /// Records under the last checkpoint.
+    sealed: u64,
 }
 
 impl Look {
-    fn now(events: u64, journal: &Journal, dir: &Path) -> Look {
+    fn now(journal: &Journal, dir: &Path, backend: Backend) -> Look {
         let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells it");
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = kib.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         let count = |path: &Path| std::fs::read_dir(path).expect("the folder is there").count();
-        let disk = journal.stats().expect("the journal is open").bytes_on_disk;
         Look {
-            events,
+            events: journal.head().seq.0,
             memory: kib.expect("the kernel tells it") * 1_024.0,
             handles: count(Path::new("/proc/self/fd")),
             files: count(&dir.join("segments")),
-            disk: figure(disk),
+            disk: figure(bytes_on_disk(dir)),
+            store: figure(bytes_on_disk(&dir.join(backend.name()))),
+            sealed: journal.sealing().borrow().sealed,
         }
     }
 
     fn print(&self, rate: f64) {
         let mib = |bytes: f64| bytes / 1_048_576.0;
         println!(
-            "{:>11} events   RSS {:8.1} MiB   on disk {:9.1} MiB in {:>5} segments   {:>3} handles   {:>9.0} events/s",
+            "{:>11} events   {:>11} sealed   RSS {:6.1} MiB   on disk {:7.1} MiB, {:7.1} of them {} segments, \
+             {:7.1} the store   {:>3} handles   {:>8.0} events/s",
             self.events,
+            self.sealed,
             mib(self.memory),
             mib(self.disk),
+            mib(self.disk - self.store),
             self.files,
+            mib(self.store),
             self.handles,
             rate
         );
@@ -131,16 +147,32 @@ fn is_flat(looks: &[f64], slack: f64) -> bool {
     last - first <= (first * GROWTH_PERCENT_MAX / 100.0).max(slack)
 }
 
+/// What keeps the store.
+fn backend() -> Backend {
+    match std::env::var("BACKEND").unwrap_or_default().as_str() {
+        "" | "sled" => Backend::Sled,
+        "redb" => Backend::Redb,
+        other => panic!("BACKEND is `sled` or `redb`, not `{other}`"),
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let (events, batch) = (number_from("EVENTS", 10_000_000), number_from("BATCH", 16).max(1));
     let folder = tempfile::tempdir().expect("a folder can be made");
     let dir = folder.path().join("journal");
     // Many segments, so that what one of them leaves behind adds up.
-    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN * 16, ..JournalConfig::new(&dir) };
+    let backend = backend();
+    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN * 16, backend, ..JournalConfig::new(&dir) };
     let journal = Versions::open(config, NOON).expect("the journal opens");
+    sealed::seal(&journal, &folder.path().join("key"), Random(SEED), || NOON);
     let per_look = (events / LOOKS / COMMITTERS).max(1);
-    println!("{events} events of {REASON_LEN} bytes in commits of {batch} by {COMMITTERS} committers");
+    println!(
+        "{events} events of {REASON_LEN} bytes in commits of {batch} by {COMMITTERS} committers, a checkpoint every {} \
+         events, store on {}",
+        sealed::checkpoint_events(),
+        backend.name()
+    );
     let mut looks = Vec::new();
     for look in 0..LOOKS {
         let began = Instant::now();
@@ -150,8 +182,9 @@ async fn main() -> ExitCode {
             committers.spawn(commit(journal.clone(), stream, look * per_look, per_look, batch));
         }
         committers.join_all().await;
+        sealed::settled(&journal).await;
         keep_house(&journal).expect("nothing fails");
-        let now = Look::now(journal.head().seq.0, &journal, &dir);
+        let now = Look::now(&journal, &dir, backend);
         now.print(figure(per_look * COMMITTERS) / began.elapsed().as_secs_f64());
         looks.push(now);
     }

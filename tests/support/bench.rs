@@ -1,6 +1,12 @@
 //! What the benchmarks share: which of them is asked for, figures of one kind, and ratios between them.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
+
+/// Bytes in a block as `stat` counts them.
+pub const BLOCK_LEN: u64 = 512;
 
 /// Whether a benchmark is to run: `ONLY` names one, nothing or an empty `ONLY` means all.
 #[must_use]
@@ -19,6 +25,41 @@ pub fn number_from(variable: &str, default: u64) -> u64 {
     set.map_or(default, |text| {
         text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text:?}"))
     })
+}
+
+/// Bytes of the blocks that a folder's files take, or a file, as `du` counts; none if it is absent.
+#[must_use]
+pub fn bytes_on_disk(path: &Path) -> u64 {
+    let Ok(about) = fs::symlink_metadata(path) else { return 0 };
+    if !about.is_dir() {
+        return about.blocks() * BLOCK_LEN;
+    }
+    // What goes away meanwhile takes nothing.
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_on_disk(&entry.path())).sum()
+}
+
+/// What a figure is wanted to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+    /// More than this.
+    Above(f64),
+}
+
+impl Bound {
+    /// The bound in its `unit`, and whether a figure meets it, to be read by people beside the figure.
+    #[must_use]
+    pub fn verdict(self, figure: f64, unit: &str) -> String {
+        let (words, bound, met) = match self {
+            Bound::AtLeast(bound) => ("at least", bound, bound <= figure),
+            Bound::AtMost(bound) => ("at most", bound, figure <= bound),
+            Bound::Above(bound) => ("above", bound, bound < figure),
+        };
+        format!("wanted {words} {bound}{unit}: {}", if met { "met" } else { "missed" })
+    }
 }
 
 /// Times of one kind.

@@ -11,6 +11,7 @@ pub mod purserd;
 #[path = "../../storage/tests/seed/mod.rs"]
 pub mod random;
 pub mod registry;
+pub mod sealed;
 pub mod sim;
 
 pub mod feed;

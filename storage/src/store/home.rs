@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::renewal::{Limits, renewed};
 use super::{Backend, Store};
 use crate::error::JournalError;
 use crate::folder::{FolderError, io_error};
@@ -12,7 +13,8 @@ use crate::journal::JournalConfig;
 
 /// Where a journal's store comes from.
 pub trait Stores {
-    /// Opens the store; makes an empty one if there is none, or if the one that is there cannot be read.
+    /// Opens the store; makes an empty one if there is none, or if the one that is there cannot be read. One whose file
+    /// is much longer than what is in it may be put into a shorter file.
     ///
     /// # Errors
     /// The system refuses a file.
@@ -52,8 +54,10 @@ impl Stores for FolderStores {
             self.set_aside()?;
             fs::remove_file(&suspect).map_err(|error| io_error("remove", &suspect, error))?;
         }
+        // What a stop left of making one.
+        remove_if_there(&made_folder(&self.dir))?;
         match self.backend.open(&self.dir, self.cache_bytes) {
-            Ok(store) => Ok(store),
+            Ok(store) => renewed(&self.dir, self.backend, self.cache_bytes, store, Limits::DEFAULT),
             Err(error) if error.is_refusal() => Err(JournalError::Store(error)),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -68,7 +72,7 @@ impl Stores for FolderStores {
         let name = self.backend.name();
         let (path, aside) = (self.dir.join(name), self.dir.join(format!("{name}.aside")));
         // One is enough to look into; it holds nothing that the segments do not.
-        unless_absent(remove(&aside)).map_err(|error| io_error("remove", &aside, error))?;
+        remove_if_there(&aside)?;
         unless_absent(fs::rename(&path, &aside)).map_err(|error| io_error("set aside", &path, error))
     }
 }
@@ -80,8 +84,8 @@ pub(crate) fn remove_all(dir: &Path) -> Result<(), FolderError> {
         .map(Backend::name)
         .into_iter()
         .flat_map(|name| [name.to_owned(), format!("{name}.aside")]);
-    for path in names.chain(["suspect".to_owned(), "migrating".to_owned()]).map(|name| dir.join(name)) {
-        unless_absent(remove(&path)).map_err(|error| io_error("remove", &path, error))?;
+    for path in names.chain(["suspect".to_owned(), MADE.to_owned()]).map(|name| dir.join(name)) {
+        remove_if_there(&path)?;
     }
     sync(dir)
 }
@@ -89,22 +93,37 @@ pub(crate) fn remove_all(dir: &Path) -> Result<(), FolderError> {
 /// Puts the store `name` that lies in the folder `made` in the place of the one in `dir`, and removes every other.
 pub(crate) fn put_in_place(dir: &Path, made: &Path, name: &str) -> Result<(), FolderError> {
     let (new, path) = (made.join(name), dir.join(name));
-    unless_absent(remove(&path)).map_err(|error| io_error("remove", &path, error))?;
+    // Each is moved away whole before it is removed: after a stop half a store must not be found in its place.
+    move_away(&path, &made.join(OLD))?;
     fs::rename(&new, &path).map_err(|error| io_error("rename", &new, error))?;
     sync(dir)?;
     for other in Backend::ALL.map(Backend::name).into_iter().filter(|other| *other != name) {
-        let other = dir.join(other);
-        unless_absent(remove(&other)).map_err(|error| io_error("remove", &other, error))?;
+        move_away(&dir.join(other), &made.join(other))?;
     }
-    unless_absent(remove(made)).map_err(|error| io_error("remove", made, error))?;
+    remove_if_there(made)?;
     sync(dir)
+}
+
+fn move_away(path: &Path, to: &Path) -> Result<(), FolderError> {
+    unless_absent(fs::rename(path, to)).map_err(|error| io_error("move away", path, error))
+}
+
+/// What the store that is replaced is called until it is removed.
+const OLD: &str = "old";
+
+/// Name of the folder in which a store is made beside the one in use.
+const MADE: &str = "migrating";
+
+/// Where a store of the journal in `dir` is made beside the one in use.
+pub(crate) fn made_folder(dir: &Path) -> PathBuf {
+    dir.join(MADE)
 }
 
 /// An empty folder in which a store can be made; what a stop left there is removed.
 pub(crate) fn make_folder(made: &Path) -> Result<(), FolderError> {
     use std::os::unix::fs::DirBuilderExt;
 
-    unless_absent(remove(made)).map_err(|error| io_error("remove", made, error))?;
+    remove_if_there(made)?;
     fs::DirBuilder::new().mode(0o700).create(made).map_err(|error| io_error("create", made, error))
 }
 
@@ -128,7 +147,11 @@ fn sync(dir: &Path) -> Result<(), FolderError> {
     fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("sync", dir, error))
 }
 
-/// Removes a folder with all that is in it, or a file.
+/// Removes a folder with all that is in it, or a file, unless it is absent.
+pub(super) fn remove_if_there(path: &Path) -> Result<(), FolderError> {
+    unless_absent(remove(path)).map_err(|error| io_error("remove", path, error))
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

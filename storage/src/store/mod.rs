@@ -3,6 +3,7 @@
 mod home;
 pub(crate) mod keys;
 mod redb_store;
+mod renewal;
 mod sled_store;
 
 use std::fs::File;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use home::{FolderStores, Stores};
-pub(crate) use home::{bytes_of, make_folder, put_in_place, remove_all, suspect_path};
+pub(crate) use home::{bytes_of, made_folder, make_folder, put_in_place, remove_all, suspect_path};
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 

@@ -18,6 +18,7 @@ mod memory_store;
 mod migration;
 mod projections;
 mod redaction;
+mod renewal;
 mod reserve;
 mod retention;
 mod row_faults;

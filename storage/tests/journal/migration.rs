@@ -83,9 +83,14 @@ async fn a_journal_in_use_or_damaged_is_refused_and_left_alone() {
 async fn what_a_stop_left_half_made_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let records = fill(dir.path(), 5).await.len();
-    fs::create_dir_all(dir.path().join("migrating/redb")).unwrap();
-    fs::write(dir.path().join("migrating/redb/index.redb"), "half").unwrap();
+    let leave_half = || {
+        fs::create_dir_all(dir.path().join("migrating/redb")).unwrap();
+        fs::write(dir.path().join("migrating/redb/index.redb"), "half").unwrap();
+    };
+    leave_half();
     assert_eq!(open(dir.path()).unwrap().1.len(), records, "the one in use is as before");
+    assert!(!dir.path().join("migrating").exists(), "an opening clears it away");
+    leave_half();
     let migrated = migrate(dir.path(), Backend::Redb, CACHE, &mut |_, _, _| {}).unwrap();
     assert_eq!(migrated.records, records as u64);
     assert_eq!(offline(dir.path()).unwrap().len(), records);

@@ -1,20 +1,22 @@
-//! Durable appends: 64 committers at once, and one with batches, beside files and stores that get frames ready made.
+//! Durable appends to a journal with checkpoints: 64 committers at once, and one with batches, beside files and stores
+//! that get frames ready made.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use purser_events::Seq;
 use purser_storage::Journal;
-use purser_tests::bench::{Rates, Times};
+use purser_tests::bench::{Bound, Rates, Times};
+use purser_tests::sealed;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::event::{PAYLOAD_LEN, POOL_LEN};
 use crate::group::{Group, Request, Sink};
-use crate::ours::{self, Committer};
+use crate::ours::{self, COMMITTERS, Committer, runtime};
 use crate::place::Place;
-use crate::reference::{REFERENCES, Reference};
+use crate::reference::{REFERENCES, Reference, STORES_FROM};
 use crate::rounds;
 
 /// How long one contender's turn is.
@@ -25,13 +27,15 @@ const ROUND: Duration = Duration::from_millis(1_200);
 struct Shape {
     committers: usize,
     batch: usize,
+    /// Of the journal's rate to that of a raw file.
+    wanted: Bound,
 }
 
 const SHAPES: [Shape; 4] = [
-    Shape { committers: 64, batch: 1 },
-    Shape { committers: 1, batch: 1 },
-    Shape { committers: 1, batch: 16 },
-    Shape { committers: 1, batch: 256 },
+    Shape { committers: COMMITTERS, batch: 1, wanted: Bound::AtLeast(1.2) },
+    Shape { committers: 1, batch: 1, wanted: Bound::AtLeast(0.9) },
+    Shape { committers: 1, batch: 16, wanted: Bound::AtLeast(0.9) },
+    Shape { committers: 1, batch: 256, wanted: Bound::AtLeast(0.9) },
 ];
 
 /// What one turn came to.
@@ -54,8 +58,10 @@ pub(crate) fn run(place: &Place) {
     let frames = Arc::new(frames(place));
     let bytes: usize = frames.iter().map(Vec::len).sum();
     println!(
-        "append: durable, payloads of {PAYLOAD_LEN} bytes in frames of {}, {} rounds of {:.1} s in turn",
+        "append: durable, payloads of {PAYLOAD_LEN} bytes in frames of {}, journal with a checkpoint every {} events, \
+         {} rounds of {:.1} s in turn",
         bytes / frames.len(),
+        sealed::checkpoint_events(),
         rounds(),
         ROUND.as_secs_f64()
     );
@@ -83,7 +89,7 @@ fn take_turn(
     let path = folder.join("data");
     let mut contender = match reference {
         Some((_, open)) => Contender::reference(open(&path), shape, frames),
-        None => Contender::Journal(Box::new(OpenJournal::new(&path, shape.committers))),
+        None => Contender::Journal(Box::new(OpenJournal::new(&path, shape.committers, Seals::On))),
     };
     let turn = contender.turn(shape);
     let since = Instant::now();
@@ -94,8 +100,8 @@ fn take_turn(
 
 fn print(shape: Shape, contenders: &[(Option<&Reference>, Figures)]) {
     match shape {
-        Shape { committers: 1, batch } => println!("  one committer, batches of {batch}"),
-        Shape { committers, batch: _ } => println!("  {committers} committers, one event each"),
+        Shape { committers: 1, batch, .. } => println!("  one committer, batches of {batch}"),
+        Shape { committers, .. } => println!("  {committers} committers, one event each"),
     }
     let raw = contenders[0].1.rates.median();
     for (reference, Figures { rates, commits, closings }) in contenders {
@@ -106,6 +112,21 @@ fn print(shape: Shape, contenders: &[(Option<&Reference>, Figures)]) {
         println!(
             "    {name:30} {line}   {ratio:5.2} x   p50 of a commit {p50_ms:7.3} ms   closed in {close_ms:6.1} ms"
         );
+    }
+    print_verdicts(shape, contenders, raw);
+}
+
+/// How the journal stands to the raw file, and to each of the stores.
+fn print_verdicts(shape: Shape, contenders: &[(Option<&Reference>, Figures)], raw: f64) {
+    let (_, journal) = contenders.last().expect("the journal is the last");
+    let journal = journal.rates.median();
+    let print = |name: &str, ratio: f64, wanted: Bound| {
+        println!("      journal / {name:30} {ratio:5.2}   {}", wanted.verdict(ratio, ""));
+    };
+    print(REFERENCES[0].0, journal / raw, shape.wanted);
+    for (reference, figures) in &contenders[STORES_FROM..contenders.len() - 1] {
+        let (name, _) = reference.expect("only the last is the journal");
+        print(name, journal / figures.rates.median(), Bound::Above(1.0));
     }
 }
 
@@ -139,20 +160,32 @@ fn frames(place: &Place) -> Vec<Vec<u8>> {
     frames
 }
 
+/// Whether a journal gets checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seals {
+    On,
+    Off,
+}
+
 /// The journal and those who append to it.
 pub(crate) struct OpenJournal {
     runtime: Runtime,
     journal: Option<Journal>,
     committers: Vec<Committer>,
+    seals: Seals,
 }
 
 impl OpenJournal {
-    pub(crate) fn new(dir: &std::path::Path, committers: usize) -> OpenJournal {
+    pub(crate) fn new(dir: &std::path::Path, committers: usize, seals: Seals) -> OpenJournal {
         let (journal, _) = ours::open(dir);
+        if seals == Seals::On {
+            ours::seal(&journal, dir);
+        }
         let committers = Committer::many(&journal, committers);
-        OpenJournal { runtime: runtime(), journal: Some(journal), committers }
+        OpenJournal { runtime: runtime(), journal: Some(journal), committers, seals }
     }
 
+    /// Appends for one turn, which ends with the last checkpoint that is due.
     pub(crate) fn turn(&mut self, batch: usize) -> Turn {
         let mut turn = Turn::default();
         let since = Instant::now();
@@ -170,6 +203,9 @@ impl OpenJournal {
                 turn.add(commits, batch);
                 self.committers.push(committer);
             }
+        }
+        if let (Seals::On, Some(journal)) = (self.seals, &self.journal) {
+            self.runtime.block_on(sealed::settled(journal));
         }
         turn.took = since.elapsed();
         turn
@@ -279,9 +315,4 @@ fn grouped_turn(runtime: &Runtime, group: &Group, frames: &Arc<Vec<Vec<u8>>>, co
     }
     turn.took = begun.elapsed();
     turn
-}
-
-/// One thread for all committers, as the service has one for its actors.
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made")
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{ours, reopen, replay};
+use crate::{disk, ours, reopen, replay};
 
 const TASK: &str = "PURSER_BENCH_CHILD";
 const DIR: &str = "PURSER_BENCH_CHILD_DIR";
@@ -15,12 +15,18 @@ const EVENTS: &str = "PURSER_BENCH_CHILD_EVENTS";
 /// What a child can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Append until the journal holds so many records, then close it.
+    /// Append in batches until the journal holds so many records, then close it.
     Fill,
+    /// The same by many at once, one event each.
+    FillOneByOne,
+    /// Seal the open segment, compress all that are sealed and trim the store.
+    KeepHouse,
     /// Write the journal's frames into one file beside it.
     Flatten,
-    /// Read, check and decode the journal.
+    /// Open the journal without a snapshot: read, check and decode it.
     ReplayOurs,
+    /// Read and decode the open journal.
+    ReadOurs,
     /// Read and decode that file.
     ReplayPlain,
     /// Append until killed.
@@ -29,10 +35,13 @@ pub(crate) enum Task {
     Open,
 }
 
-const TASKS: [(&str, Task); 6] = [
+const TASKS: [(&str, Task); 9] = [
     ("fill", Task::Fill),
+    ("fill-one-by-one", Task::FillOneByOne),
+    ("keep-house", Task::KeepHouse),
     ("flatten", Task::Flatten),
     ("replay-ours", Task::ReplayOurs),
+    ("read-ours", Task::ReadOurs),
     ("replay-plain", Task::ReplayPlain),
     ("append-until-killed", Task::AppendUntilKilled),
     ("open", Task::Open),
@@ -74,10 +83,15 @@ impl Report {
         Duration::from_micros(self.took_us)
     }
 
+    /// The memory that it held in the end, in MiB.
+    #[expect(clippy::cast_precision_loss, reason = "a memory has less than 2^52 KiB")]
+    pub(crate) fn rss_mib(&self) -> f64 {
+        self.rss_kib as f64 / 1_024.0
+    }
+
     /// The memory that it held in the end and at most, to be read by people.
     pub(crate) fn memory(&self) -> String {
-        let mib = |kib: u64| kib.div_ceil(1_024);
-        format!("RSS {:4} MiB (peak {})", mib(self.rss_kib), mib(self.peak_kib))
+        format!("RSS {:4.0} MiB (peak {})", self.rss_mib(), self.peak_kib.div_ceil(1_024))
     }
 
     fn line(&self) -> String {
@@ -106,14 +120,18 @@ pub(crate) fn run(asked: &Asked) {
     let report = match task {
         Task::Fill => {
             let since = Instant::now();
-            let (journal, _) = ours::open(dir);
-            ours::fill(&journal, *events);
-            let filled = journal.head().seq.0;
-            journal.close().expect("the journal can be closed");
+            let filled = ours::fill_sealed(dir, |journal| ours::fill(journal, *events));
             Report::now(filled, since)
         }
+        Task::FillOneByOne => {
+            let since = Instant::now();
+            let filled = ours::fill_sealed(dir, |journal| ours::fill_one_by_one(journal, *events));
+            Report::now(filled, since)
+        }
+        Task::KeepHouse => disk::keep_house(dir),
         Task::Flatten => replay::flatten(dir),
         Task::ReplayOurs => replay::replay_ours(dir),
+        Task::ReadOurs => replay::read_ours(dir),
         Task::ReplayPlain => replay::replay_plain(dir),
         Task::AppendUntilKilled => reopen::append_until_killed(dir),
         Task::Open => reopen::open(dir, print_report),

@@ -1,19 +1,22 @@
-//! What the hashes of a frame cost: two functions beside each other, and their share of an append in batches of 256.
+//! What the hashes of a frame and the checkpoints cost in batches of 256, and two hash functions beside each other.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use purser_events::Seq;
-use purser_tests::bench::{Times, ratio};
+use purser_tests::bench::{Bound, Times, ratio};
+use purser_tests::sealed;
 use sha2::{Digest, Sha256};
 
-use crate::append::OpenJournal;
+use crate::append::{OpenJournal, Seals};
 use crate::event::PAYLOAD_LEN;
 use crate::ours;
 use crate::place::Place;
 use crate::rounds;
 
-/// Events that are appended together where the share is measured.
+/// In percent of the rate that an append would have without hashes and checkpoints.
+const WANTED: Bound = Bound::AtMost(20.0);
+/// Events that are appended together where the cost is measured.
 const BATCH: usize = 256;
 /// Records that are hashed in one round.
 const RECORDS: u32 = 200_000;
@@ -25,7 +28,8 @@ type Hash = [u8; HASH_LEN];
 
 pub(crate) fn run(place: &Place) {
     let records = bodies(place);
-    let (mut sha256, mut blake3, mut append) = (Times::default(), Times::default(), Times::default());
+    let (mut sha256, mut blake3) = (Times::default(), Times::default());
+    let (mut plain, mut checkpointed) = (Times::default(), Times::default());
     for _ in 0..rounds() {
         sha256.add(chain(&records, |header, payload, previous| {
             let payload = Sha256::digest(payload);
@@ -37,10 +41,8 @@ pub(crate) fn run(place: &Place) {
             hash.update(previous).update(header).update(payload.as_bytes());
             hash.finalize().into()
         }));
-        let folder = place.empty("hashing");
-        let turn = OpenJournal::new(&folder, 1).turn(BATCH);
-        place.remove(&folder);
-        append.add(turn.took / u32::try_from(turn.events).expect("a turn is short"));
+        plain.add(take_turn(place, Seals::Off));
+        checkpointed.add(take_turn(place, Seals::On));
     }
     let (header_len, payload_len) = (records[0].0.len(), records[0].1.len());
     println!(
@@ -48,16 +50,44 @@ pub(crate) fn run(place: &Place) {
          {} rounds of {RECORDS} records in turn",
         rounds()
     );
-    println!("  SHA-256   {:6} ns a record", sha256.median().as_nanos());
-    println!("  BLAKE3    {:6} ns a record   {:.2} x", blake3.median().as_nanos(), ratio(&blake3, &sha256));
-    println!("  journal   {:6} ns an event, durable, in batches of {BATCH}", append.median().as_nanos());
-    println!("    of which the hashes of a frame are {:.1} %", 100.0 * share_of_append(&sha256, &append));
+    let ns = |times: &Times| times.median().as_nanos();
+    println!("  SHA-256                          {:6} ns a record", ns(&sha256));
+    println!(
+        "  BLAKE3                           {:6} ns a record   {:.2} x",
+        ns(&blake3),
+        ratio(&blake3, &sha256)
+    );
+    println!(
+        "  journal, batches of {BATCH}          {:6} ns an event, of which hashes are {:.1} %",
+        ns(&plain),
+        100.0 * ratio(&sha256, &plain)
+    );
+    println!(
+        "  checkpoint every {} events    {:6} ns an event, {:.1} % less of a rate",
+        sealed::checkpoint_events(),
+        ns(&checkpointed),
+        100.0 * (1.0 - ratio(&plain, &checkpointed))
+    );
+    let cost = 100.0 * cost(&sha256, &plain, &checkpointed);
+    println!("  hashing and checkpoints: {cost:.1} % of the append rate   {}", WANTED.verdict(cost, " %"));
 }
 
-/// The part of an append's time that goes into hashes. At most: the payload's is taken on the caller's thread, beside
-/// the one that writes.
-fn share_of_append(hashes: &Times, append: &Times) -> f64 {
-    ratio(hashes, append)
+/// Time for an event in one turn of a new journal.
+fn take_turn(place: &Place, seals: Seals) -> Duration {
+    let folder = place.empty("hashing");
+    let mut journal = OpenJournal::new(&folder.join("data"), 1, seals);
+    let turn = journal.turn(BATCH);
+    drop(journal);
+    place.remove(&folder);
+    turn.took / u32::try_from(turn.events).expect("a turn is short")
+}
+
+/// The part of the rate that is lost to hashes and checkpoints: 1 less the rate with both over the rate with neither.
+/// The journal always hashes, so an append with neither is taken for one without checkpoints less the time of its
+/// hashes; with one committer they are taken one after the other with all else.
+fn cost(hashes: &Times, plain: &Times, checkpointed: &Times) -> f64 {
+    let seconds = |times: &Times| times.median().as_secs_f64();
+    1.0 - (seconds(plain) - seconds(hashes)) / seconds(checkpointed)
 }
 
 /// Real frames of the journal, taken apart into what the hashes cover: header and payload.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use purser_tests::bench::number_from;
 use tempfile::TempDir;
@@ -44,6 +45,14 @@ impl Place {
         fs::remove_dir_all(dir).expect("the folder can be removed");
         let parent = File::open(self.folder.path()).expect("the folder can be opened");
         parent.sync_all().expect("the folder can be synced");
+    }
+
+    /// A copy of a folder, holes and all.
+    pub(crate) fn copy(&self, of: &Path, name: &str) -> PathBuf {
+        let dir = self.folder.path().join(name);
+        let copied = Command::new("cp").arg("-a").arg(of).arg(&dir).status().expect("cp can be run");
+        assert!(copied.success(), "the folder is not copied");
+        dir
     }
 
     /// How many events the long journal holds.

@@ -28,6 +28,9 @@ pub(crate) const REFERENCES: [Reference; 5] = [
     ("fjall, SyncAll", fjall),
 ];
 
+/// From here on they are stores, before it are files.
+pub(crate) const STORES_FROM: usize = 2;
+
 /// A file that grows.
 struct Raw {
     file: File,

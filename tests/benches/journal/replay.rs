@@ -6,40 +6,55 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use purser_events::{Event, Seq};
-use purser_storage::Codec;
-use purser_tests::bench::{Times, ratio};
+use purser_storage::{Codec, Journal, StoredRecord};
+use purser_tests::bench::{Bound, Times, ratio};
 
 use crate::child::{self, Report, Task};
 use crate::ours;
 use crate::place::Place;
 
 const ROUNDS: u32 = 3;
+/// Of the journal's rate to that of plain reading and decoding.
+const WANTED: Bound = Bound::AtLeast(0.7);
 /// How many times as long as the shorter journal the longer one is.
-const LONGER: u64 = 5;
+const LONGER: u32 = 5;
 /// Bytes that the plain side reads at a time.
 const READ_LEN: usize = 1 << 20;
 
 pub(crate) fn run(place: &Place) {
     let (long, short) = (place.filled().to_owned(), place.empty("short"));
     let events = place.events();
-    let _: Report = child::finish(Task::Fill, &short, events / LONGER);
+    let _: Report = child::finish(Task::Fill, &short, events / u64::from(LONGER));
     let _: Report = child::finish(Task::Flatten, &long, events);
-    let [mut ours, mut plain, mut shorter] = [const { Vec::new() }; 3];
+    let [mut read, mut ours, mut plain, mut shorter] = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
+        read.push(child::finish(Task::ReadOurs, &long, events));
         ours.push(child::finish(Task::ReplayOurs, &long, events));
         plain.push(child::finish(Task::ReplayPlain, &long, events));
-        shorter.push(child::finish(Task::ReplayOurs, &short, events / LONGER));
+        shorter.push(child::finish(Task::ReadOurs, &short, events / u64::from(LONGER)));
     }
-    for report in ours.iter().chain(&plain) {
+    for report in read.iter().chain(&ours).chain(&plain) {
         assert_eq!(report.events, events, "each side reads every event");
     }
-    println!("replay: {events} events, pages in the kernel's cache, {ROUNDS} rounds in turn, a process each");
-    let (ours_times, plain_times) = (times(&ours), times(&plain));
+    println!(
+        "replay: {events} events with checkpoints, pages in the kernel's cache, {ROUNDS} rounds in turn, a process each"
+    );
+    let plain_times = times(&plain);
     print("file of the same frames, read and decoded", &plain, &plain_times);
-    print("journal: read, checked and decoded", &ours, &ours_times);
     // The bound is on rates: reading at the plain rate would be 1.
-    println!("    rate of the journal / plain rate {:.2}", ratio(&plain_times, &ours_times));
-    print(&format!("journal of a {LONGER}th of the events"), &shorter, &times(&shorter));
+    for (what, reports) in [
+        ("journal: read, checksums compared, decoded", &read),
+        ("journal opened: chain of hashes as well", &ours),
+    ] {
+        let times = times(reports);
+        let rate = ratio(&plain_times, &times);
+        print(what, reports, &times);
+        println!("    rate of the journal / plain rate {rate:.2}   {}", WANTED.verdict(rate, ""));
+    }
+    let shorter_times = times(&shorter);
+    print(&format!("journal of a {LONGER}th of the events, read"), &shorter, &shorter_times);
+    let longer = ratio(&times(&read), &shorter_times) / f64::from(LONGER);
+    println!("    time for an event, long / short {longer:.2}   1 is linear");
     std::fs::remove_file(flat(&long)).expect("the file can be removed");
     place.remove(&short);
 }
@@ -56,13 +71,37 @@ fn print(name: &str, reports: &[Report], times: &Times) {
     println!("  {name:42} {}   {per_event:6} ns an event   {}", times.line(), report.memory());
 }
 
-/// Reads, checks and decodes every record with what a start uses; the time is that of the reading alone.
+/// Opens the journal without a snapshot, which reads every record, checks its hashes and decodes it; timed is the opening.
 pub(crate) fn replay_ours(dir: &Path) -> Report {
     let since = Instant::now();
     let (journal, events) = ours::open(dir);
     let report = Report::now(events, since);
     journal.close().expect("the journal can be closed");
     report
+}
+
+/// Reads and decodes every record of the open journal, page by page; the time is that of the reading alone.
+pub(crate) fn read_ours(dir: &Path) -> Report {
+    let (journal, _) = ours::open(dir);
+    let since = Instant::now();
+    let mut events = 0;
+    read_all(&journal, |record| {
+        std::hint::black_box(record.event().expect("the payload is an event"));
+        events += 1;
+    });
+    let report = Report::now(events, since);
+    journal.close().expect("the journal can be closed");
+    report
+}
+
+fn read_all(journal: &Journal, mut each: impl FnMut(StoredRecord)) {
+    let (head, mut next) = (journal.head().seq, Seq(1));
+    while next <= head {
+        for record in journal.read(next, usize::MAX).expect("the journal can be read") {
+            next = record.header.seq.next();
+            each(record);
+        }
+    }
 }
 
 /// Reads the file of frames and decodes their payloads; nothing is checked.
@@ -119,13 +158,7 @@ pub(crate) fn flatten(dir: &Path) -> Report {
     let (journal, _) = ours::open(dir);
     let head = journal.head().seq;
     let mut file = BufWriter::new(File::create_new(flat(dir)).expect("a file can be made"));
-    let mut next = Seq(1);
-    while next <= head {
-        for record in journal.read(next, usize::MAX).expect("the journal can be read") {
-            next = record.header.seq.next();
-            file.write_all(record.as_bytes()).expect("it can be written");
-        }
-    }
+    read_all(&journal, |record| file.write_all(record.as_bytes()).expect("it can be written"));
     file.into_inner().expect("it can be written").sync_all().expect("it can be synced");
     journal.close().expect("the journal can be closed");
     Report::now(head.0, since)

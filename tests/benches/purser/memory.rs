@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use purser_tests::bench::Bound;
 use purser_tests::purserd::{Purserd, Setup};
 
 use crate::restart::run_pods;
@@ -10,6 +11,8 @@ use crate::restart::run_pods;
 const PODS: u32 = 100;
 /// How long nothing is asked before memory is read: what the starts had used is given back by then.
 const IDLE: Duration = Duration::from_secs(10);
+/// In MiB.
+const WANTED: Bound = Bound::AtMost(80.0);
 
 pub(crate) fn run() {
     let purserd = Purserd::start(&Setup::default());
@@ -22,5 +25,6 @@ pub(crate) fn run() {
     };
     let mib = |name: &str| kib(name).expect("it is a number") / 1_024.0;
     println!("memory: {PODS} pods run as processes, {} s without a request", IDLE.as_secs());
-    println!("  RSS of purserd        {:6.1} MiB (peak {:.1})", mib("VmRSS"), mib("VmHWM"));
+    let (rss, peak) = (mib("VmRSS"), mib("VmHWM"));
+    println!("  RSS of purserd        {rss:6.1} MiB (peak {peak:.1})   {}", WANTED.verdict(rss, " MiB"));
 }

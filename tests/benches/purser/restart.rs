@@ -10,7 +10,7 @@ use purser_events::pod::PodEvent;
 use purser_events::pod::event::ReadinessChanged;
 use purser_events::{Cause, Event, Origin, Principal, Record, StreamId, StreamVersion, Timestamp, World};
 use purser_storage::{Append, Journal, JournalConfig, Replayed, StoredRecord, StreamWrite};
-use purser_tests::bench::{Times, ratio};
+use purser_tests::bench::{Bound, Times, ratio};
 use purser_tests::feed::Feed;
 use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
@@ -21,6 +21,8 @@ const EVENTS: u64 = 100_000;
 const ROUNDS: u32 = 15;
 /// Events that are appended at once while the journal is filled.
 const BATCH: u64 = 200;
+/// Of the time from exec to ready, to that of the reference.
+const WANTED: Bound = Bound::AtMost(1.5);
 
 pub(crate) fn run() {
     let mut purserd = Purserd::start(&Setup::default());
@@ -50,7 +52,9 @@ pub(crate) fn run() {
     );
     println!("  reading and decoding the segments, in the bench itself   {}", plain.line());
     for (what, times) in [("without a snapshot", &folded), ("from its last snapshot", &restored)] {
-        println!("  exec of purserd to ready, {what:<30} {}   {:.2} x", times.line(), ratio(times, &plain));
+        let ratio = ratio(times, &plain);
+        let (line, verdict) = (times.line(), WANTED.verdict(ratio, ""));
+        println!("  exec of purserd to ready, {what:<30} {line}   {ratio:.2} x   {verdict}");
     }
     purserd.restart();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use purser_tests::bench::{Times, ratio};
+use purser_tests::bench::{Bound, Times, ratio};
 use purser_tests::containerd::Containerd;
 use purser_tests::feed::Feed;
 use purser_tests::http;
@@ -11,6 +11,8 @@ use purser_tests::purserd::{Purserd, Setup};
 
 const ROUNDS: u32 = 40;
 const IMAGE: &str = "localhost/bench:1";
+/// Of our time to that of the reference.
+const WANTED: Bound = Bound::AtMost(1.25);
 
 pub(crate) fn run() {
     let containerd = Containerd::start();
@@ -26,8 +28,10 @@ pub(crate) fn run() {
     }
     println!("start: image in containerd, one container, {ROUNDS} rounds in turn");
     println!("  ctr run -d                          {}", ctr.line());
-    println!("  apply to Running, over the API      {}   {:.2} x", api.line(), ratio(&api, &ctr));
-    println!("  purser apply && purser wait         {}   {:.2} x", cli.line(), ratio(&cli, &ctr));
+    for (what, times) in [("apply to Running, over the API", &api), ("purser apply && purser wait", &cli)] {
+        let ratio = ratio(times, &ctr);
+        println!("  {what:<35} {}   {ratio:.2} x   {}", times.line(), WANTED.verdict(ratio, ""));
+    }
 }
 
 fn ctr_run(containerd: &Containerd, round: u32, times: &mut Times) {

@@ -1,6 +1,7 @@
 //! The façade: what the API may ask of the node, from any thread.
 
 mod images;
+mod past;
 mod room;
 
 use std::sync::Arc;
@@ -410,12 +411,6 @@ impl Service {
     #[must_use]
     pub fn inconsistencies(&self) -> Vec<Inconsistency> {
         self.inner.shell.live.inconsistencies()
-    }
-
-    /// Records that this release could not read when it started.
-    #[must_use]
-    pub fn unreadable_records(&self) -> u64 {
-        self.inner.shell.live.unreadable()
     }
 
     fn permit(&self) -> Result<SemaphorePermit<'_>, ServiceError> {

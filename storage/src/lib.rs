@@ -65,7 +65,7 @@ pub use panic_guard::install_open_guard;
 pub use projection::{Projection, ProjectionReader, ProjectionStatus};
 pub use record::{PayloadError, StoredRecord};
 pub use segment::{HeaderError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-pub use snapshot::{Capture, SnapshotError, Snapshots, Streams};
+pub use snapshot::{Capture, SnapshotError, Snapshots, StoredSnapshot, Streams};
 pub use store::{Store, StoreError};
 pub use subscription::{Subscription, SubscriptionError};
 pub use terms::{Class, Durability, PerClass, Terms};

@@ -62,10 +62,11 @@ pub(crate) fn open(
     let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
     let same_boot = opened_before
         .is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
+    // First, so that a journal that only a newer release can open is left as it is.
+    let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
     let Trusted { mut store, applied, found: mut store_found } =
         trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
     folder.sync_names()?;
@@ -135,14 +136,18 @@ fn restore(
     let is_ours = |snapshot: Head| {
         Ok(snapshot.seq <= head.seq && hash_of(dir, segments, before, snapshot.seq)? == Some(snapshot))
     };
+    let is_trimmed = before != Head::GENESIS;
     let restored = match snapshots {
-        Some(snapshots) => restore_newest(dir, snapshots, &is_ours)?,
+        Some(snapshots) => restore_newest(dir, snapshots, &is_ours, is_trimmed)?,
         None => Restored::default(),
     };
-    if restored.head.is_none() && before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq });
+    match (restored.head, restored.newer) {
+        (None, Some((found, known))) if is_trimmed => {
+            Err(JournalError::NewerSnapshot { dir: dir.to_owned(), found, known })
+        }
+        (None, _) if is_trimmed => Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq }),
+        (_, _) => Ok(restored),
     }
-    Ok(restored)
 }
 
 fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use purser_events::{Record, StreamId, StreamKind, StreamVersion, Timestamp};
 use purser_storage::{
-    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
+    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, StoredSnapshot,
+    Streams,
 };
 use uuid::Uuid;
 
@@ -49,8 +50,10 @@ impl Snapshots for Versions {
         Box::new(move || Ok(versions.into_iter().flat_map(entry).collect()))
     }
 
-    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
-        let (entries, []) = body.as_chunks::<VERSION_LEN>() else { return Err("it is cut short".into()) };
+    fn restore(&mut self, stored: &StoredSnapshot<'_>) -> Result<Streams, SnapshotError> {
+        let (entries, []) = stored.body.as_chunks::<VERSION_LEN>() else {
+            return Err("it is cut short".into());
+        };
         let entry = |entry: &[u8; VERSION_LEN]| {
             let ([kind, id @ ..], version) = entry.split_at(17) else { return Err("it is cut short".into()) };
             let kind = StreamKind::from_number(*kind).ok_or("it has an unknown kind of stream")?;

@@ -27,6 +27,7 @@ use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::subjects::SubjectKeys;
+use crate::trust;
 use crate::unsynced::Unsynced;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Writer};
@@ -71,7 +72,9 @@ pub(crate) fn open(
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
     folder.sync_names()?;
     let mut passed = pass.run(replay)?;
-    if !index::agrees(&*store, &passed.streams) {
+    if !index::agrees(&*store, &passed.streams)
+        || !trust::keeps(&*store, &restored.streams, &passed.streams, before.seq)
+    {
         // Some damage makes a store forget a part and say nothing.
         store = store_anew(stores, store)?;
         store_found = StoreFound::MadeAgain;
@@ -100,7 +103,7 @@ pub(crate) fn open(
         found,
         snapshots: snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?,
         known_snapshots,
-        base_streams: restored.streams,
+        base_streams: restored.streams.into_iter().map(|(stream, end)| (stream, end.version)).collect(),
         segment: Some(segment),
         exchange: Arc::new(Exchange::new(newest)),
         segments,

@@ -26,8 +26,17 @@ pub type SnapshotError = Box<dyn std::error::Error + Send + Sync>;
 /// Makes the bytes of a projection as it was when this was made.
 pub type Capture = Box<dyn FnOnce() -> Result<Vec<u8>, SnapshotError> + Send>;
 
-/// Streams with the versions of their last records.
-pub type Streams = BTreeMap<StreamId, StreamVersion>;
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Version of its last record.
+    pub version: StreamVersion,
+    /// Where in the journal that record is, or was.
+    pub seq: Seq,
+}
+
+/// Streams with their last records.
+pub type Streams = BTreeMap<StreamId, StreamEnd>;
 
 /// A projection that can be put away and taken out again.
 pub trait Snapshots: Send {
@@ -37,8 +46,8 @@ pub trait Snapshots: Send {
     /// Takes hold of the projection as it is; called between two commits, on the thread that writes, so briefly.
     fn capture(&self) -> Capture;
 
-    /// Becomes what was captured, and gives the versions of the streams that can still be written: their last
-    /// records may be in no segment any more.
+    /// Becomes what was captured, and gives the last records of the streams that can still be written: they may be in
+    /// no segment any more. A store that says otherwise of them is made again.
     ///
     /// # Errors
     /// The bytes are not what a capture gave, or are read as something else than was put away while the records are

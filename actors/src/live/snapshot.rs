@@ -11,7 +11,7 @@ mod tests;
 use std::sync::PoisonError;
 
 use purser_events::{Seq, StreamId, World};
-use purser_storage::{Capture, SnapshotError, Snapshots, StoredSnapshot, Streams};
+use purser_storage::{Capture, SnapshotError, Snapshots, StoredSnapshot, StreamEnd, Streams};
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, LiveWorld, StreamHead};
@@ -83,7 +83,8 @@ impl Snapshots for LiveWorld {
                  it are gone and cannot be folded again; see with `purser-replay state --archive` what they said"
             );
         }
-        let streams = heads.iter().map(|(stream, head)| (*stream, head.version)).collect();
+        let end = |head: &StreamHead| StreamEnd { version: head.version, seq: head.seq };
+        let streams = heads.iter().map(|(stream, head)| (*stream, end(head))).collect();
         *self.write() = Inner { world, heads: heads.into_iter().collect(), unreadable, assumed_upto };
         Ok(streams)
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use purser_events::{Seq, StreamVersion};
 use purser_storage::{
     Capture, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN, SnapshotError, Snapshots,
-    StoredSnapshot, Streams,
+    StoredSnapshot, StreamEnd, Streams,
 };
 
 use crate::lazy::LAZY;
@@ -50,7 +50,8 @@ impl Snapshots for Counter {
         }
         assert_eq!((stored.layout, stored.seq), (LAYOUT, Seq(records)));
         (counted.records, counted.restored) = (records, records);
-        Ok([(stream(1), StreamVersion(records))].into())
+        let end = StreamEnd { version: StreamVersion(records), seq: Seq(records) };
+        Ok([(stream(1), end)].into())
     }
 }
 

@@ -66,6 +66,9 @@ pub struct JournalConfig {
     pub subjects: Option<SubjectsConfig>,
     /// Longest time from a lazy append until it is synced, in milliseconds.
     pub lazy_ms_max: u64,
+    /// Age at which the answer to a command makes way, in milliseconds, if there are not too many of them before;
+    /// 0 for never.
+    pub command_ids_kept_ms: u64,
     /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
     pub ballast_bytes: u64,
 }
@@ -85,6 +88,7 @@ impl JournalConfig {
             boot_id: None,
             subjects: None,
             lazy_ms_max: 200,
+            command_ids_kept_ms: 0,
             ballast_bytes: 0,
         }
     }

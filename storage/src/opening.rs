@@ -69,7 +69,17 @@ pub(crate) fn open(
     let Trusted { mut store, applied, found: mut store_found } =
         trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let from = restored.head.unwrap_or(before);
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
+    let command_ids_kept_ms = config.command_ids_kept_ms;
+    let pass = Pass {
+        dir,
+        segments: &segments,
+        store: &*store,
+        applied,
+        restored: from,
+        known,
+        keys,
+        command_ids_kept_ms,
+    };
     folder.sync_names()?;
     let mut passed = pass.run(replay)?;
     if !index::agrees(&*store, &passed.streams)
@@ -79,7 +89,16 @@ pub(crate) fn open(
         store = store_anew(stores, store)?;
         store_found = StoreFound::MadeAgain;
         let (applied, restored) = (before, passed.head);
-        let again = Pass { dir, segments: &segments, store: &*store, applied, restored, known, keys };
+        let again = Pass {
+            dir,
+            segments: &segments,
+            store: &*store,
+            applied,
+            restored,
+            known,
+            keys,
+            command_ids_kept_ms,
+        };
         passed = again.run(&mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
@@ -208,7 +227,7 @@ fn trusted_store(
         // Segments that were put back are unknown to a store that has given them up.
         && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
-        && AnswerOrder::load(&*store).is_ok()
+        && AnswerOrder::load(&*store, 0).is_ok()
     {
         let found = if applied == head { StoreFound::Kept } else { StoreFound::CaughtUp };
         return Ok(Trusted { store, applied, found });

@@ -358,6 +358,9 @@ impl Writer {
                 records.push(self.stage_event(write.stream, event, &origin, now, continued, group)?);
             }
         }
+        if count > 0 {
+            self.answers.settle(&*self.store, &mut group.index.batch, now)?;
+        }
         Ok(Ok(Appended { records, duplicate: None }))
     }
 

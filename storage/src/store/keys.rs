@@ -46,6 +46,16 @@ pub(crate) fn answer_order(order: u64) -> [u8; 9] {
     lettered(b'o', order)
 }
 
+/// Holds a moment by which every answer before this place in order had been given: signed microseconds since 1970.
+pub(crate) fn answers_before(order: u64) -> [u8; 9] {
+    lettered(b't', order)
+}
+
+/// The place in order from the key of such a moment.
+pub(crate) fn answers_before_of(key: &[u8]) -> Option<u64> {
+    numbered(b't', key)
+}
+
 /// The place in order from its key.
 pub(crate) fn answer_order_of(key: &[u8]) -> Option<u64> {
     numbered(b'o', key)

@@ -192,6 +192,14 @@ impl AnswerOrder {
     }
 }
 
+/// Adds to the first batch of a store that every answer before a place in order had been given by a moment: it is told
+/// of none of them.
+pub(crate) fn begin(batch: &mut Batch, order: u64, at: Timestamp) {
+    if order > 0 {
+        batch.put(keys::answers_before(order), at.0.to_le_bytes().to_vec());
+    }
+}
+
 /// Adds the removal of an answer to a batch; false if the store does not have it.
 fn remove(store: &dyn Store, batch: &mut Batch, order: u64) -> Result<bool, JournalError> {
     let place = keys::answer_order(order);

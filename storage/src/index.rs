@@ -28,6 +28,11 @@ pub(crate) struct IndexBatch {
 impl IndexBatch {
     /// Adds a record with its frame; records come in order.
     pub(crate) fn add(&mut self, header: &Header, frame: &[u8]) {
+        self.add_frame(header, frame);
+        self.add_place(header);
+    }
+
+    fn add_frame(&mut self, header: &Header, frame: &[u8]) {
         if !self.block.is_empty() && self.block.len() + frame.len() > BLOCK_LEN {
             self.end_block();
         }
@@ -35,6 +40,10 @@ impl IndexBatch {
             self.block_first = header.seq;
         }
         self.block.extend_from_slice(frame);
+    }
+
+    /// Adds where a record stands in its stream, without its frame.
+    pub(crate) fn add_place(&mut self, header: &Header) {
         let seq = header.seq;
         let (_, deltas, last) =
             self.streams.entry(header.stream).or_insert_with(|| (header.version, Vec::new(), Seq::ZERO));
@@ -42,9 +51,9 @@ impl IndexBatch {
         *last = seq;
     }
 
-    /// Bytes of the frames that wait in the last block.
+    /// Whether nothing was added.
     pub(crate) fn is_empty(&self) -> bool {
-        self.batch.writes.is_empty() && self.block.is_empty()
+        self.batch.writes.is_empty() && self.block.is_empty() && self.streams.is_empty()
     }
 
     fn end_block(&mut self) {
@@ -59,12 +68,17 @@ impl IndexBatch {
         for (stream, (version, deltas, _)) in std::mem::take(&mut self.streams) {
             self.batch.put(keys::stream(stream, version), deltas);
         }
-        let mut applied = Vec::with_capacity(8 + size_of::<Hash>());
-        applied.extend_from_slice(&head.seq.0.to_be_bytes());
-        applied.extend_from_slice(&head.hash);
-        self.batch.put(keys::APPLIED, applied);
+        put_applied(&mut self.batch, head);
         self.batch
     }
+}
+
+/// Adds how far the store has come to a batch.
+pub(crate) fn put_applied(batch: &mut Batch, head: Head) {
+    let mut applied = Vec::with_capacity(8 + size_of::<Hash>());
+    applied.extend_from_slice(&head.seq.0.to_be_bytes());
+    applied.extend_from_slice(&head.hash);
+    batch.put(keys::APPLIED, applied);
 }
 
 /// Whether nothing was ever written to the store.
@@ -83,8 +97,17 @@ pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
 
 /// The last record whose place in its stream was given up; 0 if none was.
 pub(crate) fn trimmed(store: &dyn Store) -> Result<Seq, JournalError> {
-    let Some(bytes) = store.get(keys::TRIMMED)? else { return Ok(Seq::ZERO) };
-    let seq = bytes.try_into().map_err(|_| JournalError::Value { name: "trimmed" })?;
+    position(store, keys::TRIMMED, "trimmed")
+}
+
+/// The last record of which the store was never told; 0 if there is none.
+pub(crate) fn begins(store: &dyn Store) -> Result<Seq, JournalError> {
+    position(store, keys::BEGINS, "begins")
+}
+
+fn position(store: &dyn Store, key: &[u8], name: &'static str) -> Result<Seq, JournalError> {
+    let Some(bytes) = store.get(key)? else { return Ok(Seq::ZERO) };
+    let seq = bytes.try_into().map_err(|_| JournalError::Value { name })?;
     Ok(Seq(u64::from_be_bytes(seq)))
 }
 

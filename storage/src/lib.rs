@@ -46,6 +46,7 @@ pub mod subscription;
 pub mod terms;
 pub mod tlog_proof;
 mod trust;
+mod unindexed;
 mod unsynced;
 mod varint;
 pub mod verify;

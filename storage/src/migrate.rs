@@ -17,6 +17,7 @@ use crate::open::{Pass, damaged};
 use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Loaded, Segments, Walk};
 use crate::store::{Backend, Store, make_folder, put_in_place};
+use crate::trust::Beginning;
 use crate::verify::Head;
 
 /// Where the new store is made.
@@ -73,7 +74,7 @@ pub fn migrate(
         dir,
         segments: &segments,
         store: &*store,
-        applied: before,
+        beginning: Beginning::after(before),
         restored: before,
         known,
         keys: None,

@@ -14,6 +14,7 @@ use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
 use crate::subjects::SubjectKeys;
+use crate::trust::Beginning;
 use crate::verify::{Fault, Head, Verifier};
 
 /// Bytes of a catch-up that the store takes at once.
@@ -45,8 +46,8 @@ pub(crate) struct Pass<'a> {
     pub dir: &'a Path,
     pub segments: &'a Arc<Segments>,
     pub store: &'a dyn Store,
-    /// How far the store has come.
-    pub applied: Head,
+    /// How far the store has come, and what it need not hold.
+    pub beginning: Beginning,
     /// How far the projection has come.
     pub restored: Head,
     /// The last acknowledged record as the file beside the segments has it.
@@ -69,9 +70,9 @@ pub(crate) struct Passed {
 impl Pass<'_> {
     /// Reads and checks every record after the one that both store and projection have.
     pub(crate) fn run(&self, replay: &mut dyn FnMut(Replayed)) -> Result<Passed, JournalError> {
-        let begin = self.applied.earlier(self.restored);
+        let begin = self.beginning.applied.earlier(self.restored);
         let mut verifier = Verifier::after(begin);
-        let mut catch_up = CatchUp::new(self.store, self.applied, self.command_ids_kept_ms)?;
+        let mut catch_up = CatchUp::new(self)?;
         let mut walk = self.segments.walk(begin.seq.next())?;
         // A mark stands at a commit, so some of what was read may be known already.
         let mut passed_begin = walk.next_seq() > begin.seq;
@@ -151,6 +152,14 @@ pub(crate) fn hash_of(
     Ok(None)
 }
 
+/// Says what a fault of the segments means to who reads an open journal.
+pub(crate) fn unread(error: SegmentsError) -> JournalError {
+    match error {
+        SegmentsError::Folder(error) => JournalError::Folder(error),
+        SegmentsError::Fault { source, .. } => JournalError::Segment { source },
+    }
+}
+
 /// Says what a fault of the segments means to a journal in `dir`.
 pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
     match error {
@@ -179,7 +188,7 @@ pub(crate) fn replayed(record: StoredRecord) -> Replayed {
 /// Gives the store what it lacks.
 struct CatchUp<'a> {
     store: &'a dyn Store,
-    applied: Head,
+    beginning: Beginning,
     head: Head,
     batch: IndexBatch,
     bytes: usize,
@@ -189,17 +198,22 @@ struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    fn new(store: &dyn Store, applied: Head, kept_ms: u64) -> Result<CatchUp<'_>, JournalError> {
-        let answers = AnswerOrder::load(store, kept_ms)?;
+    fn new<'a>(pass: &Pass<'a>) -> Result<CatchUp<'a>, JournalError> {
+        let Pass { store, beginning, .. } = *pass;
+        let answers = AnswerOrder::load(store, pass.command_ids_kept_ms)?;
         let batch = IndexBatch::default();
-        Ok(CatchUp { store, applied, head: applied, batch, bytes: 0, answers, time: None })
+        Ok(CatchUp { store, beginning, head: beginning.applied, batch, bytes: 0, answers, time: None })
     }
 
     fn record(&mut self, record: &StoredRecord) -> Result<(), JournalError> {
-        if record.header.seq <= self.applied.seq {
+        if record.header.seq <= self.beginning.applied.seq {
             return Ok(());
         }
-        self.batch.add(&record.header, record.as_bytes());
+        if record.header.seq > self.beginning.framed_after {
+            self.batch.add(&record.header, record.as_bytes());
+        } else {
+            self.batch.add_place(&record.header);
+        }
         self.head = Head { seq: record.header.seq, hash: record.hash };
         self.bytes += record.as_bytes().len();
         if record.continued {

@@ -16,7 +16,7 @@ use crate::folder::{Folder, FolderError, HeadFile, io_error};
 use crate::found::{Found, StoreFound};
 use crate::index;
 use crate::journal::JournalConfig;
-use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::open::{Passed, Replayed, damaged, hash_of};
 use crate::published::Published;
 use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
@@ -27,7 +27,7 @@ use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::subjects::SubjectKeys;
-use crate::trust;
+use crate::trust::{self, Beginning, Ground};
 use crate::unsynced::Unsynced;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Writer};
@@ -68,38 +68,27 @@ pub(crate) fn open(
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
     let Trusted { mut store, applied, found: mut store_found } =
         trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let from = restored.head.unwrap_or(before);
-    let command_ids_kept_ms = config.command_ids_kept_ms;
-    let pass = Pass {
+    let (from, command_ids_kept_ms) = (restored.head.unwrap_or(before), config.command_ids_kept_ms);
+    let ground = Ground {
         dir,
         segments: &segments,
-        store: &*store,
-        applied,
-        restored: from,
-        known,
         keys,
+        known,
+        before,
+        restored: restored.head,
         command_ids_kept_ms,
+        now: now(),
     };
+    let beginning = applied.map_or_else(|| ground.begin(&*store), |applied| Ok(Beginning::after(applied)))?;
     folder.sync_names()?;
-    let mut passed = pass.run(replay)?;
+    let mut passed = ground.pass(&*store, beginning, from, replay)?;
     if !index::agrees(&*store, &passed.streams)
-        || !trust::keeps(&*store, &restored.streams, &passed.streams, before.seq)
+        || !trust::keeps(&*store, &restored.streams, &passed.streams, before.seq)?
     {
         // Some damage makes a store forget a part and say nothing.
         store = store_anew(stores, store)?;
         store_found = StoreFound::MadeAgain;
-        let (applied, restored) = (before, passed.head);
-        let again = Pass {
-            dir,
-            segments: &segments,
-            store: &*store,
-            applied,
-            restored,
-            known,
-            keys,
-            command_ids_kept_ms,
-        };
-        passed = again.run(&mut |_| {})?;
+        passed = ground.pass(&*store, ground.begin(&*store)?, passed.head, &mut |_| {})?;
     }
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
@@ -190,8 +179,8 @@ pub(crate) fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), F
 /// A store that agrees with the segments.
 struct Trusted {
     store: Arc<dyn Store>,
-    /// How far it has come.
-    applied: Head,
+    /// How far it has come; none if it is empty.
+    applied: Option<Head>,
     found: StoreFound,
 }
 
@@ -214,25 +203,26 @@ fn trusted_store(
         }
         stores.set_aside()?;
         let found = if is_new { StoreFound::Kept } else { StoreFound::MadeAgain };
-        return Ok(Trusted { store: stores.open()?, applied: before, found });
+        return Ok(Trusted { store: stores.open()?, applied: None, found });
     }
     let store = stores.open()?;
     let claimed = index::applied(&*store);
     if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         let found = if head == before { StoreFound::Kept } else { StoreFound::MadeAgain };
-        return Ok(Trusted { store, applied: before, found });
+        return Ok(Trusted { store, applied: None, found });
     }
     if let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
         // Segments that were put back are unknown to a store that has given them up.
         && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
+        && index::begins(&*store).is_ok_and(|begins| begins <= applied.seq)
         && AnswerOrder::load(&*store, 0).is_ok()
     {
         let found = if applied == head { StoreFound::Kept } else { StoreFound::CaughtUp };
-        return Ok(Trusted { store, applied, found });
+        return Ok(Trusted { store, applied: Some(applied), found });
     }
-    Ok(Trusted { store: store_anew(stores, store)?, applied: before, found: StoreFound::MadeAgain })
+    Ok(Trusted { store: store_anew(stores, store)?, applied: None, found: StoreFound::MadeAgain })
 }
 
 /// An empty store in place of one that cannot be trusted.

@@ -1,12 +1,26 @@
-//! Whether the store that is there can be trusted beyond what the last records say of it.
+//! Whether the store that is there can be trusted beyond what the last records say of it, and where one that is made
+//! again begins: behind what is read from compressed segments anyway.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use purser_events::{Seq, StreamId, StreamVersion};
+use purser_events::{Seq, StreamId, StreamVersion, Timestamp};
 
-use crate::index;
+use crate::error::JournalError;
+use crate::open::{Pass, Passed, Replayed};
+use crate::segment::is_compressed;
+use crate::segment::listing::open;
+use crate::segment::recover::last_answer;
+use crate::segment::set::{Known, Segments};
 use crate::snapshot::Streams;
-use crate::store::Store;
+use crate::store::{Batch, Store, keys};
+use crate::subjects::SubjectKeys;
+use crate::verify::Head;
+use crate::{answers, index};
+
+/// Time by which answers may be kept longer than asked for, in milliseconds.
+const SLACK_MS: u64 = 120_000;
 
 /// Whether the store has what a snapshot says of the streams that were not met in the records after it. Of streams
 /// that ended with `given_up` or before, it may know nothing.
@@ -15,11 +29,98 @@ pub(crate) fn keeps(
     streams: &Streams,
     met: &BTreeMap<StreamId, StreamVersion>,
     given_up: Seq,
-) -> bool {
+) -> Result<bool, JournalError> {
+    let unknown = index::begins(store)?.max(given_up);
     let unmet = streams.iter().filter(|(stream, _)| !met.contains_key(stream));
-    unmet.into_iter().all(|(stream, end)| match index::last_version(store, *stream) {
+    Ok(unmet.into_iter().all(|(stream, end)| match index::last_version(store, *stream) {
         Ok(Some(version)) => version == end.version,
-        Ok(None) => end.seq <= given_up,
+        Ok(None) => end.seq <= unknown,
         Err(_) => false,
-    })
+    }))
+}
+
+/// Where a store begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// Of the records up to this one, it needs to know nothing.
+    pub applied: Head,
+    /// The records up to this one lie in compressed segments, and are read from there.
+    pub framed_after: Seq,
+}
+
+impl Beginning {
+    /// A store that has all up to a record, and gets all after it.
+    pub(crate) fn after(applied: Head) -> Beginning {
+        Beginning { applied, framed_after: Seq::ZERO }
+    }
+}
+
+/// What an opening has to go by.
+pub(crate) struct Ground<'a> {
+    pub dir: &'a Path,
+    pub segments: &'a Arc<Segments>,
+    /// With which sealed payloads are read.
+    pub keys: Option<&'a SubjectKeys>,
+    /// The last acknowledged record as the file beside the segments has it.
+    pub known: Option<Head>,
+    /// The record before the first that is there.
+    pub before: Head,
+    /// The record of the snapshot, which knows the streams that may be written again; none if there is no snapshot.
+    pub restored: Option<Head>,
+    /// Age at which answers to commands make way, in milliseconds; 0 for never.
+    pub command_ids_kept_ms: u64,
+    pub now: Timestamp,
+}
+
+impl Ground<'_> {
+    /// Brings a store up to the segments, and hands on the records after `restored`.
+    pub(crate) fn pass(
+        &self,
+        store: &dyn Store,
+        beginning: Beginning,
+        restored: Head,
+        replay: &mut dyn FnMut(Replayed),
+    ) -> Result<Passed, JournalError> {
+        let Ground { dir, segments, keys, known, command_ids_kept_ms, .. } = *self;
+        Pass { dir, segments, store, beginning, restored, known, keys, command_ids_kept_ms }.run(replay)
+    }
+
+    /// Begins an empty store. Nothing is skipped that the snapshot does not cover, or that holds answers to commands
+    /// which are still to be known.
+    pub(crate) fn begin(&self, store: &dyn Store) -> Result<Beginning, JournalError> {
+        let known = self.segments.all().into_values();
+        let sealed = known.map_while(|Known { path, sealed, .. }| sealed.map(|info| (path, info)));
+        let compressed: Vec<_> = sealed.take_while(|(path, _)| is_compressed(path)).collect();
+        let framed_after = compressed.last().map_or(Seq::ZERO, |(_, info)| info.last.seq);
+        let whole = Beginning { applied: self.before, framed_after };
+        let covered = self.restored.map_or(Seq::ZERO, |restored| restored.seq);
+        let answers_us =
+            i64::try_from(self.command_ids_kept_ms.saturating_add(SLACK_MS).saturating_mul(1_000));
+        let settled = Timestamp(self.now.0.saturating_sub(answers_us.unwrap_or(i64::MAX)));
+        let is_spare =
+            |last: Seq, last_time| self.command_ids_kept_ms > 0 && last <= covered && last_time < settled;
+        let spare = compressed.iter().take_while(|(_, info)| is_spare(info.last.seq, info.last_time)).count();
+        let Some((_, last)) = spare.checked_sub(1).and_then(|last| compressed.get(last)) else {
+            return Ok(whole);
+        };
+        let mut order = 0;
+        // The order of answers goes on from the last that is skipped.
+        for (path, _) in compressed.iter().take(spare).rev() {
+            match last_answer(path, open(&**self.segments.disk(), path, false)?)? {
+                Some(Some(found)) => {
+                    order = found.saturating_add(1);
+                    break;
+                }
+                Some(None) => {}
+                // Whoever reads all of it names the damage.
+                None => return Ok(whole),
+            }
+        }
+        let mut batch = Batch::default();
+        index::put_applied(&mut batch, last.last);
+        batch.put(keys::BEGINS, last.last.seq.0.to_be_bytes().to_vec());
+        answers::begin(&mut batch, order, last.last_time);
+        store.apply(batch)?;
+        Ok(Beginning { applied: last.last, framed_after })
+    }
 }

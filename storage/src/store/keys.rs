@@ -8,6 +8,10 @@ pub(crate) const APPLIED: &[u8] = b"m/applied";
 /// Key of the last record whose place in its stream the store has given up, as eight bytes, big-endian.
 pub(crate) const TRIMMED: &[u8] = b"m/trimmed";
 
+/// Key of the last record of which the store was never told, as eight bytes, big-endian, if it was made again behind
+/// the first that is there.
+pub(crate) const BEGINS: &[u8] = b"m/begins";
+
 /// Holds frames, one after the other, from this position on.
 pub(crate) fn block(first: Seq) -> [u8; 9] {
     lettered(b'b', first.0)

@@ -18,6 +18,7 @@ mod memory_disk;
 mod memory_store;
 mod migration;
 mod projections;
+mod reboot;
 mod redaction;
 mod reserve;
 mod retention;

@@ -66,30 +66,11 @@ pub(crate) fn open(
     // First, so that a journal that only a newer release can open is left as it is.
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
-    let Trusted { mut store, applied, found: mut store_found } =
-        trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let (from, command_ids_kept_ms) = (restored.head.unwrap_or(before), config.command_ids_kept_ms);
-    let ground = Ground {
-        dir,
-        segments: &segments,
-        keys,
-        known,
-        before,
-        restored: restored.head,
-        command_ids_kept_ms,
-        now: now(),
-    };
-    let beginning = applied.map_or_else(|| ground.begin(&*store), |applied| Ok(Beginning::after(applied)))?;
+    let trusted = trusted_store(stores, dir, &segments, before, head, same_boot)?;
+    let ground = Ground { config, segments: &segments, keys, known, before, restored: &restored, now: now() };
     folder.sync_names()?;
-    let mut passed = ground.pass(&*store, beginning, from, replay)?;
-    if !index::agrees(&*store, &passed.streams)
-        || !trust::keeps(&*store, &restored.streams, &passed.streams, before.seq)?
-    {
-        // Some damage makes a store forget a part and say nothing.
-        store = store_anew(stores, store)?;
-        store_found = StoreFound::MadeAgain;
-        passed = ground.pass(&*store, ground.begin(&*store)?, passed.head, &mut |_| {})?;
-    }
+    let (Trusted { store, found: store_found, .. }, passed) = bring_up(&ground, stores, trusted, replay)?;
+    let from = restored.head.unwrap_or(before);
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let boot_id = config.boot_id.unwrap_or_else(Uuid::nil);
     let opened = Opened { epoch: epoch.max(newest_epoch).saturating_add(1), boot_id, at: now() };
@@ -223,6 +204,31 @@ fn trusted_store(
         return Ok(Trusted { store, applied: Some(applied), found });
     }
     Ok(Trusted { store: store_anew(stores, store)?, applied: None, found: StoreFound::MadeAgain })
+}
+
+/// Brings the store up to the segments, and hands on the records after the snapshot. A store that says something else of
+/// their streams, or of the snapshot's, is made again.
+fn bring_up(
+    ground: &Ground<'_>,
+    stores: &dyn Stores,
+    mut trusted: Trusted,
+    replay: &mut dyn FnMut(Replayed),
+) -> Result<(Trusted, Passed), JournalError> {
+    let store = &*trusted.store;
+    let applied = trusted.applied.map(Beginning::after);
+    let beginning = applied.map_or_else(|| ground.begin(store), Ok)?;
+    let from = ground.restored.head.unwrap_or(ground.before);
+    let mut passed = ground.pass(store, beginning, from, replay)?;
+    let before = ground.before.seq;
+    if !index::agrees(store, &passed.streams)
+        || !trust::keeps(store, &ground.restored.streams, &passed.streams, before)?
+    {
+        // Some damage makes a store forget a part and say nothing.
+        let store = store_anew(stores, trusted.store)?;
+        passed = ground.pass(&*store, ground.begin(&*store)?, passed.head, &mut |_| {})?;
+        trusted = Trusted { store, applied: None, found: StoreFound::MadeAgain };
+    }
+    Ok((trusted, passed))
 }
 
 /// An empty store in place of one that cannot be trusted.

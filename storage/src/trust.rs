@@ -2,18 +2,18 @@
 //! again begins: behind what is read from compressed segments anyway.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use purser_events::{Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::error::JournalError;
+use crate::journal::JournalConfig;
 use crate::open::{Pass, Passed, Replayed};
 use crate::segment::is_compressed;
 use crate::segment::listing::open;
 use crate::segment::recover::last_answer;
 use crate::segment::set::{Known, Segments};
-use crate::snapshot::Streams;
+use crate::snapshot::{Restored, Streams};
 use crate::store::{Batch, Store, keys};
 use crate::subjects::SubjectKeys;
 use crate::verify::Head;
@@ -57,7 +57,7 @@ impl Beginning {
 
 /// What an opening has to go by.
 pub(crate) struct Ground<'a> {
-    pub dir: &'a Path,
+    pub config: &'a JournalConfig,
     pub segments: &'a Arc<Segments>,
     /// With which sealed payloads are read.
     pub keys: Option<&'a SubjectKeys>,
@@ -65,10 +65,8 @@ pub(crate) struct Ground<'a> {
     pub known: Option<Head>,
     /// The record before the first that is there.
     pub before: Head,
-    /// The record of the snapshot, which knows the streams that may be written again; none if there is no snapshot.
-    pub restored: Option<Head>,
-    /// Age at which answers to commands make way, in milliseconds; 0 for never.
-    pub command_ids_kept_ms: u64,
+    /// The snapshot, if there is one: it knows the streams that may be written again.
+    pub restored: &'a Restored,
     pub now: Timestamp,
 }
 
@@ -81,7 +79,8 @@ impl Ground<'_> {
         restored: Head,
         replay: &mut dyn FnMut(Replayed),
     ) -> Result<Passed, JournalError> {
-        let Ground { dir, segments, keys, known, command_ids_kept_ms, .. } = *self;
+        let Ground { config, segments, keys, known, .. } = *self;
+        let (dir, command_ids_kept_ms) = (&*config.dir, config.command_ids_kept_ms);
         Pass { dir, segments, store, beginning, restored, known, keys, command_ids_kept_ms }.run(replay)
     }
 
@@ -92,28 +91,29 @@ impl Ground<'_> {
         let sealed = known.map_while(|Known { path, sealed, .. }| sealed.map(|info| (path, info)));
         let compressed: Vec<_> = sealed.take_while(|(path, _)| is_compressed(path)).collect();
         let framed_after = compressed.last().map_or(Seq::ZERO, |(_, info)| info.last.seq);
-        let whole = Beginning { applied: self.before, framed_after };
-        let covered = self.restored.map_or(Seq::ZERO, |restored| restored.seq);
+        let all = Beginning { applied: self.before, framed_after };
+        let covered = self.restored.head.map_or(Seq::ZERO, |restored| restored.seq);
         let answers_us =
-            i64::try_from(self.command_ids_kept_ms.saturating_add(SLACK_MS).saturating_mul(1_000));
+            i64::try_from(self.config.command_ids_kept_ms.saturating_add(SLACK_MS).saturating_mul(1_000));
         let settled = Timestamp(self.now.0.saturating_sub(answers_us.unwrap_or(i64::MAX)));
-        let is_spare =
-            |last: Seq, last_time| self.command_ids_kept_ms > 0 && last <= covered && last_time < settled;
+        let is_spare = |last: Seq, last_time| {
+            self.config.command_ids_kept_ms > 0 && last <= covered && last_time < settled
+        };
         let spare = compressed.iter().take_while(|(_, info)| is_spare(info.last.seq, info.last_time)).count();
         let Some((_, last)) = spare.checked_sub(1).and_then(|last| compressed.get(last)) else {
-            return Ok(whole);
+            return Ok(all);
         };
         let mut order = 0;
         // The order of answers goes on from the last that is skipped.
         for (path, _) in compressed.iter().take(spare).rev() {
-            match last_answer(path, open(&**self.segments.disk(), path, false)?)? {
-                Some(Some(found)) => {
-                    order = found.saturating_add(1);
-                    break;
-                }
-                Some(None) => {}
+            let (found, is_sound) = last_answer(path, open(&**self.segments.disk(), path, false)?)?;
+            if !is_sound {
                 // Whoever reads all of it names the damage.
-                None => return Ok(whole),
+                return Ok(all);
+            }
+            if let Some(found) = found {
+                order = found.saturating_add(1);
+                break;
             }
         }
         let mut batch = Batch::default();

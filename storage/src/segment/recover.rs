@@ -172,15 +172,15 @@ pub(crate) fn newest_evidence(path: &Path, file: Box<dyn DiskFile>) -> Result<Ne
     Ok(newest)
 }
 
-/// The place in order of the last answer in a sealed segment, if there is one. None if the segment is not sound.
-pub(crate) fn last_answer(path: &Path, file: Box<dyn DiskFile>) -> Result<Option<Option<u64>>, FolderError> {
+/// The place in order of the last answer in a sealed segment, if there is one, and whether it was read to its end.
+pub(crate) fn last_answer(path: &Path, file: Box<dyn DiskFile>) -> Result<(Option<u64>, bool), FolderError> {
     let mut last = None;
     let whole = each_between_records(path, file, |entry| {
         if let Entry::Answer(answer) = entry {
             last = Some(answer.order);
         }
     })?;
-    Ok(whole.then_some(last))
+    Ok((last, whole))
 }
 
 /// Shows what stands between the records of a sealed segment; says whether it was read to its end.

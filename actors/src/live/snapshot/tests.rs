@@ -7,8 +7,6 @@
 //! Those of today's layout are made, if they are not there, by `PURSER_GOLDEN=write` and `PURSER_FORMATS=write` with
 //! `cargo test -p purser-actors snapshot`. What is there is never made again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 mod sample;
 
 use std::fs;

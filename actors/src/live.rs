@@ -25,6 +25,8 @@ struct Inner {
     world: World,
     heads: BTreeMap<StreamId, StreamHead>,
     unreadable: u64,
+    /// The last record up to which the world is what could be read of another release's snapshot.
+    assumed_upto: Option<Seq>,
 }
 
 /// Where a stream stands.
@@ -87,6 +89,13 @@ impl LiveWorld {
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.inner.read().unwrap_or_else(PoisonError::into_inner).unreadable
+    }
+
+    /// The last record up to which the world was taken from a snapshot that is not read as it was put away, because
+    /// the records before it are gone; none if all of it was folded by the rules in force.
+    #[must_use]
+    pub fn assumed_upto(&self) -> Option<Seq> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).assumed_upto
     }
 
     /// The circumstances of a decision made now.

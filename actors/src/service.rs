@@ -1,6 +1,7 @@
 //! The façade: what the API may ask of the node, from any thread.
 
 mod images;
+mod past;
 mod room;
 
 use std::sync::Arc;
@@ -175,7 +176,7 @@ impl Service {
     /// See [`ServiceError`].
     pub async fn apply(&self, spec: PodSpec, by: Request) -> Result<Accepted, ServiceError> {
         let _permit = self.permit()?;
-        let (id, by) = (spec.id.clone(), by.into_by(self.inner.shell.ids.uuid()));
+        let (id, by) = (spec.id.clone(), by.into_by());
         let outcome_word = |done: &Done| if done.changed { Outcome::Created } else { Outcome::Unchanged };
         // A retry gets the first answer, whatever has become of the node since.
         if let Some(first) = self.recalled::<Pod>(&by)? {
@@ -232,7 +233,7 @@ impl Service {
 
     async fn command(&self, id: &PodId, command: PodCommand, by: Request) -> Result<Accepted, ServiceError> {
         let _permit = self.permit()?;
-        let by = by.into_by(self.inner.shell.ids.uuid());
+        let by = by.into_by();
         // A retry may come after the pod is gone, and its actor with it.
         if let Some(first) = self.recalled::<Pod>(&by)? {
             return accepted(id.clone(), first, accepted_word);
@@ -260,7 +261,7 @@ impl Service {
         by: Request,
     ) -> Result<u8, ServiceError> {
         let permit = self.permit()?;
-        let by = by.into_by(self.inner.shell.ids.uuid());
+        let by = by.into_by();
         if let Some(first) = self.recalled::<Pod>(&by)? {
             first.map_err(pod_error)?;
             return Err(ServiceError::AlreadyRun);
@@ -296,7 +297,7 @@ impl Service {
 
     async fn node_command(&self, command: NodeCommand, by: Request) -> Result<Seq, ServiceError> {
         let _permit = self.permit()?;
-        let by = by.into_by(self.inner.shell.ids.uuid());
+        let by = by.into_by();
         let outcome = self.inner.node.send(Execute::<Node> { command, by }).await;
         outcome.map_err(|_| ServiceError::Stopping)?.map(|done| done.seq).map_err(node_error)
     }
@@ -412,12 +413,6 @@ impl Service {
         self.inner.shell.live.inconsistencies()
     }
 
-    /// Records that this release could not read when it started.
-    #[must_use]
-    pub fn unreadable_records(&self) -> u64 {
-        self.inner.shell.live.unreadable()
-    }
-
     fn permit(&self) -> Result<SemaphorePermit<'_>, ServiceError> {
         if !self.ready() {
             return Err(ServiceError::Stopping);
@@ -452,10 +447,11 @@ impl Service {
 type Answer<D> = Result<Done, Refusal<<D as Decider>::Rejection>>;
 
 impl Request {
-    /// What is recorded of the request. `fresh` becomes the command's id if the caller gave no key.
-    fn into_by(self, fresh: Uuid) -> By {
-        let id = self.command.map_or(CommandId(fresh), |key| key.id);
+    /// What is recorded of the request. Without a key of the caller, its conversation names the command as well, which
+    /// takes no room in the records.
+    fn into_by(self) -> By {
         let (correlation, principal) = (self.correlation, self.principal);
+        let id = self.command.map_or(CommandId(correlation), |key| key.id);
         By { origin: Origin { cause: Cause::Command(id), correlation, principal }, key: self.command }
     }
 }

@@ -202,6 +202,8 @@ pub struct Journal {
     /// Records after which the node's state is put away again, so that a start folds only what came later; 0 for
     /// never.
     pub snapshot_every: u64,
+    /// Age at which the answer to a request makes way, after which a retry is carried out anew; 0 to go by number alone.
+    pub command_ids_kept_ms: u64,
     /// How its records are sealed, once there is a key.
     pub sealing: Sealing,
     /// Who else keeps checkpoints.

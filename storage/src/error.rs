@@ -42,6 +42,19 @@ pub enum JournalError {
         /// The last record that is gone.
         before: Seq,
     },
+    /// Its first records are gone, and only a newer release can read what was kept of them.
+    #[error(
+        "journal at `{dir}` was trimmed, and its snapshot is of a newer release (layout {found}, this one knows up to \
+         {known}): start that release"
+    )]
+    NewerSnapshot {
+        /// The folder.
+        dir: PathBuf,
+        /// The layout of the snapshot.
+        found: u32,
+        /// The newest layout that this release knows.
+        known: u32,
+    },
     /// It holds records that only a newer release can read.
     #[error("journal at `{dir}` was written by a newer release from record {seq} on: start that release")]
     Newer {
@@ -100,6 +113,7 @@ impl JournalError {
             JournalError::Folder(_)
             | JournalError::Damaged { .. }
             | JournalError::Trimmed { .. }
+            | JournalError::NewerSnapshot { .. }
             | JournalError::Newer { .. }
             | JournalError::Segment { .. }
             | JournalError::Missing { .. }

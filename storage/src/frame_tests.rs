@@ -122,11 +122,57 @@ fn typical() -> Header {
     }
 }
 
-#[test]
-fn a_typical_frame_has_at_most_120_bytes_beside_its_payload() {
+/// Bytes of a frame beside its payload of 200 bytes.
+fn overhead(header: &Header) -> usize {
     let payload = [7; 200];
-    let (frame, _) = encode(&parts(&typical(), &payload, &GENESIS));
-    assert!(frame.len() - payload.len() <= 120, "{} bytes", frame.len() - payload.len());
+    encode(&parts(header, &payload, &GENESIS)).0.len() - payload.len()
+}
+
+/// The last record of a journal of that many, with as long a stream, in as late an epoch as the format's document says.
+fn late(cause: Cause, principal: &str, version: u64) -> Header {
+    let typical = typical();
+    let origin = Origin { cause, principal: Principal::new(principal), ..typical.origin };
+    Header {
+        seq: Seq((1 << 28) - 1),
+        version: StreamVersion(version),
+        epoch: (1 << 14) - 1,
+        origin,
+        ..typical
+    }
+}
+
+#[test]
+fn records_of_ordinary_principals_have_at_most_120_bytes_beside_their_payload() {
+    let before = Seq((1 << 28) - 2);
+    let ways = [
+        request_of_no_key(),
+        Cause::Node,
+        Cause::Record(before),
+        Cause::Timer(before),
+        Cause::Observation(before),
+    ];
+    for (principal, version) in [("node", 16_383), ("uid:0", 16_383), ("uid:4294967295", 16_383)] {
+        for cause in ways {
+            let found = overhead(&late(cause, principal, version));
+            assert!(found <= 120, "{principal}, {cause:?}: {found} bytes");
+        }
+    }
+    let token = format!("token:{}", "x".repeat(16));
+    assert_eq!(overhead(&late(request_of_no_key(), &token, 127)), 120);
+}
+
+#[test]
+fn what_goes_beyond_that_does_by_as_much_as_is_told() {
+    let token = |len: usize| format!("token:{}", "x".repeat(len));
+    let keyed = Cause::Command(CommandId(Uuid::from_u128(8)));
+    assert_eq!(overhead(&late(request_of_no_key(), &token(16), 128)), 121);
+    assert_eq!(overhead(&late(request_of_no_key(), &token(17), 127)), 121);
+    assert_eq!(overhead(&late(keyed, &token(16), 127)), 136);
+}
+
+/// The cause of what a request without a key leads to: its conversation names it.
+fn request_of_no_key() -> Cause {
+    Cause::Command(CommandId(typical().origin.correlation))
 }
 
 #[test]

@@ -62,12 +62,17 @@ impl IndexBatch {
         for (stream, (version, deltas, _)) in std::mem::take(&mut self.streams) {
             self.batch.put(keys::stream(stream, version), deltas);
         }
-        let mut applied = Vec::with_capacity(8 + size_of::<Hash>());
-        applied.extend_from_slice(&head.seq.0.to_be_bytes());
-        applied.extend_from_slice(&head.hash);
-        self.batch.put(keys::APPLIED, applied);
+        put_applied(&mut self.batch, head);
         self.batch
     }
+}
+
+/// Adds how far the store has come to a batch.
+pub(crate) fn put_applied(batch: &mut Batch, head: Head) {
+    let mut applied = Vec::with_capacity(8 + size_of::<Hash>());
+    applied.extend_from_slice(&head.seq.0.to_be_bytes());
+    applied.extend_from_slice(&head.hash);
+    batch.put(keys::APPLIED, applied);
 }
 
 /// Whether nothing was ever written to the store.
@@ -86,8 +91,17 @@ pub(crate) fn applied(store: &dyn Store) -> Result<Option<Head>, JournalError> {
 
 /// The last record whose place in its stream was given up; 0 if none was.
 pub(crate) fn trimmed(store: &dyn Store) -> Result<Seq, JournalError> {
-    let Some(bytes) = store.get(keys::TRIMMED)? else { return Ok(Seq::ZERO) };
-    let seq = bytes.try_into().map_err(|_| JournalError::Value { name: "trimmed" })?;
+    position(store, keys::TRIMMED, "trimmed")
+}
+
+/// The last record of which the store was never told; 0 if there is none.
+pub(crate) fn begins(store: &dyn Store) -> Result<Seq, JournalError> {
+    position(store, keys::BEGINS, "begins")
+}
+
+fn position(store: &dyn Store, key: &[u8], name: &'static str) -> Result<Seq, JournalError> {
+    let Some(bytes) = store.get(key)? else { return Ok(Seq::ZERO) };
+    let seq = bytes.try_into().map_err(|_| JournalError::Value { name })?;
     Ok(Seq(u64::from_be_bytes(seq)))
 }
 

@@ -69,6 +69,9 @@ pub struct JournalConfig {
     /// Longest time that the store is behind the segments, in milliseconds; whoever reads waits less. 0 has every append
     /// wait for the store.
     pub store_behind_ms: u64,
+    /// Age at which the answer to a command makes way, in milliseconds, if there are not too many of them before;
+    /// 0 for never.
+    pub command_ids_kept_ms: u64,
     /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
     pub ballast_bytes: u64,
 }
@@ -89,6 +92,7 @@ impl JournalConfig {
             subjects: None,
             lazy_ms_max: 200,
             store_behind_ms: 100,
+            command_ids_kept_ms: 0,
             ballast_bytes: 0,
         }
     }

@@ -73,6 +73,8 @@ pub fn migrate(
         restored: before,
         known,
         keys: None,
+        // Whoever opens it next has those go that are too old.
+        command_ids_kept_ms: 0,
     };
     let mut done = before.seq.0;
     pass.run(&mut |_| {

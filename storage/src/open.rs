@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use purser_events::{Header, Record, Seq, StreamId, StreamVersion};
+use purser_events::{Header, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::AnswerOrder;
 use crate::error::JournalError;
@@ -45,7 +45,7 @@ pub(crate) struct Pass<'a> {
     pub dir: &'a Path,
     pub segments: &'a Arc<Segments>,
     pub store: &'a dyn Store,
-    /// How far the store has come.
+    /// How far the store has come, and what it need not hold.
     pub applied: Head,
     /// How far the projection has come.
     pub restored: Head,
@@ -53,6 +53,8 @@ pub(crate) struct Pass<'a> {
     pub known: Option<Head>,
     /// With which sealed payloads are read.
     pub keys: Option<&'a SubjectKeys>,
+    /// Age at which answers to commands make way, in milliseconds; 0 for never.
+    pub command_ids_kept_ms: u64,
 }
 
 /// What the pass found.
@@ -69,7 +71,7 @@ impl Pass<'_> {
     pub(crate) fn run(&self, replay: &mut dyn FnMut(Replayed)) -> Result<Passed, JournalError> {
         let begin = self.applied.earlier(self.restored);
         let mut verifier = Verifier::after(begin);
-        let mut catch_up = CatchUp::new(self.store, self.applied)?;
+        let mut catch_up = CatchUp::new(self)?;
         let mut walk = self.segments.walk(begin.seq.next())?;
         // A mark stands at a commit, so some of what was read may be known already.
         let mut passed_begin = walk.next_seq() > begin.seq;
@@ -149,6 +151,14 @@ pub(crate) fn hash_of(
     Ok(None)
 }
 
+/// Says what a fault of the segments means to who reads an open journal.
+pub(crate) fn unread(error: SegmentsError) -> JournalError {
+    match error {
+        SegmentsError::Folder(error) => JournalError::Folder(error),
+        SegmentsError::Fault { source, .. } => JournalError::Segment { source },
+    }
+}
+
 /// Says what a fault of the segments means to a journal in `dir`.
 pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
     match error {
@@ -182,12 +192,16 @@ struct CatchUp<'a> {
     batch: IndexBatch,
     bytes: usize,
     answers: AnswerOrder,
+    /// Time of the last record.
+    time: Option<Timestamp>,
 }
 
 impl CatchUp<'_> {
-    fn new(store: &dyn Store, applied: Head) -> Result<CatchUp<'_>, JournalError> {
-        let answers = AnswerOrder::load(store)?;
-        Ok(CatchUp { store, applied, head: applied, batch: IndexBatch::default(), bytes: 0, answers })
+    fn new<'a>(pass: &Pass<'a>) -> Result<CatchUp<'a>, JournalError> {
+        let Pass { store, applied, .. } = *pass;
+        let answers = AnswerOrder::load(store, pass.command_ids_kept_ms)?;
+        let batch = IndexBatch::default();
+        Ok(CatchUp { store, applied, head: applied, batch, bytes: 0, answers, time: None })
     }
 
     fn record(&mut self, record: &StoredRecord) -> Result<(), JournalError> {
@@ -197,8 +211,13 @@ impl CatchUp<'_> {
         self.batch.add(Place::of(&record.header));
         self.head = Head { seq: record.header.seq, hash: record.hash };
         self.bytes += record.as_bytes().len();
+        if record.continued {
+            return Ok(());
+        }
+        self.time = Some(record.header.time);
+        self.answers.settle(self.store, &mut self.batch.batch, record.header.time)?;
         // Only between commits: an answer is never ahead of its records.
-        if self.bytes >= CATCH_UP_BYTES && !record.continued { self.apply() } else { Ok(()) }
+        if self.bytes >= CATCH_UP_BYTES { self.apply() } else { Ok(()) }
     }
 
     fn answer(&mut self, entry: &AnswerEntry) -> Result<(), JournalError> {
@@ -219,6 +238,11 @@ impl CatchUp<'_> {
 
     fn finish(mut self) -> Result<AnswerOrder, JournalError> {
         self.apply()?;
+        if let Some(time) = self.time {
+            while self.answers.settle(self.store, &mut self.batch.batch, time)? > 0 {
+                self.apply()?;
+            }
+        }
         Ok(self.answers)
     }
 }

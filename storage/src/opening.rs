@@ -16,7 +16,7 @@ use crate::folder::{Folder, FolderError, HeadFile, io_error};
 use crate::found::{Found, StoreFound};
 use crate::index;
 use crate::journal::JournalConfig;
-use crate::open::{Pass, Passed, Replayed, damaged, hash_of};
+use crate::open::{Passed, Replayed, damaged, hash_of};
 use crate::published::Published;
 use crate::sealer::exchange::Exchange;
 use crate::segment::entry::{self, Opened};
@@ -27,6 +27,7 @@ use crate::snapshot::{Restored, SnapshotThread, Snapshots, restore_newest};
 use crate::store::{Store, Stores};
 use crate::store_thread::StoreThread;
 use crate::subjects::SubjectKeys;
+use crate::trust::{self, Ground};
 use crate::unsynced::Unsynced;
 use crate::verify::Head;
 use crate::writer::{OnCommit, Writer};
@@ -62,22 +63,14 @@ pub(crate) fn open(
     let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;
     let same_boot = opened_before
         .is_some_and(|opened| !opened.boot_id.is_nil() && Some(opened.boot_id) == config.boot_id);
-    // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
-    let Trusted { mut store, applied, found: mut store_found } =
-        trusted_store(stores, dir, &segments, before, head, same_boot)?;
+    // First, so that a journal that only a newer release can open is left as it is.
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
-    let from = restored.head.unwrap_or(before);
-    let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
+    // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
+    let trusted = trusted_store(stores, dir, &segments, before, head, same_boot)?;
+    let ground = Ground { config, segments: &segments, keys, known, before, restored: &restored, now: now() };
     folder.sync_names()?;
-    let mut passed = pass.run(replay)?;
-    if !index::agrees(&*store, &passed.streams) {
-        // Some damage makes a store forget a part and say nothing.
-        store = store_anew(stores, store)?;
-        store_found = StoreFound::MadeAgain;
-        let (applied, restored) = (before, passed.head);
-        let again = Pass { dir, segments: &segments, store: &*store, applied, restored, known, keys };
-        passed = again.run(&mut |_| {})?;
-    }
+    let (Trusted { store, found: store_found, .. }, passed) = bring_up(&ground, stores, trusted, replay)?;
+    let from = restored.head.unwrap_or(before);
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let epoch = epoch.max(newest_epoch).saturating_add(1);
     let opened = Opened { epoch, boot_id: config.boot_id.unwrap_or_default(), at: now() };
@@ -100,7 +93,7 @@ pub(crate) fn open(
         found,
         snapshots: snapshots.filter(|_| config.snapshot_every > 0).map(start).transpose()?,
         known_snapshots,
-        base_streams: restored.streams,
+        base_streams: restored.streams.into_iter().map(|(stream, end)| (stream, end.version)).collect(),
         segment: Some(segment),
         exchange: Arc::new(Exchange::new(newest)),
         segments,
@@ -137,14 +130,18 @@ fn restore(
     let is_ours = |snapshot: Head| {
         Ok(snapshot.seq <= head.seq && hash_of(dir, segments, before, snapshot.seq)? == Some(snapshot))
     };
+    let is_trimmed = before != Head::GENESIS;
     let restored = match snapshots {
-        Some(snapshots) => restore_newest(dir, snapshots, &is_ours)?,
+        Some(snapshots) => restore_newest(dir, snapshots, &is_ours, is_trimmed)?,
         None => Restored::default(),
     };
-    if restored.head.is_none() && before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq });
+    match (restored.head, restored.newer) {
+        (None, Some((found, known))) if is_trimmed => {
+            Err(JournalError::NewerSnapshot { dir: dir.to_owned(), found, known })
+        }
+        (None, _) if is_trimmed => Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq }),
+        (_, _) => Ok(restored),
     }
-    Ok(restored)
 }
 
 fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
@@ -165,8 +162,8 @@ pub(crate) fn remove_unmade(disk: &dyn Disk, unmade: &[PathBuf]) -> Result<(), F
 /// A store that agrees with the segments.
 struct Trusted {
     store: Arc<dyn Store>,
-    /// How far it has come.
-    applied: Head,
+    /// How far it has come; none if it is empty.
+    applied: Option<Head>,
     found: StoreFound,
 }
 
@@ -189,25 +186,50 @@ fn trusted_store(
         }
         stores.set_aside()?;
         let found = if is_new { StoreFound::Kept } else { StoreFound::MadeAgain };
-        return Ok(Trusted { store: stores.open()?, applied: before, found });
+        return Ok(Trusted { store: stores.open()?, applied: None, found });
     }
     let store = stores.open()?;
     let claimed = index::applied(&*store);
     if matches!(claimed, Ok(None)) && index::is_empty(&*store).unwrap_or(false) {
         let found = if head == before { StoreFound::Kept } else { StoreFound::MadeAgain };
-        return Ok(Trusted { store, applied: before, found });
+        return Ok(Trusted { store, applied: None, found });
     }
     if let Ok(Some(applied)) = claimed
         && applied.seq <= head.seq
         // Segments that were put back are unknown to a store that has given them up.
         && index::trimmed(&*store).is_ok_and(|trimmed| trimmed <= before.seq)
         && hash_of(dir, segments, before, applied.seq)? == Some(applied)
-        && AnswerOrder::load(&*store).is_ok()
+        && index::begins(&*store).is_ok_and(|begins| begins <= applied.seq)
+        && AnswerOrder::load(&*store, 0).is_ok()
     {
         let found = if applied == head { StoreFound::Kept } else { StoreFound::CaughtUp };
-        return Ok(Trusted { store, applied, found });
+        return Ok(Trusted { store, applied: Some(applied), found });
     }
-    Ok(Trusted { store: store_anew(stores, store)?, applied: before, found: StoreFound::MadeAgain })
+    Ok(Trusted { store: store_anew(stores, store)?, applied: None, found: StoreFound::MadeAgain })
+}
+
+/// Brings the store up to the segments, and hands on the records after the snapshot. A store that says something else of
+/// their streams, or of the snapshot's, is made again.
+fn bring_up(
+    ground: &Ground<'_>,
+    stores: &dyn Stores,
+    mut trusted: Trusted,
+    replay: &mut dyn FnMut(Replayed),
+) -> Result<(Trusted, Passed), JournalError> {
+    let store = &*trusted.store;
+    let applied = trusted.applied.map_or_else(|| ground.begin(store), Ok)?;
+    let from = ground.restored.head.unwrap_or(ground.before);
+    let mut passed = ground.pass(store, applied, from, replay)?;
+    let before = ground.before.seq;
+    if !index::agrees(store, &passed.streams)
+        || !trust::keeps(store, &ground.restored.streams, &passed.streams, before)?
+    {
+        // Some damage makes a store forget a part and say nothing.
+        let store = store_anew(stores, trusted.store)?;
+        passed = ground.pass(&*store, ground.begin(&*store)?, passed.head, &mut |_| {})?;
+        trusted = Trusted { store, applied: None, found: StoreFound::MadeAgain };
+    }
+    Ok((trusted, passed))
 }
 
 /// An empty store in place of one that cannot be trusted.

@@ -10,17 +10,18 @@ use crate::error::JournalError;
 use crate::export::{self, ExportError};
 use crate::index;
 use crate::journal::Journal;
+use crate::open::unread;
 use crate::published::Published;
 use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Segments, SegmentsError};
+use crate::segment::set::Segments;
 use crate::store::Store;
 use crate::store_thread::Lag;
 use crate::subjects::SubjectKeys;
 use crate::verify::Head;
 
 /// Frame bytes after which one reading ends.
-const READ_BYTES_MAX: usize = 1 << 20;
+pub(crate) const READ_BYTES_MAX: usize = 1 << 20;
 
 /// No frame is shorter, in bytes.
 pub(crate) const FRAME_LEN_MIN: usize = 88;
@@ -98,11 +99,7 @@ impl Reader {
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {
         let mut walk = self.segments.walk(from)?;
-        let failed = |error| match error {
-            SegmentsError::Folder(error) => JournalError::Folder(error),
-            SegmentsError::Fault { source, .. } => JournalError::Segment { source },
-        };
-        while let Some(entry) = walk.step().map_err(failed)? {
+        while let Some(entry) = walk.step().map_err(unread)? {
             let Entry::Record(record) = entry else { continue };
             let seq = record.header.seq;
             if seq > head || seq >= from && page.add(record).is_break() || seq == head {
@@ -147,9 +144,12 @@ impl Journal {
         let store = self.store()?;
         // No more of them can fit.
         let limit = limit.min(READ_BYTES_MAX / FRAME_LEN_MIN);
-        let seqs = index::stream(&*store, stream, from.max(StreamVersion(1)), self.before().seq, limit)?;
-        let (mut records, mut bytes) = (Vec::<StoredRecord>::new(), 0);
-        for seq in seqs {
+        let from = from.max(StreamVersion(1));
+        let mut records = self.read_unindexed(&*store, stream, from, limit)?;
+        let mut bytes: usize = records.iter().map(|record| record.as_bytes().len()).sum();
+        let from = records.last().map_or(from, |last| last.header.version.next());
+        let limit = limit - records.len();
+        for seq in index::stream(&*store, stream, from, self.before().seq, limit)? {
             if seq > head || bytes >= READ_BYTES_MAX {
                 break;
             }
@@ -186,11 +186,7 @@ impl Journal {
         };
         let mut writer = export::Writer::new(out, before)?;
         let mut walk = self.segment_set().walk(next).map_err(JournalError::from)?;
-        let failed = |error| match error {
-            SegmentsError::Folder(error) => JournalError::Folder(error),
-            SegmentsError::Fault { source, .. } => JournalError::Segment { source },
-        };
-        while let Some(entry) = walk.step().map_err(failed)? {
+        while let Some(entry) = walk.step().map_err(unread)? {
             match entry {
                 Entry::Record(record) if record.header.seq > head.seq => break,
                 Entry::Record(record) if record.header.seq == next => {

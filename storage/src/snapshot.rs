@@ -1,7 +1,8 @@
 //! Snapshots: what a projection was at a record, so that the next start need not fold everything before it.
 //!
-//! A cache and nothing more: one that is damaged, of another layout or of another journal is left out, and the one
-//! before it or the whole journal is folded instead.
+//! A cache as long as the records are there: one that is damaged, of a newer layout, of another journal, or that is
+//! not read as it was put away, is left out, and the one before it or the whole journal is folded instead. Once the
+//! first records are gone, it is the only way in: then what can be read of it counts.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -25,23 +26,47 @@ pub type SnapshotError = Box<dyn std::error::Error + Send + Sync>;
 /// Makes the bytes of a projection as it was when this was made.
 pub type Capture = Box<dyn FnOnce() -> Result<Vec<u8>, SnapshotError> + Send>;
 
-/// Streams with the versions of their last records.
-pub type Streams = BTreeMap<StreamId, StreamVersion>;
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Version of its last record.
+    pub version: StreamVersion,
+    /// Where in the journal that record is, or was.
+    pub seq: Seq,
+}
+
+/// Streams with their last records.
+pub type Streams = BTreeMap<StreamId, StreamEnd>;
 
 /// A projection that can be put away and taken out again.
 pub trait Snapshots: Send {
-    /// Number of the layout of its bytes: another one cannot be restored.
+    /// Number of the layout of its bytes. Older ones can be restored, newer ones cannot.
     fn layout(&self) -> u32;
 
     /// Takes hold of the projection as it is; called between two commits, on the thread that writes, so briefly.
     fn capture(&self) -> Capture;
 
-    /// Becomes what was captured, and gives the versions of the streams that can still be written: their last
-    /// records may be in no segment any more.
+    /// Becomes what was captured, and gives the last records of the streams that can still be written: they may be in
+    /// no segment any more. A store that says otherwise of them is made again.
     ///
     /// # Errors
-    /// The bytes are not what a capture gave; the projection is then as it was.
-    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError>;
+    /// The bytes are not what a capture gave, or are read as something else than was put away while the records are
+    /// there to be folded again; the projection is then as it was.
+    fn restore(&mut self, stored: &StoredSnapshot<'_>) -> Result<Streams, SnapshotError>;
+}
+
+/// A snapshot that is sound, as it was put away.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredSnapshot<'a> {
+    /// Number of the layout of its bytes: that of today, or an older one.
+    pub layout: u32,
+    /// The last record that is folded in.
+    pub seq: Seq,
+    /// What a capture gave.
+    pub body: &'a [u8],
+    /// Whether nothing else can tell what it says: the first records are gone, and no snapshot is read as it was put
+    /// away.
+    pub is_only_way: bool,
 }
 
 /// Snapshots kept.
@@ -78,27 +103,46 @@ fn encode_header(head: Head, layout: u32, body: &[u8]) -> [u8; HEADER_LEN] {
     bytes
 }
 
-/// A snapshot's place in the journal, and its body; why not, if it cannot be used.
-fn decode(bytes: &[u8], layout: u32) -> Result<(Head, &[u8]), &'static str> {
-    let Some((header, body)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Err("it is cut short") };
+/// Why a snapshot's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{0}")]
+    Damaged(&'static str),
+    #[error("a newer release wrote it: it has layout {found}, this one knows up to {known}")]
+    Newer { found: u32, known: u32 },
+}
+
+/// What a file holds.
+struct Decoded<'a> {
+    head: Head,
+    layout: u32,
+    body: &'a [u8],
+}
+
+/// Reads a snapshot's file, of this layout or an older one.
+fn decode(bytes: &[u8], known: u32) -> Result<Decoded<'_>, Unusable> {
+    let damaged = |what| Err(Unusable::Damaged(what));
+    let Some((header, body)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+        return damaged("it is cut short");
+    };
     let (fields, checksum) = header.split_at(HEADER_LEN - 4);
     if header[..8] != MAGIC {
-        return Err("it is no snapshot");
+        return damaged("it is no snapshot");
     }
     if crc32c::crc32c(fields).to_le_bytes() != checksum {
-        return Err("its header is damaged");
+        return damaged("its header is damaged");
     }
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| header[at + byte]));
     let found = u32::from_le_bytes(std::array::from_fn(|byte| header[12 + byte]));
-    if u16::from_le_bytes([header[8], header[9]]) != FORMAT || found != layout {
-        return Err("it is of another release's layout");
+    if u16::from_le_bytes([header[8], header[9]]) > FORMAT || found > known {
+        return Err(Unusable::Newer { found, known });
     }
     let body_hash: Hash = std::array::from_fn(|byte| header[64 + byte]);
     if number(56) != body.len() as u64 || frame::sha256(body) != body_hash {
-        return Err("its body is damaged");
+        return damaged("its body is damaged");
     }
     let hash = std::array::from_fn(|byte| header[24 + byte]);
-    Ok((Head { seq: Seq(number(16)), hash }, body))
+    Ok(Decoded { head: Head { seq: Seq(number(16)), hash }, layout: found, body })
 }
 
 /// What was restored at the start.
@@ -109,18 +153,35 @@ pub(crate) struct Restored {
     pub streams: Streams,
     /// Snapshots that look sound, oldest first.
     pub sound: Vec<Head>,
+    /// The layout of a snapshot that only a newer release can read, and the newest that this one knows.
+    pub newer: Option<(u32, u32)>,
 }
 
-/// Restores the newest snapshot that is sound and of a record for which `is_ours` holds.
+/// Restores the newest snapshot that is sound and of a record for which `is_ours` holds. If none is read as it was put
+/// away and `is_only_way`, what can be read of the newest counts.
 pub(crate) fn restore_newest(
     dir: &Path,
     snapshots: &mut dyn Snapshots,
     is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
+    is_only_way: bool,
+) -> Result<Restored, JournalError> {
+    let restored = restore_as(dir, snapshots, is_ours, false)?;
+    if restored.head.is_none() && is_only_way {
+        return restore_as(dir, snapshots, is_ours, true);
+    }
+    Ok(restored)
+}
+
+fn restore_as(
+    dir: &Path,
+    snapshots: &mut dyn Snapshots,
+    is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
+    is_only_way: bool,
 ) -> Result<Restored, JournalError> {
     let mut restored = Restored::default();
     for path in list(dir)? {
         let bytes = read(&path)?;
-        if let Err(reason) = restored.try_one(&bytes, snapshots, is_ours)? {
+        if let Err(reason) = restored.try_one(&bytes, snapshots, is_ours, is_only_way)? {
             tracing::warn!(snapshot = %path.display(), %reason, "a snapshot cannot be used: more is folded instead");
         }
     }
@@ -134,16 +195,22 @@ impl Restored {
         bytes: &[u8],
         snapshots: &mut dyn Snapshots,
         is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
+        is_only_way: bool,
     ) -> Result<Result<(), SnapshotError>, JournalError> {
-        let (head, body) = match decode(bytes, snapshots.layout()) {
+        let Decoded { head, layout, body } = match decode(bytes, snapshots.layout()) {
             Ok(decoded) => decoded,
-            Err(reason) => return Ok(Err(reason.into())),
+            Err(reason) => {
+                if let Unusable::Newer { found, known } = reason {
+                    self.newer = Some((found, known));
+                }
+                return Ok(Err(reason.into()));
+            }
         };
         if !is_ours(head)? {
             return Ok(Err("it is of a record that this journal does not have".into()));
         }
         if self.head.is_none() {
-            match snapshots.restore(body) {
+            match snapshots.restore(&StoredSnapshot { layout, seq: head.seq, body, is_only_way }) {
                 Ok(streams) => (self.head, self.streams) = (Some(head), streams),
                 Err(reason) => return Ok(Err(reason)),
             }
@@ -219,7 +286,7 @@ pub(crate) fn keep_only(dir: &Path, kept: Head, may_go: bool) -> Result<bool, Fo
     let is_sound = match fs::read(&kept_path) {
         Ok(bytes) => {
             let layout = bytes.get(12..16).and_then(|layout| layout.try_into().ok()).map(u32::from_le_bytes);
-            decode(&bytes, layout.unwrap_or_default()).is_ok_and(|(head, _)| head == kept)
+            decode(&bytes, layout.unwrap_or_default()).is_ok_and(|decoded| decoded.head == kept)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(io_error("read", &kept_path, error)),

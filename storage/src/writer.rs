@@ -395,6 +395,9 @@ impl Writer {
             }
             self.streams.insert(stream, version);
         }
+        if count > 0 {
+            self.answers.settle(&*self.store, &mut group.index.batch, now)?;
+        }
         Ok(Ok(Appended { records, duplicate: None }))
     }
 

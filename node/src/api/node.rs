@@ -54,6 +54,10 @@ pub struct StatusView {
     pub journal_bytes: u64,
     /// The first record that was not trimmed.
     pub journal_first: u64,
+    /// The last record up to which the node's state is what could be read of another release's snapshot: the records
+    /// before it were trimmed and cannot be folded again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumed_upto: Option<u64>,
     /// Sealed segments of the journal that wait for the archive.
     pub segments_to_archive: usize,
     /// Why the last try to archive one failed, if it did.
@@ -166,6 +170,7 @@ fn describe(api: &Api) -> StatusView {
         epoch: api.service.journal().epoch(),
         journal_bytes: api.service.journal().stats().map_or(0, |stats| stats.bytes_on_disk),
         journal_first: api.service.journal().before().seq.next().0,
+        assumed_upto: api.service.assumed_upto().map(|upto| upto.0),
         segments_to_archive: api.service.segments_to_archive(),
         archive_failure: api.service.archive_failure(),
         damaged_segments: api.service.damaged_segments().iter().map(|first| first.0).collect(),

@@ -8,6 +8,9 @@ use crate::adapter::archive::FILE_MARK;
 /// Longest path of a unix socket on Linux, in bytes: the address has 108 and ends with a zero.
 const SOCKET_LEN_MAX: usize = 107;
 
+/// Shortest time for which answers to requests are kept, in milliseconds: a retry must have a chance.
+const COMMAND_IDS_KEPT_MS_MIN: u64 = 60_000;
+
 /// The first rule that is broken, if any.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_path("data-dir", &config.data_dir)?;
@@ -34,6 +37,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_word("containerd.namespace", &config.containerd.namespace)?;
     check_word("containerd.snapshotter", &config.containerd.snapshotter)?;
     check_archive(&config.journal.archive)?;
+    if (1..COMMAND_IDS_KEPT_MS_MIN).contains(&config.journal.command_ids_kept_ms) {
+        let message = format!("must be 0 or at least {COMMAND_IDS_KEPT_MS_MIN}");
+        return Err(ConfigError::value("journal.command-ids-kept-ms", message));
+    }
     let reserve = &config.journal.reserve;
     if reserve.warn_percent < 1 || 100 < reserve.warn_percent {
         return Err(ConfigError::value("journal.reserve.warn-percent", "must be 1 to 100"));

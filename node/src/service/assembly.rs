@@ -134,6 +134,7 @@ pub(super) fn journal_config(config: &Config, boot_id: Uuid) -> JournalConfig {
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
         snapshot_every: config.journal.snapshot_every,
+        command_ids_kept_ms: config.journal.command_ids_kept_ms,
         boot_id: Some(boot_id),
         subjects: Some(SubjectsConfig {
             dir: config.subject_keys_dir(),

@@ -88,6 +88,7 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
         let _entered = threads.enter();
         assembly::parts(&config)?
     };
+    telling::note_open();
     let journal = parts.shell.journal.clone();
     tracing::info!(head = %journal.head().seq, epoch = journal.epoch(), "journal replayed");
     let doors = threads.block_on(open(&config, tokens))?;

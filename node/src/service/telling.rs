@@ -1,6 +1,8 @@
 //! What the service says on standard error: its log, and one line if it comes to the worst.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
@@ -40,14 +42,35 @@ pub(super) fn guard_panics() {
 /// How often this program has begun again because of its store.
 const BEGUN_AGAIN: &str = "PURSER_BEGUN_AGAIN";
 
-/// Times that it does so before it gives up.
+/// Times in a row that it does so before it gives up.
 const BEGIN_AGAIN_MAX: u32 = 3;
+
+/// Time for which the journal must have been open for the count to start over: then the damage is another one.
+const STAYED_OPEN: Duration = Duration::from_secs(600);
+
+/// When the journal was opened, once it is.
+static OPENED: OnceLock<Instant> = OnceLock::new();
+
+/// From now on the journal is open.
+pub(super) fn note_open() {
+    // It is opened once in a process.
+    let _ = OPENED.set(Instant::now());
+}
+
+/// How often the program has begun again in a row, by what it was told and by how long its journal has been open.
+fn begun_in_a_row(told: Option<&str>, open_for: Option<Duration>) -> u32 {
+    match open_for {
+        Some(open_for) if open_for >= STAYED_OPEN => 0,
+        Some(_) | None => told.and_then(|count| count.parse().ok()).unwrap_or(0),
+    }
+}
 
 /// Runs this program anew in this process: a damaged store is no reason to be away.
 fn begin_again() {
     use std::os::unix::process::CommandExt;
 
-    let before = std::env::var(BEGUN_AGAIN).ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    let told = std::env::var(BEGUN_AGAIN).ok();
+    let before = begun_in_a_row(told.as_deref(), OPENED.get().map(Instant::elapsed));
     if before < BEGIN_AGAIN_MAX
         && let Ok(program) = std::env::current_exe()
     {
@@ -69,6 +92,20 @@ fn begin_again() {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::time::Duration;
+
+    use super::{STAYED_OPEN, begun_in_a_row};
+
+    #[test]
+    fn only_what_comes_in_a_row_is_counted() {
+        let (briefly, long) = (Some(Duration::from_secs(5)), Some(STAYED_OPEN));
+        assert_eq!(begun_in_a_row(None, None), 0);
+        assert_eq!(begun_in_a_row(Some("2"), None), 2);
+        // Damage that comes back with every start is no reason to go on for ever.
+        assert_eq!(begun_in_a_row(Some("2"), briefly), 2);
+        assert_eq!(begun_in_a_row(Some("3"), long), 0);
+        assert_eq!(begun_in_a_row(Some("x"), None), 0);
+    }
 
     /// A panic hook belongs to the whole process: so the case is run as a process of its own.
     #[test]

@@ -162,17 +162,42 @@ impl Scan {
 
 /// The newest evidence in a sealed segment.
 pub(crate) fn newest_evidence(path: &Path, file: Box<dyn DiskFile>) -> Result<Newest, FolderError> {
-    let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
     let mut newest = Newest::default();
     // Damage is told by those who read the records.
-    while let Reached::Entry { entry, .. } = reader.step()? {
+    each_between_records(path, file, |entry| {
+        if let Entry::Evidence(evidence) = entry {
+            newest.note(evidence);
+        }
+    })?;
+    Ok(newest)
+}
+
+/// The place in order of the last answer in a sealed segment, if there is one, and whether it was read to its end.
+pub(crate) fn last_answer(path: &Path, file: Box<dyn DiskFile>) -> Result<(Option<u64>, bool), FolderError> {
+    let mut last = None;
+    let whole = each_between_records(path, file, |entry| {
+        if let Entry::Answer(answer) = entry {
+            last = Some(answer.order);
+        }
+    })?;
+    Ok((last, whole))
+}
+
+/// Shows what stands between the records of a sealed segment; says whether it was read to its end.
+fn each_between_records(
+    path: &Path,
+    file: Box<dyn DiskFile>,
+    mut show: impl FnMut(Entry),
+) -> Result<bool, FolderError> {
+    let mut reader = EntryReader::new(path, file, HEADER_LEN as u64);
+    while let Reached::Entry { entry, .. } = reader.step_by(Glimpse::parse)? {
         match entry {
-            Entry::Evidence(evidence) => newest.note(evidence),
-            Entry::Footer(_) => break,
-            Entry::Record(_) | Entry::Answer(_) | Entry::Opened(_) | Entry::Closed => {}
+            Glimpse::Record(_) => {}
+            Glimpse::Other(Entry::Footer(_)) => return Ok(true),
+            Glimpse::Other(entry) => show(entry),
         }
     }
-    Ok(newest)
+    Ok(false)
 }
 
 /// What follows a place at which reading stopped.

@@ -8,6 +8,10 @@ pub(crate) const APPLIED: &[u8] = b"m/indexed";
 /// Key of the last record whose place in its stream the store has given up, as eight bytes, big-endian.
 pub(crate) const TRIMMED: &[u8] = b"m/trimmed";
 
+/// Key of the last record of which the store was never told, as eight bytes, big-endian, if it was made again behind
+/// the first that is there.
+pub(crate) const BEGINS: &[u8] = b"m/begins";
+
 /// Holds positions of a stream's records from this version on, each as its distance to the one before.
 pub(crate) fn stream(stream: StreamId, version: StreamVersion) -> [u8; 26] {
     let mut key = [0; 26];
@@ -34,6 +38,16 @@ pub(crate) fn answer(id: CommandId) -> [u8; 17] {
 /// Holds the id of the command that was answered at this place in order, as 16 bytes.
 pub(crate) fn answer_order(order: u64) -> [u8; 9] {
     lettered(b'o', order)
+}
+
+/// Holds a moment by which every answer before this place in order had been given: signed microseconds since 1970.
+pub(crate) fn answers_before(order: u64) -> [u8; 9] {
+    lettered(b't', order)
+}
+
+/// The place in order from the key of such a moment.
+pub(crate) fn answers_before_of(key: &[u8]) -> Option<u64> {
+    numbered(b't', key)
 }
 
 /// The place in order from its key.

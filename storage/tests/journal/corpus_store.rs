@@ -17,9 +17,10 @@ use crate::corpus::{COMMITS, commit};
 use crate::folders::{contents, copy};
 use crate::support::*;
 
-/// In the environment of a start: the journal's folder, and the name of its backend.
+/// In the environment of a start: the journal's folder, the name of its backend, and `true` if it has snapshots.
 const FOLDER: &str = "PURSER_TEST_STORE_CORPUS_DIR";
 const BACKEND: &str = "PURSER_TEST_STORE_CORPUS_BACKEND";
+const SNAPSHOTS: &str = "PURSER_TEST_STORE_CORPUS_SNAPSHOTS";
 
 /// How a start ends that found an error, and one that the guard ended.
 const FAILED: i32 = 3;
@@ -30,10 +31,25 @@ const SMALL: u64 = 2_000;
 
 const BOOT: Uuid = Uuid::from_u128(7);
 
-fn open(dir: &Path, backend: Backend) -> Result<(Journal, u64), JournalError> {
+/// How a journal is kept.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    backend: Backend,
+    /// Whether a start needs only what came after a snapshot, and the store must have all before it.
+    snapshots: bool,
+}
+
+/// Opens a journal; also gives how many records it has.
+fn open(dir: &Path, kind: Kind) -> Result<(Journal, u64), JournalError> {
+    let Kind { backend, snapshots } = kind;
     let boot_id = Some(BOOT);
-    let config =
-        JournalConfig { backend, boot_id, segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
+    let (segment_bytes, snapshot_every) = (SEGMENT_BYTES_MIN, SMALL / 4);
+    let config = JournalConfig { backend, boot_id, segment_bytes, snapshot_every, ..JournalConfig::new(dir) };
+    if snapshots {
+        let journal = Versions::open(config, NOW)?;
+        let records = journal.head().seq.0;
+        return Ok((journal, records));
+    }
     let mut replayed = 0;
     let replay = |found| match found {
         Replayed::Record(_) => replayed += 1,
@@ -44,28 +60,29 @@ fn open(dir: &Path, backend: Backend) -> Result<(Journal, u64), JournalError> {
 }
 
 /// A journal's folder to be copied and damaged: closed in order, or left by a kill in this boot.
-fn made(backend: Backend, closed: bool) -> tempfile::TempDir {
+fn made(kind: Kind, closed: bool) -> tempfile::TempDir {
     let (life, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (journal, _) = open(life.path(), backend).unwrap();
+    let (journal, _) = open(life.path(), kind).unwrap();
     for number in 0..COMMITS {
         runtime.block_on(journal.append(commit(number, "ours"))).unwrap();
     }
     for number in 0..SMALL {
         runtime.block_on(journal.append(append(stream(3), number, &[&format!("{number}")]))).unwrap();
     }
+    assert!(!kind.snapshots || !journal.snapshots().is_empty());
     copy(life.path(), killed.path());
     journal.close().unwrap();
     if closed { life } else { killed }
 }
 
 /// Opens a journal and reads all of it, by position, by stream and by command, then writes one more record.
-fn read_everything(dir: &Path, backend: Backend) -> Result<(), JournalError> {
-    let (journal, replayed) = open(dir, backend)?;
+fn read_everything(dir: &Path, kind: Kind) -> Result<(), JournalError> {
+    let (journal, records) = open(dir, kind)?;
     let expected = 2 * COMMITS + SMALL;
-    let more = replayed.checked_sub(expected).expect("a shorter history passed for the whole");
+    let more = records.checked_sub(expected).expect("a shorter history passed for the whole");
     let mut seq = 0;
-    while seq < replayed {
+    while seq < records {
         for stored in journal.read(Seq(seq + 1), 1_000)? {
             seq += 1;
             assert_eq!(stored.header.seq.0, seq, "a gap passed for the whole");
@@ -93,8 +110,9 @@ fn read_everything(dir: &Path, backend: Backend) -> Result<(), JournalError> {
 fn run_if_asked() {
     let Some(dir) = std::env::var_os(FOLDER) else { return };
     let backend = if std::env::var(BACKEND).unwrap() == "redb" { Backend::Redb } else { Backend::Sled };
+    let snapshots = std::env::var(SNAPSHOTS).unwrap() == "true";
     install_open_guard(|| end(GUARDED));
-    match read_everything(Path::new(&dir), backend) {
+    match read_everything(Path::new(&dir), Kind { backend, snapshots }) {
         Ok(()) => end(0),
         Err(error) => {
             eprintln!("{}", told(&error));
@@ -123,7 +141,7 @@ struct Ends {
 
 /// A place to try damages in.
 struct Corpus {
-    backend: Backend,
+    kind: Kind,
     /// The test that a process is to run to come to `run_if_asked`.
     test: &'static str,
     original: tempfile::TempDir,
@@ -131,13 +149,19 @@ struct Corpus {
 }
 
 impl Corpus {
-    fn new(backend: Backend, closed: bool, test: &'static str) -> Corpus {
-        Corpus { backend, test, original: made(backend, closed), ends: Ends::default() }
+    fn new(kind: Kind, closed: bool, test: &'static str) -> Corpus {
+        Corpus { kind, test, original: made(kind, closed), ends: Ends::default() }
+    }
+
+    /// Journals that were closed in order or not, with snapshots and without.
+    fn all(backend: Backend, test: &'static str) -> impl Iterator<Item = Corpus> {
+        let each = [(true, false), (false, false), (true, true), (false, true)].into_iter();
+        each.map(move |(closed, snapshots)| Corpus::new(Kind { backend, snapshots }, closed, test))
     }
 
     /// The files of the store, by their names in its folder.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let store = self.original.path().join(self.backend.name());
+        let store = self.original.path().join(self.kind.backend.name());
         let files = contents(&store).into_iter();
         files.map(|(path, bytes)| (path.strip_prefix(&store).unwrap().to_owned(), bytes)).collect()
     }
@@ -152,12 +176,12 @@ impl Corpus {
     fn try_damage(&mut self, what: &str, damage: impl FnOnce(&Path)) {
         let dir = tempfile::tempdir().unwrap();
         copy(self.original.path(), dir.path());
-        damage(&dir.path().join(self.backend.name()));
+        damage(&dir.path().join(self.kind.backend.name()));
         let (first, said) = self.start(dir.path());
         let noted = dir.path().join("suspect").exists();
         match first {
             Some(0) => {
-                let aside = dir.path().join(format!("{}.aside", self.backend.name()));
+                let aside = dir.path().join(format!("{}.aside", self.kind.backend.name()));
                 self.ends.made_again += u32::from(aside.exists());
                 self.ends.whole += 1;
             }
@@ -184,7 +208,8 @@ impl Corpus {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", self.test, "--nocapture"])
             .env(FOLDER, dir)
-            .env(BACKEND, self.backend.name())
+            .env(BACKEND, self.kind.backend.name())
+            .env(SNAPSHOTS, self.kind.snapshots.to_string())
             .output()
             .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -199,8 +224,7 @@ fn flips_and_pages(backend: Backend, test: &'static str) {
     run_if_asked();
     let seed = Seed::chosen("PURSER_JOURNAL_SEED");
     let mut random = seed.random();
-    for closed in [true, false] {
-        let mut corpus = Corpus::new(backend, closed, test);
+    for mut corpus in Corpus::all(backend, test) {
         let (name, whole) = corpus.largest();
         let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
         for number in 0..16 {
@@ -239,14 +263,13 @@ fn flips_and_pages(backend: Backend, test: &'static str) {
             block[len.min(1_000)..len].fill(0xa5);
         }
         corpus.with_bytes("every block", &name, &bytes);
-        eprintln!("{} {closed}: {:?}", backend.name(), corpus.ends);
+        eprintln!("{:?}: {:?}", corpus.kind, corpus.ends);
     }
 }
 
 fn cuts_and_foreign_files(backend: Backend, test: &'static str) {
     run_if_asked();
-    for closed in [true, false] {
-        let mut corpus = Corpus::new(backend, closed, test);
+    for mut corpus in Corpus::all(backend, test) {
         let (name, whole) = corpus.largest();
         let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
         let powers = (0..usize::BITS).map(|power| 1_usize << power).take_while(|len| *len < used);
@@ -272,13 +295,13 @@ fn cuts_and_foreign_files(backend: Backend, test: &'static str) {
         });
         corpus
             .try_damage("a foreign file beside", |store| fs::write(store.join("theirs"), "theirs").unwrap());
-        let other = made(backend, closed);
+        let other = made(corpus.kind, true);
         let theirs = other.path().join(backend.name());
         corpus.try_damage("the store of another journal", |store| {
             fs::remove_dir_all(store).unwrap();
             copy(&theirs, store);
         });
-        eprintln!("{} {closed}: {:?}", backend.name(), corpus.ends);
+        eprintln!("{:?}: {:?}", corpus.kind, corpus.ends);
     }
 }
 
@@ -307,7 +330,7 @@ fn cuts_and_foreign_files_of_redb() {
 fn a_snapshot_that_sled_had_only_begun_is_no_obstacle() {
     run_if_asked();
     let test = "corpus_store::a_snapshot_that_sled_had_only_begun_is_no_obstacle";
-    let mut corpus = Corpus::new(Backend::Sled, true, test);
+    let mut corpus = Corpus::new(Kind { backend: Backend::Sled, snapshots: false }, true, test);
     for begun in [&b""[..], b"torn: neither its length nor its checksum is right"] {
         corpus.with_bytes("a snapshot", Path::new("snap.FFFFFFFFFFFFFFFF.generating"), begun);
     }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use purser_events::Seq;
+use purser_events::{Seq, StreamVersion};
 use purser_storage::found::{Found, StoreFound};
+use purser_storage::store::Backend;
 use purser_storage::{Journal, JournalConfig};
 use uuid::Uuid;
 
@@ -76,4 +77,32 @@ async fn the_snapshot_that_was_restored_is_told() {
     let taken = again.snapshots().last().map(|snapshot| snapshot.seq);
     assert!(taken.is_some_and(|seq| seq >= Seq(4)), "{taken:?}");
     assert_eq!(again.found().snapshot, taken);
+}
+
+/// Takes keys out of the store of a closed journal, and leaves all else as it is.
+fn lose(dir: &Path, from: &[u8], to: &[u8]) {
+    let store = Backend::default().open(dir, 1 << 20).unwrap();
+    assert!(store.remove_range(from, to, 1_000).unwrap() > 0);
+    store.sync().unwrap();
+}
+
+/// What the store says of a stream is believed by whoever writes to it, and no record after the snapshot speaks of it.
+#[tokio::test]
+async fn a_store_that_forgot_a_stream_of_the_snapshot_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = || Versions::open(in_boot(1, dir.path()), NOW).unwrap();
+    let journal = opened();
+    for stream in [1, 2].map(stream) {
+        journal.append(append(stream, 0, &["one", "two"])).await.unwrap();
+    }
+    journal.close().unwrap();
+    let journal = opened();
+    assert_eq!((journal.found().snapshot, journal.found().store), (Some(Seq(4)), StoreFound::Kept));
+    journal.close().unwrap();
+    let key = |number: u128| [&b"s\x01"[..], stream(number).id.as_bytes()].concat();
+    lose(dir.path(), &key(2), &key(3));
+    let journal = opened();
+    assert_eq!((journal.found().snapshot, journal.found().store), (Some(Seq(4)), StoreFound::MadeAgain));
+    assert_eq!(journal.read_stream(stream(2), StreamVersion(1), 10).unwrap().len(), 2);
+    journal.append(append(stream(2), 2, &["three"])).await.unwrap();
 }

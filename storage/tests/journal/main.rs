@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod append;
+mod command_ids;
 mod corpus;
 mod corpus_store;
 mod exports;
@@ -17,6 +18,7 @@ mod memory_disk;
 mod memory_store;
 mod migration;
 mod projections;
+mod reboot;
 mod redaction;
 mod renewal;
 mod reserve;

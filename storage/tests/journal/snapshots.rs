@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use purser_events::{Seq, StreamVersion};
 use purser_storage::{
-    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
+    Capture, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN, SnapshotError, Snapshots,
+    StoredSnapshot, StreamEnd, Streams,
 };
 
 use crate::lazy::LAZY;
+use crate::retention::reason;
 use crate::support::*;
 
 /// Counts records; what it was at the start, and what it was given after.
@@ -21,11 +23,18 @@ struct Counted {
     records: u64,
     restored: u64,
     replayed: Vec<Seq>,
+    /// Releases that came since.
+    upgrades: u32,
+    /// Whether this release makes something else of what was put away.
+    reads_otherwise: bool,
 }
+
+/// Of the first release.
+const LAYOUT: u32 = 7;
 
 impl Snapshots for Counter {
     fn layout(&self) -> u32 {
-        7
+        LAYOUT + self.0.lock().unwrap().upgrades
     }
 
     fn capture(&self) -> Capture {
@@ -33,18 +42,31 @@ impl Snapshots for Counter {
         Box::new(move || Ok(records.to_le_bytes().to_vec()))
     }
 
-    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
-        let records = u64::from_le_bytes(body.try_into()?);
+    fn restore(&mut self, stored: &StoredSnapshot<'_>) -> Result<Streams, SnapshotError> {
+        let records = u64::from_le_bytes(stored.body.try_into()?);
         let mut counted = self.0.lock().unwrap();
+        if counted.reads_otherwise && !stored.is_only_way {
+            return Err("it is read as something else".into());
+        }
+        assert_eq!((stored.layout, stored.seq), (LAYOUT, Seq(records)));
         (counted.records, counted.restored) = (records, records);
-        Ok([(stream(1), StreamVersion(records))].into())
+        let end = StreamEnd { version: StreamVersion(records), seq: Seq(records) };
+        Ok([(stream(1), end)].into())
     }
 }
 
 fn open_counted(dir: &Path, snapshot_every: u64) -> Result<(Journal, Counter), JournalError> {
-    let counter = Counter::default();
+    open_as(Counter::default(), dir, snapshot_every)
+}
+
+fn open_as(counter: Counter, dir: &Path, snapshot_every: u64) -> Result<(Journal, Counter), JournalError> {
     let (replayed, committed) = (counter.clone(), counter.clone());
-    let config = JournalConfig { snapshot_every, lazy_ms_max: u64::MAX, ..JournalConfig::new(dir) };
+    let config = JournalConfig {
+        snapshot_every,
+        lazy_ms_max: u64::MAX,
+        segment_bytes: SEGMENT_BYTES_MIN,
+        ..JournalConfig::new(dir)
+    };
     let replay = move |found: Replayed| {
         let Replayed::Record(record) = found else { panic!("{found:?}") };
         let mut counted = replayed.0.lock().unwrap();
@@ -155,4 +177,52 @@ async fn a_bad_one_means_more_to_fold_and_nothing_else() {
         drop(counted);
         journal.close().unwrap();
     }
+}
+
+/// A release after the first, which may make something else of what was put away.
+fn upgraded(reads_otherwise: bool) -> Counter {
+    Counter(Arc::new(Mutex::new(Counted { upgrades: 1, reads_otherwise, ..Counted::default() })))
+}
+
+fn restored(opened: Result<(Journal, Counter), JournalError>) -> (u64, usize) {
+    let (journal, counter) = opened.unwrap();
+    journal.close().unwrap();
+    let counted = counter.0.lock().unwrap();
+    assert_eq!(counted.records, counted.restored + counted.replayed.len() as u64);
+    (counted.restored, counted.replayed.len())
+}
+
+#[tokio::test]
+async fn an_older_layout_is_read_and_what_is_read_otherwise_is_folded_again() {
+    let dir = with_two_snapshots().await;
+    assert_eq!(restored(open_as(upgraded(false), dir.path(), 0)), (20, 1));
+    assert_eq!(restored(open_as(upgraded(true), dir.path(), 0)), (0, 21));
+}
+
+#[tokio::test]
+async fn once_the_first_records_are_gone_what_can_be_read_of_a_snapshot_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_counted(dir.path(), u64::MAX).unwrap();
+    while journal.segments().is_empty() {
+        let version = journal.head().seq.0;
+        journal.append(append(stream(1), version, &[&reason(version)])).await.unwrap();
+    }
+    journal.close().unwrap();
+    let (journal, _) = open_counted(dir.path(), u64::MAX).unwrap();
+    assert_eq!(journal.trim(Seq(u64::MAX), |_| true).unwrap().segments, 1);
+    let head = journal.head().seq.0;
+    journal.close().unwrap();
+    for reads_otherwise in [false, true] {
+        assert_eq!(restored(open_as(upgraded(reads_otherwise), dir.path(), 0)), (head, 0));
+    }
+    let newest = files(dir.path()).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes[12..16].copy_from_slice(&(LAYOUT + 2).to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..96]);
+    bytes[96..100].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&newest, bytes).unwrap();
+    let before = crate::folders::contents(dir.path());
+    let refused = open_as(upgraded(false), dir.path(), 0).err().unwrap();
+    assert!(matches!(refused, JournalError::NewerSnapshot { found: 9, known: 8, .. }), "{refused}");
+    assert_eq!(crate::folders::contents(dir.path()), before, "nothing was changed");
 }

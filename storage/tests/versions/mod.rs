@@ -1,20 +1,21 @@
-//! The least that a snapshot must hold for the records before it to go: the last version of every stream.
+//! The least that a snapshot must hold for the records before it to go: the last record of every stream.
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 use std::sync::{Arc, Mutex};
 
-use purser_events::{Record, StreamId, StreamKind, StreamVersion, Timestamp};
+use purser_events::{Record, Seq, StreamId, StreamKind, StreamVersion, Timestamp};
 use purser_storage::{
-    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
+    Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, StoredSnapshot,
+    StreamEnd, Streams,
 };
 use uuid::Uuid;
 
-/// The last version of every stream: a projection that can be put away.
+/// The last record of every stream: a projection that can be put away.
 #[derive(Clone, Default)]
 pub(crate) struct Versions(Arc<Mutex<Streams>>);
 
-/// Bytes of a stream with its version.
-const VERSION_LEN: usize = 25;
+/// Bytes of a stream with its end.
+const END_LEN: usize = 33;
 
 impl Versions {
     /// Opens a journal behind this projection; every record is stamped with `now`.
@@ -31,8 +32,10 @@ impl Versions {
 
     fn note(&self, record: &Record) {
         let header = &record.header;
-        let before = self.0.lock().unwrap().insert(header.stream, header.version);
-        assert_eq!(before.unwrap_or(StreamVersion::NONE).next(), header.version, "{header:?}");
+        let end = StreamEnd { version: header.version, seq: header.seq };
+        let before = self.0.lock().unwrap().insert(header.stream, end);
+        let version = before.map_or(StreamVersion::NONE, |before| before.version);
+        assert_eq!(version.next(), header.version, "{header:?}");
     }
 }
 
@@ -43,19 +46,24 @@ impl Snapshots for Versions {
 
     fn capture(&self) -> Capture {
         let versions = self.0.lock().unwrap().clone();
-        let entry = |(stream, version): (StreamId, StreamVersion)| {
-            [&[stream.kind as u8], stream.id.as_bytes().as_slice(), &version.0.to_le_bytes()].concat()
+        let entry = |(stream, end): (StreamId, StreamEnd)| {
+            let (version, seq) = (end.version.0.to_le_bytes(), end.seq.0.to_le_bytes());
+            [&[stream.kind as u8], stream.id.as_bytes().as_slice(), &version, &seq].concat()
         };
         Box::new(move || Ok(versions.into_iter().flat_map(entry).collect()))
     }
 
-    fn restore(&mut self, body: &[u8]) -> Result<Streams, SnapshotError> {
-        let (entries, []) = body.as_chunks::<VERSION_LEN>() else { return Err("it is cut short".into()) };
-        let entry = |entry: &[u8; VERSION_LEN]| {
-            let ([kind, id @ ..], version) = entry.split_at(17) else { return Err("it is cut short".into()) };
+    fn restore(&mut self, stored: &StoredSnapshot<'_>) -> Result<Streams, SnapshotError> {
+        let (entries, []) = stored.body.as_chunks::<END_LEN>() else {
+            return Err("it is cut short".into());
+        };
+        let entry = |entry: &[u8; END_LEN]| {
+            let ([kind, id @ ..], end) = entry.split_at(17) else { return Err("it is cut short".into()) };
+            let (version, seq) = end.split_at(8);
             let kind = StreamKind::from_number(*kind).ok_or("it has an unknown kind of stream")?;
             let stream = StreamId { kind, id: Uuid::from_slice(id)? };
-            Ok((stream, StreamVersion(u64::from_le_bytes(version.try_into()?))))
+            let version = StreamVersion(u64::from_le_bytes(version.try_into()?));
+            Ok((stream, StreamEnd { version, seq: Seq(u64::from_le_bytes(seq.try_into()?)) }))
         };
         let versions: Streams = entries.iter().map(entry).collect::<Result<_, SnapshotError>>()?;
         self.0.lock().unwrap().clone_from(&versions);

@@ -33,6 +33,7 @@ fn a_wrong_key_or_value_is_named() {
         ("", "[runtime]\nhost-path-roots = [\"../a\"]", "`runtime.host-path-roots[0]`"),
         ("", "[journal]\ncodec = \"json\"", "`journal.codec`"),
         ("", "[journal]\ncache-bytes = 1.5", "`journal.cache-bytes`"),
+        ("", "[journal]\ncommand-ids-kept-ms = 59999", "`journal.command-ids-kept-ms`"),
         ("", "[log]\nlevel = \"loud\"", "`log.level`"),
         ("", "[api.tcp]\naddress = \"nowhere\"\ntoken-file = \"/t\"", "`api.tcp.address`"),
         ("", "[log", "not valid TOML"),

@@ -19,10 +19,11 @@ struct Original {
 }
 
 impl Original {
-    fn made(backend: &str) -> Original {
-        // Nearly every commit has a segment of its own. Without snapshots the start reads all of them.
-        let table = "[journal]\nsegment-bytes = 262144\nsegment-age-ms = 1\nsnapshot-every = 0";
-        let more = format!("{table}\nbackend = \"{backend}\"\n");
+    /// Without snapshots the start reads every segment.
+    fn made(backend: &str, snapshot_every: u64) -> Original {
+        // Nearly every commit has a segment of its own.
+        let table = "[journal]\nsegment-bytes = 262144\nsegment-age-ms = 1";
+        let more = format!("{table}\nsnapshot-every = {snapshot_every}\nbackend = \"{backend}\"\n");
         let mut purserd = stopped(&Setup { more, ..Setup::default() });
         purserd.restart();
         for number in 0..20 {
@@ -124,8 +125,8 @@ fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-fn a_damaged_store_is_made_again(backend: &str) {
-    let original = Original::made(backend);
+fn a_damaged_store_is_made_again(backend: &str, snapshot_every: u64) {
+    let original = Original::made(backend, snapshot_every);
     let largest = original.largest_of(backend);
     let used = used(&original.journal().join(&largest));
     for number in 0..12 {
@@ -164,17 +165,19 @@ fn a_damaged_store_is_made_again(backend: &str) {
 
 #[test]
 fn damage_to_sled_does_not_stop_the_service() {
-    a_damaged_store_is_made_again("sled");
+    a_damaged_store_is_made_again("sled", 0);
+    a_damaged_store_is_made_again("sled", 8);
 }
 
 #[test]
 fn damage_to_redb_does_not_stop_the_service() {
-    a_damaged_store_is_made_again("redb");
+    a_damaged_store_is_made_again("redb", 0);
+    a_damaged_store_is_made_again("redb", 8);
 }
 
 #[test]
 fn a_damaged_segment_is_told() {
-    let original = Original::made("sled");
+    let original = Original::made("sled", 0);
     let segments = original.segments();
     let (open, sealed) = segments.split_last().unwrap();
     for segment in [&sealed[0], &sealed[sealed.len() / 2], &sealed[sealed.len() - 1]] {
@@ -196,7 +199,7 @@ fn a_damaged_segment_is_told() {
 
 #[test]
 fn segments_that_are_missing_or_foreign_are_told() {
-    let original = Original::made("sled");
+    let original = Original::made("sled", 0);
     let segments = original.segments();
     let (open, sealed) = segments.split_last().unwrap();
     let acknowledged = format!("but record {} was acknowledged", original.head);

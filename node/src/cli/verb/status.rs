@@ -46,6 +46,10 @@ fn print_journal(node: &StatusView) -> Result<(), Failure> {
     if node.journal_first > 1 {
         field("History", &format!("from record {} on", node.journal_first))?;
     }
+    if let Some(upto) = node.assumed_upto {
+        let told = "as read of another release's snapshot; the archive has its records";
+        field("Assumed", &format!("state up to record {upto}: {told}"))?;
+    }
     if !node.damaged_segments.is_empty() {
         let firsts: Vec<String> = node.damaged_segments.iter().map(u64::to_string).collect();
         let told =

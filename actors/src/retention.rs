@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Addr;
-use purser_events::node::event::{JournalTrimmed, SegmentSealed, StoreTrimmed};
+use purser_events::node::event::{JournalTrimmed, SegmentSealed};
 use purser_events::node::{Node, NodeCommand};
 use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, Timestamp, World};
 use purser_storage::retention::{Retention, SegmentInfo, plan};
@@ -256,20 +256,6 @@ impl Keeper {
                 self.note_failure(first, &error, "failed to trim the journal");
             }
             None => {}
-        }
-    }
-
-    /// Has the store let go of old records, which is put on record first, once for each of them: the store may be made
-    /// again with them.
-    async fn trim_store(&self, before: Seq, upto: Seq) {
-        let known = |world: &World| world.node.known().map_or(Seq::ZERO, |node| node.store_trimmed_upto);
-        let told = self.shell.live.read(known);
-        let trimmed = StoreTrimmed { from: told.max(before).next(), upto };
-        if upto > told && !self.record(NodeCommand::ReportStoreTrimmed(trimmed)).await {
-            return;
-        }
-        if let Some(Err(error)) = self.on_disk(move |journal| journal.trim_store(upto)).await {
-            tracing::warn!(%error, "failed to relieve the store of old records");
         }
     }
 

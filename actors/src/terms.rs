@@ -32,7 +32,7 @@ fn class_of_node(event: &NodeEvent) -> Class {
             Class::Lifecycle
         }
         // It makes room, and what is given up was put on record as sealed before.
-        E::JournalTrimmed(_) | E::StoreTrimmed(_) | E::SegmentSealed(_) => Class::Safety,
+        E::JournalTrimmed(_) | E::SegmentSealed(_) => Class::Safety,
         E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) => Class::Observation,
     }
 }

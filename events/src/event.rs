@@ -132,7 +132,6 @@ layouts! {
     0x010b "node.disk-pressure-changed" v 1 => Node(NodeEvent::DiskPressureChanged(node::event::DiskPressureChanged));
     0x010c "node.redaction-requested" v 1 => Node(NodeEvent::RedactionRequested(node::event::RedactionRequested));
     0x010d "node.redaction-completed" v 1 => Node(NodeEvent::RedactionCompleted(node::event::RedactionCompleted));
-    0x010e "node.store-trimmed" v 1 => Node(NodeEvent::StoreTrimmed(node::event::StoreTrimmed));
     0x0201 "pod.admitted" v 1 => Pod(PodEvent::Admitted(pod::event::Admitted));
     0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted));
     0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested));

@@ -3,7 +3,7 @@
 use purser_events::node::event::{
     Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet,
     RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost, SegmentRewritten, SegmentSealed,
-    Started, Stopped, StoreTrimmed, Uncordoned,
+    Started, Stopped, Uncordoned,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent, NodeRejection};
 use purser_events::pod::event::{Exit, ExitReason};
@@ -135,12 +135,6 @@ fn a_segment_is_sealed_once_and_history_is_trimmed_once() {
     Scenario::<Node>::given(up()).when(report_trimmed(10)).then([trimmed(10)]);
     Scenario::<Node>::given(up()).after(report_trimmed(10)).when(report_trimmed(10)).then_nothing();
     Scenario::<Node>::given(up()).after(report_trimmed(10)).when(report_trimmed(20)).then([trimmed(20)]);
-    let from_store = |upto: u64| StoreTrimmed { from: Seq(1), upto: Seq(upto) };
-    let report_from_store = |upto| NodeCommand::ReportStoreTrimmed(from_store(upto));
-    Scenario::<Node>::given(up()).when(report_from_store(10)).then([from_store(10)]);
-    Scenario::<Node>::given(up()).after(report_from_store(10)).when(report_from_store(10)).then_nothing();
-    let later = Scenario::<Node>::given(up()).after(report_from_store(10)).after(report_trimmed(20));
-    later.when(report_from_store(20)).then([from_store(20)]);
     let fresh = || Scenario::<Node>::given(Vec::<NodeEvent>::new());
     fresh().when(report_sealed(10)).then_refused(NodeRejection::NotStarted);
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{
     DiskPressureChanged, JournalTrimmed, OrphanRemoved, RedactionCompleted, RedactionRequested, RuntimeFound,
-    RuntimeLost, SegmentSealed, Started, StoreTrimmed,
+    RuntimeLost, SegmentSealed, Started,
 };
 use crate::context::Policy;
 
@@ -37,8 +37,6 @@ pub enum NodeCommand {
     ReportSealed(SegmentSealed),
     /// The journal's oldest records are about to be given up.
     ReportTrimmed(JournalTrimmed),
-    /// The store behind the journal is about to let go of old records.
-    ReportStoreTrimmed(StoreTrimmed),
     /// The journal's disk was looked at.
     ReportDiskPressure(DiskPressureChanged),
     /// Take what pods that are gone were out of the journal. Of any length: it is recorded in parts.

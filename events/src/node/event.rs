@@ -37,8 +37,6 @@ pub enum NodeEvent {
     RedactionRequested(RedactionRequested),
     /// It was taken out.
     RedactionCompleted(RedactionCompleted),
-    /// The store behind the journal lets go of old records from here on: they are read from their segments.
-    StoreTrimmed(StoreTrimmed),
 }
 
 macro_rules! from_payload {
@@ -65,7 +63,6 @@ from_payload!(
     DiskPressureChanged,
     RedactionRequested,
     RedactionCompleted,
-    StoreTrimmed,
 );
 
 /// `node.started` version 2.
@@ -294,13 +291,4 @@ pub struct SegmentRewritten {
     pub before: String,
     /// SHA-256 of what is in it now, in hex.
     pub after: String,
-}
-
-/// `node.store-trimmed` version 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreTrimmed {
-    /// The first record that the store need not hold any more and was not let go of before.
-    pub from: Seq,
-    /// The last one.
-    pub upto: Seq,
 }

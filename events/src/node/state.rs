@@ -53,9 +53,6 @@ pub struct NodeState {
     pub sealed_upto: Seq,
     /// The last record that was given up.
     pub trimmed_upto: Seq,
-    /// The last record that the store behind the journal let go of.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub store_trimmed_upto: Seq,
     /// How full the journal's disk is, and how much of it was used when that was noticed; none if there is room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_pressure: Option<DiskPressureChanged>,
@@ -158,10 +155,7 @@ impl Decider for Node {
             (C::ReportTrimmed(trimmed), Node::Known(node)) if node.trimmed_upto < trimmed.upto => {
                 vec![trimmed.clone().into()]
             }
-            (C::ReportStoreTrimmed(trimmed), Node::Known(node)) if node.store_trimmed_upto < trimmed.upto => {
-                vec![trimmed.clone().into()]
-            }
-            (C::ReportSealed(_) | C::ReportTrimmed(_) | C::ReportStoreTrimmed(_), Node::Known(_)) => vec![],
+            (C::ReportSealed(_) | C::ReportTrimmed(_), Node::Known(_)) => vec![],
             (C::ReportDiskPressure(changed), Node::Known(node)) => {
                 if changed.pressure == node.disk_pressure() { vec![] } else { vec![changed.clone().into()] }
             }
@@ -223,12 +217,6 @@ impl Decider for Node {
             (E::JournalTrimmed(_), Node::Known(_)) => {
                 return Err(IllegalTransition::new(self.word(), "node.journal-trimmed"));
             }
-            (E::StoreTrimmed(trimmed), Node::Known(node)) if node.store_trimmed_upto < trimmed.upto => {
-                NodeState { store_trimmed_upto: trimmed.upto, ..NodeState::clone(node) }
-            }
-            (E::StoreTrimmed(_), Node::Known(_)) => {
-                return Err(IllegalTransition::new(self.word(), "node.store-trimmed"));
-            }
             (E::DiskPressureChanged(changed), Node::Known(node)) => {
                 let pressed = changed.pressure != DiskPressure::Fine;
                 NodeState { disk_pressure: pressed.then(|| changed.clone()), ..NodeState::clone(node) }
@@ -262,15 +250,9 @@ fn first_start(facts: &Started) -> NodeState {
         orphans_removed: 0,
         sealed_upto: Seq::ZERO,
         trimmed_upto: Seq::ZERO,
-        store_trimmed_upto: Seq::ZERO,
         disk_pressure: None,
         redaction: None,
     }
-}
-
-/// Left out then, so that the world of a release without it is the same.
-fn is_zero(seq: &Seq) -> bool {
-    *seq == Seq::ZERO
 }
 
 fn check_policy(policy: &Policy) -> Result<(), NodeRejection> {

@@ -101,7 +101,6 @@ fn node() -> NodeState {
         orphans_removed: 1,
         sealed_upto: Seq(30),
         trimmed_upto: Seq(20),
-        store_trimmed_upto: Seq(25),
         disk_pressure: Some(DiskPressureChanged { pressure: DiskPressure::Low, used_percent: 91 }),
         redaction: Some(PendingRedaction {
             id: Uuid::from_u128(70),

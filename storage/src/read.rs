@@ -24,7 +24,7 @@ use crate::verify::Head;
 pub(crate) const READ_BYTES_MAX: usize = 1 << 20;
 
 /// No frame is shorter, in bytes.
-pub(crate) const FRAME_LEN_MIN: usize = 88;
+const FRAME_LEN_MIN: usize = 88;
 
 /// What reading an open journal takes. It keeps the journal neither open nor locked.
 #[derive(Clone)]

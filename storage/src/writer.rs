@@ -396,7 +396,7 @@ impl Writer {
             self.streams.insert(stream, version);
         }
         if count > 0 {
-            self.answers.settle(&*self.store, &mut group.index.batch, now)?;
+            self.answers.settle(&*self.store, &mut group.batch, now)?;
         }
         Ok(Ok(Appended { records, duplicate: None }))
     }

@@ -33,8 +33,7 @@ const REASON_LEN: usize = 200;
 /// What every record is stamped with.
 const NOON: Timestamp = Timestamp(1_790_000_000_000_000);
 /// How much of the past is kept, by what it takes once it is compressed.
-const RETENTION: Retention =
-    Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, archive: false };
+const RETENTION: Retention = Retention { age_ms: u64::MAX, bytes: 8 << 20, segments_min: 4, archive: false };
 /// The first part of a run, in which caches fill, says nothing about growth.
 const WARM_UP_LOOKS: usize = 4;
 /// Growth of memory from the end of the warm-up to the end that still counts as flat, in percent.

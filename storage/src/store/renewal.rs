@@ -1,5 +1,5 @@
 //! Making a store anew that holds far less than its file takes: neither sled nor redb gives room back by itself once
-//! most of the records were given up.
+//! most of what they held was removed.
 //!
 //! Done while a journal is opened, when nobody else uses the store, and only if little is left in it: what is copied
 //! bounds the time that it takes. The copy is made beside the store, read again, and only then takes its place.
@@ -8,14 +8,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use purser_events::Seq;
 use sha2::{Digest, Sha256};
 
 use super::home::{made_folder, make_folder, put_in_place, remove_if_there};
-use super::{Backend, Batch, Store, StoreError, keys};
+use super::{Backend, Batch, Store, StoreError};
 use crate::error::JournalError;
 use crate::frame::Hash;
-use crate::read::FRAME_LEN_MIN;
 
 /// Bytes that are copied at once.
 const COPY_LEN: usize = 1 << 20;
@@ -70,9 +68,6 @@ pub(super) fn renewed(
 
 /// Whether what is in a store comes to no more than so many bytes. Reads no more than these.
 fn is_sparse(store: &dyn Store, bytes_max: u64) -> Result<bool, StoreError> {
-    if records_len_min(store)? > bytes_max {
-        return Ok(false);
-    }
     let mut bytes = 0;
     store.scan(&[], END, &mut |key, value| {
         bytes += (key.len() + value.len()) as u64;
@@ -83,19 +78,6 @@ fn is_sparse(store: &dyn Store, bytes_max: u64) -> Result<bool, StoreError> {
 
 /// No key of a store comes after it.
 const END: &[u8] = &[0xff];
-
-/// The least that the records in a store come to, in bytes, without reading them.
-fn records_len_min(store: &dyn Store) -> Result<u64, StoreError> {
-    let (least, end) = (keys::block(Seq::ZERO), keys::block(Seq(u64::MAX)));
-    let mut first = None;
-    store.scan(&least, &end, &mut |key, _| {
-        first = keys::block_first(key);
-        ControlFlow::Break(())
-    })?;
-    let last = store.last_key(&least, &end)?.and_then(|key| keys::block_first(&key));
-    let records = first.zip(last).map_or(0, |(first, last)| last.0.saturating_sub(first.0));
-    Ok(records.saturating_mul(FRAME_LEN_MIN as u64))
-}
 
 /// Copies every pair into a new store in the folder `made`, durable, and compares what the next opening finds there.
 fn copy_into(made: &Path, backend: Backend, cache_bytes: u64, from: &dyn Store) -> Result<(), JournalError> {
@@ -225,18 +207,5 @@ mod tests {
                 assert_eq!(file(dir.path(), backend), kept, "{what}");
             }
         }
-    }
-
-    #[test]
-    fn many_records_are_told_by_their_positions() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Backend::Redb.open(dir.path(), CACHE).unwrap();
-        assert_eq!(records_len_min(&*store).unwrap(), 0);
-        let mut batch = Batch::default();
-        [7, 500, 1_007].into_iter().for_each(|first| batch.put(keys::block(Seq(first)), vec![0]));
-        store.apply(batch).unwrap();
-        assert_eq!(records_len_min(&*store).unwrap(), 88_000);
-        assert!(!is_sparse(&*store, 87_999).unwrap());
-        assert!(is_sparse(&*store, 88_000).unwrap());
     }
 }

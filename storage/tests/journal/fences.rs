@@ -28,8 +28,8 @@ async fn nothing_is_told_or_shown_before_the_sync() {
         let asked = Append { command: Some(command(1, b"answer")), ..append(stream(1), 0, &["a"]) };
         tokio::spawn(async move { journal.append(asked).await })
     };
-    // Once the store has the record, only the sync is missing.
-    while stores.change(|map| map.keys().all(|key| key[0] != b'b')) {
+    // Once the store knows of the record, only the sync is missing.
+    while stores.change(|map| map.keys().all(|key| key[0] != b's')) {
         tokio::task::yield_now().await;
     }
     assert!(!first.is_finished());

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use purser_events::Seq;
+use purser_storage::Journal;
+use purser_storage::disk::SystemDisk;
 use purser_storage::projection::{GenerationStatus, ProjectionState, ReadError};
 use purser_storage::store::{Backend, FolderStores, Stores};
-use purser_storage::{Journal, StoredRecord};
-use sha2::{Digest, Sha256};
 
 use crate::memory_store::Memory;
+use crate::redaction::{redact_on, subject_stream};
 use crate::retention::{compress_all, fill_until_sealed, open_again, open_small};
 use crate::row_faults::RowFaults;
 use crate::support::*;
@@ -233,36 +234,19 @@ async fn a_paused_projection_can_be_built_again() {
     assert!(dir.path().join("suspect").exists());
 }
 
-/// The frame of a record whose payload was taken out, as `docs/journal-format.md` has it.
-fn redacted(record: &StoredRecord) -> Vec<u8> {
-    let (bytes, payload) = (record.as_bytes(), record.payload());
-    let payload_at = bytes.len() - 32 - payload.len();
-    let mut body = bytes[8..payload_at].to_vec();
-    body[2] |= 1;
-    body.extend_from_slice(&Sha256::digest(payload));
-    body.extend_from_slice(&record.hash);
-    let len = u32::try_from(body.len()).unwrap().to_le_bytes();
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&len), &body).to_le_bytes();
-    [&len[..], &checksum, &body].concat()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_cannot_be_read_is_counted_and_passed_over() {
     let dir = tempfile::tempdir().unwrap();
-    let memory = Memory::default();
-    let waits = Tally::new(1);
-    let (is_there, go_on) = waits.gate(1, 1);
-    let (journal, tally) = open_with(dir.path(), &memory, waits);
-    for number in 0..300 {
+    let journal = open_small(dir.path());
+    for number in 0..299 {
         journal.append(append(stream(1), number, &["sound"])).await.unwrap();
     }
-    tokio::task::block_in_place(|| is_there.recv()).unwrap();
-    let read = journal.read(Seq(290), 1).unwrap();
-    let frame = redacted(&read[0]);
-    assert!(StoredRecord::parse(frame.clone()).unwrap().redacted);
-    let key = [b"b".as_slice(), &290_u64.to_be_bytes()].concat();
-    memory.change(|map| map.insert(key, frame));
-    drop(go_on);
+    journal.append(append(subject_stream(), 0, &["not for ever"])).await.unwrap();
+    close(journal);
+    redact_on(Arc::new(SystemDisk), dir.path()).unwrap();
+    let stores = on_folder(dir.path(), Backend::Sled);
+    let (journal, tally) = open_with(dir.path(), &stores, Tally::new(1));
+    assert!(journal.read(Seq(300), 1).unwrap()[0].redacted);
     let status = until_settled(&journal, &tally, 1).await;
     let GenerationStatus { passed_over, cursor, .. } = status.answering.unwrap();
     assert_eq!((passed_over, cursor), (1, Seq(300)));

@@ -27,11 +27,11 @@ const WORD: &str = "hapaxlegomenon";
 
 const REDACTION: Uuid = Uuid::from_u128(77);
 
-fn subject_stream() -> StreamId {
+pub(crate) fn subject_stream() -> StreamId {
     stream(9)
 }
 
-fn redact_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Redacted, RedactionError> {
+pub(crate) fn redact_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Redacted, RedactionError> {
     let streams = BTreeSet::from([subject_stream()]);
     let answer = |answer: &[u8]| {
         let text = std::str::from_utf8(answer).ok()?;

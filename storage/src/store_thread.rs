@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::JournalError;
 use crate::index::{IndexBatch, Place};
@@ -75,6 +75,12 @@ struct LagState {
     closed: bool,
 }
 
+impl LagState {
+    fn is_over(&self) -> bool {
+        self.closed || self.failed
+    }
+}
+
 /// The store will never have what was acknowledged.
 #[derive(Debug)]
 pub(crate) struct StoreFailed;
@@ -124,14 +130,17 @@ impl Lag {
             state.idle
         };
         let state = self.came.wait_while(self.lock(), idles).unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + longest;
-        let gathers = |state: &mut LagState| {
-            state.queued < TAKEN_BYTES && state.waiters == 0 && !state.closed && Instant::now() < until
-        };
+        let gathers =
+            |state: &mut LagState| state.queued < TAKEN_BYTES && state.waiters == 0 && !state.is_over();
         let (mut state, _) =
             self.came.wait_timeout_while(state, longest, gathers).unwrap_or_else(PoisonError::into_inner);
         state.queued = 0;
         std::mem::take(&mut state.queue)
+    }
+
+    fn give_up(&self) {
+        self.change(|state| state.failed = true);
+        self.came.notify_one();
     }
 
     fn change(&self, change: impl FnOnce(&mut LagState)) {
@@ -195,6 +204,11 @@ impl StoreThread {
         if self.in_step { self.lag.settle() } else { Ok(()) }
     }
 
+    /// Leaves the store alone from now on.
+    pub(crate) fn give_up(&self) {
+        self.lag.give_up();
+    }
+
     /// Has something done between two calls of the store.
     pub(crate) fn run_aside(&self, task: impl FnOnce() + Send + 'static) {
         self.lag.push(self.lag.lock(), Work::Task(Box::new(task)));
@@ -222,7 +236,6 @@ struct Keeper {
 
 impl Keeper {
     fn run(self, longest: Duration) {
-        let mut failed = false;
         loop {
             let work = self.lag.take(longest);
             if work.is_empty() {
@@ -235,26 +248,26 @@ impl Keeper {
                     Work::Task(task) => tasks.push(task),
                 }
             }
-            failed = failed || self.apply(groups).is_err();
+            if !self.lag.lock().failed {
+                self.apply(groups);
+            }
             tasks.into_iter().for_each(|task| task());
         }
     }
 
     /// Gives groups to the store in one batch.
-    fn apply(&self, groups: Vec<StoreGroup>) -> Result<(), StoreFailed> {
-        let Some(head) = groups.last().map(|group| group.head) else { return Ok(()) };
+    fn apply(&self, groups: Vec<StoreGroup>) {
+        let Some(head) = groups.last().map(|group| group.head) else { return };
         let (count, bytes) = (groups.len() as u64, groups.iter().map(StoreGroup::len).sum::<usize>());
         let mut batch = IndexBatch::default();
         groups.into_iter().for_each(|group| batch.add_group(group));
         if let Err(error) = self.store.apply(batch.finish(head)) {
-            self.fail(JournalError::Store(error));
-            return Err(StoreFailed);
+            return self.fail(JournalError::Store(error));
         }
         self.lag.change(|state| {
             state.applied += count;
             state.waiting = state.waiting.saturating_sub(bytes);
         });
-        Ok(())
     }
 
     fn fail(&self, error: JournalError) {
@@ -262,7 +275,7 @@ impl Keeper {
         error.note(&self.dir);
         // First, so that whoever waits for the store learns why it failed.
         self.published.fence(error);
-        self.lag.change(|state| state.failed = true);
+        self.lag.give_up();
     }
 }
 

@@ -177,6 +177,7 @@ impl Writer {
                 tracing::error!(error = &error as &dyn std::error::Error, "the journal failed and is fenced");
                 error.note(self.segments.dir());
                 self.published.fence(error);
+                self.store_thread.give_up();
                 None
             }
         }

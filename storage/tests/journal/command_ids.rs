@@ -27,7 +27,8 @@ impl Minutes {
 }
 
 fn open_at(clock: &Minutes, stores: &Memory, dir: &Path, command_ids_kept_ms: u64) -> Journal {
-    let config = JournalConfig { command_ids_kept_ms, ..JournalConfig::new(dir) };
+    // Of what the store does not have yet, nothing makes way.
+    let config = JournalConfig { command_ids_kept_ms, store_behind_ms: 0, ..JournalConfig::new(dir) };
     let config = JournalConfig { boot_id: Some(Uuid::from_u128(1)), ..config };
     let now = Arc::clone(&clock.0);
     let now = move || Timestamp(now.load(Ordering::SeqCst));

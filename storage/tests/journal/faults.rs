@@ -226,12 +226,22 @@ fn templates() -> [Template; 5] {
     let at_the = |call, number, way| {
         let (dir, stores) = (new(), Memory::default());
         let life = live(&FaultyDisk::new(Some(Plan { call, number, way })), &stores, dir.path(), 0);
-        assert!(life.error.is_some() && life.acknowledged > 0, "no fault at {call:?} {number}");
+        assert!(life.error.is_some(), "no fault at {call:?} {number}");
         (dir, stores, life.acknowledged)
     };
-    // The writes are a header, an opening, and one for each commit until the footer.
-    let (torn, torn_stores, torn_commits) = at_the(Call::Write, 7, Way::Torn(EIO));
-    let (headless, headless_stores, headless_commits) = at_the(Call::Write, 10, Way::Torn(EIO));
+    let first = |is_it: &dyn Fn(&Path, u64) -> bool| {
+        (1..).find(|number| {
+            let (dir, _, commits) = at_the(Call::Write, *number, Way::Torn(EIO));
+            is_it(dir.path(), commits)
+        })
+    };
+    let segments = |dir: &Path| std::fs::read_dir(dir.join("segments")).map_or(0, Iterator::count);
+    // Of the writes for a commit, the last is its own: zeros for what comes are before it.
+    let own = first(&|_, commits| commits == 5).unwrap() - 1;
+    let (torn, torn_stores, torn_commits) = at_the(Call::Write, own, Way::Torn(EIO));
+    // The first to a segment is its header.
+    let header = first(&|dir, _| segments(dir) == 2).unwrap();
+    let (headless, headless_stores, headless_commits) = at_the(Call::Write, header, Way::Torn(EIO));
     assert_eq!((torn_commits, headless_commits), (4, 6));
     let (unmade, unmade_stores, unmade_commits) = at_the(Call::Allocate, 2, Way::Error(EIO));
     [

@@ -227,7 +227,7 @@ impl Folder {
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
         let held = folder::hold_for_reading(dir)?;
-        let known = HeadFile::read(dir)?;
+        let known = HeadFile::read(&SystemDisk, dir)?;
         let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
         let own = segment::folder(dir);

@@ -53,7 +53,7 @@ pub(crate) fn open(
     let Watched { replay, on_commit, mut snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
-    let known = HeadFile::read(dir)?;
+    let known = HeadFile::read(&*disk, dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, open, unmade, before, head, epoch, opened: opened_before, closed, newest } =
@@ -68,7 +68,7 @@ pub(crate) fn open(
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     let from = restored.head.unwrap_or(before);
     let pass = Pass { dir, segments: &segments, store: &*store, applied, restored: from, known, keys };
-    folder.sync_names()?;
+    folder.sync_names(&**segments.disk())?;
     let mut passed = pass.run(replay)?;
     if !index::agrees(&*store, &passed.streams) {
         // Some damage makes a store forget a part and say nothing.
@@ -93,7 +93,8 @@ pub(crate) fn open(
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
-        SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
+        let (disk, known) = (Arc::clone(segments.disk()), known_snapshots.clone());
+        SnapshotThread::start(disk, dir, snapshots, config.snapshot_every, since, known)
     };
     Ok(Writer {
         found,
@@ -102,6 +103,7 @@ pub(crate) fn open(
         base_streams: restored.streams,
         segment: Some(segment),
         exchange: Arc::new(Exchange::new(newest)),
+        head_file: HeadFile::open(&**segments.disk(), dir)?,
         segments,
         ballast: Arc::new(ballast),
         unsynced: Unsynced::default(),
@@ -110,7 +112,6 @@ pub(crate) fn open(
         segment_age_ms: config.segment_age_ms,
         store_thread: StoreThread::start(Arc::clone(&store))?,
         store,
-        head_file: HeadFile::open(&folder)?,
         _folder: folder,
         codec: config.codec,
         now,
@@ -136,11 +137,12 @@ fn restore(
         Ok(snapshot.seq <= head.seq && hash_of(dir, segments, before, snapshot.seq)? == Some(snapshot))
     };
     let restored = match snapshots {
-        Some(snapshots) => restore_newest(dir, snapshots, &is_ours)?,
+        Some(snapshots) => restore_newest(&**segments.disk(), dir, snapshots, &is_ours)?,
         None => Restored::default(),
     };
     if restored.head.is_none() && before != Head::GENESIS {
-        return Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq });
+        let trimmed = || JournalError::Trimmed { dir: dir.to_owned(), before: before.seq };
+        return Err(restored.unread.map_or_else(trimmed, JournalError::Folder));
     }
     Ok(restored)
 }

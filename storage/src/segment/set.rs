@@ -207,6 +207,13 @@ impl Segments {
         *self.before.write().unwrap_or_else(PoisonError::into_inner) = last;
     }
 
+    /// Takes notice that the segment that was to go is still there.
+    pub(crate) fn note_kept(&self, first: Seq, path: PathBuf, info: SealedInfo, before: Head) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(first, Known::sealed(path, info));
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
     /// Which of them the archive has.
     pub(crate) fn archived(&self) -> ArchivedList {
         self.archived.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -12,6 +12,7 @@ mod fences;
 mod folders;
 mod formats;
 mod found;
+mod housekeeping_faults;
 mod lazy;
 mod memory_disk;
 mod memory_store;

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use purser_events::{Record, StreamId, StreamKind, StreamVersion, Timestamp};
+use purser_storage::disk::{Disk, SystemDisk};
+use purser_storage::store::{FolderStores, Stores};
 use purser_storage::{
     Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, Streams,
 };
@@ -19,6 +21,17 @@ const VERSION_LEN: usize = 25;
 impl Versions {
     /// Opens a journal behind this projection; every record is stamped with `now`.
     pub(crate) fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
+        let (dir, backend, cache_bytes) = (config.dir.clone(), config.backend, config.cache_bytes);
+        Versions::open_on(Arc::new(SystemDisk), &FolderStores { dir, backend, cache_bytes }, config, now)
+    }
+
+    /// The same on another disk, with another store behind.
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: Timestamp,
+    ) -> Result<Journal, JournalError> {
         let versions = Versions::default();
         let (replayed, committed) = (versions.clone(), versions.clone());
         let replay = move |found: Replayed| {
@@ -26,7 +39,7 @@ impl Versions {
             replayed.note(&record);
         };
         let commit = move |records: &[Record]| records.iter().for_each(|record| committed.note(record));
-        Journal::open_with_snapshots(config, move || now, replay, commit, versions)
+        Journal::open_on_with_snapshots(disk, stores, config, move || now, replay, commit, versions)
     }
 
     fn note(&self, record: &Record) {

@@ -26,6 +26,7 @@ mod sealing;
 #[path = "../seed/mod.rs"]
 mod seed;
 mod snapshots;
+mod store_open_faults;
 mod subjects;
 mod subscriptions;
 mod support;

@@ -1,5 +1,10 @@
 //! The least that a snapshot must hold for the records before it to go: the last version of every stream.
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test fails by a panic, in its helpers too"
+)]
+#![allow(unreachable_pub, reason = "test programs and the library of tests include it")]
 
 use std::sync::{Arc, Mutex};
 
@@ -13,20 +18,26 @@ use uuid::Uuid;
 
 /// The last version of every stream: a projection that can be put away.
 #[derive(Clone, Default)]
-pub(crate) struct Versions(Arc<Mutex<Streams>>);
+pub struct Versions(Arc<Mutex<Streams>>);
 
 /// Bytes of a stream with its version.
 const VERSION_LEN: usize = 25;
 
 impl Versions {
     /// Opens a journal behind this projection; every record is stamped with `now`.
-    pub(crate) fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
         let (dir, backend, cache_bytes) = (config.dir.clone(), config.backend, config.cache_bytes);
         Versions::open_on(Arc::new(SystemDisk), &FolderStores { dir, backend, cache_bytes }, config, now)
     }
 
     /// The same on another disk, with another store behind.
-    pub(crate) fn open_on(
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_on(
         disk: Arc<dyn Disk>,
         stores: &dyn Stores,
         config: JournalConfig,

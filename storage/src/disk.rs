@@ -212,6 +212,11 @@ impl dyn Disk + '_ {
         self.sync_dir(path.parent().unwrap_or(Path::new(".")))
     }
 
+    /// Whether a file is known not to be there.
+    pub(crate) fn is_absent(&self, path: &Path) -> bool {
+        self.open(path, false).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Removes a file that need not be there.
     pub(crate) fn remove_if_there(&self, path: &Path) -> io::Result<()> {
         match self.remove(path) {

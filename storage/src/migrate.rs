@@ -15,7 +15,8 @@ use crate::folder::{Folder, HeadFile};
 use crate::index;
 use crate::open::{Pass, damaged};
 use crate::segment::entry::{AnswerEntry, Entry};
-use crate::segment::set::{Loaded, Segments, Walk};
+use crate::segment::set::{Loaded, Segments};
+use crate::segment::walk::Walk;
 use crate::store::{Backend, Store, make_folder, put_in_place};
 use crate::verify::Head;
 

@@ -18,7 +18,8 @@ use crate::frame::Hash;
 use crate::record::StoredRecord;
 use crate::segment;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Known, Segments, SegmentsError, Walk};
+use crate::segment::set::{Known, Segments, SegmentsError};
+use crate::segment::walk::Walk;
 use crate::subjects::SubjectKeys;
 use crate::verify::{Fault, Head, Verifier};
 

@@ -89,6 +89,8 @@ pub(crate) fn open(
         snapshot: restored.head.map(|restored| restored.seq),
         store: store_found,
     };
+    // One whose beginning was cut short has not got all the evidence.
+    let open = open.map(|open| (open, opened_before.is_none()));
     let segment = begin(&segments, &ballast, open, (head, known), opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
@@ -218,12 +220,12 @@ fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Stor
     stores.open()
 }
 
-/// Goes on with the open segment, or with a new one, and notes in it that the journal was opened. Records up to
-/// `known` were acknowledged.
+/// Goes on with the open segment, to which it may have to carry the newest evidence, or with a new one, and notes in it
+/// that the journal was opened. Records up to `known` were acknowledged.
 fn begin(
     segments: &Segments,
     ballast: &Ballast,
-    open: Option<OpenSegment>,
+    open: Option<(OpenSegment, bool)>,
     (head, known): (Head, Option<Head>),
     opened: Opened,
     newest: &Newest,
@@ -231,8 +233,11 @@ fn begin(
     // Nothing may come after what is not durable itself.
     segments.sync_last(known.map_or(Seq::ZERO, |known| known.seq))?;
     let mut segment = match open {
-        Some(mut segment) => {
+        Some((mut segment, lacks_evidence)) => {
             segment.cut_torn()?;
+            if lacks_evidence {
+                segment.carry(newest)?;
+            }
             segment
         }
         None => {

@@ -51,6 +51,9 @@ pub fn copy_to_folder(disk: &dyn Disk, segment: &Path, folder: &Path) -> Result<
     let name = segment.file_name().unwrap_or_default();
     let target = folder.join(name);
     disk.create_dir(folder).map_err(|error| io_error("create", folder, error))?;
+    // What lies in a folder lasts no longer than the folder's own name.
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    disk.sync_dir(parent).map_err(|error| io_error("sync", parent, error))?;
     match disk.open(&target, false) {
         Ok(there) => {
             let from = disk.open(segment, false).map_err(|error| io_error("open", segment, error))?;

@@ -43,7 +43,9 @@ impl Journal {
         segments.note_moved(first, target, bytes);
         if let Err(error) = disk.remove(&path) {
             // So that it is tried again.
-            segments.note_moved(first, path.clone(), info.bytes);
+            if !disk.is_absent(&path) {
+                segments.note_moved(first, path.clone(), info.bytes);
+            }
             return Err(io_error("remove", &path, error).into());
         }
         disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;

@@ -57,7 +57,9 @@ impl Journal {
             segments.note_gone(first, last);
             if let Err(error) = disk.remove(&path) {
                 // Or the next trim would leave it where it is, and a gap behind it.
-                segments.note_kept(first, path.clone(), info, trimmed.before);
+                if !disk.is_absent(&path) {
+                    segments.note_kept(first, path.clone(), info, trimmed.before);
+                }
                 return Err(io_error("remove", &path, error).into());
             }
             // One after the other: after a loss of power no gap may be left.

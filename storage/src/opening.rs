@@ -89,14 +89,11 @@ pub(crate) fn open(
         snapshot: restored.head.map(|restored| restored.seq),
         store: store_found,
     };
-    // One whose beginning was cut short has not got all the evidence.
-    let open = open.map(|open| (open, opened_before.is_none()));
     let segment = begin(&segments, &ballast, open, (head, known), opened, &newest)?;
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let since = head.seq.0.saturating_sub(from.seq.0);
     let start = |snapshots| {
-        let (disk, known) = (Arc::clone(segments.disk()), known_snapshots.clone());
-        SnapshotThread::start(disk, dir, snapshots, config.snapshot_every, since, known)
+        SnapshotThread::start(&segments, snapshots, config.snapshot_every, since, known_snapshots.clone())
     };
     Ok(Writer {
         found,
@@ -225,7 +222,7 @@ fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Stor
 fn begin(
     segments: &Segments,
     ballast: &Ballast,
-    open: Option<(OpenSegment, bool)>,
+    open: Option<OpenSegment>,
     (head, known): (Head, Option<Head>),
     opened: Opened,
     newest: &Newest,
@@ -233,9 +230,9 @@ fn begin(
     // Nothing may come after what is not durable itself.
     segments.sync_last(known.map_or(Seq::ZERO, |known| known.seq))?;
     let mut segment = match open {
-        Some((mut segment, lacks_evidence)) => {
+        Some(mut segment) => {
             segment.cut_torn()?;
-            if lacks_evidence {
+            if segment.is_hardly_begun() {
                 segment.carry(newest)?;
             }
             segment

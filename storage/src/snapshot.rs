@@ -20,6 +20,7 @@ use crate::frame::{self, Hash};
 use crate::journal::{Journal, JournalConfig};
 use crate::open::Replayed;
 use crate::opening::Watched;
+use crate::segment::set::Segments;
 use crate::store::Stores;
 use crate::verify::Head;
 
@@ -271,15 +272,14 @@ pub(crate) struct SnapshotThread {
 impl SnapshotThread {
     /// Takes a snapshot every so many records; `since` were folded after the last one.
     pub(crate) fn start(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
+        segments: &Segments,
         snapshots: Box<dyn Snapshots>,
         every: u64,
         since: u64,
         known: Known,
     ) -> Result<SnapshotThread, JournalError> {
         let (jobs, waiting) = sync_channel::<(Head, u32, Capture)>(1);
-        let dir = dir.to_owned();
+        let (disk, dir) = (Arc::clone(segments.disk()), segments.dir().to_owned());
         let run = move || {
             for (head, layout, capture) in waiting {
                 match take(&*disk, &dir, head, layout, capture) {

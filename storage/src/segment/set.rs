@@ -333,7 +333,10 @@ impl Loaded {
         self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
             let file = open(&*disk, &path, true)?;
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?.with_torn(torn));
+            self.open = Some(
+                OpenSegment::resume(path, file, header, contents, end)?
+                    .left_by_stop(torn, self.opened.is_none()),
+            );
         }
         Ok(())
     }

@@ -260,9 +260,13 @@ impl Faults {
             let is_change = !matches!(call, Call::Open | Call::Len | Call::Read);
             let one = |number: &u64| {
                 let plan = Plan { call, number: *number, way };
-                let fails = self.one(plan, number % 2 == 0);
+                let starts = number.is_multiple_of(2);
+                let fails = self.one(plan, starts);
                 // What is only looked at leaves the same behind either way.
-                fails && is_change && self.one(plan, number % 2 == 1) || fails
+                if fails && is_change {
+                    self.one(plan, !starts);
+                }
+                fails
             };
             let failed = (1..).take_while(one).count();
             eprintln!("{:?}: {call:?}, {way:?}: {failed} faults", self.work);

@@ -94,7 +94,7 @@ struct Asked {
 #[derive(Debug, Default)]
 struct Unsynced {
     files: BTreeSet<PathBuf>,
-    /// Folders of which a name came or went.
+    /// Folders to which a name came. One that went and comes back only has the work done again.
     folders: BTreeSet<PathBuf>,
 }
 
@@ -249,7 +249,6 @@ impl Disk for FaultyDisk {
         if unsynced.files.remove(from) {
             unsynced.files.insert(to.to_owned());
         }
-        unsynced.name(from);
         unsynced.name(to);
         Ok(())
     }
@@ -257,9 +256,7 @@ impl Disk for FaultyDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.ask_whole(Call::Remove, path)?;
         SystemDisk.remove(path)?;
-        let mut unsynced = lock(&self.0.unsynced);
-        unsynced.files.remove(path);
-        unsynced.name(path);
+        lock(&self.0.unsynced).files.remove(path);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! No machine is switched off for it. The journal runs under strace, a model of a disk lives through its system
 //! calls, and at each chosen moment the folder is made as a loss of power could have left it, and is opened. A
 //! failing run keeps its recording and prints where, and its seed: with both as `PURSER_POWER_RECORDING` and
-//! `PURSER_POWER_SEED` it is repeated exactly. `PURSER_POWER_POINTS` sets how many moments there are.
+//! `PURSER_POWER_SEED` it is repeated exactly. `PURSER_POWER_POINTS` sets how many moments there are. A second workload
+//! keeps house meanwhile: segments are sealed, compressed, archived and trimmed, snapshots and checkpoints taken.
 
 mod check;
 mod kept;

@@ -195,12 +195,26 @@ impl dyn Disk + '_ {
     /// Puts a file with these bytes in the place of the one of that name, durable: it is there whole or not at all.
     /// `new` is where it is written first.
     pub(crate) fn replace(&self, path: &Path, new: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.replace_by_parts(path, new, &[bytes])
+    }
+
+    /// The same with bytes that lie in several places.
+    pub(crate) fn replace_by_parts(&self, path: &Path, new: &Path, parts: &[&[u8]]) -> io::Result<()> {
         self.remove_if_there(new)?;
         let file = self.create(new)?;
-        file.write_all_at(bytes, 0)?;
+        let mut at = 0;
+        for part in parts {
+            file.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
         file.sync_data()?;
         self.rename(new, path)?;
         self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Whether a file is known not to be there.
+    pub(crate) fn is_absent(&self, path: &Path) -> bool {
+        self.open(path, false).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Removes a file that need not be there.

@@ -120,10 +120,6 @@ impl Newest {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.checkpoint.is_none() && self.succession.is_none()
-    }
-
     pub(crate) fn to_evidence(&self) -> Vec<Evidence> {
         // A succession may be younger than the checkpoint, and so comes after it.
         let checkpoint = self.checkpoint.clone().map(Evidence::Checkpoint);

@@ -21,6 +21,7 @@ use nix::fcntl::{Flock, FlockArg};
 use purser_events::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{Disk, DiskFile};
 use crate::verify::Head;
 
 /// Number of the folder's format that this release writes.
@@ -119,13 +120,11 @@ impl Folder {
     }
 
     /// Makes the names in this folder, and its own, durable.
-    pub(crate) fn sync_names(&self) -> Result<(), FolderError> {
+    pub(crate) fn sync_names(&self, disk: &dyn Disk) -> Result<(), FolderError> {
         let parent =
             self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         for path in [&self.dir, parent] {
-            File::open(path)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| io_error("sync", path, error))?;
+            disk.sync_dir(path).map_err(|error| io_error("sync", path, error))?;
         }
         Ok(())
     }
@@ -246,24 +245,29 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
 
 /// Remembers the last acknowledged record outside the segments: damage to the very last of them looks like a write
 /// that a stop tore off, which is no damage. Written after each sync and not synced: it never claims too much.
-#[derive(Debug)]
 pub(crate) struct HeadFile {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
 }
 
 const HEAD_FILE_LEN: usize = 44;
 
 impl HeadFile {
-    pub(crate) fn open(folder: &Folder) -> Result<HeadFile, FolderError> {
-        let path = folder.dir.join("head");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    pub(crate) fn open(disk: &dyn Disk, dir: &Path) -> Result<HeadFile, FolderError> {
+        let path = dir.join("head");
+        let file = match disk.open(&path, true) {
+            Err(error) if error_is_absence(&error) => disk.create(&path),
+            opened => opened,
+        };
         Ok(HeadFile { file: file.map_err(|error| io_error("open", &path, error))?, path })
     }
 
     /// What the file says; none if it is absent, or was cut short with the power.
-    pub(crate) fn read(dir: &Path) -> Result<Option<Head>, FolderError> {
-        let bytes = read_small(&dir.join("head"))?;
+    pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Head>, FolderError> {
+        let path = dir.join("head");
+        // One byte more than it has: a longer file is none of ours.
+        let bytes =
+            disk.read_small(&path, HEAD_FILE_LEN + 1).map_err(|error| io_error("read", &path, error))?;
         let Some(bytes) = bytes.and_then(|bytes| <[u8; HEAD_FILE_LEN]>::try_from(bytes).ok()) else {
             return Ok(None);
         };

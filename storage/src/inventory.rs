@@ -77,5 +77,10 @@ pub fn take(dir: &Path) -> Result<Inventory, JournalError> {
         let bytes = bytes_of(&path).map_err(|error| io_error("measure", &path, error))?;
         stores.extend(bytes.map(|bytes| StoreFiles { name, bytes }));
     }
-    Ok(Inventory { format: folder::FORMAT, segments, stores, snapshots: snapshot::positions(dir)? })
+    Ok(Inventory {
+        format: folder::FORMAT,
+        segments,
+        stores,
+        snapshots: snapshot::positions(&SystemDisk, dir)?,
+    })
 }

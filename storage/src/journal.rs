@@ -221,14 +221,12 @@ impl Journal {
     pub fn open_with_snapshots(
         config: JournalConfig,
         now: impl Fn() -> Timestamp + Send + 'static,
-        mut replay: impl FnMut(Replayed),
+        replay: impl FnMut(Replayed),
         on_commit: impl FnMut(&[Record]) + Send + 'static,
         snapshots: impl Snapshots + 'static,
     ) -> Result<Journal, JournalError> {
-        let stores = FolderStores::of(&config);
-        let snapshots: Option<Box<dyn Snapshots>> = Some(Box::new(snapshots));
-        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots };
-        Journal::start(Arc::new(SystemDisk), &stores, config, Box::new(now), watched)
+        let (disk, stores) = (Arc::new(SystemDisk), FolderStores::of(&config));
+        Journal::open_on_with_snapshots(disk, &stores, config, now, replay, on_commit, snapshots)
     }
 
     /// As [`Journal::open`], with segments on another disk and another store behind them.
@@ -247,7 +245,7 @@ impl Journal {
         Journal::start(disk, stores, config, Box::new(now), watched)
     }
 
-    fn start(
+    pub(crate) fn start(
         disk: Arc<dyn Disk>,
         stores: &dyn Stores,
         config: JournalConfig,

@@ -57,7 +57,7 @@ pub fn migrate(
     tell: &mut dyn FnMut(Step, u64, u64),
 ) -> Result<Migrated, JournalError> {
     let _held = Folder::hold(dir)?;
-    let known = HeadFile::read(dir)?;
+    let known = HeadFile::read(&SystemDisk, dir)?;
     let loaded = Segments::load(Arc::new(SystemDisk), dir, false).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, before, head, .. } = loaded;
     let segments = Arc::new(segments);

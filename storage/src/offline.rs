@@ -18,7 +18,8 @@ use crate::frame::Hash;
 use crate::record::StoredRecord;
 use crate::segment;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Known, Segments, SegmentsError, Walk};
+use crate::segment::set::{Known, Segments, SegmentsError};
+use crate::segment::walk::Walk;
 use crate::subjects::SubjectKeys;
 use crate::verify::{Fault, Head, Verifier};
 
@@ -227,7 +228,7 @@ impl Folder {
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
         }
         let held = folder::hold_for_reading(dir)?;
-        let known = HeadFile::read(dir)?;
+        let known = HeadFile::read(&SystemDisk, dir)?;
         let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
         let before = loaded.before;
         let own = segment::folder(dir);

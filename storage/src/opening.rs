@@ -54,7 +54,7 @@ pub(crate) fn open(
     let Watched { replay, on_commit, mut snapshots } = watched;
     let dir = &config.dir;
     let folder = Folder::hold(dir)?;
-    let known = HeadFile::read(dir)?;
+    let known = HeadFile::read(&*disk, dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
     let Loaded { segments, open, unmade, before, head, epoch, opened: opened_before, closed, newest } =
@@ -68,7 +68,7 @@ pub(crate) fn open(
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
     let trusted = trusted_store(stores, dir, &segments, before, head, same_boot)?;
     let ground = Ground { config, segments: &segments, keys, known, before, restored: &restored, now: now() };
-    folder.sync_names()?;
+    folder.sync_names(&**segments.disk())?;
     let (Trusted { store, found: store_found, .. }, passed) = bring_up(&ground, stores, trusted, replay)?;
     let from = restored.head.unwrap_or(before);
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
@@ -85,7 +85,7 @@ pub(crate) fn open(
     let known_snapshots = Arc::new(Mutex::new(restored.sound));
     let start = |snapshots| {
         let since = head.seq.0.saturating_sub(from.seq.0);
-        SnapshotThread::start(dir, snapshots, config.snapshot_every, since, known_snapshots.clone())
+        SnapshotThread::start(&segments, snapshots, config.snapshot_every, since, known_snapshots.clone())
     };
     let published = Arc::new(Published::new(head, answers.next));
     let store_thread = StoreThread::start(Arc::clone(&store), Arc::clone(&published), config)?;
@@ -96,6 +96,7 @@ pub(crate) fn open(
         base_streams: restored.streams.into_iter().map(|(stream, end)| (stream, end.version)).collect(),
         segment: Some(segment),
         exchange: Arc::new(Exchange::new(newest)),
+        head_file: HeadFile::open(&**segments.disk(), dir)?,
         segments,
         ballast: Arc::new(ballast),
         unsynced: Unsynced::default(),
@@ -104,7 +105,6 @@ pub(crate) fn open(
         segment_age_ms: config.segment_age_ms,
         store_thread,
         store,
-        head_file: HeadFile::open(&folder)?,
         _folder: folder,
         codec: config.codec,
         now,
@@ -132,16 +132,18 @@ fn restore(
     };
     let is_trimmed = before != Head::GENESIS;
     let restored = match snapshots {
-        Some(snapshots) => restore_newest(dir, snapshots, &is_ours, is_trimmed)?,
+        Some(snapshots) => restore_newest(&**segments.disk(), dir, snapshots, &is_ours, is_trimmed)?,
         None => Restored::default(),
     };
-    match (restored.head, restored.newer) {
-        (None, Some((found, known))) if is_trimmed => {
-            Err(JournalError::NewerSnapshot { dir: dir.to_owned(), found, known })
-        }
-        (None, _) if is_trimmed => Err(JournalError::Trimmed { dir: dir.to_owned(), before: before.seq }),
-        (_, _) => Ok(restored),
+    if restored.head.is_some() || !is_trimmed {
+        return Ok(restored);
     }
+    let trimmed = JournalError::Trimmed { dir: dir.to_owned(), before: before.seq };
+    Err(match (restored.newer, restored.unread) {
+        (Some((found, known)), _) => JournalError::NewerSnapshot { dir: dir.to_owned(), found, known },
+        (None, Some(error)) => JournalError::Folder(error),
+        (None, None) => trimmed,
+    })
 }
 
 fn make_segments_folder(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
@@ -240,8 +242,8 @@ fn store_anew(stores: &dyn Stores, store: Arc<dyn Store>) -> Result<Arc<dyn Stor
     stores.open()
 }
 
-/// Goes on with the open segment, or with a new one, and notes in it that the journal was opened. Records up to
-/// `known` were acknowledged.
+/// Goes on with the open segment, to which it may have to carry the newest evidence, or with a new one, and notes in it
+/// that the journal was opened. Records up to `known` were acknowledged.
 fn begin(
     segments: &Segments,
     ballast: &Ballast,
@@ -255,6 +257,9 @@ fn begin(
     let mut segment = match open {
         Some(mut segment) => {
             segment.cut_torn()?;
+            if segment.is_hardly_begun() {
+                segment.carry(newest)?;
+            }
             segment
         }
         None => {

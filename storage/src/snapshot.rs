@@ -6,18 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use purser_events::{Seq, StreamId, StreamVersion};
+use purser_events::{Record, Seq, StreamId, StreamVersion, Timestamp};
 
+use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{self, Hash};
+use crate::journal::{Journal, JournalConfig};
+use crate::open::Replayed;
+use crate::opening::Watched;
+use crate::segment::set::Segments;
+use crate::store::Stores;
 use crate::verify::Head;
 
 /// Why a projection could not be captured or restored.
@@ -69,11 +74,31 @@ pub struct StoredSnapshot<'a> {
     pub is_only_way: bool,
 }
 
+impl Journal {
+    /// As [`Journal::open_with_snapshots`], with segments and snapshots on another disk and another store behind them.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_on_with_snapshots(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: impl Fn() -> Timestamp + Send + 'static,
+        mut replay: impl FnMut(Replayed),
+        on_commit: impl FnMut(&[Record]) + Send + 'static,
+        snapshots: impl Snapshots + 'static,
+    ) -> Result<Journal, JournalError> {
+        let snapshots: Option<Box<dyn Snapshots>> = Some(Box::new(snapshots));
+        let watched = Watched { replay: &mut replay, on_commit: Box::new(on_commit), snapshots };
+        Journal::start(disk, stores, config, Box::new(now), watched)
+    }
+}
+
 /// Snapshots kept.
 const KEPT: usize = 2;
 
 /// Longest snapshot that is read, in bytes.
-const BODY_LEN_MAX: u64 = 1 << 30;
+const BODY_LEN_MAX: usize = 1 << 30;
 
 const MAGIC: [u8; 8] = *b"PURSERN\n";
 const FORMAT: u16 = 1;
@@ -155,33 +180,49 @@ pub(crate) struct Restored {
     pub sound: Vec<Head>,
     /// The layout of a snapshot that only a newer release can read, and the newest that this one knows.
     pub newer: Option<(u32, u32)>,
+    /// Why one could not be read, if that is so.
+    pub unread: Option<FolderError>,
 }
 
 /// Restores the newest snapshot that is sound and of a record for which `is_ours` holds. If none is read as it was put
 /// away and `is_only_way`, what can be read of the newest counts.
 pub(crate) fn restore_newest(
+    disk: &dyn Disk,
     dir: &Path,
     snapshots: &mut dyn Snapshots,
     is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
     is_only_way: bool,
 ) -> Result<Restored, JournalError> {
-    let restored = restore_as(dir, snapshots, is_ours, false)?;
+    let restored = restore_as(disk, dir, snapshots, is_ours, false)?;
     if restored.head.is_none() && is_only_way {
-        return restore_as(dir, snapshots, is_ours, true);
+        return restore_as(disk, dir, snapshots, is_ours, true);
     }
     Ok(restored)
 }
 
 fn restore_as(
+    disk: &dyn Disk,
     dir: &Path,
     snapshots: &mut dyn Snapshots,
     is_ours: &dyn Fn(Head) -> Result<bool, JournalError>,
     is_only_way: bool,
 ) -> Result<Restored, JournalError> {
     let mut restored = Restored::default();
-    for path in list(dir)? {
-        let bytes = read(&path)?;
-        if let Err(reason) = restored.try_one(&bytes, snapshots, is_ours, is_only_way)? {
+    let paths = list(disk, dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "snapshots cannot be listed: everything is folded instead");
+        restored.unread = Some(error);
+        Vec::new()
+    });
+    for path in paths {
+        let reason = match read(disk, &path) {
+            Ok(bytes) => restored.try_one(&bytes.unwrap_or_default(), snapshots, is_ours, is_only_way)?,
+            Err(error) => {
+                let reason = error.to_string();
+                restored.unread = Some(error);
+                Err(reason.into())
+            }
+        };
+        if let Err(reason) = reason {
             tracing::warn!(snapshot = %path.display(), %reason, "a snapshot cannot be used: more is folded instead");
         }
     }
@@ -221,91 +262,65 @@ impl Restored {
 }
 
 /// Every snapshot's file, the newest first.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
-    let dir = folder(dir);
-    let entries = match fs::read_dir(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| io_error("list", &dir, error))?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| io_error("list", &dir, error))?.path();
-        if path.extension() == Some(OsStr::new(EXTENSION)) {
-            paths.push(path);
-        }
-    }
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let mut paths = files(disk, &folder(dir))?;
+    paths.retain(|path| path.extension() == Some(OsStr::new(EXTENSION)));
     paths.sort_unstable_by(|a, b| b.cmp(a));
     Ok(paths)
 }
 
-/// The records that there are snapshots of, oldest first; whether they are sound is not looked at.
-pub(crate) fn positions(dir: &Path) -> Result<Vec<Seq>, FolderError> {
-    let position = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(Seq);
-    Ok(list(dir)?.iter().rev().filter_map(position).collect())
+/// Every file in a folder, in no order; none if it is absent.
+fn files(disk: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    match disk.names(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io_error("list", folder, error)),
+        Ok(names) => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
+    }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
-    use std::io::Read;
+/// The records that there are snapshots of, oldest first; whether they are sound is not looked at.
+pub(crate) fn positions(disk: &dyn Disk, dir: &Path) -> Result<Vec<Seq>, FolderError> {
+    let position = |path: &PathBuf| path.file_stem()?.to_str()?.parse().ok().map(Seq);
+    Ok(list(disk, dir)?.iter().rev().filter_map(position).collect())
+}
 
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).and_then(|file| file.take(BODY_LEN_MAX).read_to_end(&mut bytes));
-    file.map_err(|error| io_error("read", path, error))?;
-    Ok(bytes)
+fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
+    disk.read_small(path, BODY_LEN_MAX).map_err(|error| io_error("read", path, error))
 }
 
 /// Writes a snapshot so that it is there whole or not at all, and removes those that are too many.
-fn write(dir: &Path, head: Head, layout: u32, body: &[u8]) -> Result<(), FolderError> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-
+fn write(disk: &dyn Disk, dir: &Path, head: Head, layout: u32, body: &[u8]) -> Result<(), FolderError> {
     let folder = folder(dir);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-    made.map_err(|error| io_error("create", &folder, error))?;
+    disk.create_dir(&folder).map_err(|error| io_error("create", &folder, error))?;
     let (path, new) = (folder.join(file_name(head.seq)), folder.join("new"));
-    let put = || {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&encode_header(head, layout, body))?;
-        file.write_all(body)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        fs::File::open(&folder)?.sync_all()?;
-        fs::File::open(dir)?.sync_all()
-    };
-    put().map_err(|error| io_error("write", &path, error))?;
-    for old in list(dir)?.into_iter().skip(KEPT) {
-        fs::remove_file(&old).map_err(|error| io_error("remove", &old, error))?;
+    let put = disk.replace_by_parts(&path, &new, &[&encode_header(head, layout, body), body]);
+    put.and_then(|()| disk.sync_dir(dir)).map_err(|error| io_error("write", &path, error))?;
+    for old in list(disk, dir)?.into_iter().skip(KEPT) {
+        disk.remove(&old).map_err(|error| io_error("remove", &old, error))?;
     }
     Ok(())
 }
 
 /// Removes every snapshot but a sound one of `kept`, and what was being written. False, and nothing is removed, if
 /// there is no sound one of it and `may_go` does not allow to be left without.
-pub(crate) fn keep_only(dir: &Path, kept: Head, may_go: bool) -> Result<bool, FolderError> {
+pub(crate) fn keep_only(disk: &dyn Disk, dir: &Path, kept: Head, may_go: bool) -> Result<bool, FolderError> {
     let folder = folder(dir);
     let kept_path = folder.join(file_name(kept.seq));
-    let is_sound = match fs::read(&kept_path) {
-        Ok(bytes) => {
-            let layout = bytes.get(12..16).and_then(|layout| layout.try_into().ok()).map(u32::from_le_bytes);
-            decode(&bytes, layout.unwrap_or_default()).is_ok_and(|decoded| decoded.head == kept)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(io_error("read", &kept_path, error)),
-    };
+    let is_sound = read(disk, &kept_path)?.is_some_and(|bytes| {
+        let layout = bytes.get(12..16).and_then(|layout| layout.try_into().ok()).map(u32::from_le_bytes);
+        decode(&bytes, layout.unwrap_or_default()).is_ok_and(|decoded| decoded.head == kept)
+    });
     if !is_sound && !may_go {
         return Ok(false);
     }
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        entries => entries.map_err(|error| io_error("list", &folder, error))?,
-    };
-    for entry in entries {
-        let path = entry.map_err(|error| io_error("list", &folder, error))?.path();
-        if !(is_sound && path == kept_path) {
-            fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
-        }
+    let files = files(disk, &folder)?;
+    if files.is_empty() {
+        return Ok(true);
     }
-    let synced = fs::File::open(&folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| io_error("sync", &folder, error))?;
+    for path in files.iter().filter(|path| !is_sound || **path != kept_path) {
+        disk.remove(path).map_err(|error| io_error("remove", path, error))?;
+    }
+    disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
     Ok(true)
 }
 
@@ -325,17 +340,17 @@ pub(crate) struct SnapshotThread {
 impl SnapshotThread {
     /// Takes a snapshot every so many records; `since` were folded after the last one.
     pub(crate) fn start(
-        dir: &Path,
+        segments: &Segments,
         snapshots: Box<dyn Snapshots>,
         every: u64,
         since: u64,
         known: Known,
     ) -> Result<SnapshotThread, JournalError> {
         let (jobs, waiting) = sync_channel::<(Head, u32, Capture)>(1);
-        let dir = dir.to_owned();
+        let (disk, dir) = (Arc::clone(segments.disk()), segments.dir().to_owned());
         let run = move || {
             for (head, layout, capture) in waiting {
-                match take(&dir, head, layout, capture) {
+                match take(&*disk, &dir, head, layout, capture) {
                     Ok(()) => note(&known, head),
                     // Only the next start gets slower.
                     Err(error) => tracing::warn!(error = &*error, seq = %head.seq, "no snapshot was written"),
@@ -384,8 +399,8 @@ impl Drop for SnapshotThread {
     }
 }
 
-fn take(dir: &Path, head: Head, layout: u32, capture: Capture) -> Result<(), SnapshotError> {
-    Ok(write(dir, head, layout, &capture()?)?)
+fn take(disk: &dyn Disk, dir: &Path, head: Head, layout: u32, capture: Capture) -> Result<(), SnapshotError> {
+    Ok(write(disk, dir, head, layout, &capture()?)?)
 }
 
 fn note(known: &Known, head: Head) {

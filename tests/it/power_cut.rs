@@ -3,9 +3,11 @@
 //! No machine is switched off for it. The journal runs under strace, a model of a disk lives through its system
 //! calls, and at each chosen moment the folder is made as a loss of power could have left it, and is opened. A
 //! failing run keeps its recording and prints where, and its seed: with both as `PURSER_POWER_RECORDING` and
-//! `PURSER_POWER_SEED` it is repeated exactly. `PURSER_POWER_POINTS` sets how many moments there are.
+//! `PURSER_POWER_SEED` it is repeated exactly. `PURSER_POWER_POINTS` sets how many moments there are. A second workload
+//! keeps house meanwhile: segments are sealed, compressed, archived and trimmed, snapshots and checkpoints taken.
 
 mod check;
+mod kept;
 mod recording;
 mod workload;
 
@@ -15,15 +17,19 @@ use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use purser_storage::store::Backend;
 use purser_tests::power::{Call, Image, Loss, Step, Trace};
 use purser_tests::random::{Random, number_from};
 
 use self::check::Failure;
+use self::kept::Kind;
 use self::recording::{Part, Recording};
 use self::workload::Ack;
 
 /// Moments at which the power is cut, unless the environment says otherwise.
 const POINTS: usize = 500;
+/// The same where the house is kept, for each store.
+const POINTS_KEPT: usize = 60;
 /// The same where the journal's syncs are taken out.
 const POINTS_WITHOUT_SYNCS: usize = 50;
 /// Images that are opened at the same time.
@@ -60,10 +66,10 @@ struct Aftermath {
 }
 
 impl Aftermath {
-    fn check(self) -> Option<Casualty> {
+    fn check(self, kind: Kind) -> Option<Casualty> {
         let folder = recording::scratch();
         self.image.save(folder.path()).unwrap();
-        let failure = check::survives(folder.path(), &self.acks).err()?;
+        let failure = check::survives(folder.path(), &self.acks, kind).err()?;
         let Aftermath { point, call, acks, image } = self;
         Some(Casualty { point, call, acknowledged: acks.len(), image, failure })
     }
@@ -153,7 +159,7 @@ struct Outcome {
 }
 
 /// Lives through a recording and cuts the power at each point.
-fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> Outcome {
+fn cut(recording: &Recording, points: &[Point], syncs: Syncs, kind: Kind) -> Outcome {
     let (sender, receiver) = mpsc::sync_channel::<Aftermath>(CHECKERS);
     let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
@@ -162,7 +168,7 @@ fn cut(recording: &Recording, points: &[Point], syncs: Syncs) -> Outcome {
             loop {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(aftermath) = next else { return casualties };
-                casualties.extend(aftermath.check());
+                casualties.extend(aftermath.check(kind));
             }
         };
         let checkers: Vec<_> = (0..CHECKERS).map(|_| scope.spawn(check_all)).collect();
@@ -229,26 +235,26 @@ fn keep(mut recording: Recording, casualties: &[Casualty]) {
 }
 
 /// The run's seed, and a recording made with it.
-fn recorded() -> (u64, Recording) {
+fn recorded(kind: Kind) -> (u64, Recording) {
     let fresh = || u64::from(std::process::id()) ^ 0x00ff_5eed_0000;
     let seed = number_from("PURSER_POWER_SEED").unwrap_or_else(fresh);
     println!("repeat with PURSER_POWER_SEED={seed}");
     let kept = std::env::var_os("PURSER_POWER_RECORDING");
-    (seed, kept.map_or_else(|| Recording::made(seed), |home| Recording::kept(home.into())))
+    (seed, kept.map_or_else(|| Recording::made(seed, kind), |home| Recording::kept(home.into())))
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
-    let (seed, recording) = recorded();
-    let points = number_from("PURSER_POWER_POINTS").map_or(POINTS, |points| points.try_into().unwrap());
+fn nothing_acknowledged_is_lost(kind: Kind, points: usize) {
+    let (seed, recording) = recorded(kind);
+    let points = number_from("PURSER_POWER_POINTS").map_or(points, |points| points.try_into().unwrap());
     let moments = Moments::of(&recording);
     let points = moments.choose(points, &mut Random(seed));
-    let Outcome { casualties, acknowledged, unsynced } = cut(&recording, &points, Syncs::Obeyed);
+    let Outcome { casualties, acknowledged, unsynced } = cut(&recording, &points, Syncs::Obeyed, kind);
     let (count, failed) = (points.len(), casualties.len());
     let (names, bytes) = (moments.names.len(), moments.bytes.len());
     println!(
-        "{count} points of {names} + {bytes} moments, {unsynced} of them inside a batch; \
-         {acknowledged} acknowledgements; {failed} failed"
+        "{}: {count} points of {names} + {bytes} moments, {unsynced} of them inside a batch; \
+         {acknowledged} acknowledgements; {failed} failed",
+        kind.name()
     );
     assert_eq!(
         acknowledged,
@@ -263,11 +269,35 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
+    nothing_acknowledged_is_lost(Kind::Plain, POINTS);
+}
+
+#[test]
+fn nothing_is_lost_while_the_house_is_kept_with_sled_behind() {
+    nothing_acknowledged_is_lost(Kind::Kept(Backend::Sled), POINTS_KEPT);
+}
+
+#[test]
+fn nothing_is_lost_while_the_house_is_kept_with_redb_behind() {
+    nothing_acknowledged_is_lost(Kind::Kept(Backend::Redb), POINTS_KEPT);
+}
+
+#[test]
 fn without_the_syncs_the_same_cuts_lose_what_was_acknowledged() {
-    let (seed, recording) = recorded();
+    losses_are_noticed(Kind::Plain);
+}
+
+#[test]
+fn without_the_syncs_the_same_cuts_lose_what_was_kept() {
+    losses_are_noticed(Kind::Kept(Backend::Redb));
+}
+
+fn losses_are_noticed(kind: Kind) {
+    let (seed, recording) = recorded(kind);
     let moments = Moments::after_an_acknowledgement(&recording);
     let points = moments.choose(POINTS_WITHOUT_SYNCS, &mut Random(seed));
-    let Outcome { casualties, .. } = cut(&recording, &points, Syncs::Ignored);
+    let Outcome { casualties, .. } = cut(&recording, &points, Syncs::Ignored, kind);
     for loss in [Loss::Unsynced, Loss::Torn] {
         let failed: Vec<&Casualty> = casualties.iter().filter(|one| one.point.loss == loss).collect();
         let lost = failed.iter().filter(|one| matches!(one.failure, Failure::Lost(_))).count();
@@ -287,8 +317,9 @@ fn the_workload_is_acknowledged() {
     let acks = named(recording::ACKS).unwrap_or_else(|| own.path().join("acks").into());
     let (folder, acks) = (Path::new(&folder), Path::new(&acks));
     let seed = number_from(recording::SEED).unwrap_or(1);
+    let kind = std::env::var(recording::KIND).map_or(Kind::Plain, |name| Kind::named(&name));
     let before = std::fs::read_to_string(acks).map_or(0, |text| text.lines().count());
-    let journal = workload::run(folder, acks, seed);
+    let journal = workload::run(folder, acks, seed, kind);
     let told = std::fs::read_to_string(acks).unwrap().lines().count() - before;
     assert_eq!(told, workload::ACKS);
     if named(recording::KILLED).is_some() {

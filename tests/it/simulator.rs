@@ -76,7 +76,8 @@ fn no_seed_breaks_a_promise() {
     let crashes = sum(|report| report.kills + report.power_cuts);
     println!(
         "{} seeds: {} records, {} of them lazy, {} requests answered, {} asked again, {} refused, {} dealings with the outside; {} kills, \
-         {} losses of power, {} of them in an opening; {} stores made again",
+         {} losses of power, {} of them in an opening; {} stores made again; {} stops, {} starts with a snapshot; \
+         {} segments compressed, {} trimmed, {} rounds of house-keeping failed",
         reports.len(),
         sum(|report| report.records),
         sum(|report| report.lazy),
@@ -88,12 +89,20 @@ fn no_seed_breaks_a_promise() {
         sum(|report| report.power_cuts),
         sum(|report| report.in_opening),
         sum(|report| report.stores_made_again),
+        sum(|report| report.stops),
+        sum(|report| report.restored),
+        sum(|report| report.compressed),
+        sum(|report| report.trimmed),
+        sum(|report| report.upkeep_failed),
     );
     let told: Vec<String> = failures.iter().map(told).collect();
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), told.join("\n"));
     let enough = reports.len() < 20 || reports.len() as u64 * 3 < crashes;
     assert!(enough, "too few crashes to show anything");
     assert!(reports.len() < 20 || sum(|report| report.lazy) > 0, "nothing was lazy");
+    let kept =
+        [sum(|report| report.restored), sum(|report| report.trimmed), sum(|report| report.upkeep_failed)];
+    assert!(reports.len() < 20 || kept.iter().all(|count| *count > 0), "house was not kept: {kept:?}");
 }
 
 #[test]
@@ -126,6 +135,13 @@ fn a_disk_that_does_not_sync_is_noticed_and_leaves_an_export() {
     assert!(verified.status.success(), "{verified:?}");
     let lines = String::from_utf8(log.stdout).unwrap().lines().count();
     assert!(log.status.success() && failure.records.len() <= lines, "{lines} lines of the log");
+}
+
+#[test]
+fn an_archive_that_keeps_nothing_is_noticed() {
+    let failure = noticed(Defect::ArchiveForgotten);
+    println!("{failure}");
+    assert!(failure.what.contains("neither here nor in the archive"), "{failure}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod binaries;
 pub mod bounded;
 pub mod containerd;
+pub mod counts;
+pub mod evidence;
 pub mod images;
 pub mod leftovers;
 pub mod power;
@@ -19,3 +21,6 @@ pub mod http;
 pub mod journal;
 pub mod scenario;
 pub mod specs;
+pub mod upkeep;
+#[path = "../../storage/tests/versions/mod.rs"]
+pub mod versions;

@@ -118,12 +118,12 @@ pub fn redact(
     let _held = Folder::hold(dir)?;
     let loaded = Segments::load(Arc::clone(disk), dir, true)?;
     let (segments, head, before) = (loaded.segments, loaded.head, loaded.before);
-    check_end(dir, head)?;
+    check_end(&**disk, dir, head)?;
     remove_unmade(&**disk, &loaded.unmade)?;
     if let Some(open) = loaded.open {
         seal(&**disk, &segments, open)?;
     }
-    if !snapshot::keep_only(dir, head, before == Head::GENESIS)? {
+    if !snapshot::keep_only(&**disk, dir, head, before == Head::GENESIS)? {
         return Err(RedactionError::NoSnapshot { seq: head.seq });
     }
     let progress = Progress::read(&**disk, dir, redaction)?;
@@ -185,8 +185,8 @@ pub fn holding(
 }
 
 /// Whether the segments end where they are known to end.
-fn check_end(dir: &Path, head: Head) -> Result<(), RedactionError> {
-    match HeadFile::read(dir)? {
+fn check_end(disk: &dyn Disk, dir: &Path, head: Head) -> Result<(), RedactionError> {
+    match HeadFile::read(disk, dir)? {
         Some(known) if known.seq > head.seq => {
             let source = Fault::Shortened { found: head.seq, expected: known.seq };
             Err(RedactionError::Damaged(source))

@@ -51,13 +51,19 @@ pub fn copy_to_folder(disk: &dyn Disk, segment: &Path, folder: &Path) -> Result<
     let name = segment.file_name().unwrap_or_default();
     let target = folder.join(name);
     disk.create_dir(folder).map_err(|error| io_error("create", folder, error))?;
+    // What lies in a folder lasts no longer than the folder's own name.
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    disk.sync_dir(parent).map_err(|error| io_error("sync", parent, error))?;
     match disk.open(&target, false) {
         Ok(there) => {
             let from = disk.open(segment, false).map_err(|error| io_error("open", segment, error))?;
-            return match proof::are_same(segment, &*from, &target, &*there)? {
-                true => Ok(target),
-                false => Err(ArchiveError::Occupied { path: target }),
-            };
+            if !proof::are_same(segment, &*from, &target, &*there)? {
+                return Err(ArchiveError::Occupied { path: target });
+            }
+            // Whoever put it there may have been stopped before it would survive a loss of power.
+            there.sync_data().map_err(|error| io_error("sync", &target, error))?;
+            disk.sync_dir(folder).map_err(|error| io_error("sync", folder, error))?;
+            return Ok(target);
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("open", &target, error).into()),

@@ -41,7 +41,13 @@ impl Journal {
         let bytes = len_on_disk(disk, &target)?;
         // From here on readers begin with the compressed one; whoever has the plain one open keeps it.
         segments.note_moved(first, target, bytes);
-        disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
+        if let Err(error) = disk.remove(&path) {
+            // So that it is tried again.
+            if !disk.is_absent(&path) {
+                segments.note_moved(first, path.clone(), info.bytes);
+            }
+            return Err(io_error("remove", &path, error).into());
+        }
         disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;
         Ok(Some(bytes))
     }

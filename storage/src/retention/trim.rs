@@ -50,13 +50,19 @@ impl Journal {
             }
             let proof = proof::prove(disk, &path, first, &info)?;
             let Proof { streams, .. } = proof.map_err(|source| JournalError::Segment { source })?;
-            segments.note_gone(first, last);
-            disk.remove(&path).map_err(|error| io_error("remove", &path, error))?;
             for other in [file_name(first), compressed_name(first)].map(|name| folder.join(name)) {
                 if other != path {
-                    // There only if a stop came between compressing it and removing it.
-                    let _ = disk.remove(&other);
+                    // There only if a stop or a failure came between compressing it and removing it.
+                    disk.remove_if_there(&other).map_err(|error| io_error("remove", &other, error))?;
                 }
+            }
+            segments.note_gone(first, last);
+            if let Err(error) = disk.remove(&path) {
+                // Or the next trim would leave it where it is, and a gap behind it.
+                if !disk.is_absent(&path) {
+                    segments.note_kept(first, path.clone(), info, trimmed.before);
+                }
+                return Err(io_error("remove", &path, error).into());
             }
             // One after the other: after a loss of power no gap may be left.
             disk.sync_dir(&folder).map_err(|error| io_error("sync", &folder, error))?;

@@ -12,6 +12,7 @@ pub(crate) mod open_segment;
 pub(crate) mod reader;
 pub(crate) mod recover;
 pub(crate) mod set;
+pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};
 

@@ -47,6 +47,8 @@ pub(crate) struct OpenSegment {
     hash_asked: u64,
     /// Bytes after the end that a stop tore off and that are still there.
     torn: u64,
+    /// Whether it does not say yet who opened it.
+    hardly_begun: bool,
     contents: Contents,
 }
 
@@ -162,7 +164,20 @@ impl OpenSegment {
         let allocated = file.len().map_err(|error| io_error("measure", &path, error))?;
         let (file, hashed) = (Arc::from(file), Arc::default());
         let (zeroed, hash_asked) = (end, 0);
-        Ok(OpenSegment { path, file, header, end, allocated, zeroed, hashed, hash_asked, torn: 0, contents })
+        let (torn, hardly_begun) = (0, false);
+        Ok(OpenSegment {
+            path,
+            file,
+            header,
+            end,
+            allocated,
+            zeroed,
+            hashed,
+            hash_asked,
+            torn,
+            hardly_begun,
+            contents,
+        })
     }
 
     /// Bytes after the end that a stop tore off.
@@ -170,9 +185,14 @@ impl OpenSegment {
         self.torn
     }
 
-    /// Takes notice of bytes after the end.
-    pub(crate) fn with_torn(self, torn: u64) -> OpenSegment {
-        OpenSegment { torn, ..self }
+    /// Takes notice of what a stop left: bytes after the end, or a segment whose beginning is not whole.
+    pub(crate) fn left_by_stop(self, torn: u64, hardly_begun: bool) -> OpenSegment {
+        OpenSegment { torn, hardly_begun, ..self }
+    }
+
+    /// Whether a stop came before it said who opened it: the newest evidence may be missing in it.
+    pub(crate) fn is_hardly_begun(&self) -> bool {
+        self.hardly_begun
     }
 
     /// Cuts away what a stop tore off. Only once it is known that nothing of it was acknowledged.

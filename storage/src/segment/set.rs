@@ -8,17 +8,16 @@ use purser_events::{Seq, Timestamp};
 use tokio::sync::watch;
 
 use super::again::write_again;
-use super::entry::{Entry, Opened};
+use super::entry::Opened;
 use super::footer::{Footer, Mark};
 use super::listing::{self, Found, Listed, len_on_disk, open, take_unmade};
-use super::open_segment::{OpenSegment, Sealed, content_hash};
-use super::reader::{EntryReader, Reached};
+use super::open_segment::{OpenSegment, Sealed};
 use super::recover::{Recovered, newest_evidence, recover};
-use super::{HEADER_LEN, SegmentHeader, folder, is_compressed, name_of, reader};
+use super::{SegmentHeader, folder, is_compressed, name_of, reader};
 use crate::disk::{Disk, DiskFile};
 use crate::evidence::Newest;
 use crate::folder::{FolderError, io_error};
-use crate::frame::{FrameError, Hash, PREFIX_LEN};
+use crate::frame::Hash;
 use crate::retention::ArchivedList;
 use crate::verify::{Fault, Head};
 
@@ -59,9 +58,9 @@ pub(crate) struct Known {
     /// None while it is open.
     pub sealed: Option<SealedInfo>,
     /// Where to begin to read in it, as far as was known when it was opened; a sealed one has its own.
-    marks: Arc<[Mark]>,
+    pub(super) marks: Arc<[Mark]>,
     /// Where reading ends: what follows was found to be torn off by a stop.
-    end: u64,
+    pub(super) end: u64,
 }
 
 impl Known {
@@ -71,7 +70,7 @@ impl Known {
 }
 
 /// A segment, by its first record, that was opened.
-type Picked = (Seq, Known, Box<dyn DiskFile>);
+pub(super) type Picked = (Seq, Known, Box<dyn DiskFile>);
 
 /// What is known of a sealed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +206,13 @@ impl Segments {
         *self.before.write().unwrap_or_else(PoisonError::into_inner) = last;
     }
 
+    /// Takes notice that the segment that was to go is still there.
+    pub(crate) fn note_kept(&self, first: Seq, path: PathBuf, info: SealedInfo, before: Head) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(first, Known::sealed(path, info));
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
     /// Which of them the archive has.
     pub(crate) fn archived(&self) -> ArchivedList {
         self.archived.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -221,30 +227,8 @@ impl Segments {
         self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Entries in order, from one that stands before record `from` or is it.
-    pub(crate) fn walk(self: &Arc<Self>, from: Seq) -> Result<Walk, FolderError> {
-        let mut walk = Walk::new(Arc::clone(self), from);
-        let start = self.find(|known| {
-            let found = known.range(..=from).next_back().or_else(|| known.first_key_value());
-            found.map(|(first, known)| (*first, known.clone()))
-        })?;
-        if let Some((first, known, file)) = start {
-            let mut at = HEADER_LEN as u64;
-            walk.next = first;
-            let footer = known.sealed.map(|_| reader::footer(&known.path, &*file)).transpose()?.flatten();
-            let marks = footer.as_ref().map_or(&*known.marks, |(_, footer)| &footer.marks);
-            // Before it: answers without records may stand between the record before `from` and a later mark for it.
-            if let Some(mark) = marks.iter().rev().find(|mark| mark.seq < from) {
-                (at, walk.next) = (mark.at, mark.seq);
-            }
-            (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);
-            walk.reader = Some(EntryReader::new(&known.path, file, at));
-        }
-        Ok(walk)
-    }
-
     /// Opens the segment that `wanted` picks. One that meanwhile went on in another file is looked up again.
-    fn find(
+    pub(super) fn find(
         &self,
         wanted: impl Fn(&BTreeMap<Seq, Known>) -> Option<(Seq, Known)>,
     ) -> Result<Option<Picked>, FolderError> {
@@ -349,7 +333,10 @@ impl Loaded {
         self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner).insert(header.first(), known);
         if to_write {
             let file = open(&*disk, &path, true)?;
-            self.open = Some(OpenSegment::resume(path, file, header, contents, end)?.with_torn(torn));
+            self.open = Some(
+                OpenSegment::resume(path, file, header, contents, end)?
+                    .left_by_stop(torn, self.opened.is_none()),
+            );
         }
         Ok(())
     }
@@ -357,135 +344,16 @@ impl Loaded {
     /// A segment that was begun in order begins with the newest evidence, and only then says who opened it. One whose
     /// beginning was cut short, or is missing, leaves it to the segment before.
     fn find_newest(&mut self) -> Result<(), FolderError> {
-        if self.opened.is_some() || !self.newest.is_empty() {
+        if self.opened.is_some() {
             return Ok(());
         }
         let known = self.segments.known.get_mut().unwrap_or_else(PoisonError::into_inner);
         let last_sealed = known.values().rev().find(|known| known.sealed.is_some());
         if let Some(path) = last_sealed.map(|known| known.path.clone()) {
-            self.newest = newest_evidence(&path, open(&*self.segments.disk, &path, false)?)?;
+            let before = newest_evidence(&path, open(&*self.segments.disk, &path, false)?)?;
+            let begun = std::mem::replace(&mut self.newest, before);
+            begun.to_evidence().into_iter().for_each(|evidence| self.newest.note(evidence));
         }
-        Ok(())
-    }
-}
-
-/// Entries of all segments in order.
-pub(crate) struct Walk {
-    segments: Arc<Segments>,
-    reader: Option<EntryReader>,
-    /// The next record.
-    next: Seq,
-    /// The place in order of the last answer.
-    answered: Option<u64>,
-    /// Whether the segment that is being read is sealed.
-    sealed: bool,
-    /// Where reading ends in it.
-    end: u64,
-    /// Whether each sealed segment's bytes are compared with the hash in its footer.
-    checks_content: bool,
-}
-
-impl Walk {
-    fn new(segments: Arc<Segments>, next: Seq) -> Walk {
-        Walk {
-            segments,
-            reader: None,
-            next,
-            answered: None,
-            sealed: false,
-            end: u64::MAX,
-            checks_content: false,
-        }
-    }
-
-    /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
-    pub(crate) fn checking_content(mut self) -> Walk {
-        self.checks_content = true;
-        self
-    }
-
-    /// The next record's position.
-    pub(crate) fn next_seq(&self) -> Seq {
-        self.next
-    }
-
-    /// The next entry; none at the end.
-    pub(crate) fn step(&mut self) -> Result<Option<Entry>, SegmentsError> {
-        loop {
-            let Some(reader) = &mut self.reader else { return Ok(None) };
-            if reader.position() >= self.end {
-                return Ok(None);
-            }
-            let sound = Seq(self.next.0.saturating_sub(1));
-            let step = reader.step()?;
-            let path = reader.path();
-            let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
-            match step {
-                Reached::Entry { at, entry: Entry::Footer(footer) } => {
-                    if self.sealed && (footer.last.seq != sound || !self.content_fits(at, &footer)?) {
-                        let source = Fault::SegmentContent { file: name_of(self.path()) };
-                        return Err(SegmentsError::Fault { sound, source });
-                    }
-                    self.go_on()?;
-                }
-                Reached::Entry { at, entry } => {
-                    if let Entry::Record(record) = &entry {
-                        let (expected, found) = (self.next, record.header.seq);
-                        if found != expected {
-                            return Err(fault(at, Fault::Gap { expected, found }));
-                        }
-                        self.next = expected.next();
-                    }
-                    if let Entry::Answer(answer) = &entry
-                        && self.answered.replace(answer.order).is_some_and(|last| last >= answer.order)
-                    {
-                        let source = FrameError::Malformed { field: "answer order" };
-                        return Err(fault(at, Fault::Damaged { seq: self.next, source }));
-                    }
-                    return Ok(Some(entry));
-                }
-                Reached::Bad { at, source } if self.sealed || source.is_unknown() => {
-                    return Err(fault(at, Fault::Damaged { seq: self.next, source }));
-                }
-                Reached::End { at } if self.sealed => {
-                    let source = FrameError::CutShort { len: 0, announced: PREFIX_LEN };
-                    return Err(fault(at, Fault::Damaged { seq: self.next, source }));
-                }
-                // The open segment's end, or what a stop tore off there: `recover` has looked at it.
-                Reached::Bad { .. } | Reached::End { .. } => return Ok(None),
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        self.reader.as_ref().map_or(Path::new(""), EntryReader::path)
-    }
-
-    fn content_fits(&self, end: u64, footer: &Footer) -> Result<bool, FolderError> {
-        let path = self.path();
-        Ok(!self.checks_content || {
-            let file = open(&*self.segments.disk, path, false)?;
-            content_hash(path, &*file, end)? == footer.content
-        })
-    }
-
-    fn go_on(&mut self) -> Result<(), SegmentsError> {
-        let from = self.next;
-        let known = self
-            .segments
-            .find(|known| known.range(from..).next().map(|(first, known)| (*first, known.clone())))?;
-        let sound = Seq(self.next.0.saturating_sub(1));
-        self.reader = match known {
-            None => None,
-            Some((first, _, _)) if first != self.next => {
-                let source = Fault::SegmentMissing { expected: self.next, found: first };
-                return Err(SegmentsError::Fault { sound, source });
-            }
-            Some((_, known, file)) => {
-                (self.sealed, self.end) = (known.sealed.is_some(), known.end);
-                Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
-            }
-        };
         Ok(())
     }
 }

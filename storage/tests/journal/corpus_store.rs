@@ -18,13 +18,16 @@ use crate::folders::{contents, copy};
 use crate::support::*;
 
 /// In the environment of a start: the journal's folder, the name of its backend, and `true` if it has snapshots.
-const FOLDER: &str = "PURSER_TEST_STORE_CORPUS_DIR";
-const BACKEND: &str = "PURSER_TEST_STORE_CORPUS_BACKEND";
-const SNAPSHOTS: &str = "PURSER_TEST_STORE_CORPUS_SNAPSHOTS";
+pub(crate) const FOLDER: &str = "PURSER_TEST_STORE_CORPUS_DIR";
+pub(crate) const BACKEND: &str = "PURSER_TEST_STORE_CORPUS_BACKEND";
+pub(crate) const SNAPSHOTS: &str = "PURSER_TEST_STORE_CORPUS_SNAPSHOTS";
+
+/// In the environment of a start that ends as soon as its journal is open.
+pub(crate) const ONLY_OPENS: &str = "PURSER_TEST_STORE_CORPUS_ONLY_OPENS";
 
 /// How a start ends that found an error, and one that the guard ended.
-const FAILED: i32 = 3;
-const GUARDED: i32 = 74;
+pub(crate) const FAILED: i32 = 3;
+pub(crate) const GUARDED: i32 = 74;
 
 /// Records before the large commits: enough for the store to have several pages.
 const SMALL: u64 = 2_000;
@@ -33,10 +36,10 @@ const BOOT: Uuid = Uuid::from_u128(7);
 
 /// How a journal is kept.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
-    backend: Backend,
+pub(crate) struct Kind {
+    pub(crate) backend: Backend,
     /// Whether a start needs only what came after a snapshot, and the store must have all before it.
-    snapshots: bool,
+    pub(crate) snapshots: bool,
 }
 
 /// Opens a journal; also gives how many records it has.
@@ -60,7 +63,7 @@ fn open(dir: &Path, kind: Kind) -> Result<(Journal, u64), JournalError> {
 }
 
 /// A journal's folder to be copied and damaged: closed in order, or left by a kill in this boot.
-fn made(kind: Kind, closed: bool) -> tempfile::TempDir {
+pub(crate) fn made(kind: Kind, closed: bool) -> tempfile::TempDir {
     let (life, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (journal, _) = open(life.path(), kind).unwrap();
@@ -81,6 +84,9 @@ fn read_everything(dir: &Path, kind: Kind) -> Result<(), JournalError> {
     let (journal, records) = open(dir, kind)?;
     let expected = 2 * COMMITS + SMALL;
     let more = records.checked_sub(expected).expect("a shorter history passed for the whole");
+    if std::env::var_os(ONLY_OPENS).is_some() {
+        end(0);
+    }
     let mut seq = 0;
     while seq < records {
         for stored in journal.read(Seq(seq + 1), 1_000)? {
@@ -107,7 +113,7 @@ fn read_everything(dir: &Path, kind: Kind) -> Result<(), JournalError> {
 }
 
 /// What the processes that start do; returns in none of them.
-fn run_if_asked() {
+pub(crate) fn run_if_asked() {
     let Some(dir) = std::env::var_os(FOLDER) else { return };
     let backend = if std::env::var(BACKEND).unwrap() == "redb" { Backend::Redb } else { Backend::Sled };
     let snapshots = std::env::var(SNAPSHOTS).unwrap() == "true";
@@ -122,7 +128,7 @@ fn run_if_asked() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a process of a test ends as a program would")]
-fn end(code: i32) {
+fn end(code: i32) -> ! {
     std::process::exit(code);
 }
 

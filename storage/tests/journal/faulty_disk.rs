@@ -1,6 +1,6 @@
 //! A disk over a real folder, one call of which fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,8 +90,30 @@ struct Asked {
     changes_after: Vec<(Call, PathBuf)>,
 }
 
-struct State {
+/// What a loss of power could take.
+#[derive(Debug, Default)]
+struct Unsynced {
+    files: BTreeSet<PathBuf>,
+    /// Folders to which a name came. One that went and comes back only has the work done again.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Unsynced {
+    fn name(&mut self, path: &Path) {
+        self.folders.extend(path.parent().map(Path::to_owned));
+    }
+}
+
+/// Which call fails, and among those of which folder it is counted.
+#[derive(Debug, Default)]
+struct Armed {
     plan: Option<Plan>,
+    within: PathBuf,
+}
+
+struct State {
+    armed: Mutex<Armed>,
+    unsynced: Mutex<Unsynced>,
     asked: Mutex<Asked>,
     /// Whether a sync must wait, and who waits for that to change.
     gate: (Mutex<bool>, Condvar),
@@ -103,7 +125,27 @@ pub(crate) struct FaultyDisk(Arc<State>);
 
 impl FaultyDisk {
     pub(crate) fn new(plan: Option<Plan>) -> FaultyDisk {
-        FaultyDisk(Arc::new(State { plan, asked: Mutex::default(), gate: Default::default() }))
+        let disk = FaultyDisk(Arc::new(State {
+            armed: Mutex::default(),
+            unsynced: Mutex::default(),
+            asked: Mutex::default(),
+            gate: Default::default(),
+        }));
+        disk.arm(plan, Path::new("/"));
+        disk
+    }
+
+    /// Has a call fail, or none; calls are counted anew, and of other folders not at all.
+    pub(crate) fn arm(&self, plan: Option<Plan>, within: &Path) {
+        *lock(&self.0.armed) = Armed { plan, within: within.to_owned() };
+        *lock(&self.0.asked) = Asked::default();
+    }
+
+    /// Files and folders below a folder of which something would not survive a loss of power.
+    pub(crate) fn unsynced(&self, within: &Path) -> Vec<PathBuf> {
+        let unsynced = lock(&self.0.unsynced);
+        let both = unsynced.files.iter().chain(&unsynced.folders);
+        both.filter(|path| path.starts_with(within)).cloned().collect()
     }
 
     pub(crate) fn sound() -> FaultyDisk {
@@ -112,40 +154,44 @@ impl FaultyDisk {
 
     /// The file or folder whose call failed, if it came to that.
     pub(crate) fn failed(&self) -> Option<PathBuf> {
-        self.0.lock().failed.clone()
+        lock(&self.0.asked).failed.clone()
     }
 
     /// Lets syncs of files wait, or go on.
     pub(crate) fn hold_syncs(&self, held: bool) {
         let (gate, changed) = &self.0.gate;
-        *gate.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *lock(gate) = held;
         changed.notify_all();
     }
 
     /// What was changed after the failure.
     pub(crate) fn changes_after(&self) -> Vec<(Call, PathBuf)> {
-        self.0.lock().changes_after.clone()
+        lock(&self.0.asked).changes_after.clone()
     }
 }
 
-impl State {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
+impl State {
     /// Counts a call; gives how it is to fail.
     fn ask(&self, call: Call, path: &Path) -> Option<Way> {
-        let mut asked = self.lock();
+        let Armed { plan: planned, within } = &*lock(&self.armed);
+        if !path.starts_with(within) {
+            return None;
+        }
+        let mut asked = lock(&self.asked);
         let number = asked.calls.entry(call).or_default();
         *number += 1;
         let number = *number;
         if asked.torn {
             asked.torn = false;
-            let Some(Plan { way: Way::Torn(errno), .. }) = self.plan else { return None };
+            let Some(Plan { way: Way::Torn(errno), .. }) = planned else { return None };
             asked.failed = Some(path.to_owned());
-            return Some(Way::Error(errno));
+            return Some(Way::Error(*errno));
         }
-        if let Some(plan) = self.plan
+        if let Some(plan) = planned
             && (plan.call, plan.number) == (call, number)
         {
             match plan.way {
@@ -176,6 +222,7 @@ impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.0.ask_whole(Call::Create, path)?;
         let file = SystemDisk.create(path)?;
+        lock(&self.0.unsynced).name(path);
         Ok(Box::new(FaultyFile { path: path.to_owned(), file, state: Arc::clone(&self.0) }))
     }
 
@@ -197,17 +244,27 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.ask_whole(Call::Rename, from)?;
-        SystemDisk.rename(from, to)
+        SystemDisk.rename(from, to)?;
+        let mut unsynced = lock(&self.0.unsynced);
+        if unsynced.files.remove(from) {
+            unsynced.files.insert(to.to_owned());
+        }
+        unsynced.name(to);
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.ask_whole(Call::Remove, path)?;
-        SystemDisk.remove(path)
+        SystemDisk.remove(path)?;
+        lock(&self.0.unsynced).files.remove(path);
+        Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.ask_whole(Call::SyncDir, dir)?;
-        SystemDisk.sync_dir(dir)
+        SystemDisk.sync_dir(dir)?;
+        lock(&self.0.unsynced).folders.remove(dir);
+        Ok(())
     }
 }
 
@@ -215,6 +272,12 @@ struct FaultyFile {
     path: PathBuf,
     file: Box<dyn DiskFile>,
     state: Arc<State>,
+}
+
+impl FaultyFile {
+    fn note_change(&self) {
+        lock(&self.state.unsynced).files.insert(self.path.clone());
+    }
 }
 
 impl DiskFile for FaultyFile {
@@ -231,6 +294,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        self.note_change();
         match self.state.ask(Call::Write, &self.path) {
             Some(Way::Error(errno)) => Err(io::Error::from_raw_os_error(errno)),
             Some(Way::Interrupted) => Err(io::ErrorKind::Interrupted.into()),
@@ -247,6 +311,7 @@ impl DiskFile for FaultyFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.state.ask_whole(Call::SetLen, &self.path)?;
+        self.note_change();
         self.file.set_len(len)
     }
 
@@ -257,9 +322,11 @@ impl DiskFile for FaultyFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let (gate, changed) = &self.state.gate;
-        let held = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = lock(gate);
         drop(changed.wait_while(held, |held| *held).unwrap_or_else(PoisonError::into_inner));
         self.state.ask_whole(Call::Sync, &self.path)?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        lock(&self.state.unsynced).files.remove(&self.path);
+        Ok(())
     }
 }

@@ -8,6 +8,13 @@ use purser_storage::{FolderError, JournalError};
 
 use crate::support::*;
 
+/// A folder in memory where that is possible, for tests whose syncs would only cost time.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
 /// Every file below a folder with its bytes.
 pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -13,6 +13,7 @@ mod fences;
 mod folders;
 mod formats;
 mod found;
+mod housekeeping_faults;
 mod lazy;
 mod memory_disk;
 mod memory_store;
@@ -28,6 +29,7 @@ mod sealing;
 #[path = "../seed/mod.rs"]
 mod seed;
 mod snapshots;
+mod store_open_faults;
 mod subjects;
 mod subscriptions;
 mod support;

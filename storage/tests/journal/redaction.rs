@@ -17,7 +17,7 @@ use purser_storage::{FolderError, Journal, JournalConfig, SEGMENT_BYTES_MIN, Sto
 use uuid::Uuid;
 
 use crate::faulty_disk::{Call, FaultyDisk, Plan, Way};
-use crate::folders::{contents, copy};
+use crate::folders::{contents, copy, scratch};
 use crate::retention::{fill_until_sealed, offline, open_small, read_all};
 use crate::sealing::{Sealed, write};
 use crate::support::*;
@@ -119,7 +119,7 @@ fn assert_gone(what: &str, dir: &Path, before: &[StoredRecord]) {
 
 #[tokio::test]
 async fn the_payloads_go_and_all_else_stays() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let before = filled(dir.path()).await;
     let head = before.last().unwrap();
     let streams = BTreeSet::from([subject_stream()]);
@@ -161,7 +161,7 @@ async fn the_payloads_go_and_all_else_stays() {
 
 #[tokio::test]
 async fn another_file_of_the_same_segment_goes_too() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let before = filled(dir.path()).await;
     let plain = dir.path().join("segments/00000000000000000001.seg");
     let compressed = plain.with_extension("seg.zst");
@@ -179,7 +179,7 @@ async fn another_file_of_the_same_segment_goes_too() {
 
 #[tokio::test]
 async fn a_damaged_segment_is_named_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path()).await;
     let names = crate::retention::segment_files(dir.path());
     let path = dir.path().join("segments").join(&names[2]);
@@ -198,7 +198,7 @@ async fn a_damaged_segment_is_named_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_journal_in_use_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path()).await;
     let journal = open_small(dir.path());
     let error = redact_on(Arc::new(SystemDisk), dir.path()).unwrap_err();
@@ -209,7 +209,7 @@ async fn a_journal_in_use_is_left_alone() {
 /// Without a snapshot after the request, a trimmed journal could not be opened any more.
 #[tokio::test]
 async fn a_trimmed_journal_keeps_the_snapshot_that_it_needs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let journal = open_small(dir.path());
     fill_until_sealed(&journal, 3).await;
     let journal = crate::retention::open_again(journal, dir.path());
@@ -282,11 +282,11 @@ struct Faults {
 
 impl Faults {
     async fn new() -> Faults {
-        let template = tempfile::tempdir().unwrap();
+        let template = scratch();
         let before = filled(template.path()).await;
         // Each copy is small without it, and it goes in any case.
         fs::remove_dir_all(template.path().join("sled")).unwrap();
-        let sound = tempfile::tempdir().unwrap();
+        let sound = scratch();
         copy(template.path(), sound.path());
         let reference = redact_on(Arc::new(SystemDisk), sound.path()).unwrap();
         Faults { template, before, reference }
@@ -295,7 +295,7 @@ impl Faults {
     /// Lets one call fail in a copy, then finishes, with a start in between or not; gives whether it came to that.
     fn one(&self, plan: Plan, starts: bool) -> bool {
         let what = format!("{plan:?}");
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         copy(self.template.path(), dir.path());
         let disk = FaultyDisk::new(Some(plan));
         let done = redact_on(Arc::new(disk.clone()), dir.path());

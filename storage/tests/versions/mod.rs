@@ -1,9 +1,16 @@
 //! The least that a snapshot must hold for the records before it to go: the last record of every stream.
-#![allow(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test fails by a panic, in its helpers too"
+)]
+#![allow(unreachable_pub, reason = "test programs and the library of tests include it")]
 
 use std::sync::{Arc, Mutex};
 
 use purser_events::{Record, Seq, StreamId, StreamKind, StreamVersion, Timestamp};
+use purser_storage::disk::{Disk, SystemDisk};
+use purser_storage::store::{FolderStores, Stores};
 use purser_storage::{
     Capture, Journal, JournalConfig, JournalError, Replayed, SnapshotError, Snapshots, StoredSnapshot,
     StreamEnd, Streams,
@@ -12,14 +19,31 @@ use uuid::Uuid;
 
 /// The last record of every stream: a projection that can be put away.
 #[derive(Clone, Default)]
-pub(crate) struct Versions(Arc<Mutex<Streams>>);
+pub struct Versions(Arc<Mutex<Streams>>);
 
 /// Bytes of a stream with its end.
 const END_LEN: usize = 33;
 
 impl Versions {
     /// Opens a journal behind this projection; every record is stamped with `now`.
-    pub(crate) fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open(config: JournalConfig, now: Timestamp) -> Result<Journal, JournalError> {
+        let (dir, backend, cache_bytes) = (config.dir.clone(), config.backend, config.cache_bytes);
+        Versions::open_on(Arc::new(SystemDisk), &FolderStores { dir, backend, cache_bytes }, config, now)
+    }
+
+    /// The same on another disk, with another store behind.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        stores: &dyn Stores,
+        config: JournalConfig,
+        now: Timestamp,
+    ) -> Result<Journal, JournalError> {
         let versions = Versions::default();
         let (replayed, committed) = (versions.clone(), versions.clone());
         let replay = move |found: Replayed| {
@@ -27,7 +51,7 @@ impl Versions {
             replayed.note(&record);
         };
         let commit = move |records: &[Record]| records.iter().for_each(|record| committed.note(record));
-        Journal::open_with_snapshots(config, move || now, replay, commit, versions)
+        Journal::open_on_with_snapshots(disk, stores, config, move || now, replay, commit, versions)
     }
 
     fn note(&self, record: &Record) {

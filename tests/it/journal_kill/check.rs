@@ -1,10 +1,12 @@
 //! What must hold of a journal whose writer was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
 
+use purser_actors::LiveWorld;
 use purser_events::{Record, Seq, StreamId, StreamVersion, World};
 use purser_storage::{Hash, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN, StoredRecord};
+use purser_tests::counts::Counts;
+use purser_tests::evidence;
 use purser_tests::random::Random;
 use uuid::Uuid;
 
@@ -16,31 +18,40 @@ const OLD_STREAMS: usize = 10;
 /// In so many of a hundred openings the store is not trusted, as after another start of the host.
 const OTHER_BOOT: u64 = 4;
 
-/// An open journal, and every record that opening showed.
-pub(super) type Opened = (Journal, Vec<Record>);
+/// Records between two snapshots: a few kills.
+const SNAPSHOT_EVERY: u64 = 20;
+
+/// An open journal that is sealed, and what it holds.
+pub(super) struct Opened {
+    pub journal: Journal,
+    /// Every record.
+    pub records: Vec<Record>,
+    /// What opening came to, with a snapshot or without.
+    live: LiveWorld,
+}
 
 pub(super) fn open(orders: &Orders) -> Result<Opened, JournalError> {
-    let records = Arc::new(Mutex::new(Vec::new()));
     let boot = if Random(orders.seed).percent(OTHER_BOOT) { Uuid::from_u128(8) } else { Uuid::from_u128(7) };
     let config = JournalConfig {
         backend: orders.backend,
         cache_bytes: 1 << 20,
         segment_bytes: SEGMENT_BYTES_MIN,
         boot_id: Some(boot),
+        snapshot_every: SNAPSHOT_EVERY,
         ..JournalConfig::new(&orders.folder)
     };
-    let replayed = Arc::clone(&records);
-    let journal = Journal::open(
-        config,
-        || NOON,
-        move |record| match record {
-            Replayed::Record(record) => replayed.lock().unwrap().push(record),
-            Replayed::Unreadable { seq, reason, .. } => panic!("record {seq} cannot be read: {reason}"),
-        },
-        |_| {},
-    )?;
-    let records = std::mem::take(&mut *records.lock().unwrap());
-    Ok((journal, records))
+    let live = LiveWorld::new();
+    let (replayed, committed) = (live.clone(), live.clone());
+    let replay = move |record| match record {
+        Replayed::Record(_) => replayed.replay(record),
+        Replayed::Unreadable { seq, reason, .. } => panic!("record {seq} cannot be read: {reason}"),
+    };
+    let commit = move |records: &[Record]| committed.commit(records);
+    let journal = Journal::open_with_snapshots(config, || NOON, replay, commit, live.clone())?;
+    evidence::seal(&journal, &orders.folder.with_extension("key")).unwrap();
+    Counts::begin(&journal)?;
+    let records = read_from(&journal, Seq(1)).iter().map(|stored| stored.record().unwrap()).collect();
+    Ok(Opened { journal, records, live })
 }
 
 /// What was left, folded.
@@ -71,11 +82,11 @@ fn read_from(journal: &Journal, from: Seq) -> Vec<StoredRecord> {
 }
 
 /// Checks what was left against all that was acknowledged.
-pub(super) fn check((journal, records): &Opened, acks: &[Ack], orders: &Orders) {
+pub(super) fn check(Opened { journal, records, live }: &Opened, acks: &[Ack], orders: &Orders) {
     let since = if orders.all { 0 } else { orders.since };
     let new = &acks[since.min(acks.len())..];
     let head = journal.head();
-    assert_eq!(records.len() as u64, head.seq.0, "opening showed every record once");
+    assert_eq!(records.len() as u64, head.seq.0, "every record is there once");
     let first = new.iter().map(|ack| ack.first).min().unwrap_or(head.seq.next());
     let stored = read_from(journal, first);
     let hashes: BTreeMap<Seq, Hash> = stored.iter().map(|stored| (stored.header.seq, stored.hash)).collect();
@@ -85,9 +96,12 @@ pub(super) fn check((journal, records): &Opened, acks: &[Ack], orders: &Orders) 
     }
     assert_eq!(stored.last().map_or(head.hash, |last| last.hash), head.hash);
     for (stored, record) in stored.iter().zip(&records[place(first)..]) {
-        assert_eq!(&stored.record().unwrap(), record, "what is read is what opening showed");
+        assert_eq!(&stored.record().unwrap(), record, "what is read twice is the same");
     }
-    fold(records, new);
+    let digest = fold(records, new);
+    let shown = live.read(|world| (world.head, world.digest()));
+    assert_eq!(shown, (head.seq, digest), "a snapshot and what follows it are another world");
+    Counts::agree(journal, records.iter().map(|record| (record.header.stream, record.header.seq))).unwrap();
     let commits = commits(records);
     answers(journal, acks, &commits, since);
     streams(journal, records, first, orders);
@@ -98,8 +112,8 @@ fn place(seq: Seq) -> usize {
     usize::try_from(seq.0).unwrap() - 1
 }
 
-/// No gap, and the same world as the one that the killed process had.
-fn fold(records: &[Record], new: &[Ack]) {
+/// No gap, and the same world as the one that the killed process had; gives the digest of the world now.
+fn fold(records: &[Record], new: &[Ack]) -> Hash {
     let told: BTreeMap<Seq, Hash> = new.iter().map(|ack| (ack.world_head, ack.world_digest)).collect();
     let mut world = World::default();
     for (record, expected) in records.iter().zip((1..).map(Seq)) {
@@ -110,6 +124,7 @@ fn fold(records: &[Record], new: &[Ack]) {
         }
     }
     assert!(told.keys().all(|head| *head <= world.head), "the killed process had seen more");
+    world.digest()
 }
 
 /// Every commit, whole and in one piece.

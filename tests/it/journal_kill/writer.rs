@@ -18,6 +18,7 @@ use purser_events::{
 use purser_storage::store::Backend;
 use purser_storage::{Append, Journal, StreamWrite};
 use purser_tests::random::Random;
+use purser_tests::upkeep;
 use uuid::Uuid;
 
 use super::ack::{Ack, CommitId};
@@ -91,14 +92,14 @@ pub(super) fn obey(orders: &Orders) {
     check::check(&opened, &acks, orders);
     told(CHECKED).unwrap();
     if orders.last {
-        return opened.0.close().unwrap();
+        return opened.journal.close().unwrap();
     }
     write(&opened, orders, COMMITS_MAX, &mut told);
 }
 
 /// Lets the committers make so many commits together, and tells of each one.
 pub(super) fn write(
-    (journal, records): &Opened,
+    Opened { journal, records, .. }: &Opened,
     orders: &Orders,
     commits: usize,
     tell: &mut (dyn FnMut(&str) -> io::Result<()> + Send),
@@ -108,13 +109,42 @@ pub(super) fn write(
     let left = AtomicUsize::new(commits);
     let tell = Mutex::new(tell);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (writing, written) = tokio::sync::mpsc::channel::<()>(1);
     std::thread::scope(|scope| {
+        let handle = runtime.handle().clone();
+        scope.spawn(move || compress_what_is_sealed(journal, &handle, written));
         for number in 0..COMMITTERS {
             let committer = Committer::new(number, journal, orders, &live, &found.versions);
             let (left, tell, handle) = (&left, &tell, runtime.handle().clone());
-            scope.spawn(move || committer.run(&handle, left, tell));
+            let writing = writing.clone();
+            scope.spawn(move || {
+                committer.run(&handle, left, tell);
+                drop(writing);
+            });
         }
+        drop(writing);
     });
+}
+
+/// Compresses segments, those of processes that were killed first, until nobody writes any more.
+fn compress_what_is_sealed(
+    journal: &Journal,
+    runtime: &tokio::runtime::Handle,
+    mut written: tokio::sync::mpsc::Receiver<()>,
+) {
+    let mut seals = journal.seals();
+    loop {
+        upkeep::compress(journal).unwrap();
+        let goes_on = runtime.block_on(async {
+            tokio::select! {
+                sealed = seals.changed() => sealed.is_ok(),
+                _ = written.recv() => false,
+            }
+        });
+        if !goes_on {
+            break;
+        }
+    }
 }
 
 type Versions = std::collections::BTreeMap<StreamId, StreamVersion>;

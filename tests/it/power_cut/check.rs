@@ -9,9 +9,11 @@ use std::path::Path;
 use purser_events::causes::told;
 use purser_events::{NodeUid, Record, Seq, StreamVersion};
 use purser_storage::offline::Source;
+use purser_storage::store::Backend;
 use purser_storage::{Journal, StreamWrite};
 use uuid::Uuid;
 
+use super::kept::{self, Kind};
 use super::workload::{self, Ack, CommitId, JOURNAL, Label};
 
 /// What went wrong.
@@ -42,8 +44,11 @@ fn broken(what: impl fmt::Display) -> Failure {
 }
 
 /// Opens the journal that is in a folder after a cut and checks it against all that was acknowledged before.
-pub(super) fn survives(folder: &Path, acks: &[Ack]) -> Checked {
-    let checked = panic::catch_unwind(AssertUnwindSafe(|| check(&folder.join(JOURNAL), acks)));
+pub(super) fn survives(folder: &Path, acks: &[Ack], kind: Kind) -> Checked {
+    let checked = panic::catch_unwind(AssertUnwindSafe(|| match kind {
+        Kind::Plain => check(&folder.join(JOURNAL), acks),
+        Kind::Kept(backend) => check_kept(folder, acks, backend),
+    }));
     checked.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -54,11 +59,11 @@ pub(super) fn survives(folder: &Path, acks: &[Ack]) -> Checked {
 fn check(dir: &Path, acks: &[Ack]) -> Checked {
     let (journal, records) = workload::open(dir).map_err(|error| Failure::Refused(told(&error)))?;
     without_gaps(&records)?;
-    acks.iter().try_for_each(|ack| kept(&journal, &records, ack))?;
+    acks.iter().try_for_each(|ack| kept(&records, ack).and_then(|()| answered(&journal, ack)))?;
     let commits = commits_whole(&records)?;
     answers_in_step(&journal, &commits)?;
     exports(&journal, records.len())?;
-    let appended = goes_on(&journal, &records)?;
+    let appended = goes_on(&journal, Seq(records.len() as u64))?;
     journal.close().map_err(|error| broken(told(&error)))?;
     // As an auditor sees it, who also looks at the indexes.
     let copy = Source::from_folder(dir).map_err(|error| broken(told(&error)))?;
@@ -69,6 +74,35 @@ fn check(dir: &Path, acks: &[Ack]) -> Checked {
     if last == appended { Ok(()) } else { Err(broken(format!("the folder ends at {last}, not {appended}"))) }
 }
 
+/// The same of a journal of which a part may lie in the archive, and whose house is then kept again.
+fn check_kept(folder: &Path, acks: &[Ack], backend: Backend) -> Checked {
+    let dir = folder.join(JOURNAL);
+    let (journal, left) = kept::open(&dir, backend).map_err(|error| Failure::Refused(told(&error)))?;
+    let is_left = |seq: Seq| !kept::is_trimmed(&journal, seq);
+    acks.iter().filter(|ack| is_left(ack.first)).try_for_each(|ack| answered(&journal, ack))?;
+    exports(&journal, left.len())?;
+    let head = journal.head().seq;
+    let appended = goes_on(&journal, head)?;
+    kept::keep_house_once(&journal, folder).map_err(broken)?;
+    journal.close().map_err(|error| broken(told(&error)))?;
+    let mut chain = kept::chain(folder, false).map_err(Failure::Lost)?;
+    if chain.pop().is_none_or(|last| last.header.seq != appended) {
+        return Err(broken(format!("the chain does not end at {appended}")));
+    }
+    without_gaps(&chain)?;
+    if !chain.ends_with(&left) {
+        return Err(broken("the journal's records are not the end of the chain"));
+    }
+    acks.iter().try_for_each(|ack| kept(&chain, ack))?;
+    commits_whole(&chain)?;
+    kept::nothing_unfinished(folder).map_err(broken)?;
+    // It is sealed on as well.
+    let (journal, _) = kept::open(&dir, backend).map_err(|error| Failure::Refused(told(&error)))?;
+    kept::seal(&journal, folder).map_err(broken)?;
+    journal.close().map_err(|error| broken(told(&error)))?;
+    kept::chain(folder, true).map_err(broken).map(drop)
+}
+
 fn without_gaps(records: &[Record]) -> Checked {
     let expected = (1..).map(Seq);
     let gap = records.iter().zip(expected).find(|(record, expected)| record.header.seq != *expected);
@@ -77,8 +111,8 @@ fn without_gaps(records: &[Record]) -> Checked {
     })
 }
 
-/// All that one client was told is there, and an answer is found again.
-fn kept(journal: &Journal, records: &[Record], ack: &Ack) -> Checked {
+/// All that one client was told is there.
+fn kept(records: &[Record], ack: &Ack) -> Checked {
     let Ack { commit, first, last, digest } = ack;
     let place = |seq: &Seq| usize::try_from(seq.0).expect("a small journal");
     let Some(found) = records.get(place(first) - 1..place(last)) else {
@@ -90,6 +124,12 @@ fn kept(journal: &Journal, records: &[Record], ack: &Ack) -> Checked {
     if workload::digest(found) != *digest {
         return Err(Failure::Lost(format!("commit {commit}: other records stand at {first} to {last}")));
     }
+    Ok(())
+}
+
+/// The answer that one client was given is found again.
+fn answered(journal: &Journal, ack: &Ack) -> Checked {
+    let Ack { commit, first, last, .. } = ack;
     let Some(command) = commit.command() else { return Ok(()) };
     let stored = journal.answer(command.id).map_err(|error| broken(told(&error)))?;
     match stored {
@@ -137,7 +177,7 @@ fn answers_in_step(journal: &Journal, commits: &BTreeMap<CommitId, (Seq, Seq)>) 
 /// An export of it has every record, and passes every check of one.
 fn exports(journal: &Journal, len: usize) -> Checked {
     let mut export = Vec::new();
-    journal.export(Seq(1), &mut export).map_err(|error| broken(told(&error)))?;
+    journal.export(journal.before().seq.next(), &mut export).map_err(|error| broken(told(&error)))?;
     let source = Source::from_export(Cursor::new(export)).map_err(|error| broken(told(&error)))?;
     let mut count = 0;
     for record in source {
@@ -147,8 +187,8 @@ fn exports(journal: &Journal, len: usize) -> Checked {
     if count == len { Ok(()) } else { Err(broken(format!("{count} of {len} records are in the export"))) }
 }
 
-/// It takes a further record and reads it back; gives its place.
-fn goes_on(journal: &Journal, records: &[Record]) -> Result<Seq, Failure> {
+/// It takes a further record after `head` and reads it back; gives its place.
+fn goes_on(journal: &Journal, head: Seq) -> Result<Seq, Failure> {
     // A stream that no client has.
     let stream = NodeUid(Uuid::max()).stream();
     let events = vec![workload::some_event()];
@@ -158,7 +198,7 @@ fn goes_on(journal: &Journal, records: &[Record]) -> Result<Seq, Failure> {
     let appended = appended.map_err(|error| broken(told(&error)))?;
     let written = appended.records.first().expect("one event is one record");
     let read = journal.read(written.header.seq, 2).map_err(|error| broken(told(&error)))?;
-    let next = Seq(records.len() as u64 + 1);
+    let next = head.next();
     match &read[..] {
         [found] if found.header.seq == next && found.record().ok().as_ref() == Some(written) => Ok(next),
         _ => Err(broken(format!("the record appended at {next} is not read back: {read:?}"))),

@@ -10,6 +10,7 @@ use purser_tests::bounded;
 use purser_tests::power::{Disk, Image, Step, Trace, UNTRACED};
 use tempfile::TempDir;
 
+use super::kept::Kind;
 use super::workload::Ack;
 
 /// Programs in a recording; each opens the journal once.
@@ -21,6 +22,8 @@ pub(super) const FOLDER: &str = "PURSER_POWER_CHILD_FOLDER";
 pub(super) const ACKS: &str = "PURSER_POWER_CHILD_ACKS";
 /// What tells the child its seed.
 pub(super) const SEED: &str = "PURSER_POWER_CHILD_SEED";
+/// What tells the child which kind of journal it writes.
+pub(super) const KIND: &str = "PURSER_POWER_CHILD_KIND";
 /// What tells the child whether it ends by a kill, without closing the journal.
 pub(super) const KILLED: &str = "PURSER_POWER_CHILD_KILLED";
 
@@ -43,13 +46,13 @@ pub(super) struct Recording {
 
 impl Recording {
     /// Runs the workload again and again: some programs close the journal, some are killed, and the next one goes on.
-    pub(super) fn made(seed: u64) -> Recording {
+    pub(super) fn made(seed: u64, kind: Kind) -> Recording {
         let temporary = tempfile::tempdir().unwrap();
         let home = temporary.path().canonicalize().unwrap();
         fs::create_dir(home.join("watched")).unwrap();
         let mut recording = Recording { home, parts: Vec::new(), temporary: Some(temporary) };
         for (number, killed) in KILLED_OR_NOT.into_iter().enumerate() {
-            recording.trace(number, seed.wrapping_add(number as u64), killed);
+            recording.trace(number, seed.wrapping_add(number as u64), killed, kind);
             let left = Image::read(&recording.watched()).unwrap();
             recording.parts.push(Part { trace: recording.read(number), left });
         }
@@ -88,7 +91,7 @@ impl Recording {
         self.home.join("acks")
     }
 
-    fn trace(&self, number: usize, seed: u64, killed: bool) {
+    fn trace(&self, number: usize, seed: u64, killed: bool, kind: Kind) {
         let mut strace = Command::new("strace");
         strace
             .args(["--seccomp-bpf", "-f", "-xx", "-y", "-v", "-s", "16777216", "-o"])
@@ -99,6 +102,7 @@ impl Recording {
             .env(FOLDER, self.watched())
             .env(ACKS, self.acks())
             .env(SEED, seed.to_string())
+            .env(KIND, kind.name())
             .stdin(Stdio::null());
         if killed {
             strace.env(KILLED, "1");

@@ -21,6 +21,10 @@ use purser_tests::random::Random;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::kept::{self, Kind};
+
+/// When everything happens.
+pub(super) const NOON: Timestamp = Timestamp(1_790_000_000_000_000);
 /// Clients that append at the same time.
 const CLIENTS: usize = 8;
 /// Commits of one client in one opening of the journal.
@@ -159,7 +163,7 @@ pub(super) fn open(dir: &Path) -> Result<(Journal, Vec<Record>), purser_storage:
     let mut records = Vec::new();
     let journal = Journal::open(
         JournalConfig { cache_bytes: 1 << 20, ..JournalConfig::new(dir) },
-        || Timestamp(1_790_000_000_000_000),
+        || NOON,
         |replayed| match replayed {
             Replayed::Record(record) => records.push(record),
             Replayed::Unreadable { seq, reason, .. } => panic!("record {seq} cannot be read: {reason}"),
@@ -218,13 +222,27 @@ impl Client {
 }
 
 /// Opens the journal, lets every client make its commits, and gives the open journal back.
-pub(super) fn run(folder: &Path, acks: &Path, seed: u64) -> Journal {
-    let (journal, records) = open(&folder.join(JOURNAL)).unwrap();
+pub(super) fn run(folder: &Path, acks: &Path, seed: u64, kind: Kind) -> Journal {
+    let dir = folder.join(JOURNAL);
+    let (journal, records) = match kind {
+        Kind::Plain => open(&dir).unwrap(),
+        Kind::Kept(backend) => {
+            let before = if dir.exists() { kept::chain(folder, false).unwrap() } else { Vec::new() };
+            (kept::open(&dir, backend).unwrap().0, before)
+        }
+    };
     let mut versions: BTreeMap<StreamId, StreamVersion> = BTreeMap::new();
     versions.extend(records.iter().map(|record| (record.header.stream, record.header.version)));
     let acks = Arc::new(Mutex::new(OpenOptions::new().create(true).append(true).open(acks).unwrap()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
+        let keeper = match kind {
+            Kind::Plain => None,
+            Kind::Kept(_) => {
+                kept::seal(&journal, folder).unwrap();
+                Some(tokio::spawn(kept::keep_house(journal.clone(), folder.to_owned())))
+            }
+        };
         let mut clients = tokio::task::JoinSet::new();
         for number in 0..CLIENTS as u64 {
             let stream = |which: u64| NodeUid(Uuid::from_u64_pair(number, which)).stream();
@@ -235,6 +253,11 @@ pub(super) fn run(folder: &Path, acks: &Path, seed: u64) -> Journal {
             clients.spawn(Client { number, streams, random, journal, acks }.run());
         }
         clients.join_all().await;
+        if let Some(keeper) = keeper {
+            keeper.abort();
+            assert!(keeper.await.is_err_and(|end| end.is_cancelled()), "house-keeping failed");
+            kept::keep_house_once(&journal, folder).unwrap();
+        }
     });
     journal
 }

@@ -1,9 +1,9 @@
 //! The bytes of a file, kept in pages so that copies and holes cost nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,7 +91,8 @@ impl Content {
 
     /// Writes the file to a real disk.
     pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
-        let file = File::create_new(path)?;
+        // As the journal makes them: for their owner alone.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         for (number, page) in &self.pages {
             let start = number * PAGE;
             if start < self.len {

@@ -4,6 +4,7 @@ use purser_events::{Seq, World, invariant};
 use purser_storage::{Head, Journal, StoredRecord};
 
 use super::node::Node;
+use crate::counts::Counts;
 
 /// The journal as the simulator has read it: what nobody may take back.
 #[derive(Debug, Default)]
@@ -53,7 +54,8 @@ impl Shadow {
     /// A journal that was opened again holds all that anybody had seen before, and nothing else in its place.
     pub(super) fn reopened(&mut self, node: &Node) -> Result<(), String> {
         let before = self.head();
-        let mut after = Shadow::default();
+        let mut after = self.trimmed(node.journal().before())?;
+        let first = after.records.len();
         after.read(node.journal())?;
         let same =
             before.seq == Seq::ZERO || after.at(before.seq).is_some_and(|record| record.hash == before.hash);
@@ -62,7 +64,7 @@ impl Shadow {
             return Err(format!("lost: records up to {} were seen, {found} are left or others", before.seq));
         }
         let mut streams: std::collections::BTreeMap<_, Vec<Seq>> = std::collections::BTreeMap::new();
-        for record in &after.records {
+        for record in &after.records[first..] {
             streams.entry(record.header.stream).or_default().push(record.header.seq);
         }
         for (stream, expected) in streams {
@@ -82,6 +84,27 @@ impl Shadow {
         } else {
             Err(format!("the world after opening, at {shown_at}, is not the fold of the journal"))
         }
+    }
+
+    /// What was seen of the records up to one, which the journal has given up.
+    fn trimmed(&self, before: Head) -> Result<Shadow, String> {
+        let mut trimmed = Shadow::default();
+        for stored in self.records.iter().take_while(|stored| stored.header.seq <= before.seq) {
+            let record = stored.record().map_err(|error| format!("{}: {error}", stored.header.seq))?;
+            trimmed.world.apply(&record).map_err(|illegal| format!("{}: {illegal}", record.header.seq))?;
+            trimmed.records.push(stored.clone());
+        }
+        if trimmed.head() == before {
+            Ok(trimmed)
+        } else {
+            Err(format!("the journal begins after {before:?}"))
+        }
+    }
+
+    /// Sees that the projection is the fold of all that was seen.
+    pub(super) fn projected(&self, node: &Node) -> Result<(), String> {
+        Counts::agree(node.journal(), self.records.iter().map(|it| (it.header.stream, it.header.seq)))
+            .map_err(|broken| format!("the projection is not the fold of the journal: {broken}"))
     }
 
     fn at(&self, seq: Seq) -> Option<&StoredRecord> {

@@ -128,6 +128,9 @@ struct State {
     cut: Option<Cut>,
     calls: u64,
     ignores_syncs: bool,
+    /// A folder that keeps nothing.
+    forgets: Option<PathBuf>,
+    faults: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -150,6 +153,33 @@ impl SimDisk {
     /// From now on syncs have no effect: a planted defect.
     pub(super) fn ignore_syncs(&self) {
         self.state().ignores_syncs = true;
+    }
+
+    /// From now on what is renamed into a folder is not there: a planted defect.
+    pub(super) fn forget(&self, folder: &Path) {
+        self.state().forgets = Some(folder.to_owned());
+    }
+
+    /// Whether every call fails.
+    pub(super) fn is_off(&self) -> bool {
+        self.state().off
+    }
+
+    /// Calls that failed on purpose so far.
+    pub(super) fn faults(&self) -> u64 {
+        self.state().faults
+    }
+
+    /// Writes every file of a folder, as programs read it, into a real one.
+    pub(super) fn save(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = self.state();
+        for (path, file) in &state.names {
+            let Ok(inside) = path.strip_prefix(from) else { continue };
+            let path = to.join(inside);
+            std::fs::create_dir_all(path.parent().unwrap_or(to))?;
+            std::fs::write(path, &state.contents.get(file).ok_or_else(absent)?.now)?;
+        }
+        std::fs::create_dir_all(to)
     }
 
     /// Says when the disk is to stop.
@@ -204,6 +234,7 @@ impl SimDisk {
             Some(Cut { after: 0, late, passing }) => {
                 state.cut = None;
                 state.off = !passing;
+                state.faults += 1;
                 match (late, passing) {
                     (true, _) => drop(make(&mut state)?),
                     (false, true) => fail(&mut state),
@@ -271,6 +302,9 @@ impl Disk for SimDisk {
         self.change(|state| {
             let file = *state.names.get(from).ok_or_else(absent)?;
             state.name(Naming::Remove(from.to_owned()));
+            if state.forgets.is_some() && to.parent() == state.forgets.as_deref() {
+                return Ok(());
+            }
             state.name(Naming::Put(to.to_owned(), file));
             Ok(())
         })

@@ -4,7 +4,8 @@
 //! After every step the invariants are checked, and the world that the node shows is compared with the fold of the
 //! records that are read back. A seed repeats its run: the actors move only when they are polled, the journal's thread
 //! only when it is let on. What a seed does not fix: which branch of a `select!` of the actors is tried first when both
-//! are ready, and files of the journal that are not written through [`purser_storage::disk::Disk`], which are real.
+//! are ready, how the rows of a projection are divided into batches, and files of the journal that are not written
+//! through [`purser_storage::disk::Disk`], which are real.
 //! GPUs are not simulated: the node has none yet.
 
 mod check;
@@ -20,6 +21,7 @@ mod settle;
 mod store;
 mod time;
 mod turns;
+mod upkeep;
 
 pub use failure::Failure;
 pub use run::{Defect, Plan, Report, run};

@@ -29,6 +29,7 @@ use super::machine::Machine;
 use super::store::SimStores;
 use super::time::SimClock;
 use super::turns::Turns;
+use crate::counts::Counts;
 
 /// Age at which a segment is sealed, in milliseconds: little, so that a run seals many.
 const SEGMENT_AGE_MS: u64 = 20_000;
@@ -97,6 +98,7 @@ impl Node {
     pub(super) fn start(ground: &Ground, dir: &Path) -> Result<Node, JournalError> {
         let (live, gate) = (LiveWorld::new(), Gate::default());
         let journal = open(ground, dir, &live, &gate)?;
+        Counts::begin(&journal)?;
         gate.shut();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let node = Node {
@@ -214,11 +216,12 @@ fn open(ground: &Ground, dir: &Path, live: &LiveWorld, gate: &Gate) -> Result<Jo
         segment_bytes: SEGMENT_BYTES_MIN,
         segment_age_ms: SEGMENT_AGE_MS,
         lazy_ms_max: ground.lazy_ms_max,
+        snapshot_every: u64::MAX,
         ..JournalConfig::new(dir)
     };
     let (replayed, committed) = (live.clone(), live.clone());
     let (gate, clock) = (gate.clone(), ground.clock.clone());
-    Journal::open_on(
+    Journal::open_on_with_snapshots(
         Arc::new(ground.disk.clone()),
         &ground.stores,
         config,
@@ -228,6 +231,7 @@ fn open(ground: &Ground, dir: &Path, live: &LiveWorld, gate: &Gate) -> Result<Jo
         },
         move |record| replayed.replay(record),
         move |records| committed.commit(records),
+        live.clone(),
     )
 }
 

@@ -68,7 +68,8 @@ struct Inner {
     told: Vec<Told>,
     seqs: Vec<Seq>,
     refused: u64,
-    strange: Vec<String>,
+    /// With the record that was told of first, if there is one.
+    strange: Vec<(Option<Seq>, String)>,
 }
 
 impl Replies {
@@ -82,8 +83,8 @@ impl Replies {
         std::mem::take(&mut self.0.borrow_mut().seqs)
     }
 
-    /// Answers that must not be given.
-    pub(super) fn strange(&self) -> Vec<String> {
+    /// Answers that must not be given, unless the record that was told of first is trimmed.
+    pub(super) fn strange(&self) -> Vec<(Option<Seq>, String)> {
         self.0.borrow().strange.clone()
     }
 
@@ -150,14 +151,15 @@ impl Ask {
             (Ok(None), _) => {}
             (Err(ServiceError::Busy { .. } | ServiceError::Stopping), _) => replies.refused += 1,
             (Err(error), Some(first)) => {
-                replies.strange.push(format!("{:?}: first {first:?}, then {error}", self.wish));
+                let told = format!("{:?}: first {first:?}, then {error}", self.wish);
+                replies.strange.push((Some(first.seq), told));
             }
             (Err(error), None) => match error {
                 ServiceError::Pod(_)
                 | ServiceError::Node(_)
                 | ServiceError::AlreadyRun
                 | ServiceError::Exec(_) => replies.refused += 1,
-                error => replies.strange.push(format!("{:?}: {error}", self.wish)),
+                error => replies.strange.push((None, format!("{:?}: {error}", self.wish))),
             },
         }
     }

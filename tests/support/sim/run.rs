@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use purser_actors::port::{ContainerKey, Notice};
-use purser_events::Event;
 use purser_events::pod::PodEvent;
 use purser_events::pod::event::ExitReason;
+use purser_events::{Event, Seq};
 use purser_storage::{Hash, StoredRecord};
 use tempfile::TempDir;
 
@@ -18,6 +18,7 @@ use super::node::{Ground, Node};
 use super::panics;
 use super::requests::{Ask, Replies, Told};
 use super::turns::{Asked, Fate};
+use super::upkeep::{ARCHIVE, Sealed};
 use crate::random::Random;
 
 /// Answers that are asked for again after a crash: the latest are the ones in danger.
@@ -32,6 +33,8 @@ pub enum Defect {
     SyncsIgnored,
     /// The runtime says that it has removed a container, and has not.
     RemovalsForgotten,
+    /// The archive says that it has a segment, and has not.
+    ArchiveForgotten,
 }
 
 /// What a run is to be like.
@@ -68,21 +71,30 @@ pub struct Report {
     pub turns: u64,
     /// Times that the store was made again.
     pub stores_made_again: u64,
+    /// Stops in order.
+    pub stops: u64,
+    /// Starts that a snapshot spared a part of the fold.
+    pub restored: u64,
+    /// Segments that were compressed.
+    pub compressed: u64,
+    /// Segments that were trimmed.
+    pub trimmed: u64,
+    /// Rounds of house-keeping that the disk ended.
+    pub upkeep_failed: u64,
 }
 
 /// A run under way.
 pub(super) struct Simulation {
     pub random: Random,
     pub ground: Ground,
-    dir: TempDir,
+    pub(super) dir: TempDir,
     pub node: Option<Node>,
     pub replies: Replies,
     sent: Vec<Ask>,
     told: Vec<Told>,
     again: Vec<Told>,
     pub shadow: Shadow,
-    /// What the journal's own note of its head said since the machine started.
-    heads: Vec<Vec<u8>>,
+    pub sealed: Sealed,
     pub report: Report,
 }
 
@@ -115,6 +127,7 @@ impl Simulation {
         match plan.defect {
             Some(Defect::SyncsIgnored) => ground.disk.ignore_syncs(),
             Some(Defect::RemovalsForgotten) => ground.machine.forget_removals(),
+            Some(Defect::ArchiveForgotten) => ground.disk.forget(Path::new(ARCHIVE)),
             None => {}
         }
         Simulation {
@@ -127,7 +140,7 @@ impl Simulation {
             told: Vec::new(),
             again: Vec::new(),
             shadow: Shadow::default(),
-            heads: Vec::new(),
+            sealed: Sealed::default(),
             report: Report::default(),
         }
     }
@@ -142,10 +155,14 @@ impl Simulation {
             40..=64 => self.write_group(),
             65..=79 => self.request(),
             80..=89 => self.pass_time(),
-            90..=97 => self.outside_event(),
+            90..=95 => self.outside_event(),
+            96..=97 => return self.keep_house(true),
             98 => self.set_clock(),
-            _ if self.random.percent(60) => self.begin_to_die(),
-            _ => return self.crash(),
+            _ => match self.random.below(10) {
+                0..=3 => self.begin_to_die(),
+                4..=6 => return self.stop(),
+                _ => return self.crash(),
+            },
         }
         self.poll();
         self.look()
@@ -166,7 +183,11 @@ impl Simulation {
         if self.ground.turns.is_dead() || node.has_failed() {
             return self.crash();
         }
+        let seen = self.shadow.records.len();
         self.shadow.follow(node)?;
+        if seen < self.shadow.records.len() && !self.ground.disk.is_off() {
+            self.shadow.projected(node)?;
+        }
         if let Some(refused) = node.refused() {
             return Err(format!("the node does not start: {refused}"));
         }
@@ -178,8 +199,10 @@ impl Simulation {
 
     /// Takes note of what callers were told.
     fn hear(&mut self) -> Result<(), Broken> {
-        if let Some(strange) = self.replies.strange().first() {
-            return Err(strange.clone());
+        let strange = self.replies.strange();
+        if let Some((_, told)) = strange.iter().find(|(seq, _)| !seq.is_some_and(|seq| self.is_trimmed(seq)))
+        {
+            return Err(told.clone());
         }
         let head = self.shadow.world.head;
         for seq in self.replies.take_seqs() {
@@ -202,13 +225,19 @@ impl Simulation {
                     let same = second.replayed
                         && (second.uid, second.seq, second.outcome)
                             == (accepted.uid, accepted.seq, accepted.outcome);
-                    if !same {
+                    // A store that is made again has the answers of segments that are left.
+                    if !same && !self.is_trimmed(accepted.seq) {
                         return Err(format!("{:?}: first {accepted:?}, then {second:?}", ask.wish));
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether the journal has given up a record.
+    fn is_trimmed(&self, seq: Seq) -> bool {
+        self.node.as_ref().is_some_and(|node| seq <= node.journal().before().seq)
     }
 
     /// Turns that can be given.
@@ -233,9 +262,7 @@ impl Simulation {
     /// Lets the journal write what waits; also gives those a turn who wait for nothing but an answer.
     pub(super) fn write_group(&mut self) {
         let Some(node) = &self.node else { return };
-        if node.write_group() {
-            self.heads.extend(std::fs::read(self.dir.path().join("journal/head")).ok());
-        }
+        node.write_group();
     }
 
     fn request(&mut self) {
@@ -317,13 +344,13 @@ impl Simulation {
         }
     }
 
-    fn any_cut(&mut self, calls: u64) -> Cut {
+    pub(super) fn any_cut(&mut self, calls: u64) -> Cut {
         let random = &mut self.random;
         Cut { after: random.below(calls), late: random.percent(50), passing: random.percent(20) }
     }
 
     /// The node is gone where it stands, now and then with the power.
-    fn crash(&mut self) -> Result<(), Broken> {
+    pub(super) fn crash(&mut self) -> Result<(), Broken> {
         if let Some(node) = self.node.take() {
             // What was shown to anybody until now must last.
             self.shadow
@@ -333,13 +360,17 @@ impl Simulation {
             self.ground.stores.stop();
             node.end();
         }
+        self.die()
+    }
+
+    /// The node's process is gone.
+    pub(super) fn die(&mut self) -> Result<(), Broken> {
         let lost_power = self.random.percent(50);
         let random = &mut self.random;
         self.ground.disk.start(lost_power.then_some(&mut *random));
         self.ground.stores.crash(lost_power, random);
         if lost_power {
             self.ground.machine.reboot();
-            lose_head(&self.dir.path().join("journal/head"), &mut self.heads, random);
             self.report.power_cuts += 1;
         } else {
             self.report.kills += 1;
@@ -363,6 +394,9 @@ impl Simulation {
             Ok(node) => {
                 self.ground.disk.cut(None);
                 let checked = self.shadow.reopened(&node);
+                self.report.restored += u64::from(node.journal().found().snapshot.is_some());
+                let checked = checked.and_then(|()| self.sealed.whole(node.journal(), &self.ground.disk));
+                let checked = checked.and_then(|()| self.shadow.projected(&node));
                 self.node = Some(node);
                 checked
             }
@@ -406,24 +440,8 @@ fn is_lazy(stored: &StoredRecord) -> bool {
 }
 
 /// A folder for the few files that the journal keeps beside its disk; in memory if there is such a place.
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.expect("a folder can be made")
-}
-
-/// The journal's note of its head is written and never synced: any older one may be there, half of one, or none.
-fn lose_head(path: &Path, heads: &mut Vec<Vec<u8>>, random: &mut Random) {
-    let is_there = std::fs::read(path).is_ok();
-    match random.below(10) {
-        0..=4 => {}
-        _ if !is_there => {}
-        5..=7 if !heads.is_empty() => {
-            let old = &heads[random.index(heads.len())];
-            std::fs::write(path, old).expect("the folder can be written");
-        }
-        8 => std::fs::write(path, [0; 7]).expect("the folder can be written"),
-        _ => std::fs::remove_file(path).expect("the file is there"),
-    }
-    heads.clear();
 }

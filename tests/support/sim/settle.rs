@@ -35,6 +35,8 @@ impl Simulation {
         self.delete_all()?;
         self.rest()?;
         self.agree()?;
+        self.keep_house(false)?;
+        self.audit()?;
         let (pods, folders) = (self.shadow.world.pods.len(), self.ground.machine.folders());
         if pods > 0 || !folders.is_empty() || !self.ground.machine.containers().is_empty() {
             return Err(format!("all pods were deleted, {pods} are left, and folders of {folders:?}"));

@@ -35,6 +35,11 @@ fn apply(map: &mut Map, batch: &Batch) {
     }
 }
 
+/// Whether a batch is of a projection: their keys begin with a letter of their own.
+fn is_of_rows(batch: &Batch) -> bool {
+    batch.writes.iter().all(|(key, _)| key.first() == Some(&b'p'))
+}
+
 impl SimStores {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,11 +61,16 @@ impl SimStores {
         let mut state = self.state();
         state.off = false;
         let batches = std::mem::take(&mut state.batches);
-        let kept = random.index(batches.len() + 1);
-        for (number, batch) in batches.iter().enumerate() {
-            let is_kept = if lost_power { random.percent(60) } else { number < kept };
-            if is_kept {
-                apply(&mut state.synced, batch);
+        // Into how many batches rows are divided depends on how fast threads are: nothing else may depend on it.
+        let mut of_rows = Random(random.number());
+        let (rows, batches): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(is_of_rows);
+        for (batches, random) in [(rows, &mut of_rows), (batches, random)] {
+            let kept = random.index(batches.len() + 1);
+            for (number, batch) in batches.iter().enumerate() {
+                let is_kept = if lost_power { random.percent(60) } else { number < kept };
+                if is_kept {
+                    apply(&mut state.synced, batch);
+                }
             }
         }
         state.now = state.synced.clone();

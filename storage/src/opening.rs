@@ -67,13 +67,14 @@ pub(crate) fn open(
     let restored = restore(dir, &segments, before, head, snapshots.as_deref_mut())?;
     // A close in order is not enough: sled writes on while it is dropped and opened, and syncs nothing of that.
     let trusted = trusted_store(stores, dir, &segments, before, head, same_boot)?;
-    let ground = Ground { config, segments: &segments, keys, known, before, restored: &restored, now: now() };
+    let at = now();
+    let ground = Ground { config, segments: &segments, keys, known, before, restored: &restored, now: at };
     folder.sync_names(&**segments.disk())?;
     let (Trusted { store, found: store_found, .. }, passed) = bring_up(&ground, stores, trusted, replay)?;
     let from = restored.head.unwrap_or(before);
     let Passed { head, epoch: newest_epoch, streams, answers } = passed;
     let epoch = epoch.max(newest_epoch).saturating_add(1);
-    let opened = Opened { epoch, boot_id: config.boot_id.unwrap_or_default(), at: now() };
+    let opened = Opened { epoch, boot_id: config.boot_id.unwrap_or_default(), at };
     remove_unmade(segments.disk().as_ref(), &unmade)?;
     let found = Found {
         closed: closed || opened_before.is_none(),

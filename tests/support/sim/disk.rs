@@ -125,6 +125,8 @@ struct State {
     names: BTreeMap<PathBuf, u64>,
     namings: Vec<Naming>,
     off: bool,
+    /// Whether it can be read though it is off: by the simulator, which looks at what was there.
+    lit: bool,
     cut: Option<Cut>,
     calls: u64,
     ignores_syncs: bool,
@@ -163,6 +165,14 @@ impl SimDisk {
     /// Whether every call fails.
     pub(super) fn is_off(&self) -> bool {
         self.state().off
+    }
+
+    /// Looks at what is there, though the disk may be off.
+    pub(super) fn look<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.state().lit = true;
+        let seen = look();
+        self.state().lit = false;
+        seen
     }
 
     /// Calls that failed on purpose so far.
@@ -251,6 +261,10 @@ impl SimDisk {
 }
 
 impl State {
+    fn is_dark(&self) -> bool {
+        self.off && !self.lit
+    }
+
     fn name(&mut self, naming: Naming) {
         name(&mut self.names, &naming);
         self.namings.push(naming);
@@ -278,7 +292,7 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path, _: bool) -> io::Result<Box<dyn DiskFile>> {
         let state = self.state();
-        if state.off {
+        if state.is_dark() {
             return Err(gone());
         }
         let file = *state.names.get(path).ok_or_else(absent)?;
@@ -291,7 +305,7 @@ impl Disk for SimDisk {
 
     fn names(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let state = self.state();
-        if state.off {
+        if state.is_dark() {
             return Err(gone());
         }
         let within = state.names.keys().filter(|path| path.parent() == Some(dir));
@@ -348,7 +362,7 @@ fn place(at: u64) -> usize {
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut state = self.disk.state();
-        if state.off {
+        if state.is_dark() {
             return Err(gone());
         }
         let now = &state.content(self.file)?.now;

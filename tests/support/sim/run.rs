@@ -184,7 +184,7 @@ impl Simulation {
             return self.crash();
         }
         let seen = self.shadow.records.len();
-        self.shadow.follow(node)?;
+        self.ground.disk.look(|| self.shadow.follow(node))?;
         if seen < self.shadow.records.len() && !self.ground.disk.is_off() {
             self.shadow.projected(node)?;
         }
@@ -353,9 +353,8 @@ impl Simulation {
     pub(super) fn crash(&mut self) -> Result<(), Broken> {
         if let Some(node) = self.node.take() {
             // What was shown to anybody until now must last.
-            self.shadow
-                .follow(&node)
-                .or_else(|broken| if node.has_failed() { Ok(()) } else { Err(broken) })?;
+            let followed = self.ground.disk.look(|| self.shadow.follow(&node));
+            followed.or_else(|broken| if node.has_failed() { Ok(()) } else { Err(broken) })?;
             self.ground.disk.stop();
             self.ground.stores.stop();
             node.end();

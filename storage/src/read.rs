@@ -23,6 +23,9 @@ use crate::verify::Head;
 /// Frame bytes after which one reading ends.
 pub(crate) const READ_BYTES_MAX: usize = 1 << 20;
 
+/// Records of a page, as a rule.
+const PAGE_LEN: usize = READ_BYTES_MAX / 256;
+
 /// No frame is shorter, in bytes.
 const FRAME_LEN_MIN: usize = 88;
 
@@ -87,11 +90,14 @@ impl Reader {
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         self.check_open()?;
         let head = self.published.state().head.seq;
-        let mut page = Page { records: Vec::new(), bytes: 0, limit };
         let from = from.max(self.segments.before().seq.next());
         if limit == 0 || from > head {
-            return Ok(page.records);
+            return Ok(Vec::new());
         }
+        let there = usize::try_from(head.0 - from.0 + 1).unwrap_or(usize::MAX);
+        // A page that grows is copied again and again.
+        let records = Vec::with_capacity(there.min(limit).min(PAGE_LEN));
+        let mut page = Page { records, bytes: 0, limit };
         self.read_segments(from, head, &mut page)?;
         // A reading that finds less than the head promises must not pass for the end of the journal.
         if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }

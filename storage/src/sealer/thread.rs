@@ -18,10 +18,13 @@ use crate::request::{Prepared, Request};
 use crate::sealing::{Appointment, KeyFile, SealingError, SealingKey};
 use crate::segment::entry::Entry;
 use crate::segment::set::SegmentsError;
-use crate::terms::Terms;
+use crate::terms::{Durability, Terms};
 
 /// Time between two looks at whether the thread that writes has taken what waits for it.
 const BEHIND: Duration = Duration::from_millis(50);
+
+/// Time that a commit waits for others to be looked at with it.
+const GATHERING: Duration = Duration::from_millis(10);
 
 pub(super) struct Sealer {
     pub(super) journal: Sealed,
@@ -56,7 +59,14 @@ impl Sealer {
             self.seal_if_due()?;
             self.replace_key_if_due()?;
             match commits.recv_timeout(self.time_left()) {
-                Ok(committed) => self.take(&committed)?,
+                Ok(committed) => {
+                    // Not woken by every commit: what comes meanwhile waits in the channel.
+                    std::thread::sleep(GATHERING);
+                    self.take(&committed)?;
+                    while let Ok(committed) = commits.try_recv() {
+                        self.take(&committed)?;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -218,8 +228,9 @@ impl Sealer {
             return;
         }
         let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal: Principal::node() };
-        let append =
-            Prepared { writes: Vec::new(), origin, command: None, terms: Terms::default(), bytes: 0 };
+        // Nobody waits for it to be durable: it goes along with the next sync.
+        let terms = Terms { durability: Durability::Lazy, ..Terms::default() };
+        let append = Prepared { writes: Vec::new(), origin, command: None, terms, bytes: 0 };
         let (reply, _) = oneshot::channel();
         // A full queue means that it is awake; on a full disk the evidence waits for what is taken.
         let _ = self.journal.queue.push(Request { append, reply });

@@ -157,6 +157,16 @@ impl AnswerOrder {
         if self.marks.back().map_or(0, |last| last.order) < self.next {
             self.mark(batch, at);
         }
+        self.expire(store, batch, at)
+    }
+
+    /// Adds the removal of answers that have become too old by a moment. Gives how many that are.
+    pub(crate) fn expire(
+        &mut self,
+        store: &dyn Store,
+        batch: &mut Batch,
+        at: Timestamp,
+    ) -> Result<u64, JournalError> {
         let mut expired = 0;
         while let Some(&mark) = self.marks.front() {
             if self.oldest >= mark.order {

@@ -33,7 +33,7 @@ pub enum Step {
 /// What the new store was found to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Migrated {
-    /// Records.
+    /// Records whose places it has.
     pub records: u64,
     /// Streams.
     pub streams: u64,

@@ -72,7 +72,8 @@ impl Pass<'_> {
         let begin = self.applied.earlier(self.restored);
         let mut verifier = Verifier::after(begin);
         let mut catch_up = CatchUp::new(self)?;
-        let mut walk = self.segments.walk(begin.seq.next())?;
+        // From that record on: answers without records may stand behind it, at the end of its segment.
+        let mut walk = self.segments.walk(begin.seq)?;
         // A mark stands at a commit, so some of what was read may be known already.
         let mut passed_begin = walk.next_seq() > begin.seq;
         while let Some(entry) = walk.step().map_err(|error| self.damaged(error))? {
@@ -239,9 +240,11 @@ impl CatchUp<'_> {
     fn finish(mut self) -> Result<AnswerOrder, JournalError> {
         self.apply()?;
         if let Some(time) = self.time {
-            while self.answers.settle(self.store, &mut self.batch.batch, time)? > 0 {
+            // Answers after the last record get their time from the next one, as they would have without a stop.
+            while self.answers.expire(self.store, &mut self.batch.batch, time)? > 0 {
                 self.apply()?;
             }
+            self.apply()?;
         }
         Ok(self.answers)
     }

@@ -14,6 +14,9 @@ pub(crate) const GROUP_LEN_MAX: usize = 256;
 /// Looks without a newcomer after which a group is closed, if the one before was of several requests.
 const LOOKS: usize = 16;
 
+/// Time after which a group is closed though requests keep coming: a look may take long where there is much to do.
+const LOOKING_MAX: Duration = Duration::from_micros(500);
+
 /// Payload bytes beyond which a group takes no further request.
 const GROUP_BYTES_MAX: usize = 1 << 20;
 
@@ -122,8 +125,9 @@ impl Queue {
     /// group that is closed at the first of them leaves the others to a sync of their own. Who comes alone does not
     /// wait.
     fn while_they_come<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let (mut len, mut looks) = (state.len(), 0);
-        while looks < LOOKS && state.last_len > 1 && len < GROUP_LEN_MAX {
+        let (mut len, mut looks, since) = (state.len(), 0, Instant::now());
+        let waits = |state: &State| state.waiting.safety.is_empty() && state.last_len > 1;
+        while looks < LOOKS && waits(&state) && len < GROUP_LEN_MAX && since.elapsed() < LOOKING_MAX {
             drop(state);
             std::thread::yield_now();
             state = self.lock();
@@ -192,7 +196,8 @@ impl State {
                 group.push(request);
             }
         }
-        self.last_len = group.len();
+        // Who has evidence written asks for nothing else, and does not come again for an answer.
+        self.last_len = group.iter().filter(|request| !request.append.is_empty()).count();
         group
     }
 

@@ -90,17 +90,25 @@ impl Reader {
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         self.check_open()?;
         let head = self.published.state().head.seq;
-        let from = from.max(self.segments.before().seq.next());
-        if limit == 0 || from > head {
-            return Ok(Vec::new());
+        loop {
+            let before = self.segments.before().seq;
+            let from = from.max(before.next());
+            if limit == 0 || from > head {
+                return Ok(Vec::new());
+            }
+            let there = usize::try_from(head.0 - from.0 + 1).unwrap_or(usize::MAX);
+            // A page that grows is copied again and again.
+            let records = Vec::with_capacity(there.min(limit).min(PAGE_LEN));
+            let mut page = Page { records, bytes: 0, limit };
+            match self.read_segments(from, head, &mut page) {
+                // What was to be read next was trimmed meanwhile.
+                Err(_) if self.segments.before().seq != before => {}
+                Err(error) => return Err(error),
+                // A reading that finds less than the head promises must not pass for the end of the journal.
+                Ok(()) if page.records.is_empty() => return Err(JournalError::Missing { seq: from }),
+                Ok(()) => return Ok(page.records),
+            }
         }
-        let there = usize::try_from(head.0 - from.0 + 1).unwrap_or(usize::MAX);
-        // A page that grows is copied again and again.
-        let records = Vec::with_capacity(there.min(limit).min(PAGE_LEN));
-        let mut page = Page { records, bytes: 0, limit };
-        self.read_segments(from, head, &mut page)?;
-        // A reading that finds less than the head promises must not pass for the end of the journal.
-        if page.records.is_empty() { Err(JournalError::Missing { seq: from }) } else { Ok(page.records) }
     }
 
     fn read_segments(&self, from: Seq, head: Seq, page: &mut Page) -> Result<(), JournalError> {

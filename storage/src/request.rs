@@ -30,6 +30,11 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Whether nothing is asked for but that the thread is awake.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.command.is_none()
+    }
+
     /// About so many bytes it takes in a segment.
     pub(crate) fn bytes_in_segment(&self) -> usize {
         let events: usize = self.writes.iter().map(|write| write.events.len()).sum();

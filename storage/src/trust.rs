@@ -75,8 +75,10 @@ impl Ground<'_> {
         let sealed = known.map_while(|Known { path, sealed, .. }| sealed.map(|info| (path, info)));
         let compressed: Vec<_> = sealed.take_while(|(path, _)| is_compressed(path)).collect();
         let covered = self.restored.head.map_or(Seq::ZERO, |restored| restored.seq);
+        // Answers without records may stand behind the last one for as long as the segment was open.
+        let slack_ms = SLACK_MS.saturating_add(self.config.segment_age_ms);
         let answers_us =
-            i64::try_from(self.config.command_ids_kept_ms.saturating_add(SLACK_MS).saturating_mul(1_000));
+            i64::try_from(self.config.command_ids_kept_ms.saturating_add(slack_ms).saturating_mul(1_000));
         let settled = Timestamp(self.now.0.saturating_sub(answers_us.unwrap_or(i64::MAX)));
         let is_spare = |last: Seq, last_time| {
             self.config.command_ids_kept_ms > 0 && last <= covered && last_time < settled

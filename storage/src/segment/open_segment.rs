@@ -323,7 +323,9 @@ impl OpenSegment {
     fn hash(&self) -> Result<[u8; 32], FolderError> {
         let mut hashed = lock(&self.hashed);
         hashed.go_on(&*self.file, self.end).map_err(|error| io_error("read", &self.path, error))?;
-        Ok(std::mem::take(&mut *hashed).hash.finalize().into())
+        // What was asked for and comes too late has nothing left to do.
+        hashed.upto = u64::MAX;
+        Ok(std::mem::take(&mut hashed.hash).finalize().into())
     }
 }
 

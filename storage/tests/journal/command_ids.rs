@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use purser_events::{CommandId, Timestamp};
+use purser_events::{CommandId, StreamVersion, Timestamp};
+use purser_storage::found::StoreFound;
 use purser_storage::{Append, Journal, JournalConfig};
 use uuid::Uuid;
 
@@ -102,5 +103,46 @@ async fn their_order_goes_on_when_none_is_left() {
     // An order that began again would be damage to who reads the segments.
     let journal = open_at(&clock, &Memory::default(), dir.path(), KEPT_MS);
     assert_eq!(known(&journal, 1_001), [1_000]);
+    journal.close().unwrap();
+}
+
+#[tokio::test]
+async fn what_no_record_dates_is_not_older_than_it_is() {
+    let (dir, stores) = (tempfile::tempdir().unwrap(), Memory::default());
+    let clock = Minutes(Arc::new(AtomicI64::new(NOW.0)));
+    let journal = open_at(&clock, &stores, dir.path(), KEPT_MS);
+    journal.append(append(stream(2), 0, &["long ago"])).await.unwrap();
+    clock.pass(70);
+    answer(&journal, 1, &mut 0, false).await;
+    journal.close().unwrap();
+    // Made again, the store learns of the answer after the last record.
+    let journal = open_at(&clock, &Memory::default(), dir.path(), KEPT_MS);
+    journal.append(append(stream(2), 1, &["now"])).await.unwrap();
+    assert_eq!(known(&journal, 2), [1]);
+    journal.close().unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_at_the_end_of_a_segment_is_caught_up() {
+    let (dir, stores) = (tempfile::tempdir().unwrap(), Memory::default());
+    let open = |now| {
+        let config = JournalConfig { segment_age_ms: 0, snapshot_every: 1, ..JournalConfig::new(dir.path()) };
+        let config = JournalConfig { boot_id: Some(Uuid::from_u128(1)), ..config };
+        Versions::open_on(Arc::new(purser_storage::disk::SystemDisk), &stores, config, now).unwrap()
+    };
+    let journal = open(NOW);
+    journal.append(append(stream(2), 0, &["the last of its segment"])).await.unwrap();
+    assert_eq!(journal.read_stream(stream(2), StreamVersion(1), 2).unwrap().len(), 1);
+    let behind = stores.change(|map| map.clone());
+    answer(&journal, 1, &mut 0, false).await;
+    journal.close().unwrap();
+    let journal = open(NOW.plus_ms(1));
+    journal.append(append(stream(2), 1, &["of the next one"])).await.unwrap();
+    assert_eq!(journal.segments().len(), 1);
+    journal.close().unwrap();
+    // As a kill leaves a store that was behind.
+    stores.change(|map| *map = behind);
+    let journal = open(NOW.plus_ms(2));
+    assert_eq!((journal.found().store, known(&journal, 2)), (StoreFound::CaughtUp, vec![1]));
     journal.close().unwrap();
 }

@@ -12,7 +12,7 @@ use crate::codec::Codec;
 use crate::record::{Opening, StoredRecord};
 use crate::varint;
 
-/// Longest frame, in bytes. The store keeps longer values in files of their own that it never syncs.
+/// Longest frame, in bytes; part of the format.
 pub const FRAME_LEN_MAX: usize = 60 * 1024;
 
 /// SHA-256 over a record and the hash before it.

@@ -95,7 +95,7 @@ impl StoredRecord {
         frame::parse(bytes)
     }
 
-    /// The frame, as it is in the store and in exports.
+    /// The frame, as it is in the segments and in exports.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -46,9 +46,9 @@ test: ## Checks everything; as root it first installs what the tests need.
 	@$(MAKE) --no-print-directory deny
 	$(CARGO) test --locked --workspace
 
-bench: ## Prints figures of the service and the journal beside their references; ONLY=append is one of them.
+bench: ## Prints figures of the service, the journal and the ledger beside their references; ONLY=append is one of them.
 	@.ci/packages.sh test
-	$(CARGO) bench --locked -p purser-tests
+	$(CARGO) bench --locked -p purser-events -p purser-tests
 
 # `SEEDS=1000` is a count from 0 on, `SEEDS=500..600` a range.
 SEEDS ?= 2000

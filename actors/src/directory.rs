@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
-use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
+use purser_events::pod::{Pod, PodRejection, PodSpec};
 use purser_events::{PodId, PodUid};
 
-use crate::entity::{By, Done, Entity, Execute, Refusal};
+use crate::entity::{By, Done, Entity, Refusal};
+use crate::ledger::LedgerActor;
 use crate::mailbox;
-use crate::pod::{PodActor, Retire};
+use crate::pod::{Begin, Beginning, PodActor, Retire};
 use crate::shell::Shell;
 
 /// Finds pods' actors and makes new ones.
 pub struct Directory {
     shell: Arc<Shell>,
+    ledger: Addr<LedgerActor>,
     by_name: BTreeMap<PodId, PodUid>,
     pods: BTreeMap<PodUid, Addr<PodActor>>,
 }
@@ -84,8 +86,8 @@ impl Message for Recover {
 impl Directory {
     /// A directory without pods.
     #[must_use]
-    pub fn new(shell: Arc<Shell>) -> Directory {
-        Directory { shell, by_name: BTreeMap::new(), pods: BTreeMap::new() }
+    pub fn new(shell: Arc<Shell>, ledger: Addr<LedgerActor>) -> Directory {
+        Directory { shell, ledger, by_name: BTreeMap::new(), pods: BTreeMap::new() }
     }
 
     fn add(
@@ -97,7 +99,8 @@ impl Directory {
     ) -> Option<Addr<PodActor>> {
         let runtime = self.shell.runtime(class)?;
         let uid = PodUid(entity.stream.id);
-        let actor = PodActor::new(id.clone(), entity, runtime, self.shell.clone(), ctx.address()).start();
+        let (shell, ledger) = (self.shell.clone(), self.ledger.clone());
+        let actor = PodActor::new(id.clone(), entity, runtime, shell, ctx.address(), ledger).start();
         self.by_name.insert(id.clone(), uid);
         self.pods.insert(uid, actor.clone());
         Some(actor)
@@ -135,9 +138,9 @@ impl Handler<Apply> for Directory {
         };
         let supersedes =
             self.shell.live.read(|world| world.registry.latest(&id)).filter(|other| *other != uid);
-        let command = PodCommand::Admit { uid, spec: Box::new(spec), supersedes };
+        let begin = Begin { how: Beginning::Admit { spec: Box::new(spec), supersedes }, by };
         Box::pin(async move {
-            let outcome = pod.send(Execute { command, by }).await.unwrap_or(Err(Refusal::Retired));
+            let outcome = pod.send(begin).await.unwrap_or(Err(Refusal::Retired));
             let is_this_pod = outcome.as_ref().is_ok_and(|done| done.stream == uid.stream());
             if !is_this_pod {
                 // Refused, or answered from an earlier request: an actor that was made for it has no pod.

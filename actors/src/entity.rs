@@ -250,7 +250,10 @@ impl<D: Decider> Entity<D> {
         }
         let context = shell.live.context(shell.clock.now());
         let (events, refused) = match self.state.decide(&execute.command, &context) {
-            Ok(events) => (events, None),
+            Ok(events) => {
+                let refused = D::refusal(&events);
+                (events, refused)
+            }
             Err(rejection) => (vec![], Some(rejection)),
         };
         let next = self.try_out(&events);
@@ -360,7 +363,8 @@ impl<D: Decider> ToWrite<D> {
         if let (Some(answer), Some(key)) = (&appended.duplicate, self.key) {
             return first_answer(answer, key, &self.entity);
         }
-        if let Some(rejection) = self.refused {
+        // A refusal that is an event as well is told once the entity has accepted that.
+        if let Some(rejection) = self.refused.filter(|_| self.events.is_empty()) {
             return Err(Refusal::Rejected(rejection));
         }
         let seq = appended.records.last().map_or(self.done.seq, |record| record.header.seq);

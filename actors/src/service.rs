@@ -1,6 +1,9 @@
 //! The façade: what the API may ask of the node, from any thread.
 
+mod advice;
+mod error;
 mod images;
+pub mod ledger;
 mod past;
 mod room;
 
@@ -24,12 +27,15 @@ use uuid::Uuid;
 use crate::directory::{Apply, Directory, Find};
 pub use crate::entity::CommandKey;
 use crate::entity::{By, Done, Execute, Refusal, recall};
+use crate::ledger::LedgerActor;
+use crate::metering::Meter;
 use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
-use crate::port::{ExecIo, FieldError, RuntimeError};
+use crate::port::{ExecIo, FieldError};
 use crate::retention::HouseStanding;
 use crate::shell::Shell;
+pub use error::ServiceError;
 
 /// Requests that may be under way at once; more are told to come again.
 const REQUESTS_MAX: usize = 512;
@@ -50,11 +56,20 @@ struct Inner {
     shell: Arc<Shell>,
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
+    ledger: Addr<LedgerActor>,
     default_runtime: RuntimeClass,
     house: HouseStanding,
+    meter: Meter,
     permits: Semaphore,
     ready: AtomicBool,
     stopping: AtomicBool,
+}
+
+/// The actors that requests go to.
+pub(crate) struct Addresses {
+    pub(crate) directory: Addr<Directory>,
+    pub(crate) node: Addr<NodeActor>,
+    pub(crate) ledger: Addr<LedgerActor>,
 }
 
 /// Who asks, in which conversation, and what makes a retry recognisable.
@@ -96,72 +111,19 @@ pub struct Accepted {
     pub replayed: bool,
 }
 
-/// Why a request was not carried out. Nothing was changed, unless it says otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The pod refuses.
-    #[error(transparent)]
-    Pod(PodRejection),
-    /// The node refuses.
-    #[error(transparent)]
-    Node(NodeRejection),
-    /// The manifest asks for what this node cannot do.
-    #[error("the manifest asks for what this node cannot do")]
-    Invalid(Vec<FieldError>),
-    /// The idempotency key stands for another request.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
-    /// Too much is under way.
-    #[error("the node is busy; try again in {retry_after_ms} ms")]
-    Busy {
-        /// When to try again, in milliseconds.
-        retry_after_ms: u64,
-    },
-    /// The journal's disk is nearly full, and this would need room.
-    #[error("{}", room::told(*.used_percent))]
-    NoRoom {
-        /// How much of the disk was used when it was noticed, in percent, if it was.
-        used_percent: Option<u8>,
-    },
-    /// The node is going down, or its journal has failed.
-    #[error("the node is going down")]
-    Stopping,
-    /// The idempotency key stands for a command that was begun before: it is not run twice, and what it printed is
-    /// not kept.
-    #[error(
-        "the command was begun under this idempotency key before; it is not run again, and its output is not kept"
-    )]
-    AlreadyRun,
-    /// The command could not be run in the container. That it was asked for is on record.
-    #[error("failed to run the command: {0}")]
-    Exec(RuntimeError),
-    /// No runtime of this node has images.
-    #[error("this node has no containerd, and the process runtime has no images (`containerd.enabled`)")]
-    NoImages,
-    /// The runtime did not take an image.
-    #[error("{0}")]
-    Image(RuntimeError),
-    /// The pod's specification is too large to be recorded.
-    #[error("the specification needs {len} bytes on record; at most {max} fit")]
-    SpecTooLarge {
-        /// Bytes needed.
-        len: usize,
-        /// Bytes allowed.
-        max: usize,
-    },
-}
-
 impl Service {
     pub(crate) fn new(
         shell: Arc<Shell>,
-        directory: Addr<Directory>,
-        node: Addr<NodeActor>,
+        addresses: Addresses,
         default_runtime: RuntimeClass,
         house: HouseStanding,
+        meter: Meter,
     ) -> Service {
+        let Addresses { directory, node, ledger } = addresses;
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner = Inner { shell, directory, node, default_runtime, house, permits, ready, stopping };
+        let inner =
+            Inner { shell, directory, node, ledger, default_runtime, house, meter, permits, ready, stopping };
         Service { inner: Arc::new(inner) }
     }
 
@@ -215,7 +177,7 @@ impl Service {
     /// # Errors
     /// See [`ServiceError`].
     pub async fn start(&self, id: &PodId, by: Request) -> Result<Accepted, ServiceError> {
-        self.command(id, PodCommand::Start, by).await
+        self.start_again(id, by).await
     }
 
     /// Removes a pod for good. Returns once the removal is on record, not once it is over.
@@ -292,7 +254,9 @@ impl Service {
     /// # Errors
     /// See [`ServiceError`].
     pub async fn uncordon(&self, by: Request) -> Result<Seq, ServiceError> {
-        self.node_command(NodeCommand::Uncordon, by).await
+        let node = self.node_command(NodeCommand::Uncordon, by.clone()).await?;
+        self.serve_waiting(by).await;
+        Ok(node)
     }
 
     async fn node_command(&self, command: NodeCommand, by: Request) -> Result<Seq, ServiceError> {

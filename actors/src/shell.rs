@@ -7,7 +7,7 @@ use purser_storage::Journal;
 
 use crate::live::LiveWorld;
 use crate::paths::PodPaths;
-use crate::port::{Clock, Containers, Ids, ProbeTransport, containers::Runtimes};
+use crate::port::{Clock, Containers, Ids, Machine, ProbeTransport, containers::Runtimes};
 
 /// The node around the actors: journal, live view and ports.
 pub struct Shell {
@@ -21,6 +21,8 @@ pub struct Shell {
     pub ids: Arc<dyn Ids>,
     /// Container runtimes.
     pub runtimes: Runtimes,
+    /// What is used of the machine.
+    pub machine: Arc<dyn Machine>,
     /// Network probes.
     pub probes: Arc<dyn ProbeTransport>,
     /// Where pods' files are.

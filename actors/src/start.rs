@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
-use actix::Actor;
+use actix::{Actor, Addr};
+use purser_events::ledger::{Capacity, Ledger, LedgerCommand, LedgerPolicy, LedgerRejection};
 use purser_events::node::event::{Recovery, Started, StoreRecovery};
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::view::Quarantine;
-use purser_events::{Bytes, Cause, NodeUid, Policy, Seq};
+use purser_events::{Bytes, Cause, NodeUid, Policy, Seq, StreamId, StreamKind};
 use purser_storage::found::{Found, StoreFound};
 use uuid::Uuid;
 
 use crate::directory::{Directory, Recover};
 use crate::entity::{By, Entity, Execute, Refusal};
+use crate::ledger::{self, Attach, LedgerActor};
 use crate::node::NodeActor;
 use crate::retention::Keeping;
-use crate::service::Service;
+use crate::service::{Addresses, Service};
 use crate::shell::Shell;
-use crate::{audit, retention, runtimes, sweep};
+use crate::{audit, metering, retention, runtimes, sweep};
 
 /// What the node is made of.
 pub struct Parts {
@@ -27,6 +29,8 @@ pub struct Parts {
     pub host: HostFacts,
     /// The policy of the config: in force from here on.
     pub policy: Policy,
+    /// What the machine has to give out, and how.
+    pub resources: Resources,
     /// The runtime of pods that name none.
     pub default_runtime: RuntimeClass,
     /// How the journal's past is kept.
@@ -52,12 +56,24 @@ pub struct HostFacts {
     pub pid: u32,
 }
 
+/// What the machine has to give out, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Resources {
+    /// What there is.
+    pub capacity: Capacity,
+    /// How it is given out, by the config.
+    pub policy: LedgerPolicy,
+}
+
 /// Why the node could not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The node's own entity refuses.
     #[error("failed to record the start of the node: {0}")]
     Node(Refusal<NodeRejection>),
+    /// The ledger refuses the config's policy, or cannot be written.
+    #[error("failed to put the config's limits in force: {0}")]
+    Ledger(Refusal<LedgerRejection>),
     /// The node's own history cannot be read on: whether it takes pods, and by which policy, is unknown.
     #[error(
         "record {seq} of the node's own stream cannot be followed ({reason}); run the release that wrote it, or keep \
@@ -80,11 +96,15 @@ pub enum StartError {
 /// # Errors
 /// The start could not be recorded.
 pub async fn start(parts: Parts) -> Result<Service, StartError> {
-    let Parts { shell, host, policy, default_runtime, keeping } = parts;
+    let Parts { shell, host, policy, resources, default_runtime, keeping } = parts;
     let shell = Arc::new(shell);
     let known = shell.live.read(|world| world.node_uid.map(|uid| (uid, world.node.clone())));
     let (uid, state) = known.unwrap_or_else(|| (NodeUid(shell.ids.uuid()), Node::default()));
-    let quarantined = shell.live.read(|world| world.quarantined.get(&uid.stream()).cloned());
+    let ledger_stream = StreamId { kind: StreamKind::Ledger, id: uid.0 };
+    let quarantined = shell.live.read(|world| {
+        let of = |stream| world.quarantined.get(&stream).cloned();
+        of(uid.stream()).or_else(|| of(ledger_stream))
+    });
     if let Some(Quarantine { seq, reason }) = quarantined {
         return Err(StartError::Quarantined { seq, reason });
     }
@@ -97,7 +117,9 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
         let execute = Execute::<Node> { command, by: by.clone() };
         node.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Node)?;
     }
-    let directory = Directory::new(shell.clone()).start();
+    let ledger = begin_ledger(&shell, uid, resources, &by).await?;
+    let directory = Directory::new(shell.clone(), ledger.clone()).start();
+    ledger.send(Attach(directory.clone())).await.map_err(StartError::Actors)?;
     let pods = shell.live.read(|world| {
         let sound = |uid: &purser_events::PodUid| !world.quarantined.contains_key(&uid.stream());
         world.pods.iter().filter(|(uid, _)| sound(uid)).map(|(uid, pod)| (*uid, pod.clone())).collect()
@@ -107,12 +129,37 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
         tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
     }
     let house = retention::begin(&shell, &node, keeping);
-    let service = Service::new(shell.clone(), directory.clone(), node.clone(), default_runtime, house);
+    let meter = metering::begin(&shell, &ledger);
+    let addresses = Addresses { directory: directory.clone(), node: node.clone(), ledger };
+    let service = Service::new(shell.clone(), addresses, default_runtime, house, meter);
     runtimes::watch(&shell, &directory, &node, by);
     sweep::begin(&shell);
     audit::begin(&shell, &directory);
     service.set_ready();
     Ok(service)
+}
+
+/// Starts the ledger, and puts right what a stop has cut off between it and the pods.
+async fn begin_ledger(
+    shell: &Arc<Shell>,
+    node: NodeUid,
+    resources: Resources,
+    by: &By,
+) -> Result<Addr<LedgerActor>, StartError> {
+    let state = shell.live.read(|world| world.ledger.clone());
+    let ledger = LedgerActor::new(Entity::recovered(node.0, state, shell), shell.clone()).start();
+    let Resources { capacity, policy } = resources;
+    let commands = [
+        LedgerCommand::SetCapacity(Box::new(capacity)),
+        LedgerCommand::Configure(Box::new(policy)),
+        LedgerCommand::CheckTime,
+    ];
+    for command in commands {
+        let execute = Execute::<Ledger> { command, by: by.clone() };
+        ledger.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Ledger)?;
+    }
+    ledger::recover(shell, &ledger, by).await;
+    Ok(ledger)
 }
 
 fn started(node: NodeUid, host: HostFacts, found: Found) -> Started {

@@ -1,6 +1,7 @@
 //! What each event means to a journal that cannot take everything, or not at once.
 
 use purser_events::Event;
+use purser_events::ledger::LedgerEvent;
 use purser_events::node::NodeEvent;
 use purser_events::pod::PodEvent;
 use purser_events::worker::WorkerEvent;
@@ -20,6 +21,35 @@ fn class(event: &Event) -> Class {
         Event::Pod(event) => class_of_pod(event),
         Event::Worker(WorkerEvent::Registered(_)) => Class::Lifecycle,
         Event::Worker(WorkerEvent::Exited(_)) => Class::Safety,
+        Event::Ledger(event) => class_of_ledger(event),
+    }
+}
+
+fn class_of_ledger(event: &LedgerEvent) -> Class {
+    use LedgerEvent as E;
+    match event {
+        // What comes free, and who is refused, is told even when there is room for little.
+        E::Released(_)
+        | E::Withdrawn(_)
+        | E::ReservationExpired(_)
+        | E::ReservationCancelled(_)
+        | E::ManagerStopped(_)
+        | E::StaleTokenRefused(_) => Class::Safety,
+        E::CapacitySet(_)
+        | E::PolicySet(_)
+        | E::TenantSet(_)
+        | E::TenantRemoved(_)
+        | E::Allocated(_)
+        | E::Queued(_)
+        | E::PreemptionRequested(_)
+        | E::Reserved(_)
+        | E::ReservationActivated(_)
+        | E::ManagerStarted(_) => Class::Lifecycle,
+        E::AlertRaised(_)
+        | E::AlertCleared(_)
+        | E::DriftFound(_)
+        | E::DriftResolved(_)
+        | E::UseRecorded(_) => Class::Observation,
     }
 }
 
@@ -64,14 +94,20 @@ fn class_of_pod(event: &PodEvent) -> Class {
         | E::RestartScheduled(_)
         | E::StartRequested(_)
         | E::ExecRequested(_)
-        | E::ExecFinished(_) => Class::Lifecycle,
+        | E::ExecFinished(_)
+        | E::ResourcesAwaited(_)
+        | E::ResourcesGranted(_) => Class::Lifecycle,
         E::ReadinessChanged(_) | E::ProbeFailed(_) => Class::Observation,
     }
 }
 
 /// Whether a loss of power may take an event away: a probe sees the same again, and no actor does anything for it.
 fn may_be_lost(event: &Event) -> bool {
-    matches!(event, Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_)))
+    matches!(
+        event,
+        Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_))
+            | Event::Ledger(LedgerEvent::UseRecorded(_))
+    )
 }
 
 #[cfg(test)]

@@ -27,6 +27,13 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
     fn decide(&self, command: &Self::Command, context: &Context)
     -> Result<Vec<Self::Event>, Self::Rejection>;
 
+    /// The refusal that these events put on record, if they do: whoever asked is refused, and that he asked is a fact.
+    #[must_use]
+    fn refusal(events: &[Self::Event]) -> Option<Self::Rejection> {
+        let _ = events;
+        None
+    }
+
     /// The state after an event.
     ///
     /// # Errors

@@ -3,10 +3,11 @@
 use serde::{Serialize, Serializer};
 
 use crate::layout::{Decode, Encode, Layout, UnknownLayout};
+use crate::ledger::LedgerEvent;
 use crate::node::NodeEvent;
 use crate::pod::PodEvent;
 use crate::worker::WorkerEvent;
-use crate::{ids::StreamKind, node, pod, worker};
+use crate::{ids::StreamKind, ledger, node, pod, worker};
 
 /// Anything that can happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,14 @@ pub enum Event {
     Pod(PodEvent),
     /// To a worker.
     Worker(WorkerEvent),
+    /// To the ledger.
+    Ledger(LedgerEvent),
+}
+
+impl From<LedgerEvent> for Event {
+    fn from(event: LedgerEvent) -> Event {
+        Event::Ledger(event)
+    }
 }
 
 impl From<NodeEvent> for Event {
@@ -132,7 +141,7 @@ layouts! {
     0x010b "node.disk-pressure-changed" v 1 => Node(NodeEvent::DiskPressureChanged(node::event::DiskPressureChanged));
     0x010c "node.redaction-requested" v 1 => Node(NodeEvent::RedactionRequested(node::event::RedactionRequested));
     0x010d "node.redaction-completed" v 1 => Node(NodeEvent::RedactionCompleted(node::event::RedactionCompleted));
-    0x0201 "pod.admitted" v 1 => Pod(PodEvent::Admitted(pod::event::Admitted));
+    0x0201 "pod.admitted" v 2 => Pod(PodEvent::Admitted(pod::event::Admitted)), was 1: pod::past::AdmittedV1;
     0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted));
     0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested));
     0x0204 "pod.setup-completed" v 1 => Pod(PodEvent::SetupCompleted(pod::event::SetupCompleted));
@@ -159,8 +168,31 @@ layouts! {
     0x0219 "pod.terminated" v 1 => Pod(PodEvent::Terminated(pod::event::Terminated));
     0x021a "pod.exec-requested" v 1 => Pod(PodEvent::ExecRequested(pod::event::ExecRequested));
     0x021b "pod.exec-finished" v 1 => Pod(PodEvent::ExecFinished(pod::event::ExecFinished));
+    0x021c "pod.resources-awaited" v 1 => Pod(PodEvent::ResourcesAwaited(pod::event::ResourcesAwaited));
+    0x021d "pod.resources-granted" v 1 => Pod(PodEvent::ResourcesGranted(pod::event::ResourcesGranted));
     0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered));
     0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited));
+    0x0401 "ledger.capacity-set" v 1 => Ledger(LedgerEvent::CapacitySet(ledger::event::CapacitySet));
+    0x0402 "ledger.policy-set" v 1 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet));
+    0x0403 "ledger.tenant-set" v 1 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet));
+    0x0404 "ledger.tenant-removed" v 1 => Ledger(LedgerEvent::TenantRemoved(ledger::event::TenantRemoved));
+    0x0405 "ledger.allocated" v 1 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated));
+    0x0406 "ledger.queued" v 1 => Ledger(LedgerEvent::Queued(ledger::event::Queued));
+    0x0407 "ledger.withdrawn" v 1 => Ledger(LedgerEvent::Withdrawn(ledger::event::Withdrawn));
+    0x0408 "ledger.released" v 1 => Ledger(LedgerEvent::Released(ledger::event::Released));
+    0x0409 "ledger.preemption-requested" v 1 => Ledger(LedgerEvent::PreemptionRequested(ledger::event::PreemptionRequested));
+    0x040a "ledger.reserved" v 1 => Ledger(LedgerEvent::Reserved(ledger::event::Reserved));
+    0x040b "ledger.reservation-activated" v 1 => Ledger(LedgerEvent::ReservationActivated(ledger::event::ReservationActivated));
+    0x040c "ledger.reservation-expired" v 1 => Ledger(LedgerEvent::ReservationExpired(ledger::event::ReservationExpired));
+    0x040d "ledger.reservation-cancelled" v 1 => Ledger(LedgerEvent::ReservationCancelled(ledger::event::ReservationCancelled));
+    0x040e "ledger.stale-token-refused" v 1 => Ledger(LedgerEvent::StaleTokenRefused(ledger::event::StaleTokenRefused));
+    0x040f "ledger.manager-stopped" v 1 => Ledger(LedgerEvent::ManagerStopped(ledger::event::ManagerStopped));
+    0x0410 "ledger.manager-started" v 1 => Ledger(LedgerEvent::ManagerStarted(ledger::event::ManagerStarted));
+    0x0411 "ledger.alert-raised" v 1 => Ledger(LedgerEvent::AlertRaised(ledger::event::AlertRaised));
+    0x0412 "ledger.alert-cleared" v 1 => Ledger(LedgerEvent::AlertCleared(ledger::event::AlertCleared));
+    0x0413 "ledger.drift-found" v 1 => Ledger(LedgerEvent::DriftFound(ledger::event::DriftFound));
+    0x0414 "ledger.drift-resolved" v 1 => Ledger(LedgerEvent::DriftResolved(ledger::event::DriftResolved));
+    0x0415 "ledger.use-recorded" v 1 => Ledger(LedgerEvent::UseRecorded(ledger::event::UseRecorded));
 }
 
 impl Event {
@@ -171,6 +203,7 @@ impl Event {
             Event::Node(_) => StreamKind::Node,
             Event::Pod(_) => StreamKind::Pod,
             Event::Worker(_) => StreamKind::Worker,
+            Event::Ledger(_) => StreamKind::Ledger,
         }
     }
 

@@ -63,6 +63,8 @@ pub enum StreamKind {
     Pod = 2,
     /// One worker process.
     Worker = 3,
+    /// The node's ledger.
+    Ledger = 4,
 }
 
 impl StreamKind {
@@ -73,6 +75,7 @@ impl StreamKind {
             1 => Some(StreamKind::Node),
             2 => Some(StreamKind::Pod),
             3 => Some(StreamKind::Worker),
+            4 => Some(StreamKind::Ledger),
             _ => None,
         }
     }
@@ -84,6 +87,7 @@ impl StreamKind {
             StreamKind::Node => "node",
             StreamKind::Pod => "pod",
             StreamKind::Worker => "worker",
+            StreamKind::Ledger => "ledger",
         }
     }
 }
@@ -113,7 +117,7 @@ impl std::str::FromStr for StreamId {
 
     fn from_str(text: &str) -> Result<StreamId, NotAStream> {
         let (word, id) = text.split_once('/').ok_or(NotAStream)?;
-        let kinds = [StreamKind::Node, StreamKind::Pod, StreamKind::Worker];
+        let kinds = [StreamKind::Node, StreamKind::Pod, StreamKind::Worker, StreamKind::Ledger];
         let kind = kinds.into_iter().find(|kind| kind.word() == word).ok_or(NotAStream)?;
         Ok(StreamId { kind, id: Uuid::try_parse(id).map_err(|_| NotAStream)? })
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::ids::{PodUid, WorkerUid};
+use crate::ledger;
 use crate::pod::{Phase, Pod, PodState};
 use crate::view::World;
 use crate::worker::Worker;
@@ -29,6 +30,10 @@ pub enum Invariant {
     WorkerHasContainer,
     /// A process is one worker.
     OneWorkerPerProcess,
+    /// What a pod runs on is its own.
+    RunsOnWhatItHolds,
+    /// The ledger's sums are those of its holders.
+    LedgerBalances,
     /// Nothing was quarantined.
     NothingQuarantined,
     /// Actors have what the journal says; checked where there are actors.
@@ -37,7 +42,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// Every rule.
-    pub const ALL: [Invariant; 9] = [
+    pub const ALL: [Invariant; 11] = [
         Invariant::OnePodPerName,
         Invariant::RegistryAgrees,
         Invariant::RestRunsNothing,
@@ -45,6 +50,8 @@ impl Invariant {
         Invariant::AttemptsBoundRestarts,
         Invariant::WorkerHasContainer,
         Invariant::OneWorkerPerProcess,
+        Invariant::RunsOnWhatItHolds,
+        Invariant::LedgerBalances,
         Invariant::NothingQuarantined,
         Invariant::ActorsAgree,
     ];
@@ -60,6 +67,10 @@ impl Invariant {
             Invariant::AttemptsBoundRestarts => "a container was started again less often than it was tried",
             Invariant::WorkerHasContainer => "a worker that runs is the present attempt of a container",
             Invariant::OneWorkerPerProcess => "no two workers that run are the same process",
+            Invariant::RunsOnWhatItHolds => "a pod that runs, or is about to, has resources on the ledger",
+            Invariant::LedgerBalances => {
+                "the ledger gives nothing twice, and its sums are those of its holders"
+            }
             Invariant::NothingQuarantined => "every record fits the state that it follows",
             Invariant::ActorsAgree => "what an actor has is what the journal says",
         }
@@ -79,6 +90,8 @@ impl Invariant {
                 running(world).filter_map(|worker| idle(world, worker)).collect()
             }
             Invariant::OneWorkerPerProcess => shared_processes(world),
+            Invariant::RunsOnWhatItHolds => live().filter_map(|pod| holds_nothing(world, pod)).collect(),
+            Invariant::LedgerBalances => ledger::check(&world.ledger),
             Invariant::NothingQuarantined => world
                 .quarantined
                 .iter()
@@ -162,6 +175,14 @@ fn app_too_early((uid, pod): (PodUid, &PodState)) -> Option<String> {
 fn too_many_restarts((uid, pod): (PodUid, &PodState)) -> Option<String> {
     let odd = pod.containers.iter().find(|container| container.attempts < container.restarts)?;
     Some(format!("{uid}: {} has {} restarts of {} tries", odd.name, odd.restarts, odd.attempts))
+}
+
+fn holds_nothing(world: &World, (uid, pod): (PodUid, &PodState)) -> Option<String> {
+    // Before there was a ledger nobody had anything on it; nothing is certain about a pod that is not folded any more.
+    let has_ledger = !world.ledger.capacity.cpus.cpus.is_empty() || !world.ledger.holdings.is_empty();
+    let is_folded = !world.quarantined.contains_key(&uid.stream());
+    let lacks = has_ledger && is_folded && pod.holds_resources() && world.ledger.grant(uid).is_none();
+    lacks.then(|| format!("{uid} is {} and holds nothing", pod.phase.word()))
 }
 
 fn running(world: &World) -> impl Iterator<Item = (WorkerUid, &crate::worker::WorkerState)> {

@@ -6,11 +6,13 @@
 
 pub mod causes;
 pub mod context;
+pub mod cpu;
 pub mod decider;
 pub mod event;
 pub mod ids;
 pub mod invariant;
 pub mod layout;
+pub mod ledger;
 pub mod names;
 pub mod node;
 pub mod pod;
@@ -20,6 +22,7 @@ pub mod view;
 pub mod worker;
 
 pub use context::{BackOffPolicy, Context, Policy};
+pub use cpu::{Cpu, CpuSet, CpuTopology};
 pub use decider::{Decider, IllegalTransition};
 pub use event::Event;
 pub use ids::{CommandId, NodeUid, PodUid, Seq, StreamId, StreamKind, StreamVersion, WorkerUid};

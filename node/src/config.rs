@@ -1,6 +1,7 @@
 //! What an operator may set: one TOML file, environment variables over it, and a default for every key.
 
 mod check;
+pub mod resources;
 mod source;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use purser_events::pod::spec::RuntimeClass;
 use serde::{Deserialize, Serialize};
 
+pub use resources::{ResourcePolicy, Resources};
 pub use source::{Surroundings, load, render};
 
 /// What an operator may set. Every key has a default; an unknown key is an error.
@@ -27,6 +29,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// How containerd is used.
     pub containerd: Containerd,
+    /// What the machine has that nothing measures.
+    pub resources: Resources,
     /// Numbers that decisions use: the journal remembers each change.
     pub policy: Policy,
     /// How the journal is kept.
@@ -148,6 +152,8 @@ pub enum Enabled {
 pub struct Policy {
     /// Waits between the tries to run a container.
     pub back_off: BackOff,
+    /// How resources are given out.
+    pub resources: ResourcePolicy,
 }
 
 /// Waits between the tries to run a container: doubling from the first to the longest.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use purser_events::event::LAYOUTS;
-use purser_events::{NodeUid, PodId, PodUid, Seq, StreamId, StreamKind, Timestamp, WorkerUid};
+use purser_events::{PodId, PodUid, Seq, StreamId, Timestamp};
 use purser_storage::checkpoint::VerifierKey;
 use uuid::Uuid;
 
@@ -269,15 +269,7 @@ impl FromStr for StreamName {
     type Err = ArgumentError;
 
     fn from_str(text: &str) -> Result<StreamName, ArgumentError> {
-        let (kind, id) = text.split_once('/').ok_or(ArgumentError::Stream)?;
-        let id = Uuid::try_parse(id).map_err(|_| ArgumentError::Stream)?;
-        let kinds = [StreamKind::Node, StreamKind::Pod, StreamKind::Worker];
-        let kind = kinds.into_iter().find(|known| known.word() == kind).ok_or(ArgumentError::Stream)?;
-        Ok(StreamName(match kind {
-            StreamKind::Node => NodeUid(id).stream(),
-            StreamKind::Pod => PodUid(id).stream(),
-            StreamKind::Worker => WorkerUid(id).stream(),
-        }))
+        text.parse().map(StreamName).map_err(|_| ArgumentError::Stream)
     }
 }
 

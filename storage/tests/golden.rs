@@ -14,6 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
+use purser_events::node::event::past::StartedV1;
+use purser_events::pod::past::AdmittedV1;
 use purser_events::{Decode, Encode, Event, Layout};
 use purser_storage::Codec;
 use serde::Serialize;
@@ -76,6 +78,20 @@ impl Decode for Shape {
     }
 }
 
+/// Encodes samples of a past layout as what they were: as events they are of today already.
+fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &Shape) {
+    fn each<T: Serialize + DeserializeOwned>(samples: &[(serde_json::Value, Event)], shape: &Shape) {
+        for (sample, _) in samples {
+            shape.encode(&serde_json::from_value::<T>(sample.clone()).unwrap());
+        }
+    }
+    match (layout.number, layout.version) {
+        (0x0101, 1) => each::<StartedV1>(samples, shape),
+        (0x0201, 1) => each::<AdmittedV1>(samples, shape),
+        _ => panic!("{}: name the past payload's type here", stem(layout)),
+    }
+}
+
 /// Every named type of a layout's payload, with its fields or variants in order.
 fn shape(layout: &Layout) -> String {
     let samples = samples(layout);
@@ -83,8 +99,11 @@ fn shape(layout: &Layout) -> String {
     let mut enums = Vec::new();
     loop {
         let shape = Shape::new(enums.clone());
-        let is_current = |event: &&Event| event.layout() == *layout;
-        samples.iter().map(|(_, event)| event).filter(is_current).for_each(|event| event.encode(&shape));
+        if LAYOUTS.contains(layout) {
+            samples.iter().for_each(|(_, event)| event.encode(&shape));
+        } else {
+            encode_past(layout, &samples, &shape);
+        }
         Event::decode(layout.number, layout.version, &bytes, &shape).unwrap();
         match shape.tracer.into_inner().registry() {
             Ok(registry) => return format!("{}\n", serde_json::to_string_pretty(&registry).unwrap()),

@@ -4,5 +4,6 @@ mod commands;
 mod failures;
 mod image_sources;
 mod life;
+mod processors;
 mod restarts;
 mod rig;

@@ -19,6 +19,7 @@ use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::{BackOffPolicy, Bytes, Cause, CommandId, NodeUid, Origin, Policy, Principal, Timestamp};
 use purser_node::adapter::clock::UuidV7;
+use purser_node::adapter::machine::ProcMachine;
 use purser_node::adapter::probes::NetworkProbes;
 use purser_storage::disk::{Disk, DiskFile, SystemDisk};
 use purser_storage::store::{Backend, FolderStores};
@@ -115,6 +116,7 @@ impl Scene {
             clock: Arc::new(Still),
             ids: Arc::new(UuidV7),
             runtimes: Runtimes::new(),
+            machine: Arc::new(ProcMachine::own(folder.path())),
             probes: Arc::new(NetworkProbes),
             paths: PodPaths::new(folder.path().join("pods")),
         };

@@ -19,6 +19,7 @@ mod harness;
 mod history;
 mod image_load;
 mod journal_kill;
+mod ledger;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;

@@ -2,6 +2,7 @@
 //! hold, and the fold of the records is what was lived.
 
 use proptest::prelude::*;
+use purser_events::ledger::Admission;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use purser_events::pod::spec::{ProbeKind, RestartPolicy};
 use purser_events::pod::{ContainerState, Pod, PodCommand, PodSpec, Setup};
@@ -86,7 +87,12 @@ impl Life {
     pub(crate) fn begin_as(uid: PodUid, spec: PodSpec) -> Life {
         let (world, records) = (World::default(), vec![]);
         let mut life = Life { uid, pod: Pod::Unknown, version: 0, now: NOON, world, records };
-        life.ask(&PodCommand::Admit { uid, spec: Box::new(spec), supersedes: None });
+        life.ask(&PodCommand::Admit {
+            uid,
+            spec: Box::new(spec),
+            supersedes: None,
+            admission: Admission::Granted,
+        });
         life
     }
 
@@ -125,7 +131,7 @@ impl Life {
         let Some(live) = self.pod.live().cloned() else { return };
         match step {
             Step::Stop(grace_s) => self.ask(&PodCommand::Stop { grace_s: Some(*grace_s) }),
-            Step::Start => self.ask(&PodCommand::Start),
+            Step::Start => self.ask(&PodCommand::Start { admission: Admission::Granted }),
             Step::Delete(grace_s) => self.ask(&PodCommand::Delete { grace_s: Some(*grace_s) }),
             Step::Setup(well) => {
                 let Setup::Requested { attempt } = live.setup else { return };
@@ -299,7 +305,7 @@ proptest! {
         steps.iter().for_each(|step| life.take(step));
         let events: Vec<_> = life.records.iter().filter_map(|record| match &record.event {
             Event::Pod(event) => Some(event.clone()),
-            Event::Node(_) | Event::Worker(_) => None,
+            Event::Node(_) | Event::Worker(_) | Event::Ledger(_) => None,
         }).collect();
         let mut pod = Pod::Unknown;
         for lived in &events {

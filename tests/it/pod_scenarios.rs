@@ -1,5 +1,6 @@
 //! What a pod answers, given what has happened to it.
 
+use purser_events::ledger::Admission;
 use purser_events::pod::event::{
     Admitted, CleanupRequested, ContainerCreateFailed, ContainerCreateRequested, ContainerExited,
     ContainerKillRequested, ContainerRemoved, ContainerStarted, ContainerStopRequested, ExecFinished,
@@ -21,8 +22,16 @@ fn web(policy: RestartPolicy) -> PodSpec {
     PodSpec { restart_policy: policy, ..pod("web", vec![container("app", &["serve"])]) }
 }
 
+/// What follows once the ledger has given all that is needed.
+const START: PodCommand = PodCommand::Start { admission: Admission::Granted };
+
 fn admit(spec: &PodSpec) -> PodCommand {
-    PodCommand::Admit { uid: UID, spec: Box::new(spec.clone()), supersedes: None }
+    PodCommand::Admit {
+        uid: UID,
+        spec: Box::new(spec.clone()),
+        supersedes: None,
+        admission: Admission::Granted,
+    }
 }
 
 fn process(pid: u32) -> ProcessIdentity {
@@ -338,17 +347,17 @@ fn stop_asks_then_kills_then_rests_and_start_runs_it_again() {
     ]);
     let stopped = || stopping().after(exited("app", 1, 143, NOON));
     stopped().when(stop.clone()).then_nothing();
-    stopped().when(PodCommand::Start).then::<PodEvent>([
+    stopped().when(START).then::<PodEvent>([
         StartRequested {}.into(),
         ProvisioningStarted { run: 2 }.into(),
         SetupRequested { attempt: 1 }.into(),
     ]);
     stopped()
-        .after(PodCommand::Start)
+        .after(START)
         .when(set_up(2, 1))
         .then::<PodEvent>([SetupCompleted { images: vec![] }.into(), create("app", 2)]);
     stopping()
-        .when(PodCommand::Start)
+        .when(START)
         .then_refused(PodRejection::WrongPhase { phase: "Stopping".to_owned(), verb: "start".to_owned() });
 }
 
@@ -432,12 +441,10 @@ fn a_pod_that_goes_refuses_everything_else_by_name() {
     let spec = web(RestartPolicy::Always);
     let deleting = || running(&spec).after(PodCommand::Delete { grace_s: None });
     let being_deleted = PodRejection::BeingDeleted { id: spec.id.clone() };
-    for command in [admit(&spec), PodCommand::Start, PodCommand::Stop { grace_s: None }] {
+    for command in [admit(&spec), START, PodCommand::Stop { grace_s: None }] {
         deleting().when(command).then_refused(being_deleted.clone());
     }
-    Scenario::<Pod>::given(Vec::<PodEvent>::new())
-        .when(PodCommand::Start)
-        .then_refused(PodRejection::NotFound);
+    Scenario::<Pod>::given(Vec::<PodEvent>::new()).when(START).then_refused(PodRejection::NotFound);
 }
 
 #[test]

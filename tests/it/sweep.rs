@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::Clock;
 use purser_actors::port::containers::Runtimes;
-use purser_actors::{HostFacts, LiveWorld, Parts, Service, Shell};
+use purser_actors::start::Resources;
+use purser_actors::{HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::{Bytes, PodUid, Policy, Timestamp};
 use purser_node::adapter::clock::UuidV7;
+use purser_node::adapter::machine::ProcMachine;
 use purser_node::adapter::probes::NetworkProbes;
 use purser_node::adapter::process::{ProcessRuntime, Settings};
 use purser_storage::{Journal, JournalConfig};
@@ -58,7 +60,8 @@ async fn node(folder: &std::path::Path, paths: &PodPaths, clock: Arc<Stepped>) -
     let process = ProcessRuntime::new(paths.clone(), Settings::with_shim(Binaries::built().purserd.clone()));
     let runtimes = Runtimes::from([(RuntimeClass::Process, Arc::new(process) as _)]);
     let (ids, probes) = (Arc::new(UuidV7), Arc::new(NetworkProbes));
-    let shell = Shell { journal, live, clock, ids, runtimes, probes, paths: paths.clone() };
+    let machine = Arc::new(ProcMachine::own(folder));
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, probes, paths: paths.clone() };
     let host = HostFacts {
         hostname: "host".to_owned(),
         boot_id: Uuid::from_u128(1),
@@ -69,7 +72,8 @@ async fn node(folder: &std::path::Path, paths: &PodPaths, clock: Arc<Stepped>) -
         pid: 1,
     };
     let (policy, default_runtime) = (Policy::default(), RuntimeClass::Process);
-    let parts = Parts { shell, host, policy, default_runtime, keeping: purser_actors::Keeping::default() };
+    let (resources, keeping) = (Resources::default(), Keeping::default());
+    let parts = Parts { shell, host, policy, resources, default_runtime, keeping };
     purser_actors::start(parts).await.unwrap()
 }
 

@@ -101,6 +101,7 @@ fn the_journal_does_not_interpret() {
         "Event::Node",
         "Event::Pod",
         "Event::Worker",
+        "Event::Ledger",
         "purser_events::node",
         "purser_events::pod",
         "purser_events::worker",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use purser_events::ledger::Claims;
 use purser_events::pod::PodSpec;
 use purser_events::pod::spec::{
     ContainerSpec, Probe, ProbeCheck, PullPolicy, Resources, RestartPolicy, RuntimeClass, User,
@@ -55,6 +56,7 @@ pub fn pod(text: &str, containers: Vec<ContainerSpec>) -> PodSpec {
         volumes: vec![],
         init_containers: vec![],
         containers,
+        claims: Claims::default(),
     }
 }
 

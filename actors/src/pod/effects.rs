@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Actor, AsyncContext, Context};
+use purser_events::ledger::environment::environment;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use purser_events::pod::{ContainerState, PodCommand, PodState, Setup, expansion};
 use purser_events::worker::event::Registered;
 use purser_events::{Cause, ContainerName, PodUid, Seq};
 
 use super::{PodActor, report};
+use crate::ledger::pins;
 use crate::port::{
     Clock, ContainerKey, ContainerPlan, Containers, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
@@ -107,7 +109,16 @@ impl PodActor {
     fn plan(&self, container: &ContainerName, attempt: u32) -> Option<ContainerPlan> {
         let pod = self.live()?;
         let spec = pod.spec.container(container)?.clone();
-        let resolved = expansion::resolve(&spec);
+        let mut resolved = expansion::resolve(&spec);
+        let (granted, cpus) = self.shell.live.read(|world| {
+            let ledger = &world.ledger;
+            let granted = ledger.grant(self.uid).map(|grant| environment(grant, ledger.capacity.subnets));
+            (granted.unwrap_or_default(), pins::cpus(ledger, self.uid))
+        });
+        // What the manifest sets under such a name is what its author wants.
+        let is_set = |name: &str| resolved.env.iter().any(|(set, _)| set == name);
+        let granted: Vec<_> = granted.into_iter().filter(|(name, _)| !is_set(name)).collect();
+        resolved.env.splice(0..0, granted);
         Some(ContainerPlan {
             key: self.key(container, attempt),
             pod: pod.spec.clone(),
@@ -115,6 +126,7 @@ impl PodActor {
             command: resolved.command,
             args: resolved.args,
             image: pod.container(container).and_then(|container| container.image.clone()),
+            cpus,
             spec,
         })
     }

@@ -1,5 +1,6 @@
 //! The actor of one pod incarnation: the only writer of its stream, and the only one to act on it.
 
+mod begin;
 pub(crate) mod effects;
 mod exec;
 mod probing;
@@ -17,10 +18,12 @@ use purser_events::{Cause, ContainerName, Decider, PodId, PodUid, Seq, StreamVer
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+pub use begin::{Begin, Beginning};
 pub use exec::Exec;
 
 use crate::directory::{Directory, Forget};
 use crate::entity::{By, Committed, Done, Entity, Execute, Refusal};
+use crate::ledger::LedgerActor;
 use crate::mailbox;
 use crate::port::{ContainerKey, Containers};
 use crate::shell::Shell;
@@ -36,6 +39,7 @@ pub struct PodActor {
     shell: Arc<Shell>,
     runtime: Arc<dyn Containers>,
     directory: Addr<Directory>,
+    ledger: Addr<LedgerActor>,
     workers: BTreeMap<ContainerName, Addr<WorkerActor>>,
     probes: BTreeMap<ContainerName, Vec<AbortHandle>>,
     setup: Option<AbortHandle>,
@@ -72,7 +76,7 @@ pub struct Inspected {
 }
 
 impl PodActor {
-    /// An actor for the pod `entity`, called `id`, run by `runtime`.
+    /// An actor for the pod `entity`, called `id`, run by `runtime`, whose resources are `ledger`'s.
     #[must_use]
     pub fn new(
         id: PodId,
@@ -80,6 +84,7 @@ impl PodActor {
         runtime: Arc<dyn Containers>,
         shell: Arc<Shell>,
         directory: Addr<Directory>,
+        ledger: Addr<LedgerActor>,
     ) -> PodActor {
         PodActor {
             uid: PodUid(entity.stream.id),
@@ -88,6 +93,7 @@ impl PodActor {
             shell,
             runtime,
             directory,
+            ledger,
             workers: BTreeMap::new(),
             probes: BTreeMap::new(),
             setup: None,
@@ -100,6 +106,12 @@ impl PodActor {
 
     fn key(&self, container: &ContainerName, attempt: u32) -> ContainerKey {
         ContainerKey { pod: self.uid, container: container.clone(), attempt }
+    }
+
+    /// Whether it carries out nothing any more. A pod that is gone answers nothing that could be remembered: its name may
+    /// be another's in a moment.
+    fn is_over(&self) -> bool {
+        self.retired || self.entity.state.is_terminal()
     }
 
     fn live(&self) -> Option<&PodState> {
@@ -132,6 +144,7 @@ impl PodActor {
             E::ContainerStarted(ContainerStarted { container, .. }) => {
                 self.watch(container, ctx);
                 self.begin_probing(container, seq, ctx);
+                self.tell_ledger();
             }
             E::StartupPassed(passed) => self.begin_probing(&passed.container, seq, ctx),
             E::ContainerCreateFailed(failed) => {
@@ -149,7 +162,12 @@ impl PodActor {
             E::ContainerKillRequested(requested) => self.begin_ending(&requested.container),
             E::StopRequested(_) | E::TerminationRequested(_) => self.abandon_setup(seq, ctx),
             E::CleanupRequested(_) => self.begin_cleanup(seq, ctx),
-            E::Terminated(_) => self.leave(ctx),
+            E::ResourcesAwaited(_) => self.take_up_grant(ctx),
+            E::Stopped(_) | E::Failed(_) => self.give_back(seq),
+            E::Terminated(_) => {
+                self.give_back(seq);
+                self.leave(ctx);
+            }
             E::ExecRequested(requested) => self.begin_exec(requested, seq, ctx),
             E::Admitted(_)
             | E::ProvisioningStarted(_)
@@ -161,8 +179,7 @@ impl PodActor {
             | E::ContainerRemoved(_)
             | E::RestartScheduled(_)
             | E::OutOfMemory(_)
-            | E::Stopped(_)
-            | E::Failed(_)
+            | E::ResourcesGranted(_)
             | E::StartRequested(_)
             | E::ExecFinished(_) => {}
         }
@@ -203,8 +220,18 @@ impl PodActor {
         if matches!(pod.phase, Phase::Terminating { cleaning: true, .. }) {
             self.begin_cleanup(seq, ctx);
         }
+        if pod.awaits_resources {
+            self.take_up_grant(ctx);
+        }
         self.give_up_execs(&pod, seq, ctx);
         self.set_alarm(ctx);
+    }
+
+    /// Goes on if the ledger has given the pod what it waits for already: word of it may have come too early.
+    fn take_up_grant(&self, ctx: &mut Context<PodActor>) {
+        if self.shell.live.read(|world| world.ledger.grant(self.uid).is_some()) {
+            self.tell(PodCommand::GrantResources, self.by(Cause::Record(self.entity.last)), ctx);
+        }
     }
 
     /// Sees to it that the pod is told when the next moment comes that it waits for.
@@ -279,8 +306,7 @@ impl Handler<Execute<Pod>> for PodActor {
     type Result = AtomicResponse<PodActor, Outcome>;
 
     fn handle(&mut self, execute: Execute<Pod>, _: &mut Context<PodActor>) -> Self::Result {
-        // A pod that is gone answers nothing that could be remembered: its name may be another's in a moment.
-        if self.retired || self.entity.state.is_terminal() {
+        if self.is_over() {
             return AtomicResponse::new(Box::pin(async { Err(Refusal::Retired) }.into_actor(self)));
         }
         let commit = self.entity.commit(&execute, &self.shell).into_actor(self);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
 use purser_events::worker::ProcessIdentity;
-use purser_events::{ContainerName, PodUid, Timestamp};
+use purser_events::{Bytes, ContainerName, CpuSet, PodUid, Timestamp};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
@@ -57,6 +57,8 @@ pub struct ContainerPlan {
     pub args: Vec<String>,
     /// The image that setup found for it; none for the process runtime.
     pub image: Option<ResolvedImage>,
+    /// The processors that it may run on; none for every processor that the runtime may use.
+    pub cpus: Option<CpuSet>,
 }
 
 /// A container that runs.
@@ -66,6 +68,18 @@ pub struct StartedContainer {
     pub process: ProcessIdentity,
     /// When it started.
     pub started_at: Timestamp,
+}
+
+/// What a container has used, as the kernel accounts for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContainerUse {
+    /// Processor time of all its processes since its start, in microseconds; those that have ended count too.
+    pub cpu_us: u64,
+    /// Memory that it holds now and that the kernel could not take back at once: without pages of files that nobody
+    /// has used for long.
+    pub memory: Bytes,
+    /// The most memory that it has held, such pages included; none where the kernel does not keep it.
+    pub memory_peak: Option<Bytes>,
 }
 
 /// What a runtime knows of a container.
@@ -231,6 +245,28 @@ pub trait Containers: Send + Sync + 'static {
     /// # Errors
     /// The runtime does not answer.
     async fn signal(&self, key: &ContainerKey, signal: Signal) -> Result<(), RuntimeError>;
+
+    /// Lets a container run on these processors alone, with all that it has started. *Idempotent*; a container that
+    /// has ended or is gone is fine. A try that is cut off may have moved some of its processes: it is to be repeated.
+    ///
+    /// # Errors
+    /// `Invalid`: this machine cannot give it any of these processors. Other classes: the runtime failed.
+    async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError>;
+
+    /// What a container has used: none if it is gone. One that has ended and is not yet removed may still have its
+    /// last figures.
+    ///
+    /// # Errors
+    /// The kernel's figures cannot be read.
+    async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError>;
+
+    /// Bytes that are allocated on disk below a pod's folder: its `emptyDir` volumes, its logs, and what the runtime
+    /// keeps of it. A pod without a folder has none. Layers of images and what a container wrote over them lie
+    /// elsewhere and are not in it.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or holds more than can be walked.
+    async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError>;
 
     /// Removes whatever the runtime holds of a container, killing it first if it runs. The log stays.
     /// *Idempotent*.

@@ -3,12 +3,14 @@
 pub mod archive;
 pub mod clock;
 pub mod containers;
+pub mod machine;
 pub mod probes;
 
 pub use archive::{Archive, ArchiveFailure};
 pub use clock::{Clock, Ids};
 pub use containers::{
-    ContainerKey, ContainerPlan, Containers, ExecChunk, ExecIo, FieldError, LoadedImage, Notice,
-    OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
+    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecChunk, ExecIo, FieldError, LoadedImage,
+    Notice, OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
+pub use machine::{Machine, MachineUse};
 pub use probes::{ProbeTransport, ProbeVerdict};

@@ -60,6 +60,8 @@ impl Survey {
                 }
                 return;
             }
+            // It names pods by their uid alone.
+            StreamKind::Ledger => return,
             StreamKind::Pod => self.note_pod(PodUid(id), record),
             StreamKind::Worker => self.note_worker(WorkerUid(id), record),
         };

@@ -35,6 +35,7 @@ fn step(pod: &PodState, context: &Context) -> Option<PodEvent> {
         return Some(kill);
     }
     match &pod.phase {
+        Phase::Pending if pod.awaits_resources => None,
         Phase::Pending => Some(ProvisioningStarted { run: pod.run + 1 }.into()),
         Phase::Provisioning | Phase::Running => match &pod.setup {
             Setup::NotBegun => Some(SetupRequested { attempt: 1 }.into()),

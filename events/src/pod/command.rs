@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage};
 use super::spec::{PodSpec, ProbeKind};
 use crate::ids::PodUid;
+use crate::ledger::{Admission, LedgerRejection};
 use crate::names::{ContainerName, PodId};
 use crate::units::Timestamp;
 use crate::worker::ProcessIdentity;
@@ -21,6 +22,8 @@ pub enum PodCommand {
         spec: Box<PodSpec>,
         /// The incarnation that had the name before.
         supersedes: Option<PodUid>,
+        /// What the ledger said to what it asks for.
+        admission: Admission,
     },
     /// Images and volumes are there.
     CompleteSetup {
@@ -108,7 +111,12 @@ pub enum PodCommand {
         grace_s: Option<u32>,
     },
     /// Run again after a stop or a failure.
-    Start,
+    Start {
+        /// What the ledger said to what it asks for.
+        admission: Admission,
+    },
+    /// The ledger has given it what it waited for.
+    GrantResources,
     /// Go for good.
     Delete {
         /// Seconds until the kill; the pod's own if none.
@@ -219,6 +227,12 @@ pub enum PodRejection {
     /// No command was given.
     #[error("no command was given")]
     EmptyCommand,
+    /// The ledger does not give it what it asks for.
+    #[error("{error}")]
+    Resources {
+        /// Why.
+        error: LedgerRejection,
+    },
     /// No such run of a command is open.
     #[error("no such command runs in this pod")]
     NoSuchExec,
@@ -231,6 +245,12 @@ pub enum PodRejection {
         /// The name.
         id: PodId,
     },
+}
+
+impl From<LedgerRejection> for PodRejection {
+    fn from(error: LedgerRejection) -> PodRejection {
+        PodRejection::Resources { error }
+    }
 }
 
 impl PodRejection {
@@ -251,6 +271,7 @@ impl PodRejection {
             PodRejection::StaleSetup { .. } => "stale-setup",
             PodRejection::TooManyExecs { .. } => "too-many-execs",
             PodRejection::EmptyCommand => "empty-command",
+            PodRejection::Resources { error } => error.code(),
             PodRejection::NoSuchExec => "no-such-exec",
             PodRejection::Unmanaged { .. } => "unmanaged",
         }

@@ -7,12 +7,13 @@ use super::command::{PodCommand, PodRejection};
 use super::event::{
     Admitted, ContainerCreateFailed, ContainerExited, ContainerRemoved, ContainerStarted,
     ContainerStopRequested, ExecFinished, ExecRequested, FailureClass, OutOfMemory, PodEvent, ProbeFailed,
-    ReadinessChanged, SetupCompleted, SetupFailed, StartRequested, StartupPassed, StopReason, StopRequested,
-    Terminated, TerminationRequested,
+    ReadinessChanged, ResourcesAwaited, ResourcesGranted, SetupCompleted, SetupFailed, StartRequested,
+    StartupPassed, StopReason, StopRequested, Terminated, TerminationRequested,
 };
 use super::spec::{PodSpec, ProbeKind, Role};
 use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
 use crate::context::Context;
+use crate::ledger::{Admission, LedgerRejection};
 use crate::names::ContainerName;
 
 /// Most commands that may run in one pod at once.
@@ -25,17 +26,26 @@ type Answer = Result<Vec<PodEvent>, PodRejection>;
 /// The events that a command makes happen, or why it is refused.
 pub(super) fn answer(pod: &Pod, command: &PodCommand, context: &Context) -> Answer {
     match (command, pod) {
-        (PodCommand::Admit { uid, spec, supersedes }, Pod::Unknown) => match &context.cordoned {
+        (PodCommand::Admit { uid, spec, supersedes, admission }, Pod::Unknown) => match &context.cordoned {
             Some(reason) => Err(PodRejection::Cordoned { reason: reason.clone() }),
             None => {
                 let spec = PodSpec::clone(spec);
-                Ok(vec![Admitted { uid: *uid, spec, supersedes: *supersedes }.into()])
+                with_resources(Admitted { uid: *uid, spec, supersedes: *supersedes }.into(), admission)
             }
         },
         (PodCommand::Admit { spec, .. }, Pod::Live(pod)) => readmit(pod, spec),
         (_, Pod::Unknown) => Err(PodRejection::NotFound),
         (_, Pod::Terminated { .. }) => Err(PodRejection::Terminated),
         (command, Pod::Live(pod)) => answer_live(pod, command, context),
+    }
+}
+
+/// The beginning of a run, or of the wait for it, as the ledger has it.
+fn with_resources(begun: PodEvent, admission: &Admission) -> Answer {
+    match admission {
+        Admission::Granted => Ok(vec![begun]),
+        Admission::Waiting => Ok(vec![begun, ResourcesAwaited {}.into()]),
+        Admission::Refused(rejection) => Err(LedgerRejection::clone(rejection).into()),
     }
 }
 
@@ -94,7 +104,9 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
         }
         C::CheckTime => Ok(vec![]),
         C::Stop { grace_s } => stop(pod, *grace_s, context),
-        C::Start => start(pod),
+        C::Start { admission } => start(pod, admission),
+        C::GrantResources if pod.awaits_resources => Ok(vec![ResourcesGranted {}.into()]),
+        C::GrantResources => Ok(vec![]),
         C::Delete { grace_s } => Ok(delete(pod, *grace_s, context)),
         C::CompleteCleanup => match pod.phase {
             Phase::Terminating { cleaning: true, .. } => Ok(vec![Terminated { at: context.now }.into()]),
@@ -261,9 +273,9 @@ fn sooner(pod: &PodState, reason: StopReason, grace_s: u32, context: &Context) -
     ending.collect()
 }
 
-fn start(pod: &PodState) -> Answer {
+fn start(pod: &PodState, admission: &Admission) -> Answer {
     match pod.phase {
-        Phase::Stopped(_) | Phase::Failed(_) => Ok(vec![StartRequested {}.into()]),
+        Phase::Stopped(_) | Phase::Failed(_) => with_resources(StartRequested {}.into(), admission),
         Phase::Pending | Phase::Provisioning | Phase::Running => Ok(vec![]),
         Phase::Stopping { .. } => Err(wrong_phase(pod, "start")),
         Phase::Terminating { .. } => Err(PodRejection::BeingDeleted { id: pod.spec.id.clone() }),

@@ -69,6 +69,10 @@ pub enum PodEvent {
     ExecRequested(ExecRequested),
     /// A command in a container ended.
     ExecFinished(ExecFinished),
+    /// The node has no room for it now: it waits in the ledger's queue.
+    ResourcesAwaited(ResourcesAwaited),
+    /// It has what it waited for.
+    ResourcesGranted(ResourcesGranted),
 }
 
 macro_rules! from_payload {
@@ -108,6 +112,8 @@ from_payload!(
     Terminated,
     ExecRequested,
     ExecFinished,
+    ResourcesAwaited,
+    ResourcesGranted,
 );
 
 impl From<Admitted> for PodEvent {
@@ -116,7 +122,7 @@ impl From<Admitted> for PodEvent {
     }
 }
 
-/// `pod.admitted` version 1.
+/// `pod.admitted` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
     /// This incarnation.
@@ -290,3 +296,11 @@ pub struct Terminated {
     /// When its last trace had been removed.
     pub at: Timestamp,
 }
+
+/// `pod.resources-awaited` version 1. What it is short of is the ledger's to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcesAwaited {}
+
+/// `pod.resources-granted` version 1. What it was given is in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcesGranted {}

@@ -57,6 +57,7 @@ fn admit(admitted: &Admitted) -> PodState {
         containers,
         execs: BTreeMap::new(),
         started_at: None,
+        awaits_resources: false,
     }
 }
 
@@ -117,9 +118,10 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             let is_running = container.attempt().is_some_and(|attempt| attempt.number == oom.attempt);
             (is_running || container.garbage.contains(&oom.attempt)).then(|| container.oom_kills += 1)
         }
-        E::StopRequested(requested) => {
-            pod.is_wanted().then(|| pod.phase = Phase::Stopping { grace_s: requested.grace_s })
-        }
+        E::StopRequested(requested) => pod.is_wanted().then(|| {
+            pod.phase = Phase::Stopping { grace_s: requested.grace_s };
+            pod.awaits_resources = false;
+        }),
         E::Stopped(stopped) => rest(pod, Phase::Stopped(stopped.cause)),
         E::Failed(failed) => {
             // A container that waits for its turn has none any more.
@@ -132,6 +134,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
         E::TerminationRequested(requested) => {
             let cleaning = matches!(pod.phase, Phase::Terminating { cleaning: true, .. });
             pod.phase = Phase::Terminating { grace_s: requested.grace_s, cleaning };
+            pod.awaits_resources = false;
             Some(())
         }
         E::CleanupRequested(_) => match &mut pod.phase {
@@ -143,6 +146,11 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             is_new.then(|| drop(pod.execs.insert(requested.exec, requested.container.clone())))
         }
         E::ExecFinished(finished) => pod.execs.remove(&finished.exec).map(drop),
+        E::ResourcesAwaited(_) => {
+            (pod.phase == Phase::Pending).then_some(())?;
+            flip(&mut pod.awaits_resources, true)
+        }
+        E::ResourcesGranted(_) => flip(&mut pod.awaits_resources, false),
     }
 }
 
@@ -152,7 +160,7 @@ fn container<'pod>(pod: &'pod mut PodState, name: &ContainerName) -> Option<&'po
 
 /// Begins a run: every container from the start, its history kept.
 fn provisioning(pod: &mut PodState, run: u32) -> Option<()> {
-    (pod.phase == Phase::Pending && run == pod.run + 1).then_some(())?;
+    (pod.phase == Phase::Pending && !pod.awaits_resources && run == pod.run + 1).then_some(())?;
     pod.phase = Phase::Provisioning;
     pod.run = run;
     pod.setup = Setup::NotBegun;

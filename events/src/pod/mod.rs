@@ -6,6 +6,7 @@ mod decide;
 pub mod event;
 mod evolve;
 pub mod expansion;
+pub mod past;
 pub mod spec;
 pub mod state;
 

@@ -1,11 +1,14 @@
 //! What a pod is to be: the part of a Kubernetes manifest that Purser runs, resolved and checked.
 //!
-//! On disk for ever inside `pod.admitted` version 1: a change here is a new version of that event.
+//! On disk for ever inside `pod.admitted` version 2: a change here is a new version of that event.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::claims::Claims;
+use crate::ledger::resource::CustomName;
 use crate::names::{ContainerName, PodId};
 use crate::units::{Bytes, MilliCpu};
 
@@ -33,6 +36,9 @@ pub struct PodSpec {
     pub init_containers: Vec<ContainerSpec>,
     /// Containers that run side by side; at least one.
     pub containers: Vec<ContainerSpec>,
+    /// What it asks of the node beside what its containers do.
+    #[serde(default)]
+    pub claims: Claims,
 }
 
 impl PodSpec {
@@ -64,8 +70,9 @@ impl PodSpec {
             volumes,
             init_containers,
             containers,
+            claims,
         } = self;
-        let parts: [(&str, bool); 8] = [
+        let parts: [(&str, bool); 9] = [
             ("metadata.labels", *labels == other.labels),
             ("metadata.annotations", *annotations == other.annotations),
             ("spec.runtimeClassName", *runtime == other.runtime),
@@ -74,10 +81,16 @@ impl PodSpec {
             ("spec.securityContext.fsGroup", *fs_group == other.fs_group),
             ("spec.volumes", *volumes == other.volumes),
             ("metadata.name", *id == other.id),
+            ("spec.priority", claims.priority == other.claims.priority),
         ];
         let part = parts.into_iter().find(|(_, same)| !same).map(|(path, _)| path.to_owned());
         part.or_else(|| difference_of("spec.initContainers", init_containers, &other.init_containers))
             .or_else(|| difference_of("spec.containers", containers, &other.containers))
+            // All else that is claimed follows from annotations, which are the same.
+            .or_else(|| {
+                (*claims != other.claims)
+                    .then(|| "spec.containers[].resources.limits[nvidia.com/gpu]".to_owned())
+            })
     }
 }
 
@@ -287,6 +300,15 @@ pub struct Resources {
     pub memory_limit: Option<Bytes>,
     /// Memory that the pod expects to use.
     pub memory_request: Option<Bytes>,
+    /// Most room on disk (`ephemeral-storage`).
+    #[serde(default)]
+    pub disk_limit: Option<Bytes>,
+    /// Room on disk that the pod expects to use.
+    #[serde(default)]
+    pub disk_request: Option<Bytes>,
+    /// What the operator counts, as in `example.com/dongle`.
+    #[serde(default)]
+    pub custom: BTreeMap<CustomName, u64>,
 }
 
 /// A port that a container listens on. Containers share the host's network: it is a port of the host.
@@ -301,13 +323,22 @@ pub struct ContainerPort {
 }
 
 /// Transport of a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// TCP.
     Tcp,
     /// UDP.
     Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        })
+    }
 }
 
 /// A volume as one container sees it.

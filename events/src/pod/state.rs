@@ -63,6 +63,9 @@ pub struct PodState {
     pub execs: BTreeMap<Uuid, ContainerName>,
     /// When every container of this run had been started.
     pub started_at: Option<Timestamp>,
+    /// Whether it waits in the ledger's queue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_resources: bool,
 }
 
 /// Where a pod is in its life.
@@ -291,16 +294,31 @@ impl PodState {
     /// The next moment at which the pod does something by itself, if it waits for one.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        // While it waits for resources, what stands there is of the run before.
+        let goes_on = self.is_wanted() && !self.awaits_resources;
         let setup = match self.setup {
-            Setup::Failed { retry_at, .. } if self.is_wanted() => Some(retry_at),
+            Setup::Failed { retry_at, .. } if goes_on => Some(retry_at),
             Setup::Failed { .. } | Setup::NotBegun | Setup::Requested { .. } | Setup::Done => None,
         };
         let containers = self.containers.iter().filter_map(|container| match &container.state {
-            ContainerState::BackOff { until, .. } if self.is_wanted() => Some(*until),
+            ContainerState::BackOff { until, .. } if goes_on => Some(*until),
             ContainerState::Stopping { deadline, killed: false, .. } => Some(*deadline),
             _ => None,
         });
         setup.into_iter().chain(containers).min()
+    }
+
+    /// Whether the ledger must have something for it: it runs, or is about to.
+    #[must_use]
+    pub fn holds_resources(&self) -> bool {
+        let begins = self.is_wanted() && !self.awaits_resources;
+        begins || self.containers.iter().any(|container| !container.is_down())
+    }
+
+    /// Whether the ledger may have something for it: not once nothing of it runs, and nothing is to.
+    #[must_use]
+    pub fn may_hold_resources(&self) -> bool {
+        !matches!(self.phase, Phase::Stopped(_) | Phase::Failed(_))
     }
 
     /// Whether the pod is meant to run.

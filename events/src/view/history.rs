@@ -249,7 +249,9 @@ impl Incarnation {
             | E::OutOfMemory(_)
             | E::CleanupRequested(_)
             | E::ExecRequested(_)
-            | E::ExecFinished(_) => {}
+            | E::ExecFinished(_)
+            | E::ResourcesAwaited(_)
+            | E::ResourcesGranted(_) => {}
         }
     }
 

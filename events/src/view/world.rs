@@ -10,6 +10,7 @@ use super::{by_text, from_text};
 use crate::decider::{Decider, IllegalTransition};
 use crate::event::Event;
 use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
+use crate::ledger::Ledger;
 use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
 use crate::record::Record;
@@ -29,6 +30,9 @@ pub struct World {
     pub pods: BTreeMap<PodUid, Pod>,
     /// Every worker that runs, or whose end its pod has not noticed yet.
     pub workers: BTreeMap<WorkerUid, Worker>,
+    /// What the node has and who holds how much of it.
+    #[serde(default, skip_serializing_if = "is_unused")]
+    pub ledger: Ledger,
     /// Workers that were ever registered.
     pub workers_registered: u64,
     /// Pods by name.
@@ -71,6 +75,7 @@ impl World {
             Event::Node(event) => self.apply_node(NodeUid(header.stream.id), event),
             Event::Pod(event) => self.apply_pod(PodUid(header.stream.id), event, record),
             Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
+            Event::Ledger(event) => self.ledger.follow(event),
         };
         folded.inspect_err(|illegal| self.quarantine(header.stream, header.seq, illegal.to_string()))
     }
@@ -147,6 +152,11 @@ impl World {
     pub fn pod(&self, uid: PodUid) -> Option<&Pod> {
         self.pods.get(&uid)
     }
+}
+
+/// Whether nothing has happened to the ledger: snapshots from before there was one are as they were.
+fn is_unused(ledger: &Ledger) -> bool {
+    *ledger == Ledger::default()
 }
 
 struct HashWriter(Sha256);

@@ -153,7 +153,7 @@ pub async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
             let id = HeaderValue::from_str(&caller.correlation.to_string());
             answer.headers_mut().insert(REQUEST_ID, id.expect("a uuid is visible ASCII"));
             // An answer that streams counts as open until its last byte is sent.
-            answer.map(|body| Body::new(Held { body, _place: place }))
+            answer.map(|body| Body::new(Held { body, _until: place }))
         }
         Err(problem) => {
             drain(request).await;
@@ -187,7 +187,7 @@ fn enter(
 
 /// Reads what a refused request has brought along: closed before it is read, the connection would break under a
 /// caller that still writes, and the answer would be lost.
-async fn drain(request: Request) {
+pub(super) async fn drain(request: Request) {
     let waits = request.headers().contains_key(header::EXPECT);
     let mut body = request.into_body();
     // One that asks first sends nothing, and one of unknown length may never end.
@@ -200,13 +200,15 @@ async fn drain(request: Request) {
     }
 }
 
-/// A body that holds its request's place among the open ones for as long as it is there.
-struct Held {
-    body: Body,
-    _place: Option<Place>,
+/// A body that holds what its request has taken for as long as it is there.
+pub(super) struct Held<P> {
+    /// The body.
+    pub(super) body: Body,
+    /// What is given back when it has been sent.
+    pub(super) _until: P,
 }
 
-impl hyper::body::Body for Held {
+impl<P: Unpin> hyper::body::Body for Held<P> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -179,13 +179,13 @@ fn refused(error: SubscriptionError) -> Problem {
         SubscriptionError::Trimmed { first, .. } => {
             let detail = format!("{detail}: ask from there, and look for what was before in the archive");
             Problem {
-                errors: vec![from_field(first)],
+                errors: Box::new([from_field(first)]),
                 ..Problem::new(StatusCode::GONE, "journal-trimmed", detail)
             }
         }
         SubscriptionError::Ahead { head, .. } => {
             let errors = vec![from_field(head.next())];
-            Problem { errors, ..Problem::bad_request("beyond-head", detail) }
+            Problem { errors: errors.into(), ..Problem::bad_request("beyond-head", detail) }
         }
         SubscriptionError::Closed | SubscriptionError::Journal(_) => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1_000)

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod footing;
 pub mod history;
 pub mod images;
+pub mod ledger;
 pub mod listen;
 pub mod logs;
 pub mod node;

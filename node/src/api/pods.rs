@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use purser_actors::service::{Accepted, Outcome, ServiceError};
+use purser_events::ledger::tenant::Operation;
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodSpec, PodState};
 use purser_events::view::Entry;
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::footing::Footing;
+use super::ledger::grant::Standing;
+use super::ledger::shortage::told;
 use super::problem::Problem;
 use super::selector::Selector;
 use super::state::{Api, Change, Params, PodPath, media_type, unsupported};
@@ -86,13 +89,14 @@ pub(super) async fn apply(
     change: Change,
 ) -> Result<Response, Problem> {
     let spec = spec_of(&api, &change, params.namespace)?;
+    let _permit = api.enter(spec.id.namespace(), Operation::Create)?;
     if params.dry_run {
         return dry_run(&api, &spec);
     }
     if api.service.would_add(&spec.id, &change.by)? {
         api.check_disk()?;
     }
-    let accepted = api.service.apply(spec, change.by).await?;
+    let accepted = api.service.apply(spec, change.by).await.map_err(|error| told(&api.service, error))?;
     let status = match accepted.outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Unchanged | Outcome::Accepted => StatusCode::OK,
@@ -196,8 +200,9 @@ pub(super) async fn list(
 ) -> Result<Json<PodList>, Problem> {
     let selector = Selector::parse(params.label.as_deref().unwrap_or_default())
         .map_err(|detail| Problem::bad_request("malformed-query", format!("label: {detail}")))?;
+    let _permit = params.namespace.as_deref().map(|name| api.enter(name, Operation::Read)).transpose()?;
     // The pods are cloned and made into views outside: whoever reads the world holds the writer up.
-    let (seq, found) = api.service.world(|world| {
+    let (seq, found, world) = api.service.world(|world| {
         let wanted = |id: &PodId| params.namespace.as_deref().is_none_or(|name| name == id.namespace());
         let found: Vec<_> = world
             .registry
@@ -207,13 +212,15 @@ pub(super) async fn list(
             .filter_map(|(_, entry)| Some((world.pod(entry.uid)?.live()?.clone(), entry.clone())))
             .filter(|(pod, _)| selector.matches(&pod.spec.labels))
             .collect();
-        (world.head, found)
+        (world.head, found, world.clone())
     });
+    let mut queue = Standing::of_queue(&world);
     let mut footings: BTreeMap<RuntimeClass, Footing> = BTreeMap::new();
     let view = |(pod, entry): &(PodState, Entry)| {
+        let standing = queue.remove(&pod.uid).unwrap_or_else(|| Standing::of(&world, pod.uid));
         let class = pod.spec.runtime;
         let footing = footings.entry(class).or_insert_with(|| Footing::of(&api.service, class));
-        PodView::new(pod, entry, None, footing)
+        PodView::new(pod, entry, None, footing, standing)
     };
     let items = found.iter().map(view).collect();
     Ok(Json(PodList { api_version: "v1".to_owned(), kind: "PodList".to_owned(), seq: seq.0, items }))
@@ -234,13 +241,17 @@ fn find(world: &World, id: &PodId) -> Option<(Pod, Entry)> {
     )
 )]
 pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result<Json<PodView>, Problem> {
-    let found = api.service.world(|world| find(world, &id));
+    let found = api.service.world(|world| {
+        let (pod, entry) = find(world, &id)?;
+        let standing = Standing::of(world, entry.uid);
+        Some((pod, entry, standing))
+    });
     let absent = || not_found(&id);
-    let (pod, entry) = found.ok_or_else(absent)?;
+    let (pod, entry, standing) = found.ok_or_else(absent)?;
     let pod = pod.live().ok_or_else(absent)?;
     let version = version_of(&api, pod.uid, &entry).await;
     let footing = Footing::of(&api.service, pod.spec.runtime);
-    Ok(Json(PodView::new(pod, &entry, version, &footing)))
+    Ok(Json(PodView::new(pod, &entry, version, &footing, standing)))
 }
 
 /// The version of the record that an entry speaks of; none if it cannot be read now.
@@ -259,7 +270,11 @@ pub fn not_found(id: &PodId) -> Problem {
 /// What a service refused to do with a pod; a pod that is not there is named.
 #[must_use]
 pub fn refusal(id: &PodId, error: ServiceError) -> Problem {
-    match Problem::from(error) {
+    named(id, error.into())
+}
+
+fn named(id: &PodId, problem: Problem) -> Problem {
+    match problem {
         problem if &*problem.code == "pod-not-found" => not_found(id),
         problem => problem,
     }
@@ -323,6 +338,6 @@ pub(super) async fn start(
     change: Change,
 ) -> Result<(StatusCode, Json<AcceptedView>), Problem> {
     let accepted = api.service.start(&id, change.by).await;
-    let accepted = accepted.map_err(|error| refusal(&id, error))?;
+    let accepted = accepted.map_err(|error| named(&id, told(&api.service, error)))?;
     Ok((StatusCode::ACCEPTED, Json(accepted.into())))
 }

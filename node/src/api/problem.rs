@@ -8,6 +8,8 @@ use purser_actors::port::FieldError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ledger::shortage::ShortageView;
+
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -24,13 +26,19 @@ pub struct Problem {
     /// The status of the answer.
     pub status: u16,
     /// What was wrong this time, and what to do about it.
-    pub detail: String,
+    #[schema(value_type = String)]
+    pub detail: Box<str>,
     /// A stable word for programs.
     #[schema(value_type = String)]
     pub code: Box<str>,
     /// The fields that are wrong, if the request had some.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<WrongField>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<WrongField>)]
+    pub errors: Box<[WrongField]>,
+    /// All that there is too little of, if that is why.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<ShortageView>)]
+    pub shortages: Box<[ShortageView]>,
     /// Milliseconds after which another try may succeed, if it is known.
     #[serde(rename = "retryAfterMs", default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -58,9 +66,10 @@ impl Problem {
             kind: format!("urn:purser:problem:{code}").into(),
             title: title_of(code, status),
             status: status.as_u16(),
-            detail: detail.into(),
+            detail: detail.into().into(),
             code: code.into(),
-            errors: Vec::new(),
+            errors: Box::default(),
+            shortages: Box::default(),
             retry_after_ms: None,
         }
     }
@@ -72,8 +81,8 @@ impl Problem {
 
     /// A request with wrong fields.
     pub fn invalid(errors: impl IntoIterator<Item = WrongField>) -> Problem {
-        let errors: Vec<WrongField> = errors.into_iter().collect();
-        let detail = match errors.as_slice() {
+        let errors: Box<[WrongField]> = errors.into_iter().collect();
+        let detail = match &*errors {
             [only] => format!("{}: {}", only.path, only.message),
             several => format!("{} fields are wrong", several.len()),
         };
@@ -127,6 +136,25 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "journal-trimmed" => "The records are no longer here",
         "beyond-head" => "The record is beyond the journal's last one",
         "disk-full" => "The data folder's file system is almost full",
+        "insufficient-resources" => "There is too little of what was asked for",
+        "queue-full" => "Too many pods wait for resources",
+        "advice-failed" => "The recorded use cannot be read",
+        "stale-token" => "The reservation is no longer the caller's",
+        "reservation-exists" => "The reservation exists and is another",
+        "bad-ttl" => "The time of the reservation is out of range",
+        "too-many-reservations" => "There are too many reservations",
+        "bad-limits" => "The limits cannot be put in force",
+        "bad-tenant" => "The tenant cannot be taken",
+        "bad-grace" => "The grace is out of range",
+        "bad-reason" => "The reason cannot be taken",
+        "bad-namespace" => "The namespace is no tenant's name",
+        "uncountable" => "More is asked for than can be counted",
+        "namespace-taken" => "The namespace is another tenant's",
+        "no-such-tenant" => "Nothing was set for the tenant",
+        "no-such-resource" => "The node has no such resource",
+        "no-such-reservation" => "There is no such reservation",
+        "tenant-rate-limited" => "The tenant makes too many requests",
+        "tenant-too-many-requests" => "The tenant has too many requests under way",
         "no-images" => "The node has no runtime with images",
         "unusable-archive" => "The archive cannot be used",
         "runtime-unavailable" => "The runtime does not answer",

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::admission::{Gate, admit};
 use super::description::{self, Common};
+use super::ledger::{advice, gate, reservations, resources, tenants};
 use super::problem::Problem;
 use super::state::Api;
 use super::{exec, export, feed, history, images, logs, node, pods, projections};
@@ -25,6 +26,9 @@ use super::{exec, export, feed, history, images, logs, node, pods, projections};
     modifiers(&Common),
     tags(
         (name = "pods", description = "Pods and what runs in them"),
+        (name = "resources", description = "What the node gives out, and by which rules"),
+        (name = "tenants", description = "Who may have how much, and ask how often"),
+        (name = "reservations", description = "What is kept for somebody"),
         (name = "images", description = "What containers are made of"),
         (name = "journal", description = "What happened"),
         (name = "node", description = "The node itself"),
@@ -47,10 +51,20 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(pods::start))
         .routes(routes!(logs::log))
         .routes(routes!(exec::exec))
+        .routes(routes!(resources::resources))
+        .routes(routes!(resources::set_limits))
+        .routes(routes!(resources::stop))
+        .routes(routes!(resources::start))
+        .routes(routes!(resources::policy, resources::set_policy))
+        .routes(routes!(tenants::list))
+        .routes(routes!(tenants::show, tenants::set, tenants::remove))
+        .routes(routes!(reservations::reserve, reservations::list))
+        .routes(routes!(reservations::show, reservations::cancel))
         .routes(routes!(images::load))
         .routes(routes!(feed::events))
         .routes(routes!(export::export))
         .routes(routes!(history::history))
+        .routes(routes!(advice::list))
         .routes(routes!(projections::list))
         .routes(routes!(projections::rebuild))
         .routes(routes!(node::status))
@@ -68,7 +82,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The routes behind the gate.
-pub fn router(api: Api, gate: Arc<Gate>) -> Router {
+pub fn router(api: Api, passed: Arc<Gate>) -> Router {
     let (router, description) = described().split_for_parts();
     // The description of the description would describe itself: it is the one route without.
     let description = Arc::new(description);
@@ -77,7 +91,8 @@ pub fn router(api: Api, gate: Arc<Gate>) -> Router {
         .route("/openapi.json", serve)
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(gate, admit))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), gate::limit))
+        .layer(axum::middleware::from_fn_with_state(passed, admit))
         .with_state(api)
 }
 
@@ -120,6 +135,7 @@ mod tests {
             let methods = [
                 ("GET", item.get.is_some()),
                 ("POST", item.post.is_some()),
+                ("PUT", item.put.is_some()),
                 ("DELETE", item.delete.is_some()),
             ];
             for (method, _) in methods.iter().filter(|(_, there)| *there) {

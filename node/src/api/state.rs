@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::caller::{self, Caller};
 use super::images::load_problem;
+use super::ledger::allowance::Allowances;
 use super::problem::Problem;
 use crate::config::Config;
 use crate::metrics::Exposition;
@@ -33,6 +34,8 @@ pub struct Api {
     pub service: Service,
     /// The config in effect.
     pub config: Arc<Config>,
+    /// How often each tenant may ask.
+    pub allowances: Arc<Allowances>,
     /// What `/metrics` shows.
     pub exposition: Exposition,
     /// When the service was started.
@@ -69,11 +72,23 @@ impl<S: Send + Sync> FromRequestParts<S> for PodPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<PodPath, Problem> {
-        let Path((namespace, name)) = Path::<(String, String)>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Problem::bad_request("malformed-path", error.body_text()))?;
+        let (namespace, name): (String, String) = path(parts, state).await?;
         PodId::new(namespace, name).map(PodPath).map_err(|error| name_problem("name or namespace", &error))
     }
+}
+
+/// What stands at the places of a path that are named.
+///
+/// # Errors
+/// It is not encoded as a path is.
+pub async fn path<S: Send + Sync, T: DeserializeOwned + Send>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<T, Problem> {
+    let Path(path) = Path::<T>::from_request_parts(parts, state)
+        .await
+        .map_err(|error| Problem::bad_request("malformed-path", error.body_text()))?;
+    Ok(path)
 }
 
 /// A name in a request that is not well formed.
@@ -148,6 +163,14 @@ impl FromRequest<Api> for Change {
 }
 
 impl Change {
+    /// The body as JSON of this type, which must be there.
+    ///
+    /// # Errors
+    /// There is no body, or it is not JSON, or not of this type.
+    pub fn required<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        json(&self.headers, &self.body)
+    }
+
     /// The body as JSON of this type; the default if there is no body.
     ///
     /// # Errors
@@ -235,6 +258,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Node(rejection) => {
                 Problem::new(status_of(rejection.code()), rejection.code(), detail)
             }
+            ServiceError::Ledger(rejection) => {
+                Problem::new(status_of(rejection.code()), rejection.code(), detail)
+            }
             ServiceError::Invalid(errors) => Problem::invalid(errors.into_iter().map(Into::into)),
             ServiceError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail),
             ServiceError::Busy { retry_after_ms } => {
@@ -276,10 +302,14 @@ fn names_no_program(error: &RuntimeError) -> bool {
 /// The status that goes with the code of a refusal.
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "pod-not-found" | "no-such-container" | "no-such-exec" => StatusCode::NOT_FOUND,
+        "pod-not-found" | "no-such-container" | "no-such-exec" | "no-such-tenant" | "no-such-resource" => {
+            StatusCode::NOT_FOUND
+        }
         "pod-gone" => StatusCode::GONE,
         "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
-        "too-many-execs" => StatusCode::TOO_MANY_REQUESTS,
+        "too-many-execs" | "queue-full" | "too-many-reservations" => StatusCode::TOO_MANY_REQUESTS,
+        "bad-ttl" | "bad-limits" | "bad-tenant" | "bad-grace" | "bad-reason" | "bad-namespace"
+        | "uncountable" => StatusCode::UNPROCESSABLE_ENTITY,
         "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     }

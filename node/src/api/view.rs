@@ -13,6 +13,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::footing::Footing;
+use super::ledger::grant::{GrantView, Standing, WaitingView};
+use super::ledger::shortage::ShortageView;
 use crate::manifest;
 
 /// A pod.
@@ -119,6 +121,12 @@ pub struct PodFacts {
     pub limits_enforced: bool,
     /// Commands that run in it by request.
     pub open_execs: usize,
+    /// What the node gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<GrantView>,
+    /// Why it waits for resources, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingView>,
 }
 
 /// How a container stands.
@@ -209,7 +217,13 @@ impl StateView {
 impl PodView {
     /// A pod as the world has it. `version` is the last of its stream, if it was looked up.
     #[must_use]
-    pub fn new(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, footing: &Footing) -> PodView {
+    pub fn new(
+        pod: &PodState,
+        entry: &Entry,
+        version: Option<StreamVersion>,
+        footing: &Footing,
+        standing: Standing,
+    ) -> PodView {
         let mut manifest = manifest::to_manifest(&pod.spec);
         PodView {
             api_version: "v1".to_owned(),
@@ -223,16 +237,30 @@ impl PodView {
                 creation_timestamp: entry.admitted_at,
             },
             spec: manifest.get_mut("spec").map(Value::take).unwrap_or_default(),
-            status: status(pod, entry, version, footing),
+            status: status(pod, entry, version, footing, standing),
         }
     }
 }
 
-fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, footing: &Footing) -> PodStatus {
+fn status(
+    pod: &PodState,
+    entry: &Entry,
+    version: Option<StreamVersion>,
+    footing: &Footing,
+    standing: Standing,
+) -> PodStatus {
+    let (resources, waiting) = match standing {
+        Standing::None => (None, None),
+        Standing::Holds(grant) => (Some(grant), None),
+        Standing::Waits(waiting) => (None, Some(waiting)),
+    };
     let trouble = footing.trouble(pod.spec.runtime);
     let (reason, message) = match (footing, &trouble) {
         (Footing::Missing, Some((reason, message))) => (Some(reason.clone()), Some(message.clone())),
-        (Footing::Here { .. } | Footing::Missing, _) => why(pod),
+        (Footing::Here { .. } | Footing::Missing, _) => match &waiting {
+            Some(waiting) => (Some("Unschedulable".to_owned()), Some(short_of(waiting))),
+            None => why(pod),
+        },
     };
     let views = |role| -> Vec<ContainerStatus> {
         let of_role = pod.containers.iter().filter(|container| container.role == role);
@@ -255,8 +283,16 @@ fn status(pod: &PodState, entry: &Entry, version: Option<StreamVersion>, footing
             supersedes: pod.supersedes.map(|uid| uid.to_string()),
             limits_enforced: matches!(footing, Footing::Here { limits_enforced: true, .. }),
             open_execs: pod.execs.len(),
+            resources,
+            waiting,
         },
     }
+}
+
+/// What a pod that waits is short of, in a sentence.
+fn short_of(waiting: &WaitingView) -> String {
+    let each: Vec<String> = waiting.shortages.iter().map(ShortageView::sentence).collect();
+    if each.is_empty() { "it is about to be given what it needs".to_owned() } else { each.join("; ") }
 }
 
 /// Why a pod is where it is, in a word and in a sentence.

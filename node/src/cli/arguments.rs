@@ -1,6 +1,8 @@
 //! The command line of `purser`.
 
 pub mod history;
+pub mod import;
+pub mod ledger;
 
 use std::path::PathBuf;
 
@@ -35,9 +37,9 @@ pub struct Arguments {
 pub enum Verb {
     /// Runs the pods of manifests, unless they run already
     Apply(Apply),
-    /// Lists pods or workers, or shows the node
+    /// Lists pods, workers, resources, tenants or reservations, or shows the node
     Get(Get),
-    /// Shows everything about a pod
+    /// Shows everything about a pod or a tenant
     Describe(Describe),
     /// Prints a container's output
     Logs(Logs),
@@ -47,7 +49,7 @@ pub enum Verb {
     Stop(End),
     /// Starts pods that have stopped or failed
     Start(Start),
-    /// Removes pods for good
+    /// Removes pods for good, or tenants' bounds
     Delete(Delete),
     /// Waits until a pod is as wanted
     Wait(Wait),
@@ -57,11 +59,35 @@ pub enum Verb {
     History(history::History),
     /// Shows the folds of the journal that answer questions, or has one built again
     Projections(history::Projections),
+    /// Shows what recorded use gives reason to say: odd use, what runs out, what is asked for in vain
+    Advise {
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Sets what is given out, and to whom
+    Set {
+        /// What to set
+        #[command(subcommand)]
+        verb: ledger::SetVerb,
+    },
+    /// Stops giving a resource out, or starts again
+    Resources(ledger::Resources),
+    /// Has resources kept for a pod to be
+    Reserve(Box<ledger::Reserve>),
+    /// Gives a reservation up
+    CancelReservation(ledger::CancelReservation),
     /// Brings images to the node
     Image {
         /// What to do
         #[command(subcommand)]
         verb: ImageVerb,
+    },
+    /// Takes over what another system had in force
+    Import {
+        /// What to take over
+        #[command(subcommand)]
+        verb: import::ImportVerb,
     },
     /// Says how the node stands
     Status(Status),
@@ -109,9 +135,9 @@ pub struct Apply {
 /// `purser get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// What: pods, workers or node; or pod/NAME
+    /// What: pods, workers, node, resources, tenants or reservations; or pod/NAME
     pub what: String,
-    /// Which pod, or whose workers; all if absent
+    /// Which one, or whose workers; all if absent
     pub name: Option<String>,
     /// Pods of all namespaces
     #[arg(short = 'A', long)]
@@ -130,7 +156,7 @@ pub struct Get {
 /// `purser describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl
+    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl, `tenant` for a tenant
     #[arg(required = true, num_args = 1..=2)]
     pub name: Vec<String>,
 }
@@ -202,7 +228,7 @@ pub struct Start {
 /// `purser delete`.
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// The pods
+    /// The pods; tenants after the word `tenant`
     #[arg(required_unless_present_any = ["files", "all"])]
     pub names: Vec<String>,
     /// The pods of these manifests

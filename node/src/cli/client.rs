@@ -58,6 +58,10 @@ impl Call {
         Call { method: Method::POST, ..Call::get(target) }
     }
 
+    pub(super) fn put(target: impl Into<String>) -> Call {
+        Call { method: Method::PUT, ..Call::get(target) }
+    }
+
     pub(super) fn delete(target: impl Into<String>) -> Call {
         Call { method: Method::DELETE, ..Call::get(target) }
     }

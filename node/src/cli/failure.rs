@@ -115,9 +115,10 @@ impl Failure {
     }
 }
 
-/// What was wrong this time, which says all that the title says; wrong fields stand below the title instead.
+/// What was wrong this time, which says all that the title says; wrong fields and shortages stand below the title instead.
 fn told(problem: &Problem) -> &str {
-    if problem.errors.is_empty() && !problem.detail.is_empty() { &problem.detail } else { &problem.title }
+    let has_lines = !problem.errors.is_empty() || !problem.shortages.is_empty();
+    if !has_lines && !problem.detail.is_empty() { &problem.detail } else { &problem.title }
 }
 
 fn describe(text: &mut String, problem: &Problem) {
@@ -125,6 +126,9 @@ fn describe(text: &mut String, problem: &Problem) {
         // What is wrong with the document as a whole has no path.
         let place = if field.path.is_empty() { String::new() } else { format!("{}: ", field.path) };
         let _ = write!(text, "\n  {place}{}", field.message);
+    }
+    for shortage in &problem.shortages {
+        let _ = write!(text, "\n  {}", shortage.sentence());
     }
     if let Some(ms) = problem.retry_after_ms {
         let _ = write!(text, "\n  try again in {} s", ms.div_ceil(1_000));

@@ -61,11 +61,11 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<Vec<Document>, Failure> {
-    let limits = Limits::default();
+/// What a file or standard input (`-`) is called, and what is in it: as much as is read of it, and a byte more if there
+/// is more. That tells a file that is too large without reading it all.
+pub(super) fn read_text(path: &Path, bytes_max: usize) -> Result<(String, Vec<u8>), Failure> {
     let fail = |source| Failure::File { path: path.to_path_buf(), source };
-    // One byte more than allowed tells a file that is too large without reading it all.
-    let len_max = limits.text_bytes_max as u64 + 1;
+    let len_max = bytes_max as u64 + 1;
     let mut text = Vec::new();
     let (place, read) = if path == Path::new("-") {
         ("standard input".to_owned(), std::io::stdin().lock().take(len_max).read_to_end(&mut text))
@@ -74,6 +74,12 @@ fn read(path: &Path) -> Result<Vec<Document>, Failure> {
         (path.display().to_string(), file.take(len_max).read_to_end(&mut text))
     };
     read.map_err(fail)?;
+    Ok((place, text))
+}
+
+fn read(path: &Path) -> Result<Vec<Document>, Failure> {
+    let limits = Limits::default();
+    let (place, text) = read_text(path, limits.text_bytes_max)?;
     let values = manifest::documents(&text, &limits)
         .map_err(|error| Failure::Manifest { place: place.clone(), message: error.to_string() })?;
     if values.is_empty() {

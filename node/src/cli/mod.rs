@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use self::arguments::import::ImportVerb;
+use self::arguments::ledger::SetVerb;
 use self::arguments::{Arguments, ImageVerb, Verb};
 use self::client::Client;
 use self::failure::Failure;
@@ -66,8 +68,15 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Wait(wait) => verb::wait::run(&client, namespace, wait).await,
         Verb::Events(events) => verb::events::run(&client, namespace, events).await,
         Verb::History(history) => verb::history::run(&client, namespace, history).await,
+        Verb::Advise { output } => verb::advise::run(&client, output).await,
         Verb::Projections(projections) => verb::projections::run(&client, projections).await,
+        Verb::Set { verb: SetVerb::Limits(set) } => verb::resources::set_limits(&client, set).await,
+        Verb::Set { verb: SetVerb::Tenant(set) } => verb::tenant::set(&client, set).await,
+        Verb::Resources(resources) => verb::resources::run(&client, resources).await,
+        Verb::Reserve(reserve) => verb::reserve::run(&client, namespace, *reserve).await,
+        Verb::CancelReservation(cancel) => verb::reserve::cancel(&client, cancel).await,
         Verb::Image { verb: ImageVerb::Load(load) } => verb::image::load(&client, load).await,
+        Verb::Import { verb: ImportVerb::Quotas(quotas) } => verb::import::quotas(&client, quotas).await,
         Verb::Status(status) => verb::status::run(&client, status).await,
         Verb::Cordon { reason } => verb::change::cordon(&client, reason).await,
         Verb::Uncordon => verb::change::uncordon(&client).await,

@@ -17,6 +17,11 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Prints a line with a name and a value.
+pub(super) fn field(name: &str, value: &str) -> Result<(), Failure> {
+    line(&format!("{:<16} {value}", format!("{name}:")))
+}
+
 /// Prints a value as JSON or YAML; false if another output is wanted.
 pub(super) fn structured(value: &impl Serialize, output: Output) -> Result<bool, Failure> {
     let text = match output {

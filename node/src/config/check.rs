@@ -49,6 +49,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let message = format!("must be `journal.reserve.warn-percent` ({}) to 100", reserve.warn_percent);
         return Err(ConfigError::value("journal.reserve.refuse-percent", message));
     }
+    config.resources.ports()?;
+    config.resources.subnets()?;
+    config.resources.custom()?;
+    config.resources.gpus()?;
+    config.policy.resources.in_force()?;
     let back_off = &config.policy.back_off;
     if back_off.max_ms < back_off.first_ms {
         let message = format!("must be at most `policy.back-off.max-ms` ({})", back_off.max_ms);

@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as k8s;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use purser_events::pod::expansion::{self, EXPANDED_BYTES_MAX};
-use purser_events::pod::spec::{
-    ContainerPort, ContainerSpec, EnvVar, ProbeKind, Protocol, PullPolicy, Resources, User,
-};
+use purser_events::pod::spec::{ContainerPort, ContainerSpec, EnvVar, ProbeKind, Protocol, PullPolicy, User};
 
 use super::error::FieldErrors;
-use super::quantity::{self, QuantityError};
-use super::{CONTAINERS_MAX, ENV_BYTES_MAX, checked_u32, probe, unique_name, volume};
+use super::{CONTAINERS_MAX, ENV_BYTES_MAX, checked_u32, probe, resources, unique_name, volume};
 
 /// Longest image reference, in bytes.
 const IMAGE_LEN_MAX: usize = 1_024;
@@ -110,7 +106,7 @@ impl<'a> Containers<'a> {
             args: container.args.unwrap_or_default(),
             env: self.env(container.env.unwrap_or_default(), path, errors),
             working_dir: container.working_dir,
-            resources: resources(container.resources.unwrap_or_default(), path, errors),
+            resources: resources::resources(container.resources.unwrap_or_default(), path, errors),
             mounts: volume::mounts(container.volume_mounts.unwrap_or_default(), self.volumes, path, errors),
             liveness,
             readiness,
@@ -244,43 +240,4 @@ fn pull_policy(word: Option<&str>, image: Option<&str>) -> PullPolicy {
 fn is_latest(image: &str) -> bool {
     let last = image.rsplit('/').next().unwrap_or(image);
     !image.contains('@') && last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
-}
-
-fn resources(given: k8s::ResourceRequirements, path: &str, errors: &mut FieldErrors) -> Resources {
-    let (limits, requests) = (given.limits.unwrap_or_default(), given.requests.unwrap_or_default());
-    let mut amounts = |name: &str, read: fn(&str) -> Result<u64, QuantityError>| {
-        let mut amount = |list: &str, quantity: Option<&Quantity>, min: u64| {
-            let at = format!("{path}.resources.{list}.{name}");
-            match quantity.map(|quantity| read(&quantity.0)) {
-                None => None,
-                Some(Ok(amount)) if amount >= min => Some(amount),
-                Some(Ok(_)) => {
-                    errors.add(&at, "must be more than 0");
-                    None
-                }
-                Some(Err(error)) => {
-                    errors.add(&at, error.to_string());
-                    None
-                }
-            }
-        };
-        let limit = amount("limits", limits.get(name), 1);
-        let request = amount("requests", requests.get(name), 0);
-        if let (Some(limit), Some(request)) = (limit, request)
-            && request > limit
-        {
-            errors.add(&format!("{path}.resources.requests.{name}"), "must not be more than the limit");
-        }
-        // A limit without a request asks for all that it allows, as in Kubernetes.
-        (limit, if requests.contains_key(name) { request } else { limit })
-    };
-    let (cpu_limit, cpu_request) = amounts("cpu", |text| quantity::milli_cpu(text).map(|amount| amount.0));
-    let (memory_limit, memory_request) =
-        amounts("memory", |text| quantity::bytes(text).map(|amount| amount.0));
-    Resources {
-        cpu_limit: cpu_limit.map(purser_events::MilliCpu),
-        cpu_request: cpu_request.map(purser_events::MilliCpu),
-        memory_limit: memory_limit.map(purser_events::Bytes),
-        memory_request: memory_request.map(purser_events::Bytes),
-    }
 }

@@ -3,14 +3,17 @@
 //! What Purser supports is one table ([`supported_fields`]). A field outside it is refused with its path,
 //! never ignored.
 
+mod annotation;
+mod claims;
 mod container;
 mod documents;
 mod error;
 mod metadata;
 mod path;
 mod probe;
-mod quantity;
+pub(crate) mod quantity;
 mod render;
+mod resources;
 mod shape;
 mod table;
 mod volume;
@@ -24,6 +27,7 @@ use serde_json::Value;
 
 pub use documents::{Limits, documents};
 pub use error::{FIELD_ERRORS_MAX, ManifestError};
+pub(crate) use path::key as shown_key;
 pub use render::to_manifest;
 pub use table::{SupportedField, supported_fields};
 
@@ -116,10 +120,12 @@ fn convert(pod: k8s::Pod, defaults: &Defaults, errors: &mut FieldErrors) -> Opti
     let security = spec.security_context.unwrap_or_default();
     let (volumes, declared) = volume::volumes(spec.volumes.unwrap_or_default(), errors);
     let all_containers = container::Containers::new(&security, &declared);
+    let gpus = resources::gpus(spec.init_containers.as_deref().unwrap_or_default(), &spec.containers);
     let (init_containers, containers) =
         all_containers.convert(spec.init_containers.unwrap_or_default(), spec.containers, errors);
     let grace_s = spec.termination_grace_period_seconds.unwrap_or(TERMINATION_GRACE_S);
-    let spec = PodSpec {
+    let claims = claims::claims(&annotations, spec.priority.unwrap_or(0), gpus, errors);
+    let mut spec = PodSpec {
         id: id?,
         labels,
         annotations,
@@ -130,7 +136,11 @@ fn convert(pod: k8s::Pod, defaults: &Defaults, errors: &mut FieldErrors) -> Opti
         volumes,
         init_containers,
         containers,
+        claims,
     };
+    if errors.is_empty() {
+        claims::check_sums(&mut spec, errors);
+    }
     errors.is_empty().then_some(spec)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 const KEY_LEN_MAX: usize = 64;
 
 /// A key as it is shown: one that comes from outside can be of any length and hold anything.
-pub(super) fn key(key: &str) -> String {
+pub(crate) fn key(key: &str) -> String {
     let mut shown: String = key.chars().take(KEY_LEN_MAX).flat_map(char::escape_debug).collect();
     if key.chars().nth(KEY_LEN_MAX).is_some() {
         shown.push('…');

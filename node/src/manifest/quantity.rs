@@ -11,7 +11,7 @@ const FRACTION_DIGITS_MAX: usize = 18;
 
 /// Why a quantity was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum QuantityError {
+pub(crate) enum QuantityError {
     /// Not of the form that Kubernetes reads.
     #[error("must be a quantity such as 250m, 1.5, 512Mi or 1e3")]
     Malformed,
@@ -24,14 +24,14 @@ pub(super) enum QuantityError {
 }
 
 /// Reads an amount of processor time; less than a thousandth of a core counts as one.
-pub(super) fn milli_cpu(text: &str) -> Result<MilliCpu, QuantityError> {
+pub(crate) fn milli_cpu(text: &str) -> Result<MilliCpu, QuantityError> {
     let milli = Quantity::parse(text)?.times_rounded_up(1_000)?;
     // The range of a quantity is that of whole cores.
     if milli / 1_000 > i64::MAX.unsigned_abs() { Err(QuantityError::TooLarge) } else { Ok(MilliCpu(milli)) }
 }
 
 /// Reads an amount of memory; part of a byte counts as one.
-pub(super) fn bytes(text: &str) -> Result<Bytes, QuantityError> {
+pub(crate) fn bytes(text: &str) -> Result<Bytes, QuantityError> {
     Quantity::parse(text)?.times_rounded_up(1).map(Bytes)
 }
 

@@ -1,12 +1,16 @@
 //! A spec back to a manifest: applying it again changes nothing.
 
+use std::fmt;
+
 use purser_events::pod::spec::{
     ContainerSpec, HostPathKind, PodSpec, Probe, ProbeCheck, PullPolicy, Resources, RestartPolicy, User,
     VolumeSource,
 };
+use purser_events::{Bytes, MilliCpu};
 use serde_json::{Map, Value, json};
 
 use super::container::protocol_word;
+use super::resources::{DISK, GPU};
 
 /// The `v1` Pod manifest of a spec, with every default written out.
 #[must_use]
@@ -21,6 +25,9 @@ pub fn to_manifest(spec: &PodSpec) -> Value {
             }
         })
         .collect();
+    // Whole GPUs are the pod's: which of its containers asked for them makes no difference.
+    let gpus = spec.claims.gpu.as_ref().filter(|gpu| gpu.share.is_none()).map(|gpu| gpu.count);
+    let containers = spec.containers.iter().enumerate();
     compact(json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -33,16 +40,19 @@ pub fn to_manifest(spec: &PodSpec) -> Value {
         "spec": {
             "runtimeClassName": spec.runtime.word(),
             "restartPolicy": restart_word(spec.restart_policy),
+            "priority": spec.claims.priority,
             "terminationGracePeriodSeconds": spec.termination_grace_s,
             "securityContext": { "fsGroup": spec.fs_group },
             "volumes": volumes,
-            "initContainers": spec.init_containers.iter().map(container).collect::<Vec<_>>(),
-            "containers": spec.containers.iter().map(container).collect::<Vec<_>>(),
+            "initContainers": spec.init_containers.iter().map(|it| container(it, None)).collect::<Vec<_>>(),
+            "containers": containers
+                .map(|(index, it)| container(it, gpus.filter(|_| index == 0)))
+                .collect::<Vec<_>>(),
         },
     }))
 }
 
-fn container(spec: &ContainerSpec) -> Value {
+fn container(spec: &ContainerSpec, gpus: Option<u32>) -> Value {
     let env: Vec<Value> =
         spec.env.iter().map(|var| json!({ "name": var.name, "value": var.value })).collect();
     let ports: Vec<Value> = spec
@@ -65,7 +75,7 @@ fn container(spec: &ContainerSpec) -> Value {
         "args": spec.args,
         "workingDir": spec.working_dir,
         "env": env,
-        "resources": resources(&spec.resources),
+        "resources": resources(&spec.resources, gpus),
         "ports": ports,
         "volumeMounts": mounts,
         "livenessProbe": spec.liveness.as_ref().map(probe),
@@ -75,17 +85,22 @@ fn container(spec: &ContainerSpec) -> Value {
     })
 }
 
-fn resources(resources: &Resources) -> Value {
-    let text = |amount: Option<&dyn std::fmt::Display>| amount.map(ToString::to_string);
+fn resources(resources: &Resources, gpus: Option<u32>) -> Value {
+    let text = |amount: Option<&dyn fmt::Display>| Value::from(amount.map(ToString::to_string));
+    let list = |cpu: &Option<MilliCpu>, memory: &Option<Bytes>, disk: &Option<Bytes>| {
+        let counted = resources.custom.iter().map(|(name, count)| (name.as_str(), Some(count as _)));
+        let known = [
+            ("cpu", cpu.as_ref().map(|amount| amount as _)),
+            ("memory", memory.as_ref().map(|amount| amount as _)),
+            (DISK, disk.as_ref().map(|amount| amount as _)),
+            (GPU, gpus.as_ref().map(|count| count as _)),
+        ];
+        let all = known.into_iter().chain(counted);
+        Value::Object(all.map(|(name, amount)| (name.to_owned(), text(amount))).collect())
+    };
     json!({
-        "limits": {
-            "cpu": text(resources.cpu_limit.as_ref().map(|amount| amount as _)),
-            "memory": text(resources.memory_limit.as_ref().map(|amount| amount as _)),
-        },
-        "requests": {
-            "cpu": text(resources.cpu_request.as_ref().map(|amount| amount as _)),
-            "memory": text(resources.memory_request.as_ref().map(|amount| amount as _)),
-        },
+        "limits": list(&resources.cpu_limit, &resources.memory_limit, &resources.disk_limit),
+        "requests": list(&resources.cpu_request, &resources.memory_request, &resources.disk_request),
     })
 }
 

@@ -25,7 +25,7 @@ fn check_value(shape: &Shape, value: Value, place: &Place, errors: &mut FieldErr
             let checked =
                 values.into_iter().filter(|(_, value)| !value.is_null()).filter_map(|(key, value)| {
                     let place = place.key(&key);
-                    let Some(shape) = fields.get(key.as_str()) else {
+                    let Some(shape) = table::at_key(fields, &key) else {
                         refuse(&place, value, errors);
                         return None;
                     };
@@ -83,8 +83,8 @@ fn check_leaf(field: &Field, value: Value, place: &Place, errors: &mut FieldErro
             Some(whole) if (min..=max).contains(&whole) => Some(Value::from(whole)),
             _ => refuse_value(place, format!("must be a whole number from {min} to {max}"), errors),
         },
-        (Kind::Quantity, Value::Number(number)) => Some(Value::String(number.to_string())),
-        (Kind::Quantity, value @ Value::String(_)) => Some(value),
+        (Kind::Quantity | Kind::Count, Value::Number(number)) => Some(Value::String(number.to_string())),
+        (Kind::Quantity | Kind::Count, value @ Value::String(_)) => Some(value),
         (Kind::Port, Value::Number(number)) => match number.as_u64() {
             Some(port @ 1..=65_535) => Some(Value::from(port)),
             _ => refuse_value(place, "must be a port from 1 to 65535, or a port's name".into(), errors),
@@ -104,6 +104,7 @@ fn check_leaf(field: &Field, value: Value, place: &Place, errors: &mut FieldErro
             | Kind::Word(_)
             | Kind::Whole(..)
             | Kind::Quantity
+            | Kind::Count
             | Kind::Port
             | Kind::Empty,
             other,
@@ -124,7 +125,7 @@ fn expected(kind: Kind) -> &'static str {
         Kind::Text | Kind::Word(_) => "a string",
         Kind::TextMap | Kind::Empty => "a map",
         Kind::Flag | Kind::Only(_) => "true or false",
-        Kind::Whole(..) => "a whole number",
+        Kind::Whole(..) | Kind::Count => "a whole number",
         Kind::Quantity => "a quantity",
         Kind::Port => "a port number or name",
     }

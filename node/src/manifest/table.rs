@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Whole(i64, i64),
     /// A number with an optional suffix.
     Quantity,
+    /// A number of things, as a number or as text.
+    Count,
     /// A port's number or its name.
     Port,
     /// `{}`.
@@ -41,6 +43,8 @@ const SECONDS: Kind = Kind::Whole(0, i32::MAX as i64);
 const COUNT: Kind = Kind::Whole(0, i32::MAX as i64);
 /// As in Kubernetes, whose ids end where a signed 32-bit number does.
 const ID: Kind = Kind::Whole(0, i32::MAX as i64);
+/// As in Kubernetes, which keeps what is above for itself.
+const PRIORITY_MAX: i64 = 1_000_000_000;
 const PORT_NUMBER: Kind = Kind::Whole(1, 65_535);
 
 const fn field(pattern: &'static str, kind: Kind, note: &'static str) -> Field {
@@ -61,6 +65,11 @@ pub(super) const POD_FIELDS: &[Field] = &[
         "what runs the containers; the node's default if absent",
     ),
     field("spec.restartPolicy", Kind::Word(&["Always", "OnFailure", "Never"]), "`Always` if absent"),
+    field(
+        "spec.priority",
+        Kind::Whole(i32::MIN as i64, PRIORITY_MAX),
+        "who comes first where not all find room: more before less; 0 if absent",
+    ),
     field("spec.terminationGracePeriodSeconds", SECONDS, "from SIGTERM to SIGKILL; 30 if absent"),
     field("spec.securityContext.runAsUser", ID, "for containers that don't say otherwise"),
     field("spec.securityContext.runAsGroup", ID, "for containers that don't say otherwise"),
@@ -114,8 +123,20 @@ pub(super) const CONTAINER_FIELDS: &[Field] = &[
     field("ports[].protocol", Kind::Word(&["TCP", "UDP"]), "`TCP` if absent"),
     field("resources.limits.cpu", Kind::Quantity, "more than 0; no limit if absent"),
     field("resources.limits.memory", Kind::Quantity, "more than 0; no limit if absent"),
+    field(
+        "resources.limits.ephemeral-storage",
+        Kind::Quantity,
+        "room on disk, more than 0; no limit if absent",
+    ),
+    field(
+        "resources.limits.DOMAIN/NAME",
+        Kind::Count,
+        "from 1; `nvidia.com/gpu` for whole GPUs, else what the operator counts, as in `example.com/dongle`",
+    ),
     field("resources.requests.cpu", Kind::Quantity, "at most the limit; the limit if absent"),
     field("resources.requests.memory", Kind::Quantity, "at most the limit; the limit if absent"),
+    field("resources.requests.ephemeral-storage", Kind::Quantity, "at most the limit; the limit if absent"),
+    field("resources.requests.DOMAIN/NAME", Kind::Count, "the same as in `limits`, where it must stand"),
     field("volumeMounts[].name", Kind::Text, "required; a volume of the pod"),
     field("volumeMounts[].mountPath", Kind::Text, "required; absolute, without `..` or `:`, given once"),
     field("volumeMounts[].readOnly", Kind::Flag, "`false` if absent"),
@@ -159,6 +180,8 @@ pub(super) const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startu
 const REFUSALS: &[(&str, &str)] = &[
     ("metadata.generateName", "give a name"),
     ("status", "a status is the node's to say: leave it out"),
+    ("spec.priorityClassName", "there are no classes: give the number in spec.priority"),
+    ("spec.preemptionPolicy", "the node's policy says whether pods make way for others"),
     ("spec.nodeName", "a pod runs on the node that it is given to"),
     ("spec.initContainers[].restartPolicy", "init containers run to their end; there are no sidecars"),
     ("spec.initContainers[].livenessProbe", "init containers have no probes"),
@@ -200,7 +223,10 @@ pub fn supported_fields() -> Vec<SupportedField> {
         holds: field.kind.shown(),
         note: field.note,
     };
-    all().into_iter().map(shown).collect()
+    let mut fields: Vec<SupportedField> = all().into_iter().map(shown).collect();
+    let behind = fields.iter().position(|field| field.path == "metadata.annotations").map_or(0, |at| at + 1);
+    fields.splice(behind..behind, super::annotation::supported());
+    fields
 }
 
 fn all() -> Vec<(String, &'static Field)> {
@@ -232,6 +258,7 @@ impl Kind {
             Kind::Whole(min, max) if max == i64::from(i32::MAX) => format!("whole number from {min}"),
             Kind::Whole(min, max) => format!("whole number from {min} to {max}"),
             Kind::Quantity => "quantity".into(),
+            Kind::Count => "whole number".into(),
             Kind::Port => "port number or name".into(),
             Kind::Empty => "`{}`".into(),
         }
@@ -241,6 +268,14 @@ impl Kind {
 /// A word as it is written in a manifest.
 pub(super) fn shown_word(word: &str) -> &str {
     if word.is_empty() { "\"\"" } else { word }
+}
+
+/// The key under which [`Shape::Object`] has what any key of the form `domain/name` holds. No field has such a name.
+const ANY_DOMAIN: &str = "DOMAIN/NAME";
+
+/// What a map has under a key, if it may have that key.
+pub(super) fn at_key<'a>(fields: &'a BTreeMap<&'static str, Shape>, key: &str) -> Option<&'a Shape> {
+    fields.get(key).or_else(|| fields.get(ANY_DOMAIN).filter(|_| key.contains('/')))
 }
 
 /// The supported fields as a tree.

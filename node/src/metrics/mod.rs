@@ -2,6 +2,7 @@
 //! the world says is rendered anew for each scrape, so that the series of a pod that is gone are gone too.
 
 pub mod journal;
+mod ledger;
 mod process;
 pub mod request;
 mod world;

@@ -17,11 +17,13 @@ use purser_storage::Class;
 use purser_storage::projection::ProjectionState;
 use purser_storage::sealer::SealingState;
 
-use super::process;
 use super::process::exact;
+use super::{ledger, process};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 7] = [
+const COUNTED: [Metric; 9] = [
+    metric::ADMISSIONS_REFUSED,
+    metric::TENANT_REFUSED,
     metric::JOURNAL_CHECKPOINTS,
     metric::WITNESS_FAILURES,
     metric::JOURNAL_APPEND,
@@ -44,6 +46,7 @@ pub(super) fn render(service: &Service) -> String {
         // Taken out first: nothing is committed while the world is read.
         let figures = service.world(|world| Figures::of(world, |class| service.has_runtime(class)));
         figures.record();
+        ledger::record(service);
         gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
         record_segments(service);

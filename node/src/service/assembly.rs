@@ -20,10 +20,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::exit::Failure;
-use super::{host, keys, sealing};
+use super::{host, keys, resources, sealing};
 use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
+use crate::adapter::machine::ProcMachine;
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
 use crate::config::{self, Codec, Config, Enabled, Encryption};
@@ -47,9 +48,11 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
-    let shell = Shell { journal, live, clock, ids, runtimes, probes, paths };
+    let machine = Arc::new(ProcMachine::own(&config.data_dir));
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, probes, paths };
     let keeping = keeping(&config.journal);
-    Ok(Parts { shell, host, policy: config.policy.in_force(), default_runtime, keeping })
+    let resources = resources::resources(config, host.memory)?;
+    Ok(Parts { shell, host, policy: config.policy.in_force(), resources, default_runtime, keeping })
 }
 
 /// How the journal's past is kept.

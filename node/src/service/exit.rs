@@ -14,6 +14,7 @@ use purser_storage::{FolderError, JournalError};
 
 use super::journal::JournalVerbError;
 use super::keys::KeysError;
+use crate::adapter::topology::TopologyError;
 use crate::api::listen::ListenError;
 use crate::api::token::TokenError;
 use crate::config::ConfigError;
@@ -40,6 +41,8 @@ pub(super) enum Failure {
     Close(#[source] JournalError),
     #[error("failed to learn about this host: `{path}` cannot be read")]
     Host { path: &'static str, source: std::io::Error },
+    #[error("failed to learn which processors there are")]
+    Topology(#[source] TopologyError),
     #[error("failed to set containerd up")]
     Containerd(#[source] RuntimeError),
     #[error(transparent)]
@@ -71,6 +74,7 @@ impl Failure {
             Failure::Fatal { .. }
             | Failure::Close(_)
             | Failure::Host { .. }
+            | Failure::Topology(_)
             | Failure::Start(_)
             | Failure::Metrics(_)
             | Failure::Runtime(_)

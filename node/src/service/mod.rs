@@ -8,6 +8,7 @@ mod journal;
 mod keys;
 mod log_keeper;
 mod notify;
+mod resources;
 mod run;
 mod sealing;
 mod telling;

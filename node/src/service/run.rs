@@ -97,8 +97,14 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
         let service = purser_actors::start(parts).await?;
         service.keep_reserve(assembly::reserve_limits(&config)).await;
         let (stop, stopped) = watch::channel(false);
-        let api =
-            Api { service: service.clone(), config: config.clone(), exposition, started_at, stop: stopped };
+        let api = Api {
+            service: service.clone(),
+            config: config.clone(),
+            allowances: Arc::default(),
+            exposition,
+            started_at,
+            stop: stopped,
+        };
         let connections = serve(&threads, api, doors);
         notify::ready();
         tracing::info!(socket = %config.api.socket.display(), "ready");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sample::{full, read, refused_paths, small, with};
+use crate::sample::{full, read, refused_paths, sharing, small, with};
 
 const MAIN: &str = "spec.containers[0]";
 
@@ -11,6 +11,11 @@ fn wrong(path: &str) -> Vec<Value> {
     let field = path.rsplit('.').next().expect("a path has a last part");
     let mut wrong = vec![json!([1]), json!({ "x": { "y": 1 } })];
     wrong.extend(match field {
+        _ if path.contains("purser.dev/") => wrong_annotation(path),
+        _ if path.contains("resources.") && path.ends_with(']') => {
+            vec![json!(0), json!(-1), json!(1.5), json!("1k"), json!(""), json!(true), json!(1_u64 << 63)]
+        }
+        "priority" => vec![json!(1_000_000_001), json!(-2_147_483_649_i64), json!(0.5), json!("high")],
         "apiVersion" => vec![json!("v2"), json!(1)],
         "kind" => vec![json!("Deployment"), json!(true)],
         "namespace" => vec![json!("Team"), json!("a.b"), json!("../x"), json!(5)],
@@ -29,7 +34,7 @@ fn wrong(path: &str) -> Vec<Value> {
         "containerPort" => vec![json!(0), json!(65_536), json!(-1), json!("80")],
         "hostPort" => vec![json!(0), json!(81), json!(65_536)],
         "port" => vec![json!(0), json!(65_536), json!("nobody"), json!(1.5), json!("80")],
-        "cpu" | "memory" => {
+        "cpu" | "memory" | "ephemeral-storage" => {
             vec![json!(-1), json!("-1Mi"), json!("1Zi"), json!("lots"), json!(""), json!("1e99"), json!(true)]
         }
         "mountPath" => {
@@ -70,12 +75,38 @@ fn wrong(path: &str) -> Vec<Value> {
     wrong
 }
 
+/// Values that an annotation for the node may not hold.
+fn wrong_annotation(path: &str) -> Vec<Value> {
+    let texts: &[&str] = match path.trim_end_matches(']').rsplit('/').next().expect("a path has a last part")
+    {
+        "gpu-share" => &["0", "101", "50.5", "half", "-1", "50 %", "%"],
+        "gpu-count" => &["0", "-1", "1.5", "4294967296", "2 "],
+        "gpu-memory" => &["0", "-1Gi", "lots", "1GB", "9E99", "8Ei"],
+        "gpu-uuids" => &[",", "GPU-a,", "GPU-a,GPU-a", "GPU a,GPU-b", "GPU-a"],
+        "exclusive-cpus" | "subnet" => &["yes", "True", "1", " true"],
+        "ports" => &["0", "1001", "-1", "2.5", "many"],
+        "when-full" => &["as-policy", "Wait", "never"],
+        "reservation" => &[
+            "7",
+            ":7",
+            "0190b5d0-0000-7000-8000-000000000001",
+            "0190b5d0-0000-7000-8000-000000000001:",
+            "0190b5d0-0000-7000-8000-000000000001:-7",
+            "0190b5d0000070008000000000000001:7",
+            "0190b5d0-0000-7000-8000-000000000001:18446744073709551616",
+        ],
+        other => panic!("{other} has no wrong values"),
+    };
+    let empty = ["", "\u{0}", "\u{e9}", "\n"];
+    texts.iter().chain(&empty).map(|text| json!(text)).chain([json!(1), json!(true)]).collect()
+}
+
 /// Every scalar of a manifest, as a JSON pointer and as a path.
 fn scalars(value: &Value, pointer: &str, path: &str, found: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
-                let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
                 let step = if plain { format!(".{key}") } else { format!("[{key}]") };
                 let path = format!("{path}{step}").trim_start_matches('.').to_owned();
                 scalars(value, &format!("{pointer}/{}", key.replace('/', "~1")), &path, found);
@@ -93,17 +124,19 @@ fn scalars(value: &Value, pointer: &str, path: &str, found: &mut Vec<(String, St
 
 #[test]
 fn every_field_is_accepted_and_its_wrong_values_are_refused_at_its_path() {
-    read(full()).unwrap_or_else(|error| panic!("{error}"));
-    let mut places = Vec::new();
-    scalars(&full(), "", "", &mut places);
-    assert!(places.len() > 80, "only {} fields were found", places.len());
-    for (pointer, path) in places {
-        for value in wrong(&path) {
-            let shown = value.to_string();
-            let error =
-                read(with(full(), &pointer, value)).expect_err(&format!("{path}: {shown} was accepted"));
-            let is_here = |error: &purser_actors::port::FieldError| error.path == path;
-            assert!(error.fields().iter().any(is_here), "{path}: {shown} was refused as\n{error}");
+    for sample in [full(), sharing()] {
+        read(sample.clone()).unwrap_or_else(|error| panic!("{error}"));
+        let mut places = Vec::new();
+        scalars(&sample, "", "", &mut places);
+        assert!(places.len() > 8, "only {} fields were found", places.len());
+        for (pointer, path) in places {
+            for value in wrong(&path) {
+                let shown = value.to_string();
+                let error = read(with(sample.clone(), &pointer, value))
+                    .expect_err(&format!("{path}: {shown} was accepted"));
+                let is_here = |error: &purser_actors::port::FieldError| error.path == path;
+                assert!(error.fields().iter().any(is_here), "{path}: {shown} was refused as\n{error}");
+            }
         }
     }
 }
@@ -123,7 +156,11 @@ fn every_supported_field_is_in_the_full_sample() {
     };
     let mut places = Vec::new();
     scalars(&full(), "", "", &mut places);
-    let given: Vec<String> = places.iter().map(|(_, path)| pattern(path)).collect();
+    scalars(&sharing(), "", "", &mut places);
+    assert!(places.len() > 80, "only {} fields were found", places.len());
+    let any_domain = |path: &str| path.replace("[example.com/dongle]", ".DOMAIN/NAME");
+    let written = |path: &String| [pattern(path), pattern(&any_domain(path)), path.clone()];
+    let given: Vec<String> = places.iter().flat_map(|(_, path)| written(path)).collect();
     for field in purser_node::manifest::supported_fields() {
         // One handler per probe: all kinds are given, on different probes.
         let wanted = ["livenessProbe", "readinessProbe", "startupProbe"]
@@ -153,6 +190,11 @@ fn unknown_and_unsupported_fields_are_told_apart() {
         ("/spec/containers/0/env/0/valeu", "spec.containers[0].env[0].valeu", "unknown field"),
         ("/spec/affinity", "spec.affinity", "is not supported by Purser"),
         ("/spec/hostPID", "spec.hostPID", "is not supported by Purser"),
+        (
+            "/spec/priorityClassName",
+            "spec.priorityClassName",
+            "is not supported by Purser: there are no classes",
+        ),
         ("/spec/ephemeralContainers", "spec.ephemeralContainers", "is not supported by Purser"),
         ("/metadata/uid", "metadata.uid", "is not supported by Purser"),
         ("/metadata/finalizers", "metadata.finalizers", "is not supported by Purser"),

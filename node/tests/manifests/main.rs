@@ -1,5 +1,8 @@
 //! Kubernetes manifests as Purser reads them: what is accepted, what is refused and where, and what survives.
 
+mod claims;
+#[path = "../support/document.rs"]
+mod document;
 mod examples;
 mod fields;
 mod hostile;

@@ -20,17 +20,28 @@ pub(crate) fn full() -> Value {
         "runAsUser": 1000, "runAsGroup": 1001, "runAsNonRoot": true, "allowPrivilegeEscalation": false,
     });
     let resources = json!({
-        "limits": { "cpu": "1", "memory": "64Mi" }, "requests": { "cpu": 0.5, "memory": "1e6" },
+        "limits": {
+            "cpu": "1", "memory": "64Mi", "ephemeral-storage": "1Gi", "nvidia.com/gpu": 2, "example.com/dongle": "3",
+        },
+        "requests": {
+            "cpu": 0.5, "memory": "1e6", "ephemeral-storage": "500M", "nvidia.com/gpu": "2", "example.com/dongle": 3,
+        },
     });
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": "full", "namespace": "team-a", "labels": { "app": "full" },
-            "annotations": { "example.com/note": "any text" }, "creationTimestamp": null,
+            "annotations": {
+                "example.com/note": "any text", "purser.dev/gpu-memory": "40Gi", "purser.dev/gpu-uuids": "GPU-a, GPU-b",
+                "purser.dev/ports": "2", "purser.dev/subnet": "true", "purser.dev/when-full": "wait",
+                "purser.dev/reservation": "0190b5d0-0000-7000-8000-000000000001:7",
+            },
+            "creationTimestamp": null,
         },
         "spec": {
             "runtimeClassName": "containerd", "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 5,
+            "priority": -7,
             "securityContext": { "runAsUser": 7, "runAsGroup": 8, "runAsNonRoot": true, "fsGroup": 9 },
             "hostNetwork": true, "dnsPolicy": "Default", "enableServiceLinks": false,
             "automountServiceAccountToken": false, "os": { "name": "linux" },
@@ -65,6 +76,16 @@ pub(crate) fn full() -> Value {
         },
         "status": {},
     })
+}
+
+/// A manifest with the annotations that cannot stand beside those of [`full`].
+pub(crate) fn sharing() -> Value {
+    let annotations = json!({
+        "purser.dev/gpu-share": "50%", "purser.dev/gpu-count": "2", "purser.dev/gpu-memory": "10Gi",
+        "purser.dev/exclusive-cpus": "true",
+    });
+    let resources = json!({ "requests": { "cpu": 2 } });
+    with(with(small(), "/metadata/annotations", annotations), "/spec/containers/0/resources", resources)
 }
 
 /// The smallest manifest.

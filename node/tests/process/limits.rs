@@ -25,6 +25,7 @@ async fn limits_reach_the_kernel() {
         cpu_request: Some(MilliCpu(500)),
         memory_limit: Some(Bytes(64 << 20)),
         memory_request: None,
+        ..Resources::default()
     };
     scene.start(spec).await.unwrap();
     assert_eq!(held(&scene, "memory", ["memory.limit_in_bytes", "memory.max"]), "67108864");

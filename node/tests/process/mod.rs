@@ -3,6 +3,7 @@
 mod adoption;
 mod commands;
 mod limits;
+mod processors;
 mod running;
 mod scene;
 mod storage;

@@ -108,6 +108,7 @@ impl Scene {
             volumes: self.volumes.clone(),
             init_containers: Vec::new(),
             containers: vec![container],
+            claims: purser_events::ledger::Claims::default(),
         }
     }
 
@@ -120,6 +121,7 @@ impl Scene {
             args: container.args.clone(),
             spec: container,
             image: None,
+            cpus: None,
         }
     }
 
@@ -217,7 +219,7 @@ impl Drop for Scene {
             tokio.block_on(runtime.clean_up(pod))
         });
         let cleaned = cleaned.join();
-        for hierarchy in ["memory", "cpu", "pids", ""] {
+        for hierarchy in ["memory", "cpu", "pids", "cpuacct", "cpuset", ""] {
             // The folder of this scene, where there is one; pods that are still in it are reported below.
             let at = self.settings.cgroup_mount.join(hierarchy).join(&self.settings.cgroup_prefix);
             let _ = std::fs::remove_dir(at);
@@ -227,6 +229,16 @@ impl Drop for Scene {
             assert!(!self.paths.pod(self.pod).exists(), "the pod's folder is still there");
         }
     }
+}
+
+/// Waits until something that nothing announces has come true.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what} has not come"));
 }
 
 /// Whether a process exists and has not ended.

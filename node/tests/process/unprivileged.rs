@@ -14,12 +14,14 @@ use super::scene::{SHIM_VARIABLE, Scene, container, mount, script, shim};
 const NOBODY: u32 = 65_534;
 
 /// Tests that need no root, run once more without it.
-const TESTS: [&str; 9] = [
+const TESTS: [&str; 11] = [
     "process::adoption::a_killed_shim_ends_its_container",
     "process::adoption::a_second_node_adopts_what_runs",
     "process::commands::a_background_process_does_not_hold_up_a_command",
     "process::commands::a_command_has_input_outputs_and_an_exit_code",
     "process::commands::a_command_ends_with_its_container",
+    "process::processors::processes_say_what_they_use_where_the_kernel_keeps_no_account",
+    "process::processors::the_scheduler_alone_holds_a_container_where_there_are_no_groups",
     "process::running::a_container_runs_to_its_exit_code",
     "process::running::terminate_asks_the_main_process_and_kill_ends_all",
     "process::running::an_absent_shim_is_named",

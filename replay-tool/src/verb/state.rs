@@ -126,6 +126,9 @@ impl Entity {
                 let withheld = || world.withheld.contains(&uid).then(|| json!({ "withheld": true }));
                 world.pods.get(&uid).map(|pod| json!(pod)).or_else(withheld)
             }
+            StreamKind::Ledger => {
+                world.node_uid.filter(|uid| uid.0 == stream.id).map(|_| json!(world.ledger))
+            }
             StreamKind::Worker => world.workers.get(&WorkerUid(stream.id)).map(|worker| json!(worker)),
         };
         state.map(|state| Entity { title: stream.to_string(), state })

@@ -80,6 +80,7 @@ async fn limits_reach_the_kernel() {
         cpu_request: Some(MilliCpu(500)),
         memory_limit: Some(Bytes(48 << 20)),
         memory_request: None,
+        ..Resources::default()
     };
     let plan = Planned::of(vec![container]);
     rig.start(&plan).await.unwrap();

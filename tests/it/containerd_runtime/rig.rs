@@ -152,6 +152,7 @@ impl Planned {
             command: spec.command.clone(),
             args: spec.args.clone(),
             image: images.iter().find(|image| image.container == spec.name).cloned(),
+            cpus: None,
             spec,
         }
     }

@@ -36,7 +36,7 @@ const STAND_INS: [(&str, &str); 15] = [
 type Check = fn(&Stage);
 
 /// Each example, its pod, and what it shows. Those that serve on the same port of the node come one by one.
-const EXAMPLES: [(&str, &str, Check); 22] = [
+const EXAMPLES: [(&str, &str, Check); 23] = [
     ("commands", "command-demo", is_told_that_there_are_no_services),
     ("print-greeting", "print-greeting", greets),
     ("dependent-envars", "dependent-envars-demo", has_dependent_variables),
@@ -52,6 +52,9 @@ const EXAMPLES: [(&str, &str, Check); 22] = [
     ("simple-pod", "nginx", |stage| serves(stage, "nginx", "stand-in\n")),
     ("kubectl-dry-run", "nginx", |stage| serves(stage, "nginx", "stand-in\n")),
     ("image-pull-policy", "pull-demo", |stage| serves(stage, "pull-demo", "stand-in\n")),
+    ("extended-resource", "extended-resource-demo", |stage| {
+        serves(stage, "extended-resource-demo", "stand-in\n");
+    }),
     ("two-container-pod", "two-containers", shares_a_page),
     ("init-containers", "init-demo", |stage| {
         serves(stage, "init-demo", "stand-in for http://info.cern.ch\n");
@@ -185,7 +188,8 @@ fn examples_in(name: &str) -> BTreeMap<String, PathBuf> {
 fn stage_on_mirrors(registry: &Registry) -> Stage {
     let hosts = ["docker.io", "registry.k8s.io", "gcr.io"];
     let mirrors = hosts.map(|host| format!("{host:?} = [\"http://{}\"]\n", registry.host)).concat();
-    Stage::with(Runtime::Containerd, &format!("[containerd.mirrors]\n{mirrors}"))
+    let counted = "[resources.custom]\n\"example.com/dongle\" = 4\n";
+    Stage::with(Runtime::Containerd, &format!("[containerd.mirrors]\n{mirrors}{counted}"))
 }
 
 fn apply(stage: &Stage, path: &Path) -> std::process::Output {

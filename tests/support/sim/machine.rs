@@ -1,20 +1,23 @@
 //! The machine under the node: its containers and folders, which outlive the node, and a runtime that the node asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use purser_actors::port::{
-    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, LoadedImage, Notice, PodPlan,
-    ProbeTransport, ProbeVerdict, RuntimeError, Signal, Standing, StartedContainer,
+    self, Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage,
+    MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, RuntimeError, Signal, Standing,
+    StartedContainer,
 };
-use purser_events::PodUid;
+use purser_events::ledger::Port;
 use purser_events::pod::PodSpec;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass, ResolvedImage};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::ProcessIdentity;
+use purser_events::{Bytes, CpuSet, PodUid};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -35,12 +38,17 @@ pub(super) struct Held {
     pub(super) asked_to_end: bool,
     /// Whether it ends by itself, as init containers do.
     pub(super) is_init: bool,
+    /// The processors that it was told to run on; none if it was never told.
+    pub(super) cpus: Option<CpuSet>,
+    /// What it says that it has used.
+    pub(super) used: ContainerUse,
 }
 
 #[derive(Debug, Default)]
 struct State {
     containers: BTreeMap<ContainerKey, Held>,
-    folders: BTreeSet<PodUid>,
+    /// The pods that have a folder, and what is in it.
+    folders: BTreeMap<PodUid, Bytes>,
     processes: u32,
     boot: u128,
     down: bool,
@@ -75,7 +83,7 @@ impl Machine {
 
     /// Pods that have a folder.
     pub(super) fn folders(&self) -> BTreeSet<PodUid> {
-        self.state().folders.clone()
+        self.state().folders.keys().copied().collect()
     }
 
     /// What the node did that it must never do.
@@ -127,6 +135,20 @@ impl Machine {
         }
     }
 
+    /// From now on a container has used this much.
+    pub(super) fn set_use(&self, key: &ContainerKey, used: ContainerUse) {
+        if let Some(held) = self.state().containers.get_mut(key) {
+            held.used = used;
+        }
+    }
+
+    /// From now on a pod that has a folder has this much on disk.
+    pub(super) fn set_disk_use(&self, pod: PodUid, bytes: Bytes) {
+        if let Some(held) = self.state().folders.get_mut(&pod) {
+            *held = bytes;
+        }
+    }
+
     /// The machine starts again: nothing runs any more.
     pub(super) fn reboot(&self) {
         let finished_at = self.clock.now();
@@ -170,7 +192,7 @@ impl Machine {
         let boot_id = self.boot();
         let mut state = self.state();
         let key = &plan.key;
-        if !state.folders.contains(&key.pod) {
+        if !state.folders.contains_key(&key.pod) {
             state.offences.push(format!("{key} was started before its pod was set up"));
         }
         let same = |other: &ContainerKey| other.pod == key.pod && other.container == key.container;
@@ -193,7 +215,14 @@ impl Machine {
         };
         let started = StartedContainer { process, started_at };
         let is_init = plan.pod.init_containers.iter().any(|init| init.name == key.container);
-        let held = Held { started: started.clone(), exit: None, asked_to_end: false, is_init };
+        let held = Held {
+            started: started.clone(),
+            exit: None,
+            asked_to_end: false,
+            is_init,
+            cpus: plan.cpus.clone(),
+            used: ContainerUse { cpu_us: 0, memory: Bytes(0), memory_peak: None },
+        };
         state.containers.insert(key.clone(), held);
         Ok(started)
     }
@@ -233,7 +262,7 @@ impl Containers for Machine {
 
     async fn set_up(&self, plan: &PodPlan) -> Result<Vec<ResolvedImage>, RuntimeError> {
         self.begin("set up").await?;
-        self.state().folders.insert(plan.uid);
+        self.state().folders.entry(plan.uid).or_default();
         self.end("set up").await?;
         Ok(vec![])
     }
@@ -271,6 +300,24 @@ impl Containers for Machine {
             }
         }
         self.end("signal").await
+    }
+
+    async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError> {
+        self.begin("set cpus").await?;
+        if let Some(held) = self.state().containers.get_mut(key) {
+            held.cpus = Some(cpus.clone());
+        }
+        self.end("set cpus").await
+    }
+
+    async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
+        self.begin("usage").await?;
+        Ok(self.state().containers.get(key).map(|held| held.used))
+    }
+
+    async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {
+        self.begin("disk use").await?;
+        Ok(self.state().folders.get(&pod).copied().unwrap_or_default())
     }
 
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
@@ -325,6 +372,26 @@ impl Containers for Machine {
         let (sender, receiver) = mpsc::channel(NOTICES);
         self.state().notices = Some(sender);
         Some(receiver)
+    }
+}
+
+/// Nothing of it is used, and nobody but pods is on it.
+#[async_trait]
+impl port::Machine for Machine {
+    async fn usage(&self) -> io::Result<MachineUse> {
+        Ok(MachineUse::default())
+    }
+
+    async fn listeners(&self) -> io::Result<BTreeMap<Port, BTreeSet<u32>>> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn interfaces(&self) -> io::Result<BTreeSet<String>> {
+        Ok(BTreeSet::new())
+    }
+
+    async fn descendants(&self, pid: u32) -> io::Result<BTreeSet<u32>> {
+        Ok(BTreeSet::from([pid]))
     }
 }
 

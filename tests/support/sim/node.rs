@@ -13,9 +13,15 @@ use std::time::Duration;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::Clock;
 use purser_actors::port::containers::Runtimes;
+use purser_actors::start::Resources;
 use purser_actors::{DiskWork, HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
+use purser_events::ledger::capacity::PortRange;
+use purser_events::ledger::policy::Preemption;
+use purser_events::ledger::{Capacity, LedgerPolicy};
 use purser_events::pod::spec::RuntimeClass;
-use purser_events::{Bytes, Cause, CommandId, NodeUid, Origin, Policy, Principal, StreamVersion};
+use purser_events::{
+    Bytes, Cause, CommandId, Cpu, CpuTopology, NodeUid, Origin, Policy, Principal, StreamVersion,
+};
 use purser_storage::{
     Append, CommandWrite, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StreamWrite,
 };
@@ -243,6 +249,7 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         clock: Arc::new(clock.clone()),
         ids: Arc::new(clock.clone()),
         runtimes: Runtimes::from([(RuntimeClass::Process, Arc::new(machine.clone()) as _)]),
+        machine: Arc::new(machine.clone()),
         probes: Arc::new(machine.clone()),
         paths: PodPaths::new("/pods"),
     };
@@ -259,7 +266,26 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         shell,
         host,
         policy: Policy::default(),
+        resources: resources(),
         default_runtime: RuntimeClass::Process,
         keeping: Keeping { disk_work: DiskWork::InOrder, ..Keeping::default() },
     }
+}
+
+/// A machine so small that pods must wait for each other.
+fn resources() -> Resources {
+    let cpu = |id| Cpu { id, core: u32::from(id), package: 0, node: 0 };
+    let capacity = Capacity {
+        cpus: CpuTopology { cpus: (0..4).map(cpu).collect() },
+        memory: Bytes(4 << 30),
+        disk: Bytes(8 << 30),
+        ports: PortRange { first: 30_000, last: 30_003 },
+        ..Capacity::default()
+    };
+    let policy = LedgerPolicy {
+        preemption: Preemption::LowerPriorityOnly,
+        preemption_grace_s: 5,
+        ..LedgerPolicy::default()
+    };
+    Resources { capacity, policy }
 }

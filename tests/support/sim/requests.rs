@@ -6,9 +6,10 @@ use std::rc::Rc;
 use purser_actors::Service;
 use purser_actors::port::ExecIo;
 use purser_actors::service::{Accepted, CommandKey, Request, ServiceError};
+use purser_events::ledger::WhenFull;
 use purser_events::pod::PodSpec;
 use purser_events::pod::spec::{ProbeCheck, RestartPolicy};
-use purser_events::{CommandId, PodId, Principal, Seq};
+use purser_events::{Bytes, CommandId, MilliCpu, PodId, Principal, Seq};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -192,8 +193,25 @@ fn spec(id: &PodId, random: &mut Random) -> PodSpec {
     spec.restart_policy =
         [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never][random.index(3)];
     spec.termination_grace_s = 5;
+    claim(&mut spec, random);
     if random.percent(30) {
         spec.init_containers.push(specs::container("prepare", &["/bin/prepare"]));
     }
     spec
+}
+
+/// Asks for something of the machine, so that not all find room at once.
+fn claim(spec: &mut PodSpec, random: &mut Random) {
+    let main = &mut spec.containers[0].resources;
+    match random.below(4) {
+        0 => main.cpu_request = Some(MilliCpu(2_000)),
+        1 => main.memory_request = Some(Bytes(3 << 29)),
+        2 => {
+            main.cpu_request = Some(MilliCpu(1_000));
+            spec.claims.exclusive_cpus = true;
+        }
+        _ => spec.claims.ports = 2,
+    }
+    spec.claims.priority = [0, 0, 10][random.index(3)];
+    spec.claims.when_full = [WhenFull::AsPolicy, WhenFull::Wait, WhenFull::Refuse][random.index(3)];
 }

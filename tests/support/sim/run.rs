@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use purser_actors::port::{ContainerKey, Notice};
+use purser_actors::port::{ContainerKey, ContainerUse, Notice};
 use purser_events::pod::PodEvent;
 use purser_events::pod::event::ExitReason;
-use purser_events::{Event, Seq};
+use purser_events::{Bytes, Event, Seq};
 use purser_storage::{Hash, StoredRecord};
 use tempfile::TempDir;
 
@@ -327,7 +327,13 @@ impl Simulation {
                     }
                     2..=3 => machine.exit(key, 1, ExitReason::Error),
                     _ if expected || number == 4 => machine.exit(key, 0, ExitReason::Completed),
-                    _ => {}
+                    // It works on: its figures grow.
+                    more => {
+                        let memory = Bytes(more << 20);
+                        let cpu_us = held.used.cpu_us + more * 1_000;
+                        machine.set_use(key, ContainerUse { cpu_us, memory, memory_peak: None });
+                        machine.set_disk_use(key.pod, memory);
+                    }
                 }
             }
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use purser_actors::port::{Clock, ContainerKey};
 use purser_events::pod::event::ExitReason;
 use purser_events::pod::{Container, ContainerState, Phase, Pod};
-use purser_events::{PodId, PodUid};
+use purser_events::{CpuSet, PodId, PodUid};
 
+use super::machine::Held;
 use super::node::Node;
 use super::requests::{Ask, Wish};
 use super::run::{Broken, Simulation};
@@ -37,6 +38,10 @@ impl Simulation {
         self.agree()?;
         self.keep_house(false)?;
         self.audit()?;
+        let ledger = &self.shadow.world.ledger;
+        if !ledger.holdings.is_empty() || !ledger.waiting.is_empty() {
+            return Err(format!("all pods were deleted, and the ledger has {:?}", ledger.holdings));
+        }
         let (pods, folders) = (self.shadow.world.pods.len(), self.ground.machine.folders());
         if pods > 0 || !folders.is_empty() || !self.ground.machine.containers().is_empty() {
             return Err(format!("all pods were deleted, {pods} are left, and folders of {folders:?}"));
@@ -113,7 +118,8 @@ impl Simulation {
 
     fn is_at_rest(&self) -> bool {
         self.shadow.world.pods.values().filter_map(Pod::live).all(|pod| {
-            let phase = matches!(pod.phase, Phase::Running | Phase::Stopped(_) | Phase::Failed(_));
+            let phase = matches!(pod.phase, Phase::Running | Phase::Stopped(_) | Phase::Failed(_))
+                || pod.awaits_resources;
             let containers = pod.containers.iter().all(|container| {
                 let moving = match container.state {
                     ContainerState::Creating { .. } | ContainerState::Stopping { .. } => true,
@@ -130,8 +136,24 @@ impl Simulation {
         })
     }
 
-    /// The machine holds exactly what is on record.
+    /// The machine holds exactly what is on record, and the ledger has put down exactly the pods that are to have
+    /// something.
     fn agree(&self) -> Result<(), Broken> {
+        let ledger = &self.shadow.world.ledger;
+        for (uid, pod) in self.shadow.world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?))) {
+            let (holds, waits) = (ledger.grant(uid).is_some(), ledger.waits(uid).is_some());
+            if (holds, waits) != (pod.holds_resources(), pod.awaits_resources) {
+                let phase = &pod.phase;
+                return Err(format!("{uid} is {phase:?} and holds: {holds}, waits: {waits}"));
+            }
+        }
+        // A node that takes no pods begins none that wait.
+        let is_cordoned = self.shadow.world.node.known().is_some_and(|node| node.cordoned.is_some());
+        if let (Some(first), false) = (ledger.waiting.values().next(), is_cordoned)
+            && ledger.reason(first.pod).is_none()
+        {
+            return Err(format!("{} waits for nothing", first.pod));
+        }
         let pods = || self.shadow.world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?)));
         let recorded: BTreeSet<ContainerKey> = pods()
             .flat_map(|(pod, state)| state.containers.iter().map(move |container| (pod, container)))
@@ -145,6 +167,10 @@ impl Simulation {
             let differing: Vec<String> =
                 held.symmetric_difference(&recorded).map(ToString::to_string).collect();
             return Err(format!("held by the runtime or on record, not both: {}", differing.join(", ")));
+        }
+        let stuck = |held: &Held| held.cpus.as_ref().is_some_and(CpuSet::is_empty);
+        if let Some((key, _)) = self.ground.machine.containers().into_iter().find(|(_, held)| stuck(held)) {
+            return Err(format!("{key} was told to run on no processor"));
         }
         let known: BTreeSet<PodUid> = pods().map(|(uid, _)| uid).collect();
         let unknown: Vec<PodUid> = self.ground.machine.folders().difference(&known).copied().collect();

@@ -45,17 +45,23 @@ impl Cgroups {
         format!("{}/{}-{}", self.pod_path(key.pod), key.container, key.attempt)
     }
 
+    /// Where the cgroup of one try of a container is in each hierarchy, or would be.
+    pub(super) fn folders(&self, key: &ContainerKey) -> Vec<PathBuf> {
+        let inside = self.path(key);
+        self.roots.iter().map(|root| root.join(inside.trim_start_matches('/'))).collect()
+    }
+
     fn pod_path(&self, pod: PodUid) -> String {
         format!("/{}/{pod}", self.prefix)
     }
 
     /// Processes of a container that the kernel killed for want of memory; none if its cgroup is gone.
     pub(super) fn out_of_memory_kills(&self, key: &ContainerKey) -> Option<u64> {
-        let inside = self.path(key);
         let files = ["memory.events", "memory.oom_control"];
-        let folders = self.roots.iter().map(|root| root.join(inside.trim_start_matches('/')));
-        let mut texts =
-            folders.flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file)).ok()));
+        let mut texts = self
+            .folders(key)
+            .into_iter()
+            .flat_map(|folder| files.map(|file| fs::read_to_string(folder.join(file)).ok()));
         texts.find_map(|text| oom_kills(&text?))
     }
 

@@ -24,7 +24,7 @@ use super::images::Image;
 use super::lifecycle::BackOff;
 use super::spec::{Bind, Decided};
 use super::{ContainerdRuntime, accounts, command, naming, process, spec, unpack, user};
-use crate::adapter::{logs, volumes};
+use crate::adapter::{affinity, logs, volumes};
 
 /// How containerd encodes an OCI runtime specification.
 const SPEC_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -63,6 +63,7 @@ impl ContainerdRuntime {
     }
 
     async fn create(&self, plan: &ContainerPlan) -> Result<StartedContainer, RuntimeError> {
+        plan.cpus.as_ref().map_or(Ok(()), affinity::refuse_none)?;
         let resolved = plan.image.as_ref().ok_or_else(|| {
             RuntimeError::new(FailureClass::Invalid, "a container of containerd needs an image")
         })?;
@@ -95,6 +96,7 @@ impl ContainerdRuntime {
             account,
             no_new_privileges: plan.spec.user.no_new_privileges,
             resources: plan.spec.resources.clone(),
+            cpus: plan.cpus.clone(),
             pids_max: self.config.pids_max.get(),
             limits_swap: self.cgroups.limits_swap,
             cgroup_path: self.cgroups.path(&plan.key),

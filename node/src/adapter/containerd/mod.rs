@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connection;
 mod content;
+mod cpus;
 mod create;
 mod document;
 mod exec;
@@ -36,12 +37,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    Clock, ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, Ids, LoadedImage, Notice, PodPlan,
-    RuntimeError, Signal, Standing, StartedContainer,
+    Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, Ids, LoadedImage,
+    Notice, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
-use purser_events::PodUid;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
+use purser_events::{Bytes, CpuSet, PodUid};
 use tokio::sync::mpsc;
 
 pub use config::ContainerdConfig;
@@ -52,7 +53,7 @@ use self::failure::from_status;
 use self::images::Images;
 use self::reference::ImageName;
 use super::out_of_memory::Told;
-use super::volumes;
+use super::{disk_use, volumes};
 
 /// Runs containers through containerd. Clones share one connection.
 #[derive(Clone)]
@@ -174,6 +175,20 @@ impl Containers for ContainerdRuntime {
 
     async fn signal(&self, key: &ContainerKey, signal: Signal) -> Result<(), RuntimeError> {
         self.send_signal(key, signal).await
+    }
+
+    async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError> {
+        self.move_to(key, cpus).await
+    }
+
+    async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
+        self.used(key).await
+    }
+
+    async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {
+        let folder = self.paths.pod(pod);
+        let counted = tokio::task::spawn_blocking(move || disk_use::below(&folder));
+        counted.await.expect("counting files does not panic")
     }
 
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {

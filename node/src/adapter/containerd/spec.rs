@@ -9,6 +9,7 @@ use oci_spec::runtime::{
     LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Mount, MountBuilder, Process, ProcessBuilder,
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
+use purser_events::CpuSet;
 use purser_events::pod::spec::Resources;
 
 use super::seccomp;
@@ -71,6 +72,7 @@ pub(super) struct Decided {
     pub(super) account: Account,
     pub(super) no_new_privileges: bool,
     pub(super) resources: Resources,
+    pub(super) cpus: Option<CpuSet>,
     pub(super) pids_max: u32,
     pub(super) limits_swap: bool,
     pub(super) cgroup_path: String,
@@ -137,13 +139,16 @@ fn namespaces() -> Result<Vec<LinuxNamespace>, OciSpecError> {
 }
 
 fn resources(decided: &Decided) -> Result<LinuxResources, OciSpecError> {
-    let Resources { cpu_limit, cpu_request, memory_limit, memory_request: _ } = &decided.resources;
+    let Resources { cpu_limit, cpu_request, memory_limit, .. } = &decided.resources;
     // Nothing but the devices that runc always allows (null, zero, random, tty …).
     let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
     let mut cpu = LinuxCpuBuilder::default().shares(shares(cpu_request.or(*cpu_limit).map(|cpu| cpu.0)));
     if let Some(limit) = cpu_limit {
         let quota_us = (limit.0.saturating_mul(CPU_PERIOD_US) / 1_000).max(CPU_QUOTA_US_MIN);
         cpu = cpu.period(CPU_PERIOD_US).quota(i64::try_from(quota_us).unwrap_or(i64::MAX));
+    }
+    if let Some(cpus) = &decided.cpus {
+        cpu = cpu.cpus(cpus.to_string());
     }
     let mut resources = LinuxResourcesBuilder::default()
         .devices(vec![no_devices])
@@ -216,7 +221,9 @@ mod tests {
                 cpu_request: Some(MilliCpu(100)),
                 memory_limit: Some(Bytes(64 << 20)),
                 memory_request: None,
+                ..Resources::default()
             },
+            cpus: Some("0-1,3".parse().unwrap()),
             pids_max: 99,
             limits_swap: true,
             cgroup_path: "/p/u/c-1".into(),
@@ -231,6 +238,7 @@ mod tests {
         assert_eq!(resources["cpu"]["quota"], 25_000);
         assert_eq!(resources["cpu"]["period"], 100_000);
         assert_eq!(resources["cpu"]["shares"], 102);
+        assert_eq!(resources["cpu"]["cpus"], "0-1,3");
         assert_eq!(resources["memory"]["limit"], 64 << 20);
         assert_eq!(resources["memory"]["swap"], 64 << 20);
         assert_eq!(resources["pids"]["limit"], 99);
@@ -239,10 +247,11 @@ mod tests {
 
     #[test]
     fn no_limit_means_no_limit() {
-        let spec = build(&Decided { resources: Resources::default(), ..decided() }).unwrap();
+        let spec = build(&Decided { resources: Resources::default(), cpus: None, ..decided() }).unwrap();
         let spec = serde_json::to_value(spec).unwrap();
         assert!(spec["linux"]["resources"]["memory"].is_null());
         assert!(spec["linux"]["resources"]["cpu"]["quota"].is_null());
+        assert!(spec["linux"]["resources"]["cpu"]["cpus"].is_null());
         assert_eq!(spec["linux"]["resources"]["cpu"]["shares"], 2);
     }
 

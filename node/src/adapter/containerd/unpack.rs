@@ -116,7 +116,11 @@ impl Step<'_> {
             parent: parent.to_owned(),
             labels: labels.clone(),
         };
-        let mounts = prepare(self.line, request).await?;
+        let mounts = match prepare(self.line, request).await {
+            // Another pull was first, and has the layer whole already.
+            Err(status) if status.code() == Code::AlreadyExists => return Ok(()),
+            prepared => prepared?,
+        };
         let commit = CommitSnapshotRequest {
             snapshotter: self.snapshotter.to_owned(),
             name: self.name.to_owned(),

@@ -10,19 +10,23 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use purser_events::{Bytes, MilliCpu};
+use purser_events::{Bytes, CpuSet, MilliCpu};
+
+use super::cpuset;
 
 /// Length of the window over which processor time is measured, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// What one container may use; none means as much as there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Limits {
     pub(super) cpu: Option<MilliCpu>,
     pub(super) cpu_weight: Option<MilliCpu>,
     pub(super) memory: Option<Bytes>,
     /// A guard of the node's own: not asked for by anyone, so its absence fails nothing.
     pub(super) pids_max: Option<u32>,
+    /// Held by the scheduler too: where there is no group for it, its absence fails nothing.
+    pub(super) cpus: Option<CpuSet>,
 }
 
 impl Limits {
@@ -37,16 +41,25 @@ pub(super) enum Controller {
     Memory,
     Cpu,
     Pids,
+    /// Counts processor time. Of version 1: in version 2 every group does.
+    Cpuacct,
+    /// Holds processes to processors.
+    Cpuset,
 }
 
 impl Controller {
-    const ALL: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
+    const ALL: [Controller; 5] =
+        [Controller::Memory, Controller::Cpu, Controller::Pids, Controller::Cpuacct, Controller::Cpuset];
+    /// Those without which a hierarchy of version 2 is of no use.
+    const NEEDED: [Controller; 3] = [Controller::Memory, Controller::Cpu, Controller::Pids];
 
     fn name(self) -> &'static str {
         match self {
             Controller::Memory => "memory",
             Controller::Cpu => "cpu",
             Controller::Pids => "pids",
+            Controller::Cpuacct => "cpuacct",
+            Controller::Cpuset => "cpuset",
         }
     }
 }
@@ -126,7 +139,11 @@ fn detect_v1(mount: &Path, prefix: &str) -> Cgroups {
             continue;
         }
         let base = hierarchy.join(prefix);
-        match fs::create_dir_all(&base) {
+        let made = fs::create_dir_all(&base).and_then(|()| match controller {
+            Controller::Cpuset => cpuset::inherit(&base),
+            Controller::Memory | Controller::Cpu | Controller::Pids | Controller::Cpuacct => Ok(()),
+        });
+        match made {
             Ok(()) => drop(bases.insert(controller, base)),
             Err(error) => why = format!("`{}` cannot be made: {error}", base.display()),
         }
@@ -150,18 +167,28 @@ fn detect_v2(mount: &Path, prefix: &str) -> Cgroups {
 
 fn hand_down(folder: &Path) -> std::io::Result<()> {
     let held = fs::read_to_string(folder.join("cgroup.subtree_control"))?;
-    let missing: Vec<String> = Controller::ALL
+    let is_missing = |controller: &&Controller| !has(&held, **controller);
+    let missing: Vec<String> = Controller::NEEDED
         .iter()
-        .filter(|controller| !held.split_whitespace().any(|name| name == controller.name()))
+        .filter(is_missing)
         .map(|controller| format!("+{}", controller.name()))
         .collect();
-    if missing.is_empty() {
-        return Ok(());
+    if !missing.is_empty() {
+        fs::write(folder.join("cgroup.subtree_control"), missing.join(" "))?;
     }
-    fs::write(folder.join("cgroup.subtree_control"), missing.join(" "))
+    let offered = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+    if has(&offered, Controller::Cpuset) && !has(&held, Controller::Cpuset) {
+        // Without it the scheduler alone holds processes to their processors.
+        let _ = fs::write(folder.join("cgroup.subtree_control"), "+cpuset");
+    }
+    Ok(())
 }
 
-fn write(folder: &Path, file: &str, value: impl ToString) -> Result<(), String> {
+fn has(list: &str, controller: Controller) -> bool {
+    list.split_whitespace().any(|name| name == controller.name())
+}
+
+pub(super) fn write(folder: &Path, file: &str, value: impl ToString) -> Result<(), String> {
     let path = folder.join(file);
     fs::write(&path, value.to_string())
         .map_err(|error| format!("failed to write `{}`: {error}", path.display()))
@@ -182,7 +209,7 @@ fn make_v1(
         let asked = match controller {
             Controller::Memory => limits.memory.is_some(),
             Controller::Cpu => limits.cpu.is_some(),
-            Controller::Pids => false,
+            Controller::Pids | Controller::Cpuacct | Controller::Cpuset => false,
         };
         asked && !bases.contains_key(&controller)
     };
@@ -194,12 +221,22 @@ fn make_v1(
     }
     let mut folders = Vec::new();
     for (controller, base) in bases {
-        let folder = base.join(pod).join(container);
+        let pod = base.join(pod);
+        let folder = pod.join(container);
         make_folder(&folder)?;
         match controller {
             Controller::Memory => limit_memory_v1(&folder, limits)?,
             Controller::Cpu => limit_cpu_v1(&folder, limits)?,
             Controller::Pids => limit_pids(&folder, limits)?,
+            Controller::Cpuacct => {}
+            Controller::Cpuset => {
+                if cpuset::inherit(&pod).and_then(|()| cpuset::inherit(&folder)).is_err() {
+                    // A group without processors lets nobody in: the scheduler alone holds the container then.
+                    let _ = remove_folder(&folder);
+                    continue;
+                }
+                limits.cpus.as_ref().map_or(Ok(()), |cpus| cpuset::confine(&folder, cpus))?;
+            }
         }
         folders.push(folder);
     }
@@ -250,6 +287,9 @@ fn make_v2(base: &Path, pod: &str, container: &str, limits: &Limits) -> Result<P
     }
     if let Some(cpu) = limits.cpu {
         write(&folder, "cpu.max", format!("{} {CPU_PERIOD_US}", quota_us(cpu)))?;
+    }
+    if let Some(cpus) = &limits.cpus {
+        cpuset::confine(&folder, cpus)?;
     }
     limit_pids(&folder, limits)?;
     Ok(folder)
@@ -355,9 +395,11 @@ mod tests {
             folder
         };
         fs::write(group("").join("cgroup.controllers"), "cpu memory pids").unwrap();
-        let (base, _) = (group("purser"), group("purser/pod"));
+        fs::write(group("purser/pod").join("cgroup.controllers"), "cpuset cpu memory pids").unwrap();
+        let (base, pod) = (group("purser"), group("purser/pod"));
         let leaf = group("purser/pod/main-1");
         fs::write(leaf.join("memory.swap.max"), "max").unwrap();
+        fs::write(leaf.join("cpuset.cpus"), "").unwrap();
         fs::write(leaf.join("memory.events"), "low 0\noom 3\noom_kill 2\n").unwrap();
         let cgroups = Cgroups::detect(mount.path(), "purser");
         assert_eq!(fs::read_to_string(base.join("cgroup.subtree_control")).unwrap(), "+memory +pids");
@@ -366,6 +408,7 @@ mod tests {
             cpu_weight: Some(MilliCpu(1_000)),
             memory: Some(Bytes(64 << 20)),
             pids_max: Some(100),
+            cpus: Some("0-1".parse().unwrap()),
         };
         assert_eq!(cgroups.make("pod", "main-1", &limits).unwrap(), vec![leaf.clone()]);
         let held = |file: &str| fs::read_to_string(leaf.join(file)).unwrap();
@@ -374,6 +417,8 @@ mod tests {
         assert_eq!(held("cpu.max"), "25000 100000");
         assert_eq!(held("cpu.weight"), "39");
         assert_eq!(held("pids.max"), "100");
+        assert_eq!(held("cpuset.cpus"), "0-1");
+        assert_eq!(fs::read_to_string(pod.join("cgroup.subtree_control")).unwrap(), "+cpuset");
         assert_eq!(oom_kills(&[leaf]), 2);
     }
 }

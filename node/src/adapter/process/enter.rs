@@ -16,27 +16,28 @@ use nix::unistd::{Gid, Uid, User, geteuid, setgid, setgroups, setuid};
 use purser_events::pod::event::FailureClass;
 use purser_events::worker::ProcessIdentity;
 
-use super::cgroup;
+use super::folder::Folder;
 use super::identity;
+use super::processors;
 use super::program;
 use super::records::{BindMount, Failure, Plan, PlannedUser};
 use crate::adapter::volumes::open_source;
 
-/// Enters the groups and the mounts of a container that is about to start, as its first process.
+/// Enters the groups, the processors and the mounts of a container that is about to start, as its first process.
 pub(super) fn prepare_first(plan: &Plan) -> Result<(), Failure> {
-    cgroup::join(&plan.cgroups).map_err(Failure::runtime)?;
+    processors::enter(plan)?;
     // What a container is worth is for its own limits to say: not for the score of what watches it.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     if plan.mounts.is_empty() { Ok(()) } else { mount_volumes(&plan.mounts) }
 }
 
-/// Enters the groups and the mounts of a running container.
-pub(super) fn prepare_beside(plan: &Plan, main: &ProcessIdentity) -> Result<(), Failure> {
+/// Enters the groups, the processors and the mounts of a running container.
+pub(super) fn prepare_beside(folder: &Folder, plan: &Plan, main: &ProcessIdentity) -> Result<(), Failure> {
     let gone = || Failure::invalid("the container does not run any more");
     if !identity::lives(main) {
         return Err(gone());
     }
-    cgroup::join(&plan.cgroups).map_err(Failure::runtime)?;
+    processors::enter_beside(folder, plan)?;
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     if plan.mounts.is_empty() {
         return Ok(());

@@ -91,29 +91,33 @@ pub(super) fn note_own_process(report: &Path) -> std::io::Result<()> {
     records::write(&identity_file(report), &process, Keep::Processes)
 }
 
+/// The processes that run commands in the container of `folder` now, and are not below its shim.
+pub(super) fn running(folder: &Folder) -> std::io::Result<Vec<ProcessIdentity>> {
+    let mut running = Vec::new();
+    for name in names(folder.path())?.iter().filter(|name| name.starts_with(FILE_PREFIX)) {
+        let path = folder.path().join(name);
+        if path.extension().is_some_and(|extension| extension == IDENTITY_EXTENSION) {
+            running.extend(records::read::<ProcessIdentity>(&path)?.filter(identity::lives));
+        }
+    }
+    Ok(running)
+}
+
 /// Kills the commands in the container of `folder` that an earlier service began and did not see to their end:
 /// nobody reads what they say any more.
 ///
 /// # Errors
 /// The folder cannot be read.
 pub(super) fn end_left_behind(folder: &Folder) -> std::io::Result<()> {
-    for name in names(folder.path())?.iter().filter(|name| name.starts_with(FILE_PREFIX)) {
-        let path = folder.path().join(name);
-        if path.extension().is_some_and(|extension| extension == IDENTITY_EXTENSION) {
-            // A command leads a group of its own: as long as it lives, no other group has its number.
-            let process = records::read::<ProcessIdentity>(&path)?.filter(identity::lives);
-            let group = process.and_then(|process| Pid::from_raw(i32::try_from(process.host_pid).ok()?));
-            if let Some(group) = group {
-                tracing::info!(
-                    pid = group.as_raw_nonzero(),
-                    "killing a command that an earlier service left"
-                );
-                let _ = kill_process_group(group, Signal::KILL);
-            }
+    for process in running(folder)? {
+        // A command leads a group of its own: as long as it lives, no other group has its number.
+        if let Some(group) = i32::try_from(process.host_pid).ok().and_then(Pid::from_raw) {
+            tracing::info!(pid = process.host_pid, "killing a command that an earlier service left");
+            let _ = kill_process_group(group, Signal::KILL);
         }
-        std::fs::remove_file(path)?;
     }
-    Ok(())
+    let files = names(folder.path())?.into_iter().filter(|name| name.starts_with(FILE_PREFIX));
+    files.map(|name| folder.path().join(name)).try_for_each(std::fs::remove_file)
 }
 
 /// A command with its process group, which is killed when this is dropped before its end.

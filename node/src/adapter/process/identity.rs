@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use purser_events::worker::ProcessIdentity;
@@ -24,22 +25,34 @@ pub(super) fn boot_id() -> std::io::Result<Uuid> {
 }
 
 /// What `/proc/<pid>/stat` says of one process.
-struct Stat {
-    parent: u32,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stat {
+    pub(super) parent: u32,
     start_time_ticks: u64,
     /// It has ended and only waits to be collected.
     ended: bool,
+    /// Processor time of its threads.
+    pub(super) own_ticks: u64,
+    /// Processor time of the children that it has collected, and of theirs.
+    pub(super) collected_ticks: u64,
+    /// Pages of memory that it holds.
+    pub(super) resident_pages: u64,
 }
 
-fn stat(pid: u32) -> Option<Stat> {
+/// Looks at a process: none if there is no such.
+pub(super) fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name is in parentheses and may itself contain any character: what counts is the last one.
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,
-        start_time_ticks: fields.get(19)?.parse().ok()?,
+        start_time_ticks: number(19)?,
         ended: matches!(*fields.first()?, "Z" | "X"),
+        own_ticks: number(11)?.saturating_add(number(12)?),
+        collected_ticks: number(13)?.saturating_add(number(14)?),
+        resident_pages: number(21)?,
     })
 }
 
@@ -93,9 +106,19 @@ pub(super) fn send(process: &ProcessIdentity, signal: Signal) -> std::io::Result
 
 /// The living children of a process.
 pub(super) fn children(parent: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent && !stat.ended)).collect()
+    let of_it = all().filter(|(_, stat)| stat.parent == parent && !stat.ended);
+    of_it.map(|(pid, _)| pid).collect()
+}
+
+/// Every process of the host that this one can see.
+pub(super) fn all() -> impl Iterator<Item = (u32, Stat)> {
+    numbers(Path::new("/proc")).into_iter().filter_map(|pid| Some((pid, stat(pid)?)))
+}
+
+/// The names in a folder of `/proc` that are numbers, of processes or of threads; none if it is gone.
+pub(super) fn numbers(folder: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! of it depends on the node being there: a node that comes back reads the folders and waits for the shims.
 
 mod cgroup;
+mod cpuset;
 mod enter;
 mod exec;
 mod folder;
 mod identity;
 mod planning;
+mod processors;
 mod program;
 mod records;
 mod settings;
@@ -28,12 +30,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    ContainerKey, ContainerPlan, Containers, ExecIo, FieldError, LoadedImage, Notice, PodPlan, RuntimeError,
-    Signal, Standing, StartedContainer,
+    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage, Notice, PodPlan,
+    RuntimeError, Signal, Standing, StartedContainer,
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{PodSpec, RuntimeClass};
-use purser_events::{ContainerName, PodUid};
+use purser_events::{Bytes, ContainerName, CpuSet, PodUid};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -43,7 +45,7 @@ use self::records::{Ending, Failure, State};
 use self::settings::NodeUser;
 use self::standing::{Found, look_settled, lost};
 use crate::adapter::out_of_memory::Told;
-use crate::adapter::volumes;
+use crate::adapter::{disk_use, volumes};
 
 pub use self::settings::Settings;
 pub use self::shim::{exec_main, init_main, shim_main};
@@ -85,6 +87,8 @@ struct Core {
     node: NodeUser,
     noticed: mpsc::Sender<Notice>,
     told: Told,
+    /// Held by who moves a container to other processors.
+    moving: Mutex<()>,
 }
 
 impl ProcessRuntime {
@@ -102,7 +106,7 @@ impl ProcessRuntime {
         let (noticed, notices) = mpsc::channel(NOTICES_MAX);
         let node = NodeUser::current();
         let told = Told::new(paths.clone());
-        let core = Core { paths, settings, cgroups, node, noticed, told };
+        let core = Core { paths, settings, cgroups, node, noticed, told, moving: Mutex::new(()) };
         core.end_left_commands();
         ProcessRuntime { core: Arc::new(core), notices: Mutex::new(Some(notices)) }
     }
@@ -361,6 +365,20 @@ impl Containers for ProcessRuntime {
             Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
         })
         .await
+    }
+
+    async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError> {
+        let (key, cpus) = (key.clone(), cpus.clone());
+        self.off(move |core| core.set_cpus(&key, &cpus)).await
+    }
+
+    async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
+        let key = key.clone();
+        self.off(move |core| core.usage(&key)).await
+    }
+
+    async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {
+        self.off(move |core| disk_use::below(&core.paths.pod(pod))).await
     }
 
     async fn remove(&self, key: &ContainerKey) -> Result<(), RuntimeError> {

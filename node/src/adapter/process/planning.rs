@@ -8,10 +8,10 @@ use purser_actors::paths::PodPaths;
 use purser_actors::port::{ContainerKey, ContainerPlan, RuntimeError};
 use purser_events::pod::event::FailureClass;
 
-use super::cgroup::{Cgroups, Limits};
+use super::cgroup::{self, Cgroups, Limits};
 use super::records::{BindMount, Plan, PlannedUser};
 use super::settings::{NodeUser, Settings};
-use crate::adapter::{logs, volumes};
+use crate::adapter::{affinity, logs, volumes};
 
 /// Makes the volumes, the control groups and the log's folder of a container, and says what its shim is to do.
 ///
@@ -34,6 +34,7 @@ pub(super) fn plan(
     make_log_folder(paths, asked).map_err(|error| {
         RuntimeError::new(FailureClass::Runtime, format!("failed to make the folder for logs: {error}"))
     })?;
+    asked.cpus.as_ref().map_or(Ok(()), affinity::refuse_none)?;
     let groups = make_groups(settings, cgroups, asked).map_err(invalid)?;
     Ok(Plan {
         argv,
@@ -43,6 +44,7 @@ pub(super) fn plan(
         mounts,
         user,
         cgroups: groups,
+        cpus: asked.cpus.clone(),
     })
 }
 
@@ -124,9 +126,14 @@ fn make_groups(
         cpu_weight: resources.cpu_request.or(resources.cpu_limit),
         memory: resources.memory_limit,
         pids_max: settings.pids_max,
+        cpus: asked.cpus.clone(),
     };
     let (pod, container) = group_names(&asked.key);
-    match cgroups.make(&pod, &container, &limits) {
+    let made = cgroups.make(&pod, &container, &limits).inspect_err(|_| {
+        // Some were made before one failed: nobody knows of them yet, and the pod's would not go before them.
+        let _ = cgroup::remove(&cgroups.folders(&pod, &container));
+    });
+    match made {
         // Where limits can be had, a container that does not get its own is not started.
         Err(message) if settings.unlimited_ok && !cgroups.hold_limits() => {
             tracing::warn!(container = %asked.key, message, "the container runs without its limits");

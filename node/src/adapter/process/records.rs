@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use purser_actors::port::{Clock, RuntimeError, StartedContainer};
-use purser_events::Timestamp;
 use purser_events::pod::event::{Exit, FailureClass};
 use purser_events::worker::ProcessIdentity;
+use purser_events::{CpuSet, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub(super) struct Plan {
     pub(super) user: PlannedUser,
     /// Folders of the control groups that hold the container; none where the node may not make any.
     pub(super) cgroups: Vec<PathBuf>,
+    /// The processors that it may run on; none for all that its shim may. Changes while it runs.
+    #[serde(default)]
+    pub(super) cpus: Option<CpuSet>,
 }
 
 /// A volume as the container sees it.

@@ -347,7 +347,7 @@ fn enter_container(folder: &Folder, argv: &[String]) -> Result<enter::Ready, Fai
         return Err(Failure::invalid("the container does not run any more"));
     };
     umask(Mode::from_bits_truncate(0o022));
-    enter::prepare_beside(&plan, &state.main)?;
+    enter::prepare_beside(folder, &plan, &state.main)?;
     enter::become_user(&plan.user)?;
     enter::ready(&plan, argv)
 }

@@ -4,6 +4,7 @@ use purser_events::PodId;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::tenant;
 use super::wait::until;
 use crate::api::pods::{AcceptedView, PodList};
 use crate::cli::arguments::{Delete, Goal};
@@ -19,6 +20,12 @@ pub(in crate::cli) async fn run(
     namespace: Option<&str>,
     delete: Delete,
 ) -> Result<u8, Failure> {
+    if let [kind, names @ ..] = delete.names.as_slice()
+        && matches!(&**kind, "tenant" | "tenants")
+        && !names.is_empty()
+    {
+        return tenant::delete(client, names).await;
+    }
     let deadline = Instant::now() + delete.timeout;
     let Wanted { ids, mut refused } = wanted(client, namespace, &delete).await?;
     let grace = [("gracePeriodSeconds", delete.grace_period.map(|seconds| seconds.to_string()))];

@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::events::{detail, one_line};
 use super::get::status_word;
+use super::tenant;
 use crate::api::view::{ContainerStatus, PodView, StateView};
 use crate::cli::arguments::Describe;
 use crate::cli::client::{Call, Client};
 use crate::cli::failure::Failure;
 use crate::cli::feed::{Feed, FeedRecord, Wanted};
 use crate::cli::name;
-use crate::cli::show::{Table, age, coloured, line};
+use crate::cli::show::{Table, age, coloured, field, line};
 
 /// Most events that are shown: the last ones.
 const EVENTS_MAX: usize = 40;
@@ -28,7 +29,13 @@ pub(in crate::cli) async fn run(
     let text = match describe.name.as_slice() {
         [name] => name,
         [kind, name] if matches!(&**kind, "pod" | "pods" | "po") => name,
-        _ => return Err(Failure::Usage("describe one pod: `purser describe pod NAME`".to_owned())),
+        [kind, name] if matches!(&**kind, "tenant" | "tenants") => {
+            return tenant::describe(client, name).await;
+        }
+        _ => {
+            let message = "describe one: `purser describe pod NAME` or `purser describe tenant NAME`";
+            return Err(Failure::Usage(message.to_owned()));
+        }
     };
     let id = name::parse(text, namespace)?;
     let pod: PodView = client.read(&Call::get(name::path(&id, ""))).await?;
@@ -41,13 +48,10 @@ pub(in crate::cli) async fn run(
         let why = condition.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
         line(&format!("  {:<16} {}{why}", condition.kind, condition.status))?;
     }
+    resources(&pod)?;
     volumes(&pod.spec)?;
     history.print(&pod)?;
     Ok(0)
-}
-
-fn field(name: &str, value: &str) -> Result<(), Failure> {
-    line(&format!("{:<16} {value}", format!("{name}:")))
 }
 
 fn head(pod: &PodView) -> Result<(), Failure> {
@@ -186,6 +190,30 @@ fn state(state: &StateView) -> String {
     }
 }
 
+/// What the node gave a pod.
+fn resources(pod: &PodView) -> Result<(), Failure> {
+    let Some(grant) = &pod.status.purser.resources else { return Ok(()) };
+    line("Resources:")?;
+    let row = |name: &str, value: &str| line(&format!("  {name:<16} {value}"));
+    for (kind, amount) in &grant.amounts {
+        row(kind, amount)?;
+    }
+    for gpu in &grant.gpus {
+        let share = if gpu.whole { "all".to_owned() } else { format!("{}%", gpu.share_percent) };
+        row("gpu", &format!("{}: {share}, {} of its memory", gpu.uuid, gpu.memory))?;
+    }
+    let chosen = grant.ports.iter().map(u16::to_string);
+    let ports: Vec<String> = grant.fixed_ports.iter().cloned().chain(chosen).collect();
+    let rest = [
+        ("own processors", grant.cpus.clone()),
+        ("port numbers", Some(ports.join(", ")).filter(|ports| !ports.is_empty())),
+        ("subnet", grant.subnet.clone()),
+    ];
+    rest.iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+        .try_for_each(|(name, value)| row(name, value))
+}
+
 fn volumes(spec: &Value) -> Result<(), Failure> {
     let Some(volumes) = spec.get("volumes").and_then(Value::as_array) else { return Ok(()) };
     line("Volumes:")?;
@@ -250,7 +278,17 @@ impl History {
             let seq = format!("  {}", record.header.seq);
             table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
         }
-        table.print()
+        table.print()?;
+        // Not on record as such: it is what is so now.
+        let Some(waiting) = &pod.status.purser.waiting else { return Ok(()) };
+        let since = age(waiting.since);
+        for shortage in &waiting.shortages {
+            line(&format!("  Warning  FailedScheduling  {since}  {}", shortage.sentence()))?;
+        }
+        if waiting.rank > 0 {
+            line(&format!("  Warning  FailedScheduling  {since}  {} pods wait in front", waiting.rank))?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use purser_events::PodId;
 use serde_json::Value;
 
-use super::status;
+use super::{reserve, resources, status, tenant};
 use crate::api::footing::RUNTIME_MISSING;
 use crate::api::pods::PodList;
 use crate::api::view::{ContainerStatus, PodView};
@@ -24,16 +24,20 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, get: G
         }
         _ => {}
     }
+    let only = get.name.as_deref();
     match get.what.as_str() {
+        "resources" | "resource" => resources::get(client, only, get.output).await,
+        "tenants" | "tenant" => tenant::get(client, only, get.output).await,
+        "reservations" | "reservation" => reserve::get(client, only, get.output).await,
         "pods" | "pod" | "po" => pods(client, namespace, &get).await,
         "workers" | "worker" => workers(client, namespace, &get).await,
         "node" | "nodes" | "no" => {
             status::print(client, get.output).await?;
             Ok(0)
         }
-        other => {
-            Err(Failure::Usage(format!("there are no `{other}`; get pods, workers or node, or pod/NAME")))
-        }
+        other => Err(Failure::Usage(format!(
+            "there are no `{other}`; get pods, workers, node, resources, tenants or reservations, or pod/NAME"
+        ))),
     }
 }
 

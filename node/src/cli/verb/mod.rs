@@ -1,5 +1,6 @@
 //! What `purser` can be asked to do: one file a verb.
 
+pub(super) mod advise;
 pub(super) mod apply;
 pub(super) mod change;
 pub(super) mod delete;
@@ -9,9 +10,13 @@ pub(super) mod exec;
 pub(super) mod get;
 pub(super) mod history;
 pub(super) mod image;
+pub(super) mod import;
 pub(super) mod logs;
 pub(super) mod projections;
+pub(super) mod reserve;
+pub(super) mod resources;
 pub(super) mod status;
+pub(super) mod tenant;
 pub(super) mod wait;
 
 use clap::CommandFactory;

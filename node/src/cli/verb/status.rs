@@ -9,7 +9,7 @@ use crate::api::node::StatusView;
 use crate::cli::arguments::{Output, Status};
 use crate::cli::client::{Call, Client};
 use crate::cli::failure::Failure;
-use crate::cli::show::{age, coloured, line, structured};
+use crate::cli::show::{age, coloured, field, line, structured};
 
 /// Wait before a service that is not there yet is asked again: nothing tells when a socket comes to be.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -34,10 +34,6 @@ async fn wait(client: &Client, deadline: Instant) -> Result<(), Failure> {
             Err(_) => sleep(ASK_AGAIN).await,
         }
     }
-}
-
-fn field(name: &str, value: &str) -> Result<(), Failure> {
-    line(&format!("{:<16} {value}", format!("{name}:")))
 }
 
 /// How the journal and what follows it stand.

@@ -6,6 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use purser_events::ledger::event::{
+    AlertRaised, Allocated, CapacitySet, DriftFound, ManagerStopped, PolicySet, PreemptionRequested, Queued,
+    Reserved, TenantSet,
+};
+use purser_events::ledger::{Grant, Ledger, LedgerEvent, Limits};
 use purser_events::node::event::{DiskPressure, DiskPressureChanged, Started};
 use purser_events::node::redaction::PendingRedaction;
 use purser_events::node::state::RuntimeStanding;
@@ -18,7 +23,8 @@ use purser_events::pod::{Attempt, Container, ContainerState, Phase, Pod, PodStat
 use purser_events::view::{Entry, Quarantine, Registry, Tombstone};
 use purser_events::worker::{ProcessIdentity, Worker, WorkerState};
 use purser_events::{
-    ContainerName, NodeUid, PodId, PodUid, Policy, Seq, StreamVersion, Timestamp, WorkerUid, World,
+    ContainerName, Cpu, Decider, MilliCpu, NodeUid, PodId, PodUid, Policy, Seq, StreamVersion, Timestamp,
+    WorkerUid, World,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -34,14 +40,16 @@ pub(super) fn golden<T: DeserializeOwned>(stem: &str) -> T {
     serde_json::from_str::<Vec<T>>(&text).unwrap().pop().unwrap()
 }
 
+/// The first sample of an event's payload: it is filled to the last field.
+fn first<T: DeserializeOwned>(stem: &str) -> T {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/golden");
+    let text = std::fs::read_to_string(folder.join(format!("{stem}.json"))).unwrap();
+    serde_json::from_str::<Vec<T>>(&text).unwrap().into_iter().next().unwrap()
+}
+
 /// A pod of the samples, under another uid.
 pub(super) fn admitted(number: u128) -> Admitted {
-    let stored: Vec<Admitted> = {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/golden");
-        serde_json::from_str(&std::fs::read_to_string(folder.join("pod.admitted.v1.json")).unwrap()).unwrap()
-    };
-    // The first of them is filled to the last field.
-    let mut admitted = stored.into_iter().next().unwrap();
+    let mut admitted: Admitted = first("pod.admitted.v2");
     admitted.uid = PodUid(Uuid::from_u128(number));
     admitted
 }
@@ -74,6 +82,7 @@ fn world() -> World {
             (worker_uid(1), Worker::Running(worker())),
             (worker_uid(2), Worker::Exited { worker: worker(), exit: exit() }),
         ]),
+        ledger: ledger(),
         workers_registered: 12,
         registry: Registry { entries, recent: [tombstone].into(), admitted: 11 },
         quarantined: BTreeMap::from([(
@@ -82,6 +91,46 @@ fn world() -> World {
         )]),
         withheld: BTreeSet::from([PodUid(Uuid::from_u128(92))]),
     }
+}
+
+/// A ledger to which everything has happened: as its events on file have it.
+fn ledger() -> Ledger {
+    let pod = |number| PodUid(Uuid::from_u128(number));
+    let mut capacity: CapacitySet = first("ledger.capacity-set.v1");
+    capacity.capacity.memory.0 = 64 << 30;
+    let cpu = |id: u16| Cpu { id, core: u32::from(id), package: 1, node: 1 };
+    capacity.capacity.cpus.cpus = (0..16).map(cpu).collect();
+    let mut policy: PolicySet = first("ledger.policy-set.v1");
+    let words =
+        ["cpu", "memory", "disk", "gpu-share", "gpu-memory", "ports", "subnets", "example.com/dongle"];
+    let limits = Limits { hard: Some(3), soft: Some(2), ..Limits::default() };
+    policy.policy.limits = words.map(|word| (word.parse().unwrap(), limits)).into();
+    let allocated: Allocated = first("ledger.allocated.v1");
+    let queued: Queued = first("ledger.queued.v1");
+    let mut reserved: Reserved = first("ledger.reserved.v1");
+    reserved.grant = Grant { cpu: MilliCpu(100), ..Grant::default() };
+    let victims = vec![allocated.pod];
+    let preempted = PreemptionRequested { pod: pod(9), victims, grace_s: 30 };
+    let stopped = |word: &str| {
+        let kind = word.parse().unwrap();
+        LedgerEvent::from(ManagerStopped { kind, reason: "it is exchanged".to_owned() })
+    };
+    let mut tenant: TenantSet = first("ledger.tenant-set.v1");
+    tenant.tenant.requests.rates.values_mut().for_each(|rate| rate.burst = Some(7));
+    let mut history: Vec<LedgerEvent> = vec![
+        capacity.into(),
+        policy.into(),
+        tenant.into(),
+        allocated.into(),
+        Queued { pod: pod(9), ..queued }.into(),
+        reserved.into(),
+        preempted.into(),
+        first::<AlertRaised>("ledger.alert-raised.v1").into(),
+        first::<DriftFound>("ledger.drift-found.v1").into(),
+    ];
+    history.extend(["cpu", "memory", "disk", "gpu-share", "ports", "example.com/dongle"].map(stopped));
+    let ledger = history.iter().try_fold(Ledger::default(), |ledger, event| ledger.evolve(event));
+    ledger.unwrap()
 }
 
 fn node() -> NodeState {
@@ -192,6 +241,7 @@ fn pod(number: u128, phase: Phase) -> PodState {
         containers: container_states().into_iter().map(container).collect(),
         execs: BTreeMap::from([(Uuid::from_u128(60), name("main"))]),
         started_at: Some(AT),
+        awaits_resources: true,
     }
 }
 

@@ -1,0 +1,16 @@
+//! The ledger as a whole: under arbitrary commands beside a naive reference, and in scenarios.
+
+mod cpus;
+mod edges;
+mod gpus;
+mod laws;
+mod limits;
+mod model;
+mod operations;
+mod preemption;
+mod queue;
+mod reference;
+mod reservations;
+mod shortages;
+mod support;
+mod tenants;

@@ -1,0 +1,110 @@
+//! Who is refused, and who waits and runs once there is room.
+
+use purser_tests::feed::Feed;
+use purser_tests::purserd::Purserd;
+use serde_json::{Value, json};
+
+use super::{apply, ask, fine, get, manifest, node, read_shortages, resource, shortages, taken};
+
+fn until_phase(purserd: &Purserd, name: &str, phase: &str) -> Value {
+    // Subscribed before the first look: no change in between is missed.
+    let mut feed = Feed::live(purserd);
+    loop {
+        let pod = get(purserd, &format!("/v1/namespaces/default/pods/{name}"));
+        if pod["status"]["phase"] == phase {
+            return pod;
+        }
+        feed.next_event();
+    }
+}
+
+fn named(kinds: &[&str], bound: &str, holders: &[&str]) -> Vec<(String, String, Vec<String>)> {
+    let holders: Vec<String> = holders.iter().map(|name| (*name).to_owned()).collect();
+    kinds.iter().map(|kind| ((*kind).to_owned(), bound.to_owned(), holders.clone())).collect()
+}
+
+#[test]
+fn a_pod_beyond_its_quota_is_told_of_everything_at_once() {
+    let purserd = node("1Gi", "wait");
+    let quota = json!({ "quota": { "cpu": "100m", "memory": "64Mi", "pods": 1 }, "alertPercent": 50 });
+    let set = fine(&purserd, "PUT", "/v1/tenants/default", &quota);
+    assert_eq!(set["changed"], true);
+    assert_eq!(fine(&purserd, "PUT", "/v1/tenants/default", &quota)["changed"], false);
+    taken(&purserd, &manifest("default", "first", "50m", "32Mi"));
+    let refused = apply(&purserd, &manifest("default", "second", "200m", "128Mi"));
+    let mut short = shortages(&refused);
+    short.sort();
+    assert_eq!(short, named(&["cpu", "memory", "pods"], "quota", &["default/first"]), "{}", refused.body);
+    let tenant = get(&purserd, "/v1/tenants/default");
+    assert_eq!((&tenant["isDefault"], &tenant["used"]["memory"]), (&json!(false), &json!(32 << 20)));
+    assert_eq!(tenant["alerts"], json!(["pods", "cpu", "memory"]), "{tenant}");
+    let metrics = purserd.metrics();
+    for line in [
+        "purser_admissions_refused_total{resource=\"memory\"} 1",
+        "purser_tenant_quota{tenant=\"default\",resource=\"cpu\"} 100",
+        "purser_tenant_used{tenant=\"default\",resource=\"pods\"} 1",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
+    }
+    let said = purserd.purser(["describe", "tenant", "default"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("memory     32Mi   64Mi"), "{said}");
+    assert_eq!(ask(&purserd, "DELETE", "/v1/tenants/default", &Value::Null).status, 200);
+    let gone = ask(&purserd, "DELETE", "/v1/tenants/default", &Value::Null);
+    assert_eq!((gone.status, &gone.body["code"]), (404, &json!("no-such-tenant")));
+    let left = get(&purserd, "/v1/tenants");
+    assert_eq!((&left["items"][0]["id"], &left["items"][0]["isDefault"]), (&json!("default"), &json!(true)));
+    taken(&purserd, &manifest("default", "second", "200m", "128Mi"));
+}
+
+#[test]
+fn a_pod_waits_and_runs_once_another_is_gone() {
+    let purserd = node("256Mi", "wait");
+    taken(&purserd, &manifest("default", "big", "10m", "200Mi"));
+    let big = until_phase(&purserd, "big", "Running");
+    assert_eq!(big["status"]["purser"]["resources"]["amounts"]["memory"], "200Mi");
+    taken(&purserd, &manifest("default", "next", "10m", "100Mi"));
+    taken(&purserd, &manifest("default", "last", "10m", "100Mi"));
+    let next = get(&purserd, "/v1/namespaces/default/pods/next");
+    let (status, waiting) = (&next["status"], &next["status"]["purser"]["waiting"]);
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Pending"), &json!("Unschedulable")));
+    assert_eq!(waiting["rank"], 0);
+    assert_eq!(read_shortages(&waiting["shortages"]), named(&["memory"], "free", &["default/big"]));
+    let list = get(&purserd, "/v1/pods");
+    let ranks: Vec<&Value> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["status"]["purser"]["waiting"]["rank"])
+        .collect();
+    assert_eq!(ranks, [&Value::Null, &json!(1), &json!(0)], "big, last, next");
+    let said = purserd.purser_ok(["describe", "pod", "next"]);
+    assert!(said.contains("Insufficient memory: 100Mi asked, 56Mi free (held by default/big)"), "{said}");
+    assert!(purserd.metrics().contains("purser_admission_waiting 2\n"));
+    assert!(purserd.purser_ok(["get", "resources"]).contains("2 pods wait for resources"));
+    purserd.purser_ok(["delete", "big", "--wait"]);
+    for name in ["next", "last"] {
+        let pod = until_phase(&purserd, name, "Running");
+        assert_eq!(pod["status"]["purser"]["waiting"], Value::Null);
+    }
+    let memory = resource(&purserd, "memory");
+    assert_eq!((&memory["allocated"], &memory["free"]), (&json!(200 << 20), &json!(56 << 20)));
+    assert_eq!(memory["holders"].as_array().map(Vec::len), Some(2));
+    let described = purserd.purser_ok(["describe", "next"]);
+    assert!(described.contains("memory           100Mi"), "{described}");
+}
+
+#[test]
+fn a_pod_that_is_started_again_asks_again() {
+    let purserd = node("256Mi", "refuse");
+    taken(&purserd, &manifest("default", "a", "10m", "200Mi"));
+    until_phase(&purserd, "a", "Running");
+    purserd.purser_ok(["stop", "a"]);
+    taken(&purserd, &manifest("default", "b", "10m", "200Mi"));
+    let refused = ask(&purserd, "POST", "/v1/namespaces/default/pods/a/start", &json!({}));
+    assert_eq!(shortages(&refused), named(&["memory"], "free", &["default/b"]));
+    let said = purserd.purser(["start", "a"]);
+    let told = String::from_utf8(said.stderr).unwrap();
+    assert!(told.contains("Insufficient memory: 200Mi asked, 56Mi free (held by default/b)"), "{told}");
+    assert_eq!(said.status.code(), Some(1));
+}

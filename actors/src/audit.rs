@@ -1,6 +1,7 @@
 //! The node's check of itself: do the invariants hold, and is what the actors have what the journal says?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use purser_events::invariant::{Inconsistency, Invariant};
@@ -9,8 +10,8 @@ use crate::directory::{Directory, Everyone};
 use crate::pod::{Inspect, Inspected, PodActor};
 use crate::shell::Shell;
 
-/// Time between two checks, in milliseconds.
-const INTERVAL_MS: u64 = 60_000;
+/// Time between two checks.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Begins to check, for as long as the actors' thread lives.
 pub(crate) fn begin(shell: &Arc<Shell>, directory: &Addr<Directory>) {
@@ -20,7 +21,7 @@ pub(crate) fn begin(shell: &Arc<Shell>, directory: &Addr<Directory>) {
             let pods = directory.send(Everyone).await.unwrap_or_default();
             let differing = differing(&shell, pods).await;
             shell.live.check(differing);
-            shell.clock.sleep_until(shell.clock.now().plus_ms(INTERVAL_MS)).await;
+            shell.clock.sleep(INTERVAL).await;
         }
     });
 }

@@ -1,7 +1,10 @@
 //! An entity that lives: its state, its place in the journal, and the only way in which it changes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
+use metrics::histogram;
 use purser_events::pod::PodRejection;
 use purser_events::{
     Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
@@ -13,9 +16,10 @@ use purser_storage::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::durations::Durations;
 use crate::live::LiveWorld;
 use crate::shell::Shell;
-use crate::terms;
+use crate::{metric, terms};
 
 /// What a caller is told to wait when a key could not be made, in milliseconds.
 const NO_KEY_RETRY_AFTER_MS: u64 = 1_000;
@@ -145,6 +149,8 @@ pub struct Entity<D: Decider> {
     pub correlation: Uuid,
     /// What it is.
     pub state: D,
+    /// How long its decisions took.
+    pub decisions: Arc<Durations>,
 }
 
 /// A decision that is on disk and that the entity has yet to accept.
@@ -170,6 +176,7 @@ impl<D: Decider> Entity<D> {
             promised: Seq::ZERO,
             correlation: id,
             state: D::default(),
+            decisions: Arc::default(),
         }
     }
 
@@ -225,7 +232,7 @@ impl<D: Decider> Entity<D> {
                 match journal.append_on(prepared.append.clone(), terms).await {
                     Ok(appended) => break appended,
                     Err(AppendError::Busy { retry_after_ms, .. }) if patient => {
-                        clock.sleep_until(clock.now().plus_ms(retry_after_ms)).await;
+                        clock.sleep(Duration::from_millis(retry_after_ms)).await;
                     }
                     Err(AppendError::NoRoom { .. }) if patient && !asked && terms.class != Class::Safety => {
                         terms.class = Class::Safety;
@@ -249,7 +256,12 @@ impl<D: Decider> Entity<D> {
             return first_answer(&answer, key, self).map(Prepared::Settled);
         }
         let context = shell.live.context(shell.clock.now());
-        let (events, refused) = match self.state.decide(&execute.command, &context) {
+        let begun = shell.clock.passed();
+        let decided = self.state.decide(&execute.command, &context);
+        let took = shell.clock.passed().saturating_sub(begun);
+        self.decisions.add(took);
+        histogram!(metric::DECISION.name, "entity" => D::KIND.word()).record(took);
+        let (events, refused) = match decided {
             Ok(events) => {
                 let refused = D::refusal(&events);
                 (events, refused)

@@ -1,7 +1,9 @@
 //! Purser's shell around the pure core: actors that own entities, and the ports through which they act.
 
+mod alarm;
 mod audit;
 pub mod directory;
+pub mod durations;
 pub mod entity;
 pub mod history;
 pub mod ledger;

@@ -46,6 +46,22 @@ const SECONDS: &[f64] = &[
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
+/// Buckets for what takes from 1 microsecond to 100 milliseconds.
+const DECISIONS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_02,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.000_5,
+    0.001,
+    0.01,
+    0.1,
+];
+
 /// Buckets for how many records share one sync.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
@@ -107,12 +123,16 @@ metrics! {
     RESOURCE_ALLOCATABLE: Gauge "purser_resource_allocatable" "as capacity" ["resource"] NONE = "What of a resource is given out at most.";
     RESOURCE_ALLOCATED: Gauge "purser_resource_allocated" "as capacity" ["resource"] NONE = "What of a resource pods have.";
     RESOURCE_RESERVED: Gauge "purser_resource_reserved" "as capacity" ["resource"] NONE = "What of a resource is kept by reservations.";
+    RESOURCE_ALLOCATIONS: Counter "purser_resource_allocations_total" "times" ["resource"] NONE = "Times that some of a resource was given to a pod or kept for a reservation.";
+    RESOURCE_RELEASES: Counter "purser_resource_releases_total" "times" ["resource"] NONE = "Times that some of a resource was taken back.";
+    DECISION: Histogram "purser_decision_seconds" "seconds" ["entity"] DECISIONS = "Time that one decision takes, before it is written, by the kind of entity that decides.";
     RESOURCE_HEALTH: Gauge "purser_resource_health" "0 or 1" ["resource", "state"] NONE = "How the manager of a resource stands: 1 for the state that it is in, 0 for the others.";
     TENANT_USED: Gauge "purser_tenant_used" "as capacity" ["tenant", "resource"] NONE = "What a tenant's pods and reservations have; of the first 100 tenants.";
     TENANT_QUOTA: Gauge "purser_tenant_quota" "as capacity" ["tenant", "resource"] NONE = "What a tenant's pods may have together, where there is a bound; of the first 100 tenants.";
     TENANT_REFUSED: Counter "purser_tenant_requests_refused_total" "requests" ["tenant", "operation"] NONE = "Requests beyond a limit of their tenant, by the operation that is limited, or `concurrent`.";
     ADMISSION_WAITING: Gauge "purser_admission_waiting" "pods" [] NONE = "Pods that wait for resources.";
-    ADMISSIONS_REFUSED: Counter "purser_admissions_refused_total" "refusals" ["resource"] NONE = "Pods and reservations that were refused because there was too little of a resource; `custom` for all that operators count.";
+    ADMISSIONS_REFUSED: Counter "purser_admissions_refused_total" "refusals" ["resource"] NONE = "Pods and reservations that were refused because there was too little of a resource; `custom` for all that the node does not count.";
+    SAMPLES_MISSED: Counter "purser_use_samples_missed_total" "samples" [] NONE = "Samples of pods that were left out because a container could not be measured.";
     RESERVATIONS: Gauge "purser_reservations" "reservations" [] NONE = "Reservations that are in force.";
     DRIFT: Gauge "purser_drift" "findings" ["kind"] NONE = "Ways in which the machine differs from the ledger, by kind.";
     INCONSISTENCIES: Gauge "purser_inconsistencies" "findings" ["invariant"] NONE = "Places where the node's state breaks one of its own rules: anything but 0 is a defect to report.";

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use purser_events::Cause;
@@ -13,8 +14,8 @@ use crate::entity::{By, Execute};
 use crate::node::NodeActor;
 use crate::shell::Shell;
 
-/// Time between two looks, in milliseconds.
-const INTERVAL_MS: u64 = 5_000;
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How far below a limit the use must fall until it counts as below, in percent: a disk at its limit would change
 /// its standing with every look otherwise.
@@ -53,7 +54,7 @@ pub(crate) async fn begin(shell: &Arc<Shell>, node: &Addr<NodeActor>, limits: Re
     actix::spawn(async move {
         loop {
             let clock = &watcher.shell.clock;
-            clock.sleep_until(clock.now().plus_ms(INTERVAL_MS)).await;
+            clock.sleep(INTERVAL).await;
             watcher.look().await;
         }
     });

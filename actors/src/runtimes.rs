@@ -1,6 +1,7 @@
 //! Watching the runtimes: whether they answer, what they notice, and whether they hold anything that no pod knows.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix::Addr;
 use purser_events::node::event::{OrphanRemoved, RuntimeFound, RuntimeLost};
@@ -16,8 +17,8 @@ use crate::pod::report;
 use crate::port::{ContainerKey, Containers, Notice};
 use crate::shell::Shell;
 
-/// Time between two looks for orphans, in milliseconds.
-const SWEEP_INTERVAL_MS: u64 = 60_000;
+/// Time between two looks for orphans.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Begins to watch every runtime, for as long as the actors' thread lives.
 pub(crate) fn watch(shell: &Arc<Shell>, directory: &Addr<Directory>, node: &Addr<NodeActor>, by: By) {
@@ -119,7 +120,7 @@ impl Watcher {
                 self.tell_last(command).await;
             }
             let clock = &self.shell.clock;
-            clock.sleep_until(clock.now().plus_ms(SWEEP_INTERVAL_MS)).await;
+            clock.sleep(SWEEP_INTERVAL).await;
         }
     }
 

@@ -6,9 +6,10 @@ mod images;
 pub mod ledger;
 mod past;
 mod room;
+mod used;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use actix::Addr;
 use purser_events::invariant::Inconsistency;
@@ -28,6 +29,7 @@ use crate::directory::{Apply, Directory, Find};
 pub use crate::entity::CommandKey;
 use crate::entity::{By, Done, Execute, Refusal, recall};
 use crate::ledger::LedgerActor;
+use crate::ledger::count::Counts;
 use crate::metering::Meter;
 use crate::node::NodeActor;
 use crate::paths::PodPaths;
@@ -57,12 +59,14 @@ struct Inner {
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
     ledger: Addr<LedgerActor>,
+    counts: Counts,
     default_runtime: RuntimeClass,
     house: HouseStanding,
     meter: Meter,
     permits: Semaphore,
     ready: AtomicBool,
     stopping: AtomicBool,
+    places_of_use: Mutex<used::Places>,
 }
 
 /// The actors that requests go to.
@@ -70,6 +74,7 @@ pub(crate) struct Addresses {
     pub(crate) directory: Addr<Directory>,
     pub(crate) node: Addr<NodeActor>,
     pub(crate) ledger: Addr<LedgerActor>,
+    pub(crate) counts: Counts,
 }
 
 /// Who asks, in which conversation, and what makes a retry recognisable.
@@ -119,11 +124,23 @@ impl Service {
         house: HouseStanding,
         meter: Meter,
     ) -> Service {
-        let Addresses { directory, node, ledger } = addresses;
+        let Addresses { directory, node, ledger, counts } = addresses;
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner =
-            Inner { shell, directory, node, ledger, default_runtime, house, meter, permits, ready, stopping };
+        let inner = Inner {
+            shell,
+            directory,
+            node,
+            ledger,
+            counts,
+            default_runtime,
+            house,
+            meter,
+            permits,
+            ready,
+            stopping,
+            places_of_use: Mutex::default(),
+        };
         Service { inner: Arc::new(inner) }
     }
 

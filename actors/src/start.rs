@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::directory::{Directory, Recover};
 use crate::entity::{By, Entity, Execute, Refusal};
+use crate::ledger::count::Counts;
 use crate::ledger::{self, Attach, LedgerActor};
 use crate::node::NodeActor;
 use crate::retention::Keeping;
@@ -117,7 +118,7 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
         let execute = Execute::<Node> { command, by: by.clone() };
         node.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Node)?;
     }
-    let ledger = begin_ledger(&shell, uid, resources, &by).await?;
+    let (ledger, counts) = begin_ledger(&shell, uid, resources, &by).await?;
     let directory = Directory::new(shell.clone(), ledger.clone()).start();
     ledger.send(Attach(directory.clone())).await.map_err(StartError::Actors)?;
     let pods = shell.live.read(|world| {
@@ -128,9 +129,10 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     for id in left_alone {
         tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
     }
+    ledger::watch(&shell, &ledger, &directory);
     let house = retention::begin(&shell, &node, keeping);
     let meter = metering::begin(&shell, &ledger);
-    let addresses = Addresses { directory: directory.clone(), node: node.clone(), ledger };
+    let addresses = Addresses { directory: directory.clone(), node: node.clone(), ledger, counts };
     let service = Service::new(shell.clone(), addresses, default_runtime, house, meter);
     runtimes::watch(&shell, &directory, &node, by);
     sweep::begin(&shell);
@@ -145,10 +147,13 @@ async fn begin_ledger(
     node: NodeUid,
     resources: Resources,
     by: &By,
-) -> Result<Addr<LedgerActor>, StartError> {
+) -> Result<(Addr<LedgerActor>, Counts), StartError> {
     let state = shell.live.read(|world| world.ledger.clone());
-    let ledger = LedgerActor::new(Entity::recovered(node.0, state, shell), shell.clone()).start();
+    let ledger = LedgerActor::new(Entity::recovered(node.0, state, shell), shell.clone());
+    let counts = ledger.counts();
+    let ledger = ledger.start();
     let Resources { capacity, policy } = resources;
+    let subnets = capacity.subnets;
     let commands = [
         LedgerCommand::SetCapacity(Box::new(capacity)),
         LedgerCommand::Configure(Box::new(policy)),
@@ -158,8 +163,15 @@ async fn begin_ledger(
         let execute = Execute::<Ledger> { command, by: by.clone() };
         ledger.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Ledger)?;
     }
-    ledger::recover(shell, &ledger, by).await;
-    Ok(ledger)
+    let in_force = shell.live.read(|world| world.ledger.capacity.subnets);
+    if in_force != subnets {
+        tracing::warn!(
+            "`resources.subnets` is not in force: pods have subnets of the range before, which stays until a start at \
+             which nobody has one"
+        );
+    }
+    ledger::recover(shell, &ledger, by).await.map_err(StartError::Actors)?;
+    Ok((ledger, counts))
 }
 
 fn started(node: NodeUid, host: HostFacts, found: Found) -> Started {

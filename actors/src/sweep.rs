@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use purser_events::{PodUid, World};
 
 use crate::port::RuntimeError;
 use crate::shell::Shell;
 
-/// Time between two looks, in milliseconds.
-const INTERVAL_MS: u64 = 60_000;
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Begins to look, for as long as the actors' thread lives: first at once.
 pub(crate) fn begin(shell: &Arc<Shell>) {
@@ -22,7 +23,7 @@ pub(crate) fn begin(shell: &Arc<Shell>) {
             if let Err(error) = sweep(&shell).await {
                 tracing::debug!(%error, "folders of unknown pods are looked for later");
             }
-            shell.clock.sleep_until(shell.clock.now().plus_ms(INTERVAL_MS)).await;
+            shell.clock.sleep(INTERVAL).await;
         }
     });
 }
@@ -58,7 +59,7 @@ async fn remove(shell: &Shell, uid: PodUid) -> Result<(), RuntimeError> {
 
 /// Whether the journal has the pod as one that is not gone. Nothing is certain about a pod whose records cannot be
 /// followed, or are withheld: its files are left alone.
-fn is_known(world: &World, uid: PodUid) -> bool {
+pub(crate) fn is_known(world: &World, uid: PodUid) -> bool {
     world.pods.contains_key(&uid)
         || world.quarantined.contains_key(&uid.stream())
         || world.withheld.contains(&uid)

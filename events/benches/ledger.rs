@@ -23,6 +23,8 @@ const GPUS: u64 = 8;
 const CPUS: u16 = 192;
 const OVERCOMMIT: u64 = 10;
 const MIB: u64 = 1 << 20;
+/// Pods that fill a node.
+const HOLDERS: u64 = 1_000;
 /// Decisions of one contender in one turn.
 const TURN: u64 = 500;
 
@@ -51,6 +53,20 @@ fn main() {
         }
         let [(median, p99), (their_median, their_p99)] = [ours, theirs].map(figures);
         println!("{pods:>8} {median:>14.2} {p99:>11.2} {their_median:>17.2} {their_p99:>14.2}");
+    }
+    println!("on a full node with {HOLDERS} pods while others wait, in us");
+    println!(
+        "{:>8} {:>15} {:>12} {:>15} {:>12}",
+        "waiting", "arrival median", "arrival p99", "release median", "release p99"
+    );
+    for waiting in [0, 100, 1_000] {
+        let (mut ledger, mut arrivals, mut releases) = (crowded(waiting), vec![], vec![]);
+        for turn in 0..rounds.max(1) * TURN / 10 {
+            arrivals.push(arrival(&mut ledger, HOLDERS + waiting + turn));
+            releases.push(release(&mut ledger, turn));
+        }
+        let [(arrival, arrival_p99), (release, release_p99)] = [arrivals, releases].map(figures);
+        println!("{waiting:>8} {arrival:>15.2} {arrival_p99:>12.2} {release:>15.2} {release_p99:>12.2}");
     }
 }
 
@@ -136,6 +152,36 @@ fn filled(pods: u64) -> Ledger {
         does(&mut ledger, &admit(pod));
     }
     ledger
+}
+
+/// A full node, with so many pods behind those that it has room for.
+fn crowded(waiting: u64) -> Ledger {
+    let mut ledger = filled(HOLDERS);
+    let memory = Bytes(HOLDERS * 256 * MIB);
+    does(&mut ledger, &LedgerCommand::SetCapacity(Box::new(Capacity { memory, ..capacity() })));
+    for pod in HOLDERS..HOLDERS + waiting {
+        arrival(&mut ledger, pod);
+    }
+    ledger
+}
+
+/// A pod comes and must wait.
+fn arrival(ledger: &mut Ledger, pod: u64) -> Duration {
+    let LedgerCommand::Admit(admit) = admit(pod) else { unreachable!("it admits") };
+    let command = LedgerCommand::Admit(Box::new(Admit { when_full: WhenFull::Wait, ..*admit }));
+    let begun = Instant::now();
+    does(ledger, black_box(&command));
+    begun.elapsed()
+}
+
+/// A pod goes, and the first of those who wait gets what it had.
+fn release(ledger: &mut Ledger, pod: u64) -> Duration {
+    let pod = PodUid(Uuid::from_u128(u128::from(pod)));
+    let begun = Instant::now();
+    does(ledger, black_box(&LedgerCommand::Release { pod, reason: ReleaseReason::Ended }));
+    let took = begun.elapsed();
+    assert_eq!(ledger.holdings.size() as u64, HOLDERS, "somebody waited and got nothing");
+    took
 }
 
 /// Admits a pod, and lets it go again off the clock.

@@ -191,6 +191,8 @@ pub struct Journal {
     pub backend: Backend,
     /// Memory that the store may use to keep pages at hand.
     pub cache_bytes: NonZeroU64,
+    /// Longest time that a commit is held open for requests that are likely to come, at most 10 ms; 0 for not at all.
+    pub group_wait_us_max: u64,
     /// Length at which a segment is sealed, from 256 KiB to 128 MiB.
     pub segment_bytes: NonZeroU64,
     /// Age at which a segment that holds records is sealed by the next commit.

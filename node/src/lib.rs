@@ -6,6 +6,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod import;
+pub mod limits;
 pub mod manifest;
 pub mod metrics;
 pub mod service;

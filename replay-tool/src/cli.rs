@@ -1,16 +1,19 @@
 //! The command line.
 
-use std::fmt;
+mod filters;
+mod values;
+mod verbs;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use purser_events::event::LAYOUTS;
-use purser_events::{PodId, PodUid, Seq, StreamId, Timestamp};
 use purser_storage::checkpoint::VerifierKey;
-use uuid::Uuid;
 
-const AFTER_HELP: &str = "Exit codes: 0 done; 1 nothing matched; 2 usage; 3 input or output failed; \
+pub use self::filters::*;
+pub use self::values::*;
+pub use self::verbs::*;
+
+const AFTER_HELP: &str = "Exit codes: 0 done; 1 nothing matched or holds; 2 usage; 3 input or output failed; \
                           4 the journal is damaged; 6 it holds what only a newer release can read.";
 
 /// Reads a Purser journal and says what was true, and why. Changes nothing.
@@ -56,12 +59,34 @@ pub struct SourceArgs {
 /// What the tool can do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Say what the journal is: from when to when, of which node, which starts, what is in it
+    Info(InfoArgs),
+    /// List the streams
+    Streams(StreamsArgs),
+    /// List the types of events that this release knows, with their fields
+    Schema(SchemaArgs),
     /// List records
     Log(LogArgs),
     /// Show one record whole
     Show(ShowArgs),
     /// Say what was true at a moment
     State(StateArgs),
+    /// Show what differs between two moments
+    Diff(DiffArgs),
+    /// Show what happened to a pod, and how long it took
+    Timeline(TimelineArgs),
+    /// Say which record last set each field of what an entity is
+    Blame(BlameArgs),
+    /// Find the first record after which something holds
+    Bisect(BisectArgs),
+    /// Say what led to a record, or to a pod as it is
+    Why(WhyArgs),
+    /// Show all that one request set off, as a tree
+    Trace(TraceArgs),
+    /// List what was requested and not completed at a moment
+    Intents(IntentsArgs),
+    /// Count records, bytes and rates, and say how long things took
+    Stats(StatsArgs),
     /// Check that the journal is whole and is what was written
     Verify(VerifyArgs),
     /// Print a proof that a record is under a sealed checkpoint, or check one
@@ -70,41 +95,6 @@ pub enum Verb {
     Export(ExportArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
-}
-
-/// Arguments of `log`; different filters must all match.
-#[derive(Debug, Default, Args)]
-pub struct LogArgs {
-    /// Only these records: A..B with both ends, A.., ..B or A
-    #[arg(long, value_name = "A..B")]
-    pub seq: Option<SeqRange>,
-    /// Only records of this moment or later, as in 2026-03-01T12:30:00Z
-    #[arg(short = 'S', long, value_name = "TIME")]
-    pub since: Option<Timestamp>,
-    /// Only records of this moment or earlier
-    #[arg(short = 'U', long, value_name = "TIME")]
-    pub until: Option<Timestamp>,
-    /// Only records of this pod and its workers: namespace/name, name or uid
-    #[arg(long, value_name = "POD")]
-    pub pod: Option<PodName>,
-    /// Only records of this worker
-    #[arg(long, value_name = "UID")]
-    pub worker: Option<Uuid>,
-    /// Only records of this stream, as in pod/UID
-    #[arg(short, long, value_name = "KIND/UID")]
-    pub stream: Option<StreamName>,
-    /// Only records of this type, as in pod.admitted, or pod. for all of them; repeat for more
-    #[arg(short = 't', long = "type", value_name = "TYPE")]
-    pub types: Vec<TypeName>,
-    /// Only the last N that match
-    #[arg(short = 'n', long, value_name = "N")]
-    pub lines: Option<usize>,
-    /// Newest first; all that match are held in memory
-    #[arg(short, long)]
-    pub reverse: bool,
-    /// How to show them
-    #[arg(short, long, value_enum, default_value_t)]
-    pub output: LogOutput,
 }
 
 /// How `log` shows records.
@@ -155,7 +145,7 @@ pub struct StateArgs {
     #[arg(long, value_name = "POD")]
     pub pod: Option<PodName>,
     /// After this record, or before the first record that is later than this time [default: the last record]
-    #[arg(long, value_name = "SEQ|TIME")]
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
     pub at: Option<Moment>,
     /// Print only the record's number and the digest of everything known
     #[arg(long, conflicts_with_all = ["stream", "pod", "output"])]
@@ -209,139 +199,4 @@ pub struct ExportArgs {
 pub struct CompletionArgs {
     /// Which shell
     pub shell: clap_complete::Shell,
-}
-
-/// Positions from one to another, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeqRange {
-    /// The first.
-    pub first: Seq,
-    /// The last.
-    pub last: Seq,
-}
-
-/// Why an argument makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArgumentError {
-    /// Not a range of positions.
-    #[error("expected A..B, A.., ..B or A, with A not after B")]
-    Range,
-    /// Not a stream.
-    #[error("expected node/UID, pod/UID or worker/UID")]
-    Stream,
-    /// Not a pod.
-    #[error("expected namespace/name, name or a uid: {0}")]
-    Pod(#[source] purser_events::NameError),
-    /// Not an event type.
-    #[error("no event type is called so; there are {}", type_names())]
-    Type,
-    /// Not a moment.
-    #[error("expected a record's number or a time as in 2026-03-01T12:30:00Z")]
-    Moment,
-}
-
-fn type_names() -> String {
-    LAYOUTS.iter().map(|layout| layout.name).collect::<Vec<_>>().join(", ")
-}
-
-impl FromStr for SeqRange {
-    type Err = ArgumentError;
-
-    fn from_str(text: &str) -> Result<SeqRange, ArgumentError> {
-        let number = |text: &str| text.parse().map(Seq).map_err(|_| ArgumentError::Range);
-        let (first, last) = match text.split_once("..") {
-            None => (number(text)?, number(text)?),
-            Some(("", "")) => return Err(ArgumentError::Range),
-            Some((first, "")) => (number(first)?, Seq(u64::MAX)),
-            Some(("", last)) => (Seq(1), number(last)?),
-            Some((first, last)) => (number(first)?, number(last)?),
-        };
-        if first <= last { Ok(SeqRange { first, last }) } else { Err(ArgumentError::Range) }
-    }
-}
-
-/// A stream by its text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StreamName(pub StreamId);
-
-impl FromStr for StreamName {
-    type Err = ArgumentError;
-
-    fn from_str(text: &str) -> Result<StreamName, ArgumentError> {
-        text.parse().map(StreamName).map_err(|_| ArgumentError::Stream)
-    }
-}
-
-/// A pod by its name, which incarnations share, or one incarnation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PodName {
-    /// Every pod of that name.
-    Name(PodId),
-    /// One incarnation.
-    Incarnation(PodUid),
-}
-
-impl FromStr for PodName {
-    type Err = ArgumentError;
-
-    fn from_str(text: &str) -> Result<PodName, ArgumentError> {
-        if let Ok(uid) = Uuid::try_parse(text) {
-            return Ok(PodName::Incarnation(PodUid(uid)));
-        }
-        let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-        PodId::new(namespace, name).map(PodName::Name).map_err(ArgumentError::Pod)
-    }
-}
-
-impl fmt::Display for PodName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PodName::Name(id) => write!(f, "{id}"),
-            PodName::Incarnation(uid) => write!(f, "{uid}"),
-        }
-    }
-}
-
-/// An event type, or the beginning of several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypeName(String);
-
-impl TypeName {
-    /// Whether a type is meant.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
-        if self.0.ends_with('.') { name.starts_with(&self.0) } else { name == self.0 }
-    }
-}
-
-impl FromStr for TypeName {
-    type Err = ArgumentError;
-
-    fn from_str(text: &str) -> Result<TypeName, ArgumentError> {
-        let name = TypeName(text.to_owned());
-        // A type that does not exist would silently match nothing.
-        let known = LAYOUTS.iter().any(|layout| name.matches(layout.name));
-        if known { Ok(name) } else { Err(ArgumentError::Type) }
-    }
-}
-
-/// A place in history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// After this record.
-    Seq(Seq),
-    /// Before the first record that is later.
-    Time(Timestamp),
-}
-
-impl FromStr for Moment {
-    type Err = ArgumentError;
-
-    fn from_str(text: &str) -> Result<Moment, ArgumentError> {
-        if let Ok(seq) = text.parse() {
-            return Ok(Moment::Seq(Seq(seq)));
-        }
-        text.parse().map(Moment::Time).map_err(|_| ArgumentError::Moment)
-    }
 }

@@ -109,9 +109,70 @@ pub enum Failure {
         /// The record before the first.
         before: Seq,
     },
-    /// A proof is asked for from standard input.
-    #[error("a proof reads the journal twice: give --export FILE, --dir COPIED_FOLDER or --socket PATH")]
+    /// Standard input was given to what reads a journal more than once.
+    #[error(
+        "this reads the journal more than once, and standard input can be read once: give --export FILE, --dir \
+         COPIED_FOLDER or --socket PATH"
+    )]
     OnceOnly,
+    /// A record names one as its cause that is not before it.
+    #[error(
+        "record {seq} names record {cause} as its cause, which is not before it: see `purser-replay verify`"
+    )]
+    LaterCause {
+        /// The record.
+        seq: Seq,
+        /// What it names.
+        cause: Seq,
+    },
+    /// A search was asked for nothing, or for two things.
+    #[error("give either --where EXPR or `run COMMAND`")]
+    OneQuestion,
+    /// What is searched for is there from the beginning.
+    #[error("it holds already after record {seq}: give an earlier --good, or ask for something else")]
+    HoldsAlready {
+        /// The first moment.
+        seq: Seq,
+    },
+    /// A command that was to be asked cannot be run.
+    #[error("failed to run `{program}`")]
+    Command {
+        /// The program.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A command that was asked did not answer.
+    #[error("`{program}` did not answer ({status}): 0 is yes, 1 to 124 no, 125 cannot tell")]
+    CommandFailed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+    },
+    /// No record speaks of a pod.
+    #[error("there is no pod `{pod}` in the journal")]
+    NoPod {
+        /// What was asked for.
+        pod: String,
+    },
+    /// The source has fewer starts of the node.
+    #[error(
+        "the source has {starts} starts of the node: --boot takes 1 to {starts}, 0 for the last, -1 for the one before"
+    )]
+    NoBoot {
+        /// Starts that it has.
+        starts: i64,
+    },
+    /// The record that a cursor means is another one here.
+    #[error(
+        "record {seq} is not the one that the cursor is of: this is another journal, or it was changed; see \
+         `purser-replay verify`"
+    )]
+    OtherJournal {
+        /// The record.
+        seq: Seq,
+    },
     /// A file that was kept elsewhere is not what it should be.
     #[error("`{path}` cannot be used")]
     Elsewhere {
@@ -168,12 +229,19 @@ impl Failure {
             Failure::NoSource { .. }
             | Failure::ManySources
             | Failure::OnceOnly
+            | Failure::OneQuestion
+            | Failure::HoldsAlready { .. }
             | Failure::ArchiveAlone
             | Failure::Partial { .. }
             | Failure::PartialProof { .. } => Exit::Usage,
-            Failure::Elsewhere { .. } => Exit::Io,
-            Failure::NotProven { .. } => Exit::Integrity,
-            Failure::NoRecord { .. } | Failure::NotSealed { .. } => Exit::NothingMatched,
+            Failure::Elsewhere { .. } | Failure::Command { .. } | Failure::CommandFailed { .. } => Exit::Io,
+            Failure::NotProven { .. } | Failure::OtherJournal { .. } | Failure::LaterCause { .. } => {
+                Exit::Integrity
+            }
+            Failure::NoRecord { .. }
+            | Failure::NotSealed { .. }
+            | Failure::NoPod { .. }
+            | Failure::NoBoot { .. } => Exit::NothingMatched,
         }
     }
 

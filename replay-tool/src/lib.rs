@@ -3,19 +3,35 @@
 //! Data goes to one writer and notes to another, so that a pipe gets data alone.
 
 pub mod cli;
+pub mod cursor;
+mod entity;
+pub mod expr;
 mod failure;
+mod fields;
 mod filter;
+mod fold;
+mod graph;
+mod holders;
 mod http;
+mod links;
+mod members;
+mod pairs;
+pub mod pattern;
+mod reading;
 mod redactions;
 mod render;
+mod rows;
 mod source;
+mod spans;
 mod verb;
+pub mod when;
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use clap::Parser;
+use purser_events::Timestamp;
 
 use crate::cli::{Cli, Verb};
 pub use crate::failure::{Exit, Failure};
@@ -29,6 +45,8 @@ pub struct Surroundings {
     pub standard_sockets: Vec<PathBuf>,
     /// Standard input.
     pub input: fn() -> Box<dyn Read>,
+    /// The time, from which `yesterday` and `-2h` are seen.
+    pub now: fn() -> Timestamp,
 }
 
 /// Where a node's socket is by default, in the order in which to look: a user's own node before the machine's, and that
@@ -88,10 +106,22 @@ fn usage(told: &clap::Error, out: &mut dyn Write, notes: &mut dyn Write) -> Exit
 fn dispatch(cli: Cli, surroundings: &Surroundings, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let Cli { source, verb } = cli;
     let place = || source.place(surroundings);
+    let now = surroundings.now;
     match verb {
-        Verb::Log(args) => verb::log::run(&args, &place()?, console),
+        Verb::Info(args) => verb::info::run(&args, &place()?, console),
+        Verb::Streams(args) => verb::streams::run(&args, &place()?, console),
+        Verb::Schema(args) => verb::schema::run(&args, console),
+        Verb::Log(args) => verb::log::run(&args, &place()?, now(), console),
         Verb::Show(args) => verb::show::run(&args, &place()?, console),
-        Verb::State(args) => verb::state::run(&args, &place()?, console),
+        Verb::State(args) => verb::state::run(&args, &place()?, now(), console),
+        Verb::Diff(args) => verb::diff::run(&args, &place()?, now(), console),
+        Verb::Timeline(args) => verb::timeline::run(&args, &place()?, console),
+        Verb::Blame(args) => verb::blame::run(&args, &place()?, now(), console),
+        Verb::Bisect(args) => verb::bisect::run(&args, &place()?, now(), console),
+        Verb::Why(args) => verb::why::run(&args, &place()?, console),
+        Verb::Trace(args) => verb::trace::run(&args, &place()?, console),
+        Verb::Intents(args) => verb::intents::run(&args, &place()?, now(), console),
+        Verb::Stats(args) => verb::stats::run(&args, &place()?, now(), console),
         Verb::Verify(args) => verb::verify::run(&args, &place()?, console),
         Verb::Proof(args) => verb::proof::run(&args, &place()?, console),
         Verb::Export(args) => verb::export::run(&args, &place()?, console),

@@ -9,8 +9,13 @@ use serde_json::{Value, json};
 
 /// The name of a record's type; its number if this release does not know it.
 pub(crate) fn type_name(stored: &StoredRecord) -> String {
-    let known: Option<&Layout> = LAYOUTS.iter().find(|layout| layout.number == stored.layout_number);
-    known.map_or_else(|| format!("unknown.{:#06x}", stored.layout_number), |layout| layout.name.to_owned())
+    layout_name(stored.layout_number)
+}
+
+/// The name of a type; its number if this release does not know it.
+pub(crate) fn layout_name(number: u16) -> String {
+    let known: Option<&Layout> = LAYOUTS.iter().find(|layout| layout.number == number);
+    known.map_or_else(|| format!("unknown.{number:#06x}"), |layout| layout.name.to_owned())
 }
 
 /// The codec of a record's payload, by name if it is known.
@@ -39,13 +44,17 @@ pub(crate) fn record_json(stored: &StoredRecord, event: &Result<Event, PayloadEr
 
 /// A record in one line.
 pub(crate) fn oneline(stored: &StoredRecord, event: &Result<Event, PayloadError>) -> String {
-    let header = &stored.header;
     let payload = match event {
         Ok(event) => compact(&event.payload_json()),
         Err(error) => payload_error(error),
     };
-    let (seq, time, stream, version) = (header.seq, header.time, header.stream, header.version);
-    format!("{seq} {time} {} {stream}@{version} {payload}", type_name(stored))
+    format!("{} {payload}", brief(stored))
+}
+
+/// A record in one line, without what it says.
+pub(crate) fn brief(stored: &StoredRecord) -> String {
+    let header = &stored.header;
+    format!("{} {} {} {}@{}", header.seq, header.time, type_name(stored), header.stream, header.version)
 }
 
 /// A record in a few lines.

@@ -86,6 +86,24 @@ impl Place {
         matches!(self.way, Way::Input(_))
     }
 
+    /// Checks that it can be read more than once.
+    pub(crate) fn again(&self) -> Result<(), Failure> {
+        if self.is_once_only() { Err(Failure::OnceOnly) } else { Ok(()) }
+    }
+
+    /// What is read, in words.
+    pub(crate) fn words(&self) -> String {
+        match &self.way {
+            Way::Export(path) => format!("export {}", path.display()),
+            Way::Input(_) => "export on standard input".to_owned(),
+            Way::Folder(dir, None) => format!("folder {}", dir.display()),
+            Way::Folder(dir, Some(archive)) => {
+                format!("folder {} with archive {}", dir.display(), archive.display())
+            }
+            Way::Socket(socket) => format!("live node at {}", socket.display()),
+        }
+    }
+
     fn open_sealed(&self, from: Seq) -> Result<Source, Failure> {
         Ok(match &self.way {
             Way::Folder(dir, None) => Source::from_folder(dir)?,

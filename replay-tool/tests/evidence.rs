@@ -63,8 +63,12 @@ struct Told {
 }
 
 fn tool(args: &[&str]) -> Told {
-    let surroundings =
-        Surroundings { socket: None, standard_sockets: Vec::new(), input: || Box::new(Cursor::new([])) };
+    let surroundings = Surroundings {
+        socket: None,
+        standard_sockets: Vec::new(),
+        input: || Box::new(Cursor::new([])),
+        now: || NOW,
+    };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let args = ["purser-replay"].iter().chain(args).map(OsString::from);
     let exit = purser_replay::run(args, &surroundings, &mut out, &mut notes);

@@ -1,5 +1,7 @@
 //! The codecs that turn payloads into bytes. No other file names them, so either can be replaced.
 
+use std::cell::RefCell;
+
 use purser_events::layout::{Decode, Encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -80,7 +82,7 @@ pub enum CodecError {
 const DECODE_LIMIT: usize = 65_536;
 
 /// Bytes that most payloads fit into.
-const PAYLOAD_LEN: usize = 256;
+pub(crate) const PAYLOAD_LEN: usize = 256;
 
 const BINCODE: bincode::config::Configuration = bincode::config::standard();
 const BINCODE_BOUNDED: bincode::config::Configuration<
@@ -93,16 +95,42 @@ impl Encode for Codec {
     type Output = Result<Vec<u8>, CodecError>;
 
     fn encode<T: Serialize>(&self, payload: &T) -> Self::Output {
-        match self {
+        let out = RefCell::new(Vec::with_capacity(PAYLOAD_LEN));
+        self.appending(&out).encode(payload)?;
+        Ok(out.into_inner())
+    }
+}
+
+impl Codec {
+    /// An encoder that adds each payload to the end of `out`.
+    pub(crate) fn appending(self, out: &RefCell<Vec<u8>>) -> Appending<'_> {
+        Appending { codec: self, out }
+    }
+}
+
+/// Encodes one payload after the other into the same memory. After an error some bytes more are there.
+pub(crate) struct Appending<'a> {
+    codec: Codec,
+    out: &'a RefCell<Vec<u8>>,
+}
+
+impl Encode for Appending<'_> {
+    type Output = Result<(), CodecError>;
+
+    fn encode<T: Serialize>(&self, payload: &T) -> Self::Output {
+        let mut out = self.out.borrow_mut();
+        match self.codec {
             Codec::Bincode => {
                 // To a vector of bincode's own everything is encoded twice, the first time for its length.
-                let mut bytes = Vec::with_capacity(PAYLOAD_LEN);
-                bincode::serde::encode_into_std_write(payload, &mut bytes, BINCODE)
+                bincode::serde::encode_into_std_write(payload, &mut *out, BINCODE)
                     .map_err(CodecError::BincodeEncode)?;
-                Ok(bytes)
             }
-            Codec::Postcard => postcard::to_stdvec(payload).map_err(CodecError::Postcard),
+            Codec::Postcard => {
+                *out =
+                    postcard::to_extend(payload, std::mem::take(&mut *out)).map_err(CodecError::Postcard)?;
+            }
         }
+        Ok(())
     }
 }
 

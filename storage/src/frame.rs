@@ -8,6 +8,7 @@ use purser_events::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::block::FrameBytes;
 use crate::codec::Codec;
 use crate::record::{Opening, StoredRecord};
 use crate::varint;
@@ -251,7 +252,8 @@ pub(crate) fn announced_len(prefix: [u8; 4]) -> Result<usize, FrameError> {
 }
 
 /// Reads one frame, which must take all of the bytes, and checks its checksum.
-pub(crate) fn parse(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
+pub(crate) fn parse(bytes: impl Into<FrameBytes>) -> Result<StoredRecord, FrameError> {
+    let bytes = bytes.into();
     check(&bytes)?;
     let (len, least) = (bytes.len(), PREFIX_LEN + FIXED_LEN + HASH_LEN);
     if len < least {
@@ -311,8 +313,9 @@ pub(crate) fn glance(bytes: &[u8]) -> Result<Glance, FrameError> {
     Ok(Glance { seq, epoch, time, hash: *hash, continued: flags & FLAG_CONTINUED != 0 })
 }
 
-fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
-    let body = &bytes[PREFIX_LEN..bytes.len() - HASH_LEN];
+fn parse_body(bytes: FrameBytes) -> Result<StoredRecord, FrameError> {
+    let frame = &*bytes;
+    let body = &frame[PREFIX_LEN..frame.len() - HASH_LEN];
     let mut fields = Fields { rest: body };
     let [version, codec, flags] = fields.array("flags")?;
     if version != FRAME_VERSION {
@@ -341,7 +344,8 @@ fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
     let Some(kind) = StreamKind::from_number(kind) else {
         return Err(FrameError::UnknownStreamKind { number: kind });
     };
-    let payload_at = bytes.len() - HASH_LEN - fields.rest.len();
+    let payload_at = frame.len() - HASH_LEN - fields.rest.len();
+    let hash = *frame.last_chunk().expect("shorter frames were refused above");
     Ok(StoredRecord {
         header: Header {
             seq,
@@ -356,7 +360,7 @@ fn parse_body(bytes: Vec<u8>) -> Result<StoredRecord, FrameError> {
         codec_number: codec,
         redacted,
         continued: flags & FLAG_CONTINUED != 0,
-        hash: *bytes.last_chunk().expect("shorter frames were refused above"),
+        hash,
         payload_at,
         bytes,
         opening: Opening::default(),

@@ -1,13 +1,11 @@
 //! The journal as its users see it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use purser_events::{CommandId, Event, Origin, Record, StreamId, StreamVersion, Timestamp};
 use tokio::sync::{oneshot, watch};
-use uuid::Uuid;
 
 use crate::answers::{self, StoredAnswer};
 use crate::ballast::Ballast;
@@ -29,74 +27,16 @@ use crate::sealer::exchange::Exchange;
 use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
-use crate::store::{Backend, FolderStores, Store, Stores};
-use crate::subjects::{SubjectKeys, SubjectsConfig};
+use crate::store::{FolderStores, Store, Stores};
+use crate::subjects::SubjectKeys;
 use crate::terms::{PerClass, Terms};
 use crate::verify::Head;
 
 /// Most payload bytes that one request may hold.
 pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 
+pub use crate::config::JournalConfig;
 pub use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-
-/// Where and how a journal is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalConfig {
-    /// Its folder; made if it is absent.
-    pub dir: PathBuf,
-    /// The codec of new records; old ones keep theirs.
-    pub codec: Codec,
-    /// What keeps the store.
-    pub backend: Backend,
-    /// Memory in which the store keeps pages, in bytes.
-    pub cache_bytes: u64,
-    /// Requests of each class that may wait; more are refused as [`AppendError::Busy`].
-    pub queue_len_max: usize,
-    /// Length at which a segment is sealed, in bytes, from [`SEGMENT_BYTES_MIN`] to [`SEGMENT_BYTES_MAX`].
-    pub segment_bytes: u64,
-    /// Age at which a segment that holds records is sealed by the next commit, in milliseconds.
-    pub segment_age_ms: u64,
-    /// Records after which the projection is put away again, if it can be; 0 for never.
-    pub snapshot_every: u64,
-    /// Which boot of the host this is. A store that was not closed in order is made again unless it was written in
-    /// the same boot: a loss of power may have left any part of it.
-    pub boot_id: Option<Uuid>,
-    /// The keys with which payloads of pods are sealed and read; without them none is sealed, and those that are
-    /// cannot be read.
-    pub subjects: Option<SubjectsConfig>,
-    /// Longest time from a lazy append until it is synced, in milliseconds.
-    pub lazy_ms_max: u64,
-    /// Longest time that the store is behind the segments, in milliseconds; whoever reads waits less. 0 has every append
-    /// wait for the store.
-    pub store_behind_ms: u64,
-    /// Age at which the answer to a command makes way, in milliseconds, if there are not too many of them before;
-    /// 0 for never.
-    pub command_ids_kept_ms: u64,
-    /// Room on the disk that is held for what ends pods, see [`Journal::make_ballast`]; 0 for none.
-    pub ballast_bytes: u64,
-}
-
-impl JournalConfig {
-    /// A journal in `dir` with defaults for all else.
-    pub fn new(dir: impl Into<PathBuf>) -> JournalConfig {
-        JournalConfig {
-            dir: dir.into(),
-            codec: Codec::default(),
-            backend: Backend::default(),
-            cache_bytes: 16 << 20,
-            queue_len_max: 4_096,
-            segment_bytes: 64 << 20,
-            segment_age_ms: 3_600_000,
-            snapshot_every: 10_000,
-            boot_id: None,
-            subjects: None,
-            lazy_ms_max: 200,
-            store_behind_ms: 100,
-            command_ids_kept_ms: 0,
-            ballast_bytes: 0,
-        }
-    }
-}
 
 /// What is to be written together or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -260,7 +200,8 @@ impl Journal {
         let lag = Arc::clone(writer.store_thread.lag());
         let (published, epoch, found) = (Arc::clone(&writer.published), writer.epoch, writer.found);
         let (exchange, ballast) = (Arc::clone(&writer.exchange), Arc::clone(&writer.ballast));
-        let queue = Arc::new(Queue::new(config.queue_len_max));
+        let queue =
+            Arc::new(Queue::new(config.queue_len_max, Duration::from_micros(config.group_wait_us_max)));
         let served = Arc::clone(&queue);
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&served));
         let shared = Shared {
@@ -324,7 +265,7 @@ impl Journal {
         let (reply, outcome) = oneshot::channel();
         self.shared.queue.push(Request { append, reply })?;
         // The thread answers every request that it takes, unless it panicked.
-        outcome.await.unwrap_or(Err(AppendError::Fenced))
+        outcome.await.map_or(Err(AppendError::Fenced), |(outcome, _)| outcome)
     }
 
     /// Which opening of the journal this is, from 1.
@@ -359,7 +300,12 @@ impl Journal {
     /// The records that sound snapshots are of, oldest first.
     #[must_use]
     pub fn snapshots(&self) -> Vec<Head> {
-        self.shared.known_snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let known = self.shared.known_snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|known| known.head).collect()
+    }
+
+    pub(crate) fn known_snapshots(&self) -> &snapshot::Known {
+        &self.shared.known_snapshots
     }
 
     /// Figures about the journal; measures its files.

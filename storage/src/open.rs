@@ -7,6 +7,7 @@ use std::sync::Arc;
 use purser_events::{Header, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::AnswerOrder;
+use crate::checking::each_checked;
 use crate::error::JournalError;
 use crate::index::{IndexBatch, Place};
 use crate::record::{PayloadError, StoredRecord};
@@ -14,7 +15,7 @@ use crate::segment::entry::{AnswerEntry, Entry};
 use crate::segment::set::{Segments, SegmentsError};
 use crate::store::Store;
 use crate::subjects::SubjectKeys;
-use crate::verify::{Fault, Head, Verifier};
+use crate::verify::{Fault, Head};
 
 /// Bytes of a catch-up that the store takes at once.
 const CATCH_UP_BYTES: usize = 1 << 20;
@@ -70,49 +71,25 @@ impl Pass<'_> {
     /// Reads and checks every record after the one that both store and projection have.
     pub(crate) fn run(&self, replay: &mut dyn FnMut(Replayed)) -> Result<Passed, JournalError> {
         let begin = self.applied.earlier(self.restored);
-        let mut verifier = Verifier::after(begin);
         let mut catch_up = CatchUp::new(self)?;
         // From that record on: answers without records may stand behind it, at the end of its segment.
-        let mut walk = self.segments.walk(begin.seq)?;
-        // A mark stands at a commit, so some of what was read may be known already.
-        let mut passed_begin = walk.next_seq() > begin.seq;
-        while let Some(entry) = walk.step().map_err(|error| self.damaged(error))? {
-            match entry {
-                Entry::Record(record) if record.header.seq <= begin.seq => {
-                    passed_begin = record.header.seq == begin.seq;
+        let walk = self.segments.walk(begin.seq)?;
+        let verifier = each_checked(self.dir, walk, begin, self.known, |entry| match entry {
+            Entry::Record(record) => {
+                catch_up.record(record)?;
+                if record.header.seq > self.restored.seq {
+                    self.keys.map_or(Ok(()), |keys| keys.open(record))?;
+                    replay(replayed(record));
                 }
-                Entry::Record(record) => {
-                    let checked = verifier.check(&record).and_then(|()| self.check_known(verifier.head()));
-                    let sound = Seq(record.header.seq.0 - 1);
-                    checked.map_err(|source| self.damaged(SegmentsError::Fault { sound, source }))?;
-                    catch_up.record(&record)?;
-                    if record.header.seq > self.restored.seq {
-                        let mut record = record;
-                        self.keys.map_or(Ok(()), |keys| keys.open(&mut record))?;
-                        replay(replayed(record));
-                    }
-                }
-                Entry::Answer(answer) if passed_begin => catch_up.answer(&answer)?,
-                Entry::Answer(_)
-                | Entry::Opened(_)
-                | Entry::Closed
-                | Entry::Evidence(_)
-                | Entry::Footer(_) => {}
+                Ok(())
             }
-        }
+            Entry::Answer(answer) => catch_up.answer(answer),
+            Entry::Opened(_) | Entry::Closed | Entry::Evidence(_) | Entry::Footer(_) => Ok(()),
+        })?;
         let head = verifier.head();
         self.check_end(head.seq)?;
         let answers = catch_up.finish()?;
         Ok(Passed { head, epoch: verifier.epoch(), streams: verifier.into_streams(), answers })
-    }
-
-    fn check_known(&self, head: Head) -> Result<(), Fault> {
-        match self.known {
-            Some(known) if known.seq == head.seq && known.hash != head.hash => {
-                Err(Fault::Replaced { seq: head.seq })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Whether the segments end where they are known to end.
@@ -173,15 +150,13 @@ pub(crate) fn damaged(dir: &Path, error: SegmentsError) -> JournalError {
     }
 }
 
-pub(crate) fn replayed(record: StoredRecord) -> Replayed {
+pub(crate) fn replayed(record: &StoredRecord) -> Replayed {
+    let header = record.header.clone();
     match record.event() {
-        Ok(event) => Replayed::Record(Record { header: record.header, event }),
-        Err(reason) => Replayed::Unreadable {
-            seq: record.header.seq,
-            layout_number: record.layout_number,
-            header: record.header,
-            reason,
-        },
+        Ok(event) => Replayed::Record(Record { header, event }),
+        Err(reason) => {
+            Replayed::Unreadable { seq: header.seq, layout_number: record.layout_number, header, reason }
+        }
     }
 }
 

@@ -1,24 +1,14 @@
 //! What waits for the thread that writes: one bounded queue for each class, the most important served first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::AppendError;
+use crate::gathering::{GROUP_LEN_MAX, Gathering};
 use crate::request::Request;
 use crate::terms::{Class, PerClass};
-
-/// Most requests that are made durable together.
-pub(crate) const GROUP_LEN_MAX: usize = 256;
-
-/// Looks without a newcomer after which a group is closed, if the one before was of several requests.
-const LOOKS: usize = 16;
-
-/// Time after which a group is closed though requests keep coming: a look may take long where there is much to do.
-const LOOKING_MAX: Duration = Duration::from_micros(500);
-
-/// Payload bytes beyond which a group takes no further request.
-const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Shortest and longest time after which a refused caller is told to come again, in milliseconds.
 const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 10..=1_000;
@@ -29,18 +19,19 @@ pub(crate) struct Queue {
     came: Condvar,
     /// Requests of each class that may wait.
     len_max: usize,
+    /// Whether a group takes who comes while it is made.
+    gathers: bool,
+    /// Requests that wait, for who looks again and again: a look at the state would be in the way of who comes.
+    seen: AtomicUsize,
 }
 
 struct State {
     waiting: PerClass<VecDeque<Request>>,
     refused: PerClass<u64>,
     standing: Standing,
-    /// How long the last group took.
-    pace: Duration,
+    gathering: Gathering,
     /// Whether who serves waits for requests: to wake nobody is a call to the kernel too.
     idle: bool,
-    /// Requests in the last group.
-    last_len: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,16 +54,18 @@ pub(crate) enum Next {
 }
 
 impl Queue {
-    pub(crate) fn new(len_max: usize) -> Queue {
+    /// A queue for so many requests of each class, whose groups are held open for at most so long.
+    pub(crate) fn new(len_max: usize, wait_max: Duration) -> Queue {
         let state = State {
             waiting: PerClass::default(),
             refused: PerClass::default(),
             standing: Standing::Open,
-            pace: Duration::ZERO,
+            gathering: Gathering::new(wait_max),
             idle: false,
-            last_len: 0,
         };
-        Queue { state: Mutex::new(state), came: Condvar::new(), len_max: len_max.max(1) }
+        let (came, seen) = (Condvar::new(), AtomicUsize::new(0));
+        let gathers = wait_max > Duration::ZERO;
+        Queue { state: Mutex::new(state), came, len_max: len_max.max(1), gathers, seen }
     }
 
     /// Adds a request behind those of its class.
@@ -89,6 +82,7 @@ impl Queue {
             return Err(AppendError::Busy { class, retry_after_ms: state.retry_after_ms(class) });
         }
         state.waiting.of_mut(class).push_back(request);
+        self.seen.store(state.len(), Ordering::Relaxed);
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         if idle {
@@ -107,8 +101,10 @@ impl Queue {
                 return Next::Due;
             }
             if state.len() > 0 {
-                let mut state = self.while_they_come(state);
-                return Next::Group(state.take_group());
+                state.gathering.begin();
+                let mut group = Vec::with_capacity(state.len().min(GROUP_LEN_MAX));
+                self.gather(&mut state, &mut group);
+                return Next::Group(group);
             }
             if state.standing != Standing::Open {
                 return Next::Ended;
@@ -121,25 +117,47 @@ impl Queue {
         }
     }
 
-    /// Waits as long as requests come one right after the other. Who was answered together comes again together: a
-    /// group that is closed at the first of them leaves the others to a sync of their own. Who comes alone does not
-    /// wait.
-    fn while_they_come<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let (mut len, mut looks, since) = (state.len(), 0, Instant::now());
-        let waits = |state: &State| state.waiting.safety.is_empty() && state.last_len > 1;
-        while looks < LOOKS && waits(&state) && len < GROUP_LEN_MAX && since.elapsed() < LOOKING_MAX {
-            drop(state);
-            std::thread::yield_now();
-            state = self.lock();
-            looks = if state.len() > len { 0 } else { looks + 1 };
-            len = state.len();
+    /// Adds who came meanwhile to an empty part of the group, which was begun at some time, and waits for somebody as
+    /// long as the group is held open. The part stays empty once the group is closed.
+    pub(crate) fn gather_more(&self, part: &mut Vec<Request>, begun: Instant) {
+        if !self.gathers {
+            return;
         }
-        state
+        let mut now = Instant::now();
+        let until = {
+            let mut state = self.lock();
+            self.gather(&mut state, part);
+            if part.is_empty() { state.gathering.open_until(begun, now) } else { None }
+        };
+        let Some(until) = until else { return };
+        while self.seen.load(Ordering::Relaxed) == 0 && now < until {
+            std::thread::yield_now();
+            now = Instant::now();
+        }
+        let mut state = self.lock();
+        self.gather(&mut state, part);
+        if part.is_empty() {
+            state.gathering.note_vain();
+        }
     }
 
-    /// Takes notice of how long a group took.
-    pub(crate) fn note_pace(&self, pace: Duration) {
-        self.lock().pace = pace;
+    /// Moves what waits to a group, as much as it takes.
+    fn gather(&self, state: &mut State, group: &mut Vec<Request>) {
+        for class in Class::ALL {
+            while !state.gathering.is_full() {
+                let Some(request) = state.waiting.of_mut(class).pop_front() else { break };
+                state.gathering.add(&request);
+                group.push(request);
+            }
+        }
+        self.seen.store(state.len(), Ordering::Relaxed);
+    }
+
+    /// Takes notice of how long a group took that is about to be answered.
+    pub(crate) fn note_served(&self, pace: Duration) {
+        let mut state = self.lock();
+        let waiting = state.len();
+        state.gathering.note_served(pace, waiting);
     }
 
     /// Counts a request that was refused for another reason than the queue's length.
@@ -186,21 +204,6 @@ impl Queue {
 }
 
 impl State {
-    fn take_group(&mut self) -> Vec<Request> {
-        let (mut group, mut bytes) = (Vec::with_capacity(self.len().min(GROUP_LEN_MAX)), 0);
-        for class in Class::ALL {
-            let waiting = self.waiting.of_mut(class);
-            while group.len() < GROUP_LEN_MAX && bytes < GROUP_BYTES_MAX {
-                let Some(request) = waiting.pop_front() else { break };
-                bytes += request.append.bytes;
-                group.push(request);
-            }
-        }
-        // Who has evidence written asks for nothing else, and does not come again for an answer.
-        self.last_len = group.iter().filter(|request| !request.append.is_empty()).count();
-        group
-    }
-
     fn len(&self) -> usize {
         Class::ALL.iter().map(|class| self.waiting.of(*class).len()).sum()
     }
@@ -210,7 +213,7 @@ impl State {
         let served_before = Class::ALL.iter().filter(|other| **other <= class);
         let ahead: usize = served_before.map(|other| self.waiting.of(*other).len()).sum();
         let groups = ahead.div_ceil(GROUP_LEN_MAX) as u64;
-        let pace_ms = u64::try_from(self.pace.as_millis()).unwrap_or(u64::MAX);
+        let pace_ms = u64::try_from(self.gathering.pace().as_millis()).unwrap_or(u64::MAX);
         groups.saturating_mul(pace_ms).clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end())
     }
 }

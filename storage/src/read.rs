@@ -182,7 +182,7 @@ impl Journal {
     fn stored(&self, seq: Seq) -> Result<StoredRecord, JournalError> {
         let mut page = Page { records: Vec::new(), bytes: 0, limit: 1 };
         self.reader().read_segments(seq, seq, &mut page)?;
-        page.records.pop().ok_or(JournalError::Missing { seq })
+        page.records.pop().map(StoredRecord::on_its_own).ok_or(JournalError::Missing { seq })
     }
 
     /// Writes the records from `from`, or from the first that is left, up to the present head as an export, and gives

@@ -3,6 +3,7 @@
 use purser_events::event::DecodeError;
 use purser_events::{Event, Header, Record};
 
+use crate::block::FrameBytes;
 use crate::codec::{Codec, CodecError};
 use crate::frame::{self, CODEC_SEALED, FrameError, Hash, PREFIX_LEN};
 
@@ -24,7 +25,7 @@ pub struct StoredRecord {
     /// Hash over this record and the hash of the one before.
     pub hash: Hash,
     pub(crate) payload_at: usize,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: FrameBytes,
     pub(crate) opening: Opening,
 }
 
@@ -99,6 +100,12 @@ impl StoredRecord {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The record with a frame of its own. One that was read lies in memory with those beside it, which stays as long as
+    /// any of them does.
+    pub(crate) fn on_its_own(self) -> StoredRecord {
+        StoredRecord { bytes: self.bytes.on_their_own(), ..self }
     }
 
     /// The payload as it is stored; the 32 bytes of its hash if it was redacted.

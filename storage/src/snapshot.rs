@@ -177,7 +177,7 @@ pub(crate) struct Restored {
     pub head: Option<Head>,
     pub streams: Streams,
     /// Snapshots that look sound, oldest first.
-    pub sound: Vec<Head>,
+    pub sound: Vec<Sound>,
     /// The layout of a snapshot that only a newer release can read, and the newest that this one knows.
     pub newer: Option<(u32, u32)>,
     /// Why one could not be read, if that is so.
@@ -256,7 +256,7 @@ impl Restored {
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        self.sound.push(head);
+        self.sound.push(Sound { head, is_durable: false });
         Ok(Ok(()))
     }
 }
@@ -301,17 +301,28 @@ fn write(disk: &dyn Disk, dir: &Path, head: Head, layout: u32, body: &[u8]) -> R
     Ok(())
 }
 
+/// Writes a snapshot's file once more, so that it is on the disk with its name.
+fn write_again(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    let put = disk.replace_by_parts(path, &folder(dir).join("again"), &[bytes]);
+    put.map_err(|error| io_error("write", path, error))?;
+    disk.sync_dir(dir).map_err(|error| io_error("sync", dir, error))
+}
+
 /// Removes every snapshot but a sound one of `kept`, and what was being written. False, and nothing is removed, if
 /// there is no sound one of it and `may_go` does not allow to be left without.
 pub(crate) fn keep_only(disk: &dyn Disk, dir: &Path, kept: Head, may_go: bool) -> Result<bool, FolderError> {
     let folder = folder(dir);
     let kept_path = folder.join(file_name(kept.seq));
-    let is_sound = read(disk, &kept_path)?.is_some_and(|bytes| {
+    let sound = read(disk, &kept_path)?.filter(|bytes| {
         let layout = bytes.get(12..16).and_then(|layout| layout.try_into().ok()).map(u32::from_le_bytes);
-        decode(&bytes, layout.unwrap_or_default()).is_ok_and(|decoded| decoded.head == kept)
+        decode(bytes, layout.unwrap_or_default()).is_ok_and(|decoded| decoded.head == kept)
     });
-    if !is_sound && !may_go {
-        return Ok(false);
+    let is_sound = sound.is_some();
+    match sound {
+        // The others go for good: it must be on the disk, see [`Sound::is_durable`].
+        Some(bytes) => write_again(disk, dir, &kept_path, &bytes)?,
+        None if !may_go => return Ok(false),
+        None => {}
     }
     let files = files(disk, &folder)?;
     if files.is_empty() {
@@ -324,8 +335,40 @@ pub(crate) fn keep_only(disk: &dyn Disk, dir: &Path, kept: Head, may_go: bool) -
     Ok(true)
 }
 
-/// Where sound snapshots are known to be, oldest first.
-pub(crate) type Known = Arc<Mutex<Vec<Head>>>;
+/// A snapshot that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sound {
+    /// The record that it is of.
+    pub head: Head,
+    /// Whether it is known to be on the disk. One that an earlier process left can be read, and still be lost with the
+    /// power: that process may have been stopped before the file's name was synced, or its sync may have failed.
+    pub is_durable: bool,
+}
+
+/// The snapshots that are there, oldest first.
+pub(crate) type Known = Arc<Mutex<Vec<Sound>>>;
+
+/// Sees to it that every snapshot known is on the disk, by writing it again where that is not sure: before records go
+/// that only a snapshot tells of.
+///
+/// # Errors
+/// One cannot be read or written.
+pub(crate) fn make_durable(disk: &dyn Disk, dir: &Path, known: &Known) -> Result<(), FolderError> {
+    let unsure: Vec<Head> = {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter(|it| !it.is_durable).map(|it| it.head).collect()
+    };
+    for head in unsure {
+        let path = folder(dir).join(file_name(head.seq));
+        // One that was too many has gone meanwhile.
+        if let Some(bytes) = read(disk, &path)? {
+            write_again(disk, dir, &path, &bytes)?;
+        }
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter_mut().filter(|it| it.head == head).for_each(|it| it.is_durable = true);
+    }
+    Ok(())
+}
 
 /// Writes snapshots on a thread of its own, one at a time.
 pub(crate) struct SnapshotThread {
@@ -405,7 +448,7 @@ fn take(disk: &dyn Disk, dir: &Path, head: Head, layout: u32, capture: Capture) 
 
 fn note(known: &Known, head: Head) {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-    known.push(head);
+    known.push(Sound { head, is_durable: true });
     let extra = known.len().saturating_sub(KEPT);
     known.drain(..extra);
 }

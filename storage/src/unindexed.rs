@@ -37,7 +37,7 @@ impl Journal {
             }
             if record.header.stream == stream && record.header.version >= from && record.header.seq >= first {
                 bytes += record.as_bytes().len();
-                records.push(record);
+                records.push(record.on_its_own());
             }
         }
         Ok(records)

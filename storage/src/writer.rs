@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 use purser_events::{CommandId, Header, Record, Seq, StreamId, StreamVersion, Timestamp};
 
 use crate::answers::{self, AnswerOrder, StoredAnswer};
-use crate::ballast::Ballast;
+use crate::ballast::{Ballast, Gate};
 use crate::codec::Codec;
 use crate::error::{AppendError, JournalError};
-use crate::evidence::Evidence;
 use crate::folder::{Folder, HeadFile};
 use crate::found::Found;
-use crate::frame::{self, FrameParts, Hash};
+use crate::frame::{self, FrameParts};
+use crate::group::{Coming, Group};
 use crate::index::{self, Place};
 use crate::journal::{Appended, CommandWrite};
 use crate::observer::CommitCost;
 use crate::published::{FenceOnPanic, Published, PublishedState};
 use crate::queue::{Next, Queue, Serving};
-use crate::request::{Outcome, Prepared, PreparedEvent, PreparedWrite, Request};
+use crate::request::{Encoded, Outcome, Prepared, PreparedWrite, Request};
 use crate::sealer::exchange::Exchange;
 use crate::segment::SegmentHeader;
 use crate::segment::entry::{self, AnswerEntry, Opened};
 use crate::segment::open_segment::{FOOTER_RESERVE, OpenSegment};
 use crate::segment::set::Segments;
 use crate::snapshot::{self, SnapshotThread};
-use crate::store::{Batch, Store};
+use crate::store::Store;
 use crate::store_thread::{StoreGroup, StoreThread};
-use crate::terms::{Class, Durability};
+use crate::terms::Durability;
 use crate::unsynced::{Synced, Unsynced, Written};
 use crate::verify::Head;
 
@@ -75,31 +75,6 @@ pub(crate) struct Writer {
 /// Streams whose versions are kept in memory; the store knows the others.
 const STREAMS_LEN_MAX: usize = 20_000;
 
-/// A group that is about to be written.
-#[derive(Default)]
-struct Group {
-    /// What goes to the segment.
-    bytes: Vec<u8>,
-    records: Vec<Place>,
-    /// What else goes to the store.
-    batch: Batch,
-    answers: HashMap<CommandId, StoredAnswer>,
-    /// Of the records, in order.
-    hashes: Vec<Hash>,
-    evidence: Vec<Evidence>,
-    /// Whether something written before is not durable yet.
-    continues: bool,
-    /// Whether anyone waits for it to be durable.
-    awaited: bool,
-}
-
-impl Group {
-    /// Whether the next entry is the first that is not durable.
-    fn begins(&self) -> bool {
-        self.bytes.is_empty() && !self.continues
-    }
-}
-
 impl Writer {
     /// Serves requests until the queue is closed.
     pub(crate) fn run(mut self, queue: &Queue) {
@@ -123,22 +98,23 @@ impl Writer {
         }
     }
 
-    /// Carries out a group and answers it; says whether the journal is fenced now.
+    /// Carries out a group, which begins with these requests, and answers it; says whether the journal is fenced now.
     fn serve(&mut self, requests: Vec<Request>, fenced: bool, queue: &Queue) -> bool {
-        let started = Instant::now();
-        let (appends, replies): (Vec<_>, Vec<_>) =
-            requests.into_iter().map(|Request { append, reply }| (append, reply)).unzip();
-        let outcomes = if fenced { None } else { self.commit(appends) };
+        let mut coming = Coming { queue, part: requests, begun: Instant::now(), staged: Vec::new() };
+        let outcomes = if fenced { None } else { self.commit(&mut coming) };
         let fenced = outcomes.is_none();
-        let outcomes = outcomes.unwrap_or_else(|| replies.iter().map(|_| Err(AppendError::Fenced)).collect());
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+        let Coming { part, mut staged, begun, .. } = coming;
+        staged.extend(part);
+        let outcomes = outcomes.unwrap_or_else(|| staged.iter().map(|_| Err(AppendError::Fenced)).collect());
+        // First: whoever is answered may come again at once.
+        queue.note_served(begun.elapsed());
+        for (Request { append, reply }, outcome) in staged.into_iter().zip(outcomes) {
             if let Err(AppendError::NoRoom { class }) = outcome {
                 queue.note_refused(class);
             }
             // Whoever asked may have gone: what was written stays written.
-            let _ = reply.send(outcome);
+            let _ = reply.send((outcome, append));
         }
-        queue.note_pace(started.elapsed());
         fenced
     }
 
@@ -164,8 +140,8 @@ impl Writer {
     }
 
     /// Carries out a group and gives one outcome a request; none if the journal failed.
-    fn commit(&mut self, appends: Vec<Prepared>) -> Option<Vec<Outcome>> {
-        let outcomes = self.try_commit(appends);
+    fn commit(&mut self, coming: &mut Coming<'_>) -> Option<Vec<Outcome>> {
+        let outcomes = self.try_commit(coming);
         self.unless_failed(outcomes)
     }
 
@@ -183,25 +159,13 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, appends: Vec<Prepared>) -> Result<Vec<Outcome>, JournalError> {
-        let requests = appends.len();
+    fn try_commit(&mut self, coming: &mut Coming<'_>) -> Result<Vec<Outcome>, JournalError> {
         let now = (self.now)();
         let before = self.head;
         self.forget_answers();
-        let gate = self.ballast.gate(appends.iter().any(|append| append.terms.class == Class::Safety));
         let mut group = Group { continues: !self.unsynced.is_empty(), ..Group::default() };
-        group.bytes.reserve(appends.iter().map(Prepared::bytes_in_segment).sum());
-        let mut outcomes = Vec::with_capacity(requests);
-        for append in appends {
-            outcomes.push(match gate.admit(append.terms.class) {
-                Ok(()) => self.stage(append, now, &mut group)?,
-                Err(refusal) => Err(refusal),
-            });
-        }
-        // With little room it goes along with what is taken, but takes none for itself.
-        if gate.is_open() || !group.bytes.is_empty() {
-            self.stage_evidence(&mut group);
-        }
+        let outcomes = self.stage_all(coming, now, &mut group)?;
+        let requests = outcomes.len();
         if group.bytes.is_empty() {
             return Ok(outcomes);
         }
@@ -247,6 +211,39 @@ impl Writer {
         if self.streams.len() > STREAMS_LEN_MAX {
             self.store_thread.lag().settle().map_err(|failed| self.published.why(failed))?;
             self.streams.clear();
+        }
+        Ok(outcomes)
+    }
+
+    /// Adds requests to the group until nobody comes any more. While some are added, others are still on their way.
+    fn stage_all(
+        &mut self,
+        coming: &mut Coming<'_>,
+        now: Timestamp,
+        group: &mut Group,
+    ) -> Result<Vec<Outcome>, JournalError> {
+        let mut looked: Option<Gate> = None;
+        let mut outcomes = Vec::with_capacity(coming.part.len());
+        while !coming.part.is_empty() {
+            let gate = match looked {
+                Some(gate) if !coming.has_safety() => gate,
+                Some(_) | None => self.ballast.gate(coming.has_safety()),
+            };
+            looked = Some(gate);
+            group.bytes.reserve(coming.part.iter().map(|request| request.append.bytes_in_segment()).sum());
+            group.records.reserve(coming.part.iter().map(|request| request.append.records.len()).sum());
+            for mut request in coming.part.drain(..) {
+                outcomes.push(match gate.admit(request.append.terms.class) {
+                    Ok(()) => self.stage(&mut request.append, now, group)?,
+                    Err(refusal) => Err(refusal),
+                });
+                coming.staged.push(request);
+            }
+            coming.queue.gather_more(&mut coming.part, coming.begun);
+        }
+        // With little room it goes along with what is taken, but takes none for itself.
+        if looked.is_none_or(Gate::is_open) || !group.bytes.is_empty() {
+            self.stage_evidence(group);
         }
         Ok(outcomes)
     }
@@ -357,7 +354,7 @@ impl Writer {
     /// Adds a request to the group, or says why it is left out.
     fn stage(
         &mut self,
-        append: Prepared,
+        append: &mut Prepared,
         now: Timestamp,
         group: &mut Group,
     ) -> Result<Outcome, JournalError> {
@@ -369,11 +366,11 @@ impl Writer {
         if let Err(conflict) = self.check_expected(&append.writes)? {
             return Ok(Err(conflict));
         }
-        let Prepared { writes, origin, command, terms, .. } = append;
-        group.awaited |= terms.durability == Durability::Sync;
-        let count: usize = writes.iter().map(|write| write.events.len()).sum();
+        group.awaited |= append.terms.durability == Durability::Sync;
+        let mut records = std::mem::take(&mut append.records);
+        let count = records.len();
         // Before its records: a commit that a stop tears is told by its last record, which is then missing.
-        if let Some(CommandWrite { id, fingerprint, answer }) = command {
+        if let Some(CommandWrite { id, fingerprint, answer }) = append.command.take() {
             let next = self.head.seq.next();
             let last = Seq(self.head.seq.0 + count as u64);
             let (first, last) = if count > 0 { (next, last) } else { (Seq::ZERO, Seq::ZERO) };
@@ -384,17 +381,20 @@ impl Writer {
             entry::put_answer(&mut group.bytes, begins_group, &entry);
             group.answers.insert(id, entry.answer);
         }
-        let mut records = Vec::with_capacity(count);
-        for PreparedWrite { stream, events, .. } in writes {
-            let mut version = self.version(stream)?;
-            for event in events {
-                version = version.next();
-                let (seq, epoch) = (self.head.seq.next(), self.opened.epoch);
-                let header = Header { seq, stream, version, time: now, epoch, origin: origin.clone() };
-                let continued = records.len() + 1 < count;
-                records.push(self.stage_event(event, header, continued, group));
+        let (mut unplaced, mut encoded) = (records.iter_mut(), append.encoded.iter());
+        let (mut payloads, mut left) = (&*append.payloads, count);
+        for PreparedWrite { stream, count, .. } in &append.writes {
+            let mut version = self.version(*stream)?;
+            for (record, encoded) in unplaced.by_ref().take(*count).zip(encoded.by_ref()) {
+                (version, left) = (version.next(), left - 1);
+                let header = &mut record.header;
+                (header.seq, header.version, header.time) = (self.head.seq.next(), version, now);
+                header.epoch = self.opened.epoch;
+                let (payload, rest) = payloads.split_at(encoded.payload_len);
+                payloads = rest;
+                self.stage_event(header, encoded, payload, left > 0, group);
             }
-            self.streams.insert(stream, version);
+            self.streams.insert(*stream, version);
         }
         if count > 0 {
             self.answers.settle(&*self.store, &mut group.batch, now)?;
@@ -413,6 +413,11 @@ impl Writer {
     }
 
     fn check_expected(&mut self, writes: &[PreparedWrite]) -> Result<Result<(), AppendError>, JournalError> {
+        if let [PreparedWrite { stream, expected, .. }] = *writes {
+            let actual = self.version(stream)?;
+            let conflict = AppendError::Conflict { stream, expected, actual };
+            return Ok(if actual == expected { Ok(()) } else { Err(conflict) });
+        }
         // A stream may be written twice in one request.
         let mut ahead: BTreeMap<StreamId, StreamVersion> = BTreeMap::new();
         for write in writes {
@@ -424,7 +429,7 @@ impl Writer {
             if actual != expected {
                 return Ok(Err(AppendError::Conflict { stream, expected, actual }));
             }
-            ahead.insert(stream, StreamVersion(actual.0 + write.events.len() as u64));
+            ahead.insert(stream, StreamVersion(actual.0 + write.count as u64));
         }
         Ok(Ok(()))
     }
@@ -444,31 +449,30 @@ impl Writer {
 
     fn stage_event(
         &mut self,
-        prepared: PreparedEvent,
-        header: Header,
+        header: &Header,
+        encoded: &Encoded,
+        payload: &[u8],
         continued: bool,
         group: &mut Group,
-    ) -> Record {
-        let PreparedEvent { event, layout, payload, payload_hash, sealed } = prepared;
+    ) {
         let begins_group = group.begins();
         let hash = frame::encode_into(
             &mut group.bytes,
             &FrameParts {
-                header: &header,
-                layout_number: layout.number,
-                layout_version: layout.version,
+                header,
+                layout_number: encoded.layout.number,
+                layout_version: encoded.layout.version,
                 codec: self.codec,
-                sealed,
+                sealed: encoded.sealed,
                 continued,
                 begins_group,
-                payload: &payload,
-                payload_hash: &payload_hash,
+                payload,
+                payload_hash: &encoded.payload_hash,
                 previous: &self.head.hash,
             },
         );
         group.hashes.push(hash);
-        group.records.push(Place::of(&header));
+        group.records.push(Place::of(header));
         self.head = Head { seq: header.seq, hash };
-        Record { header, event }
     }
 }

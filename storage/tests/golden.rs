@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
+use purser_events::ledger::past::PolicySetV1;
 use purser_events::node::event::past::StartedV1;
 use purser_events::pod::past::AdmittedV1;
 use purser_events::{Decode, Encode, Event, Layout};
@@ -88,6 +89,7 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
     match (layout.number, layout.version) {
         (0x0101, 1) => each::<StartedV1>(samples, shape),
         (0x0201, 1) => each::<AdmittedV1>(samples, shape),
+        (0x0402, 1) => each::<PolicySetV1>(samples, shape),
         _ => panic!("{}: name the past payload's type here", stem(layout)),
     }
 }

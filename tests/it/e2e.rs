@@ -9,5 +9,6 @@ mod k8s_docs;
 mod life;
 mod listener;
 mod probes;
+mod processors;
 mod restarts;
 mod stage;

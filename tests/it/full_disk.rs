@@ -76,6 +76,10 @@ impl Clock for Still {
         Timestamp(0)
     }
 
+    fn passed(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         unreachable!("an entity waits by the moment")
     }

@@ -2,11 +2,19 @@
 //! nothing is given twice.
 
 mod admissions;
+mod advice;
+mod drift;
+mod import;
 mod kills;
+mod leases;
 mod limits;
+mod preemption;
 mod race;
+mod requests;
 mod reservations;
+mod rounds;
 
+use purser_tests::feed::Feed;
 use purser_tests::http::{self, Answer};
 use purser_tests::purserd::{Purserd, Setup};
 use serde_json::{Value, json};
@@ -16,12 +24,16 @@ const GPU: &str = "GPU-8f6ad3c1-1f3f-4a5e-9c0e-0d6f3d6f2b11";
 
 /// A service with so much memory to give out, and a GPU, that lets pods wait or refuses them.
 fn node(memory: &str, when_full: &str) -> Purserd {
-    let more = format!(
+    configured(format!(
         "[resources]\ncustom = {{ \"example.com/dongle\" = 4 }}\n\n\
          [[resources.gpus]]\nuuid = {GPU:?}\nmodel = \"none\"\nmemory = \"80Gi\"\n\n\
          [policy.resources]\nwhen-full = {when_full:?}\n\n\
          [policy.resources.limits.memory]\nhard = {memory:?}\n"
-    );
+    ))
+}
+
+/// A service with these tables in its config, which may be asked as often as one likes.
+fn configured(more: String) -> Purserd {
     let api_more = "requests-per-second = 10000\nrequests-burst = 10000".to_owned();
     Purserd::start(&Setup { more, api_more, ..Setup::default() })
 }
@@ -73,6 +85,19 @@ fn apply(purserd: &Purserd, manifest: &str) -> Answer {
 fn taken(purserd: &Purserd, manifest: &str) {
     let answer = apply(purserd, manifest);
     assert_eq!(answer.status, 201, "{}", answer.body);
+}
+
+/// Waits until a pod is in a state; gives it back.
+fn until_phase(purserd: &Purserd, name: &str, phase: &str) -> Value {
+    // Subscribed before the first look: no change in between is missed.
+    let mut feed = Feed::live(purserd);
+    loop {
+        let pod = get(purserd, &format!("/v1/namespaces/default/pods/{name}"));
+        if pod["status"]["phase"] == phase {
+            return pod;
+        }
+        feed.next_event();
+    }
 }
 
 /// The shortages of a refusal: resource, bound and holders of each.

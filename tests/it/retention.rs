@@ -55,7 +55,7 @@ fn replay(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// A service that has trimmed its journal, and was killed before and after.
+/// A service that has trimmed its journal, and was killed before and after. One pod is older than what is left.
 fn trimmed(archive: &Path) -> Purserd {
     let mut purserd = Purserd::start(&setup(archive));
     for number in 0..PODS {
@@ -64,7 +64,7 @@ fn trimmed(archive: &Path) -> Purserd {
     purserd.await_event("node.segment-sealed");
     bounded::until("two segments in the archive", || archive.is_dir() && names(archive).len() >= 2);
     bounded::until("nothing to archive", || status(&purserd)["segmentsToArchive"] == 0);
-    for number in 0..PODS {
+    for number in 1..PODS {
         purserd.purser_ok(["delete", &format!("bulky-{number}"), "--wait"]);
     }
     purserd.kill9();
@@ -89,6 +89,11 @@ fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
     let gone = feed(1).unwrap();
     assert_eq!((gone.status, &gone.body["code"]), (410, &json!("journal-trimmed")));
     assert!(gone.body["errors"][0]["message"].as_str().unwrap().contains(&begins.to_string()), "{gone:?}");
+    let said = purserd.purser_ok(["describe", "pod", "bulky-0"]);
+    assert!(
+        said.contains("\nEvents:\n"),
+        "a pod that was admitted before that is described by what is left: {said}"
+    );
     let beyond = feed(1_000_000).unwrap();
     assert_eq!((beyond.status, &beyond.body["code"]), (400, &json!("beyond-head")));
     let history: Value = serde_json::from_str(&purserd.purser_ok(["history", "-o", "json"])).unwrap();

@@ -185,6 +185,7 @@ fn one_place_decides_writes_and_changes_state() {
 /// Files that may ask for the time or draw an id, each with its reason.
 const CLOCKS: &[(&str, &str)] = &[
     ("node/src/adapter/clock.rs", "the clock adapter itself"),
+    ("replay-tool/src/main.rs", "`yesterday` is seen from where the tool runs"),
     ("node/src/adapter/process/records.rs", "a shim outlives the service and says when its process ended"),
 ];
 

@@ -21,6 +21,7 @@ pub mod http;
 pub mod journal;
 pub mod scenario;
 pub mod specs;
+pub mod stepped;
 pub mod upkeep;
 #[path = "../../storage/tests/versions/mod.rs"]
 pub mod versions;

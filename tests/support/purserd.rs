@@ -320,7 +320,12 @@ impl Purserd {
                     return;
                 }
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) =>
+                {
                     self.assert_running();
                 }
                 Err(error) => panic!("the word of purserd cannot be heard: {error}"),

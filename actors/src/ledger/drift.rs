@@ -1,87 +1,102 @@
 //! Comparing the machine with the ledger: what runs without having been given anything, what was given and is used by
-//! somebody else, and who runs on processors that are not his. Nothing is mended by guess: it is recorded, and shown.
+//! somebody else, what is left of pods that are gone, and who runs on processors that are not his. Nothing is mended by
+//! guess: it is recorded, and shown.
+//!
+//! What is seen once may be under way: a pod may begin or end between two questions. What is seen at two looks in a row
+//! is drift. What could not be looked at is neither there nor gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
-use purser_events::ledger::event::{Drift, DriftFound, ReleaseReason};
-use purser_events::ledger::{HolderId, Ledger, LedgerCommand};
+use purser_events::ledger::event::{Drift, DriftFound};
+use purser_events::ledger::{DriftReport, HolderId, Ledger, LedgerCommand};
 use purser_events::pod::{Pod, PodState};
-use purser_events::{Cause, PodUid, World};
+use purser_events::{Cause, CpuSet, PodUid, World};
 
-use super::recover::Known;
-use super::{LedgerActor, release};
+use super::{LedgerActor, pins, recover};
+use crate::directory::Directory;
 use crate::entity::{By, Execute, Refusal};
+use crate::port::{ContainerKey, Containers, RuntimeError};
 use crate::shell::Shell;
+use crate::sweep::is_known;
 
-/// Time between two looks, in milliseconds.
-const INTERVAL_MS: u64 = 60_000;
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_secs(60);
 /// Network interfaces of ours begin like this.
 const INTERFACE_MARK: &str = "purser";
 
-/// Begins to compare, for as long as the actors' thread lives.
-pub(super) fn begin(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>) {
-    let (shell, ledger) = (shell.clone(), ledger.clone());
+/// Begins to look at pods and machine, for as long as the actors' thread lives: first at once, and then from time to
+/// time. Every pod of the journal must have its actor again.
+pub(crate) fn watch(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>, directory: &Addr<Directory>) {
+    let (shell, ledger, directory) = (shell.clone(), ledger.clone(), directory.clone());
     actix::spawn(async move {
         let mut suspects = BTreeSet::new();
         loop {
-            match look(&shell).await {
-                Ok(found) => tell(&shell, &ledger, found).await,
-                Err(error) => tracing::warn!(%error, "failed to compare the machine with the ledger"),
-            }
-            suspects = free_idle(&shell, &ledger, &suspects).await;
-            shell.clock.sleep_until(shell.clock.now().plus_ms(INTERVAL_MS)).await;
+            recover::agree(&shell, &ledger, &directory).await;
+            // An alarm may have come when nothing could be recorded.
+            ask(&shell, &ledger, LedgerCommand::CheckTime).await;
+            let seen = look(&shell).await;
+            let report = shell.live.read(|world| confirmed(seen.clone(), &suspects, &world.ledger));
+            suspects = seen.found.into_iter().map(|found| found.drift).collect();
+            tell(&shell, &ledger, report).await;
+            shell.clock.sleep(INTERVAL).await;
         }
     });
 }
 
-async fn tell(shell: &Shell, ledger: &Addr<LedgerActor>, found: Vec<DriftFound>) {
-    for drift in &found {
-        if !shell.live.read(|world| world.ledger.drifts.contains(&drift.drift)) {
-            tracing::warn!(drift = drift.drift.word(), detail = %drift.detail, "the machine is not as the ledger says");
+/// What of a look is told: what the last one saw too, or what is on record.
+fn confirmed(seen: DriftReport, suspects: &BTreeSet<Drift>, ledger: &Ledger) -> DriftReport {
+    let is_confirmed =
+        |found: &DriftFound| suspects.contains(&found.drift) || ledger.drifts.contains(&found.drift);
+    DriftReport { found: seen.found.into_iter().filter(is_confirmed).collect(), ..seen }
+}
+
+async fn tell(shell: &Shell, ledger: &Addr<LedgerActor>, report: DriftReport) {
+    for DriftFound { drift, detail } in &report.found {
+        if !shell.live.read(|world| world.ledger.drifts.contains(drift)) {
+            tracing::warn!(drift = drift.word(), %detail, "the machine is not as the ledger says");
         }
     }
+    ask(shell, ledger, LedgerCommand::ReportDrift(report)).await;
+}
+
+async fn ask(shell: &Shell, ledger: &Addr<LedgerActor>, command: LedgerCommand) {
     let by = By::node(Cause::Node, shell.ids.uuid());
-    let execute = Execute::<Ledger> { command: LedgerCommand::ReportDrift(found), by };
-    match ledger.send(execute).await {
-        // It will be seen again.
+    match ledger.send(Execute::<Ledger> { command, by }).await {
+        // It is looked at again.
         Ok(Ok(_) | Err(Refusal::Busy { .. } | Refusal::NoRoom)) | Err(_) => {}
         Ok(Err(error)) => tracing::error!(%error, "failed to record in what the machine differs"),
     }
 }
 
-/// Takes back what pods have that are not to have anything, if that was so at the last look already: a pod that is about
-/// to be admitted has its resources before it is on record.
-async fn free_idle(
-    shell: &Shell,
-    ledger: &Addr<LedgerActor>,
-    suspects: &BTreeSet<PodUid>,
-) -> BTreeSet<PodUid> {
-    let idle: BTreeSet<PodUid> = shell.live.read(Known::of).idle.into_iter().collect();
-    for pod in idle.intersection(suspects) {
-        tracing::error!(%pod, "a pod that is gone still had resources");
-        let by = By::node(Cause::Node, shell.ids.uuid());
-        release(ledger, *pod, ReleaseReason::FoundLater, by).await;
-    }
-    idle
+/// Everything in which machine and ledger differ now.
+async fn look(shell: &Shell) -> DriftReport {
+    let mut report = DriftReport::default();
+    without_grant(shell, &mut report).await;
+    foreign_listeners(shell, &mut report).await;
+    stray_interfaces(shell, &mut report).await;
+    stray_cgroups(shell, &mut report).await;
+    wrong_cpus(shell, &mut report).await;
+    report
 }
 
-/// Everything in which machine and ledger differ now.
-async fn look(shell: &Shell) -> io::Result<Vec<DriftFound>> {
-    let mut found = without_grant(shell).await;
-    found.extend(foreign_listeners(shell).await?);
-    found.extend(stray_interfaces(shell).await?);
-    Ok(found)
+/// Notes that all drift of a kind, which `like` is one of, could not be seen.
+fn note_unseen(report: &mut DriftReport, word: &'static str, error: &dyn Display) {
+    tracing::warn!(drift = word, %error, "failed to compare the machine with the ledger");
+    report.unseen.insert(word);
 }
 
 /// Pods of which the runtimes hold containers, and which are on record as having nothing.
-async fn without_grant(shell: &Shell) -> Vec<DriftFound> {
+async fn without_grant(shell: &Shell, report: &mut DriftReport) {
     let mut running = BTreeSet::new();
     for runtime in shell.runtimes.values() {
-        // A runtime that does not answer has said so already.
-        running.extend(runtime.list().await.unwrap_or_default().into_iter().map(|key| key.pod));
+        match runtime.list().await {
+            Ok(keys) => running.extend(keys.into_iter().map(|key| key.pod)),
+            Err(error) => note_unseen(report, Drift::RUNS_WITHOUT_GRANT, &error),
+        }
     }
     let lacks = |world: &World, uid: &PodUid| {
         let pod = world.pods.get(uid).and_then(Pod::live);
@@ -89,28 +104,32 @@ async fn without_grant(shell: &Shell) -> Vec<DriftFound> {
     };
     let lacking: Vec<PodUid> =
         shell.live.read(|world| running.iter().filter(|uid| lacks(world, uid)).copied().collect());
-    let told = |pod: PodUid| DriftFound {
+    report.found.extend(lacking.into_iter().map(|pod| DriftFound {
         drift: Drift::RunsWithoutGrant(pod),
         detail: format!(
             "pod {pod} runs, and nothing is put down for it: report this with an export of the journal"
         ),
-    };
-    lacking.into_iter().map(told).collect()
+    }));
 }
 
 /// Ports that a pod leases and on which a process listens that is none of its own.
-async fn foreign_listeners(shell: &Shell) -> io::Result<Vec<DriftFound>> {
+async fn foreign_listeners(shell: &Shell, report: &mut DriftReport) {
     let leases: BTreeMap<_, _> = shell.live.read(|world| world.ledger.managers.network.ports().collect());
     if leases.is_empty() {
-        return Ok(vec![]);
+        return;
     }
-    let listeners = shell.machine.listeners().await?;
-    let mut found = vec![];
+    let listeners = match shell.machine.listeners().await {
+        Ok(listeners) => listeners,
+        Err(error) => return note_unseen(report, Drift::FOREIGN_LISTENER, &error),
+    };
     for (port, pids) in listeners {
         let Some(holder) = leases.get(&port) else { continue };
-        let own = match holder {
-            HolderId::Pod(pod) => own_processes(shell, *pod).await?,
-            HolderId::Reservation(_) => BTreeSet::new(),
+        let own = match own_processes(shell, *holder).await {
+            Ok(own) => own,
+            Err(error) => {
+                note_unseen(report, Drift::FOREIGN_LISTENER, &error);
+                continue;
+            }
         };
         // Whose a listener is cannot always be seen: what is not known is no evidence.
         let foreign = pids.iter().find(|pid| !own.contains(pid));
@@ -120,33 +139,96 @@ async fn foreign_listeners(shell: &Shell) -> io::Result<Vec<DriftFound>> {
                  process, or keep its port out of `resources.ports`",
                 port.number, port.protocol
             );
-            found.push(DriftFound { drift: Drift::ForeignListener(port), detail });
+            report.found.push(DriftFound { drift: Drift::ForeignListener(port), detail });
         }
     }
-    Ok(found)
 }
 
-/// Every process of a pod.
-async fn own_processes(shell: &Shell, pod: PodUid) -> io::Result<BTreeSet<u32>> {
-    let mains: Vec<u32> = shell.live.read(|world| {
-        let pod = world.pods.get(&pod).and_then(Pod::live);
-        let containers = pod.into_iter().flat_map(|pod| &pod.containers);
-        containers.filter_map(|container| Some(container.attempt()?.process.host_pid)).collect()
+/// Every process of a holder; a reservation has none.
+pub(crate) async fn own_processes(shell: &Shell, holder: HolderId) -> Result<BTreeSet<u32>, RuntimeError> {
+    let HolderId::Pod(uid) = holder else { return Ok(BTreeSet::new()) };
+    let containers = shell.live.read(|world| {
+        let pod = world.pods.get(&uid).and_then(Pod::live)?;
+        Some((pod.spec.runtime, ContainerKey::running(pod).collect::<Vec<_>>()))
     });
     let mut all = BTreeSet::new();
-    for pid in mains {
-        all.extend(shell.machine.descendants(pid).await?);
+    let Some((class, keys)) = containers else { return Ok(all) };
+    let Some(runtime) = shell.runtime(class) else { return Ok(all) };
+    for key in keys {
+        all.extend(runtime.processes(&key).await?);
     }
     Ok(all)
 }
 
 /// Interfaces that look like ours: no pod has one of its own yet, so none may be there.
-async fn stray_interfaces(shell: &Shell) -> io::Result<Vec<DriftFound>> {
-    let names = shell.machine.interfaces().await?;
+async fn stray_interfaces(shell: &Shell, report: &mut DriftReport) {
+    let names = match shell.machine.interfaces().await {
+        Ok(names) => names,
+        Err(error) => return note_unseen(report, Drift::STRAY_INTERFACE, &error),
+    };
     let ours = names.into_iter().filter(|name| name.starts_with(INTERFACE_MARK));
-    let told = |name: String| DriftFound {
+    report.found.extend(ours.map(|name| DriftFound {
         detail: format!("network interface {name} belongs to no pod: remove it with `ip link delete {name}`"),
         drift: Drift::StrayInterface(name),
-    };
-    Ok(ours.map(told).collect())
+    }));
+}
+
+/// Control groups of pods that the journal does not know.
+async fn stray_cgroups(shell: &Shell, report: &mut DriftReport) {
+    for runtime in shell.runtimes.values() {
+        let groups = match runtime.cgroups().await {
+            Ok(groups) => groups,
+            Err(error) => {
+                note_unseen(report, Drift::STRAY_CGROUP, &error);
+                continue;
+            }
+        };
+        // Asked after the list was made: a pod is on record before its group is made.
+        let stray = groups.into_iter().filter(|(uid, _)| !shell.live.read(|world| is_known(world, *uid)));
+        report.found.extend(stray.map(|(uid, path)| {
+            let path = path.display();
+            DriftFound {
+                drift: Drift::StrayCgroup(path.to_string()),
+                detail: format!(
+                    "control group {path} is of pod {uid}, which the journal does not know: end what is in its \
+                     `cgroup.procs`, and remove it with `rmdir`"
+                ),
+            }
+        }));
+    }
+}
+
+/// Containers of which a process may run on processors that the pod was not given: those of others, who have them alone.
+async fn wrong_cpus(shell: &Shell, report: &mut DriftReport) {
+    for (class, key, cpus) in shell.live.read(pins::wanted) {
+        let Some(runtime) = shell.runtime(class) else { continue };
+        match strays(shell, runtime.as_ref(), &key, &cpus).await {
+            Ok(None) => {}
+            Ok(Some((pid, held))) => {
+                let detail = format!(
+                    "process {pid} of container {key} may run on processors {held}, and was given {cpus}: it has changed \
+                     that itself, or could not be moved; see the service's log"
+                );
+                report.found.push(DriftFound { drift: Drift::WrongCpus(key.pod), detail });
+            }
+            Err(error) => note_unseen(report, Drift::WRONG_CPUS, &error),
+        }
+    }
+}
+
+/// A process of a container that may run elsewhere than on `cpus`, and where.
+async fn strays(
+    shell: &Shell,
+    runtime: &dyn Containers,
+    key: &ContainerKey,
+    cpus: &CpuSet,
+) -> Result<Option<(u32, CpuSet)>, Box<dyn std::error::Error>> {
+    for pid in runtime.processes(key).await? {
+        // One that is gone runs nowhere.
+        let Some(held) = shell.machine.allowed_cpus(pid).await? else { continue };
+        if held.iter().any(|cpu| !cpus.contains(cpu)) {
+            return Ok(Some((pid, held)));
+        }
+    }
+    Ok(None)
 }

@@ -1,25 +1,29 @@
 //! The actor of the ledger: the only one who gives resources out, and takes them back.
 
-mod count;
-mod drift;
+pub mod count;
+pub(crate) mod drift;
 pub(crate) mod pins;
 mod recover;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::prelude::{
-    Actor, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message, SpawnHandle,
+    Actor, ActorFuture, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message,
     WrapFuture,
 };
 use purser_events::ledger::event::ReleaseReason;
 use purser_events::ledger::{Admission, Admit, Demand, Ledger, LedgerCommand, LedgerEvent, LedgerRejection};
 use purser_events::pod::{PodCommand, PodRejection, PodSpec};
-use purser_events::{Cause, Decider, PodUid, Seq, Timestamp};
+use purser_events::{Cause, Decider, PodUid, Seq};
 use tokio::sync::Notify;
 
-pub(crate) use recover::recover;
+use self::count::Counts;
+pub(crate) use drift::watch;
+pub(crate) use recover::{Step, recover};
 
+use crate::alarm::Alarm;
 use crate::directory::{Directory, FindUid};
 use crate::entity::{By, Done, Entity, Execute, Refusal};
 use crate::mailbox;
@@ -31,7 +35,8 @@ pub struct LedgerActor {
     entity: Entity<Ledger>,
     shell: Arc<Shell>,
     directory: Option<Addr<Directory>>,
-    alarm: Option<(Timestamp, SpawnHandle)>,
+    alarm: Alarm,
+    counts: Counts,
     /// Tells that containers may be on the wrong processors.
     pins: Option<Arc<Notify>>,
 }
@@ -40,6 +45,37 @@ pub struct LedgerActor {
 pub(crate) struct Attach(pub(crate) Addr<Directory>);
 
 impl Message for Attach {
+    type Result = ();
+}
+
+/// Takes back what a pod has, or its place in the queue. Sent without waiting for an answer, it is carried out before
+/// whatever the sender asks for next; if it fails, the next look at all pods repeats it.
+pub(crate) struct GiveBack {
+    /// Whose.
+    pub(crate) pod: PodUid,
+    /// Why.
+    pub(crate) reason: ReleaseReason,
+    /// On whose behalf.
+    pub(crate) by: By,
+}
+
+impl Message for GiveBack {
+    type Result = ();
+}
+
+/// Puts a pod down for which nothing is. In order, and repeated, as [`GiveBack`] is.
+pub(crate) struct PutDown {
+    /// Which.
+    pub(crate) pod: PodUid,
+    /// What it is.
+    pub(crate) spec: Arc<PodSpec>,
+    /// Whether it runs already, see [`Admit::adopt`].
+    pub(crate) adopt: bool,
+    /// On whose behalf.
+    pub(crate) by: By,
+}
+
+impl Message for PutDown {
     type Result = ();
 }
 
@@ -68,7 +104,14 @@ impl LedgerActor {
     /// An actor for the ledger as the journal has it.
     #[must_use]
     pub fn new(entity: Entity<Ledger>, shell: Arc<Shell>) -> LedgerActor {
-        LedgerActor { entity, shell, directory: None, alarm: None, pins: None }
+        let counts = Counts::new(entity.decisions.clone());
+        LedgerActor { entity, shell, directory: None, alarm: Alarm::default(), counts, pins: None }
+    }
+
+    /// What it has given, taken back and refused.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.clone()
     }
 
     /// Does outside what was decided. `asked` is told by its answer.
@@ -99,31 +142,46 @@ impl LedgerActor {
         });
     }
 
-    /// Sees to it that the ledger is told when the next reservation is over.
+    /// Sees to it that the ledger is told when the next reservation is over. If that fails, the next look at all pods
+    /// tells it again.
     fn set_alarm(&mut self, ctx: &mut Context<LedgerActor>) {
         let wanted = self.entity.state.next_deadline();
-        if self.alarm.as_ref().map(|(moment, _)| *moment) == wanted {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        let Some(moment) = wanted else { return };
-        let clock = self.shell.clock.clone();
-        let wait = async move { clock.sleep_until(moment).await };
-        let handle = ctx.spawn(wait.into_actor(self).map(|(), this, ctx| {
-            this.alarm = None;
+        let clock = &self.shell.clock;
+        self.alarm.set(wanted, clock, ctx, |this| &mut this.alarm, |this, ctx| {
             let by = By::node(Cause::Timer(this.entity.last), this.entity.correlation);
             let told = ctx.address().send(Execute::<Ledger> { command: LedgerCommand::CheckTime, by });
             actix::spawn(async move {
                 if let Ok(Err(error)) = told.await {
-                    tracing::error!(%error, "failed to record the end of a reservation");
+                    tracing::error!(%error, "failed to record the end of a reservation; it is tried again");
                 }
             });
-        }));
-        self.alarm = Some((moment, handle));
+        });
+    }
+
+    /// Decides, and acts on what was decided once it is on disk. `asked` is told by its answer.
+    fn carry_out(&mut self, execute: &Execute<Ledger>, asked: Option<PodUid>) -> Carried {
+        let commit = self.entity.commit(execute, &self.shell).into_actor(self);
+        Box::pin(commit.map(move |committed, this, ctx| {
+            if let Err(Refusal::Rejected(rejection)) = &committed {
+                this.counts.refused(&this.entity.state, rejection);
+            }
+            let shared = this.entity.state.managers.cpu.shared();
+            let before = this.entity.state.clone();
+            let (done, happened) = this.entity.accept(committed?);
+            this.counts.happened(&before, happened.iter().map(|(event, _)| event));
+            if let (Some(pins), true) = (&this.pins, shared != this.entity.state.managers.cpu.shared()) {
+                pins.notify_one();
+            }
+            this.react(&happened, asked);
+            this.set_alarm(ctx);
+            let events: Vec<LedgerEvent> = happened.into_iter().map(|(event, _)| event).collect();
+            Ledger::refusal(&events).map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
+        }))
     }
 }
+
+type Outcome = Result<Done, Refusal<LedgerRejection>>;
+type Carried = Pin<Box<dyn ActorFuture<LedgerActor, Output = Outcome>>>;
 
 impl Actor for LedgerActor {
     type Context = Context<LedgerActor>;
@@ -137,8 +195,7 @@ impl Actor for LedgerActor {
 impl Handler<Attach> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, Attach(directory): Attach, ctx: &mut Context<LedgerActor>) {
-        drift::begin(&self.shell, &ctx.address());
+    fn handle(&mut self, Attach(directory): Attach, _: &mut Context<LedgerActor>) {
         self.directory = Some(directory);
         self.pins = Some(pins::begin(&self.shell));
     }
@@ -155,27 +212,57 @@ impl Handler<Started> for LedgerActor {
 }
 
 impl Handler<Execute<Ledger>> for LedgerActor {
-    type Result = AtomicResponse<LedgerActor, Result<Done, Refusal<LedgerRejection>>>;
+    type Result = AtomicResponse<LedgerActor, Outcome>;
 
     fn handle(&mut self, execute: Execute<Ledger>, _: &mut Context<LedgerActor>) -> Self::Result {
         let asked = match &execute.command {
             LedgerCommand::Admit(admit) => Some(admit.pod),
             _ => None,
         };
-        let commit = self.entity.commit(&execute, &self.shell).into_actor(self);
-        AtomicResponse::new(Box::pin(commit.map(move |committed, this, ctx| {
-            if let Err(Refusal::Rejected(rejection)) = &committed {
-                count::refused(rejection);
+        AtomicResponse::new(self.carry_out(&execute, asked))
+    }
+}
+
+impl Handler<GiveBack> for LedgerActor {
+    type Result = AtomicResponse<LedgerActor, ()>;
+
+    fn handle(
+        &mut self,
+        GiveBack { pod, reason, by }: GiveBack,
+        _: &mut Context<LedgerActor>,
+    ) -> Self::Result {
+        let command = LedgerCommand::Release { pod, reason };
+        let released = self.carry_out(&Execute { command, by: By { key: None, ..by } }, None);
+        AtomicResponse::new(Box::pin(released.map(move |outcome, _, _| {
+            if let Err(error) = outcome {
+                tracing::error!(%pod, %error, "failed to record that a pod has its resources no longer; it is tried again");
             }
-            let shared = this.entity.state.managers.cpu.shared();
-            let (done, happened) = this.entity.accept(committed?);
-            if let (Some(pins), true) = (&this.pins, shared != this.entity.state.managers.cpu.shared()) {
-                pins.notify_one();
+        })))
+    }
+}
+
+impl Handler<PutDown> for LedgerActor {
+    type Result = AtomicResponse<LedgerActor, ()>;
+
+    fn handle(
+        &mut self,
+        PutDown { pod, spec, adopt, by }: PutDown,
+        _: &mut Context<LedgerActor>,
+    ) -> Self::Result {
+        let admit = match admit(pod, &spec, &by) {
+            Ok(admit) => Admit { adopt, reservation: None, ..admit },
+            Err(error) => {
+                tracing::error!(%pod, %error, "a pod asks for what cannot be counted");
+                return AtomicResponse::new(Box::pin(actix::fut::ready(())));
             }
-            this.react(&happened, asked);
-            this.set_alarm(ctx);
-            let events: Vec<LedgerEvent> = happened.into_iter().map(|(event, _)| event).collect();
-            Ledger::refusal(&events).map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
+        };
+        let command = LedgerCommand::Admit(Box::new(admit));
+        // What it is given at once it is told of as any other that waits.
+        let put_down = self.carry_out(&Execute { command, by: By { key: None, ..by } }, None);
+        AtomicResponse::new(Box::pin(put_down.map(move |outcome, _, _| {
+            if let Err(error) = outcome {
+                tracing::error!(%pod, %error, "a pod's resources could not be put down");
+            }
         })))
     }
 }
@@ -221,17 +308,6 @@ fn admit(uid: PodUid, spec: &PodSpec, by: &By) -> Result<Admit, LedgerRejection>
         reservation: spec.claims.reservation.map(|reservation| (reservation, owner)),
         adopt: false,
     })
-}
-
-/// Takes back what a pod has. It is on record sooner or later: a start looks for what was missed.
-pub(crate) async fn release(ledger: &Addr<LedgerActor>, pod: PodUid, reason: ReleaseReason, by: By) {
-    let command = LedgerCommand::Release { pod, reason };
-    match ledger.send(Execute::<Ledger> { command, by: By { key: None, ..by } }).await {
-        Ok(Ok(_)) | Err(_) => {}
-        Ok(Err(error)) => {
-            tracing::error!(%pod, %error, "failed to record that a pod has its resources no longer");
-        }
-    }
 }
 
 /// A refusal of the ledger as the pod's.

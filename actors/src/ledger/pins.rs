@@ -4,6 +4,7 @@
 //! time: a container may have been started while that happened, and a runtime may not have answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use purser_events::ledger::Ledger;
 use purser_events::pod::spec::RuntimeClass;
@@ -13,8 +14,11 @@ use tokio::sync::Notify;
 use crate::port::ContainerKey;
 use crate::shell::Shell;
 
-/// Time between two looks, in milliseconds.
-const INTERVAL_MS: u64 = 60_000;
+/// Time between two rounds in which nobody is known to be in the wrong place: never for long at the same moment as a look
+/// for drift, which would see only what was just put right.
+const INTERVAL: Duration = Duration::from_secs(330);
+/// Time until what could not be moved is tried again.
+const RETRY: Duration = Duration::from_secs(35);
 
 /// The processors that a pod's containers may run on; none if that is all of them.
 pub(crate) fn cpus(ledger: &Ledger, pod: PodUid) -> Option<CpuSet> {
@@ -36,10 +40,9 @@ pub(super) fn begin(shell: &Arc<Shell>) -> Arc<Notify> {
             if may_differ || is_anybody_alone() {
                 may_differ = !move_all(&shell).await;
             }
-            let next = shell.clock.now().plus_ms(INTERVAL_MS);
             tokio::select! {
                 () = wait.notified() => may_differ = true,
-                () = shell.clock.sleep_until(next) => {}
+                () = shell.clock.sleep(if may_differ { RETRY } else { INTERVAL }) => {}
             }
         }
     });
@@ -59,6 +62,12 @@ async fn move_all(shell: &Shell) -> bool {
     done
 }
 
+/// As [`running`], if anybody has processors alone: else everybody may run anywhere.
+pub(super) fn wanted(world: &World) -> Vec<(RuntimeClass, ContainerKey, CpuSet)> {
+    let nobody_alone = world.ledger.managers.cpu.alone().next().is_none();
+    if nobody_alone { vec![] } else { running(world) }
+}
+
 /// Every container that runs, with the processors that it belongs on.
 fn running(world: &World) -> Vec<(RuntimeClass, ContainerKey, CpuSet)> {
     let ledger = &world.ledger;
@@ -66,11 +75,7 @@ fn running(world: &World) -> Vec<(RuntimeClass, ContainerKey, CpuSet)> {
     let pods = world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?)));
     let containers = pods.flat_map(|(uid, pod)| {
         let cpus = cpus(ledger, uid).unwrap_or_else(|| shared.clone());
-        let running = pod.containers.iter().filter_map(move |container| {
-            let attempt = container.attempt()?.number;
-            Some((ContainerKey { pod: uid, container: container.name.clone(), attempt }, cpus.clone()))
-        });
-        running.map(|(key, cpus)| (pod.spec.runtime, key, cpus)).collect::<Vec<_>>()
+        ContainerKey::running(pod).map(move |key| (pod.spec.runtime, key, cpus.clone()))
     });
     containers.filter(|(_, _, cpus)| !cpus.is_empty()).collect()
 }

@@ -1,100 +1,113 @@
 //! Ledger and pods made to agree: after a start, when the two may have been cut off from each other, and from time to
-//! time afterwards.
+//! time afterwards, because a message may have been lost.
 
 use std::sync::Arc;
 
-use actix::Addr;
+use actix::{Addr, MailboxError};
 use purser_events::ledger::event::ReleaseReason;
-use purser_events::ledger::{HolderId, Ledger, LedgerCommand};
-use purser_events::pod::{Pod, PodSpec, PodState};
-use purser_events::{PodUid, World};
+use purser_events::ledger::{HolderId, Ledger};
+use purser_events::pod::{PodSpec, PodState};
+use purser_events::{Cause, PodUid, World};
 
-use super::{LedgerActor, admit, release};
-use crate::entity::{By, Execute};
+use super::{GiveBack, LedgerActor, PutDown};
+use crate::directory::{Directory, Everyone, FindUid};
+use crate::entity::By;
+use crate::pod::Agree;
 use crate::shell::Shell;
 
-/// What the ledger has of a pod, and what it should have.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// Pods that have something, or wait, and are not to.
-    pub(crate) idle: Vec<PodUid>,
-    /// Pods that run, and for which nothing is put down.
-    pub(crate) unaccounted: Vec<(PodUid, Arc<PodSpec>)>,
-    /// Pods that believe to wait, and do not.
-    pub(crate) lost: Vec<(PodUid, Arc<PodSpec>)>,
+/// What is to be done so that ledger and pod agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The pod has something, or waits, and is not to.
+    GiveBack,
+    /// The pod runs, and nothing is put down for it.
+    Adopt(Arc<PodSpec>),
+    /// The pod believes to wait, and does not.
+    Queue(Arc<PodSpec>),
+    /// The pod waits for what it has.
+    TakeUp,
+    /// The pod was to make way for another, and was not told.
+    MakeWay {
+        /// Seconds that it has to end.
+        grace_s: u32,
+    },
 }
 
-impl Known {
-    /// Compares the two as the journal has them.
-    pub(crate) fn of(world: &World) -> Known {
-        let ledger = &world.ledger;
-        let holding = ledger.holdings.keys().filter_map(|holder| match holder {
-            HolderId::Pod(pod) => Some(*pod),
-            HolderId::Reservation(_) => None,
-        });
-        let waiting = ledger.waiting.values().map(|waiting| waiting.pod);
-        let idle =
-            holding.filter(|uid| !may_hold(world, *uid)).chain(waiting.filter(|uid| !may_wait(world, *uid)));
-        let mut known = Known { idle: idle.collect(), ..Known::default() };
-        for (uid, pod) in world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?))) {
-            let is_on_ledger = ledger.grant(uid).is_some() || ledger.waits(uid).is_some();
-            if is_on_ledger || world.quarantined.contains_key(&uid.stream()) {
-                continue;
+impl Step {
+    /// What is to be done about a pod as it is, if anything is. A pod that is none (any more) has nothing.
+    pub(crate) fn of(ledger: &Ledger, uid: PodUid, pod: Option<&PodState>) -> Option<Step> {
+        let (holding, waits) = (ledger.holdings.get(&HolderId::Pod(uid)), ledger.waits(uid).is_some());
+        let is_idle = match pod {
+            Some(pod) => holding.is_some() && !pod.may_hold_resources() || waits && !pod.awaits_resources,
+            None => holding.is_some() || waits,
+        };
+        if is_idle {
+            return Some(Step::GiveBack);
+        }
+        let pod = pod?;
+        match holding {
+            Some(_) if pod.awaits_resources => Some(Step::TakeUp),
+            Some(holding) if holding.leaves_for.is_some() && pod.is_wanted() => {
+                Some(Step::MakeWay { grace_s: ledger.policy.preemption_grace_s })
             }
-            if pod.holds_resources() {
-                known.unaccounted.push((uid, pod.spec.clone()));
-            } else if pod.awaits_resources {
-                known.lost.push((uid, pod.spec.clone()));
-            }
+            Some(_) => None,
+            None if waits => None,
+            None if pod.holds_resources() => Some(Step::Adopt(pod.spec.clone())),
+            None => pod.awaits_resources.then(|| Step::Queue(pod.spec.clone())),
         }
-        known
     }
 }
 
-/// Nothing is certain about a pod whose records cannot be followed, or are withheld: it keeps what it has.
-fn is_uncertain(world: &World, uid: PodUid) -> bool {
-    world.quarantined.contains_key(&uid.stream()) || world.withheld.contains(&uid)
+/// What is to be done about every pod, as the journal has it.
+pub(super) fn steps(world: &World) -> Vec<(PodUid, Step)> {
+    let ledger = &world.ledger;
+    let holding = ledger.holdings.keys().filter_map(|holder| match holder {
+        HolderId::Pod(pod) => Some(*pod),
+        HolderId::Reservation(_) => None,
+    });
+    let waiting = ledger.waiting.values().map(|waiting| waiting.pod);
+    let unknown = holding.chain(waiting).filter(|uid| !world.pods.contains_key(uid));
+    let pods = world.pods.iter().map(|(uid, pod)| (*uid, pod.live()));
+    let all = pods.chain(unknown.map(|uid| (uid, None)));
+    // Nothing is certain about a pod whose records cannot be followed, or are withheld: it keeps what it has.
+    let is_certain =
+        |uid: &PodUid| !world.quarantined.contains_key(&uid.stream()) && !world.withheld.contains(uid);
+    let steps = all.filter(|(uid, _)| is_certain(uid));
+    steps.filter_map(|(uid, pod)| Some((uid, Step::of(ledger, uid, pod)?))).collect()
 }
 
-fn live(world: &World, uid: PodUid) -> Option<&PodState> {
-    world.pods.get(&uid).and_then(Pod::live)
-}
-
-fn may_hold(world: &World, uid: PodUid) -> bool {
-    is_uncertain(world, uid) || live(world, uid).is_some_and(PodState::may_hold_resources)
-}
-
-fn may_wait(world: &World, uid: PodUid) -> bool {
-    is_uncertain(world, uid) || live(world, uid).is_some_and(|pod| pod.awaits_resources)
-}
-
-/// Puts right what a stop has cut off: before requests are taken, so nothing else is under way.
-pub(crate) async fn recover(shell: &Shell, ledger: &Addr<LedgerActor>, by: &By) {
-    let Known { idle, unaccounted, lost } = shell.live.read(Known::of);
-    for uid in idle {
-        release(ledger, uid, ReleaseReason::FoundAtStart, by.clone()).await;
-    }
-    for (uid, spec) in unaccounted {
-        put_down(ledger, uid, &spec, true, by).await;
-    }
-    for (uid, spec) in lost {
-        put_down(ledger, uid, &spec, false, by).await;
-    }
-}
-
-async fn put_down(ledger: &Addr<LedgerActor>, uid: PodUid, spec: &PodSpec, adopt: bool, by: &By) {
-    let outcome = match admit(uid, spec, by) {
-        Ok(admit) => {
-            let admit = purser_events::ledger::Admit { adopt, reservation: None, ..admit };
-            let command = LedgerCommand::Admit(Box::new(admit));
-            ledger.send(Execute::<Ledger> { command, by: By { key: None, ..by.clone() } }).await
+/// Puts the ledger right after a stop: before requests are taken, so nothing else is under way. What pods are to be told
+/// they are told once they are back.
+///
+/// # Errors
+/// The ledger's actor is gone.
+pub(crate) async fn recover(shell: &Shell, ledger: &Addr<LedgerActor>, by: &By) -> Result<(), MailboxError> {
+    for (pod, step) in shell.live.read(steps) {
+        let by = by.clone();
+        match step {
+            Step::GiveBack => ledger.send(GiveBack { pod, reason: ReleaseReason::FoundAtStart, by }).await?,
+            Step::Adopt(spec) => ledger.send(PutDown { pod, spec, adopt: true, by }).await?,
+            Step::Queue(spec) => ledger.send(PutDown { pod, spec, adopt: false, by }).await?,
+            Step::TakeUp | Step::MakeWay { .. } => {}
         }
-        Err(error) => {
-            tracing::error!(pod = %uid, %error, "a pod asks for what cannot be counted");
-            return;
+    }
+    Ok(())
+}
+
+/// Makes ledger and pods agree while both work: each pod looks for itself, between two of its messages, so nothing that
+/// it has asked for is under way. What is gone has nobody to look.
+pub(super) async fn agree(shell: &Shell, ledger: &Addr<LedgerActor>, directory: &Addr<Directory>) {
+    for pod in directory.send(Everyone).await.unwrap_or_default() {
+        // One that has much to do is looked at next time; one that is gone meanwhile had its last word.
+        let _ = pod.try_send(Agree);
+    }
+    for (pod, step) in shell.live.read(steps) {
+        // Who asks for something has an actor from before he asks until he is gone.
+        if step == Step::GiveBack && matches!(directory.send(FindUid { uid: pod }).await, Ok(None)) {
+            tracing::error!(%pod, "a pod that is gone still had resources");
+            let by = By::node(Cause::Node, shell.ids.uuid());
+            // A ledger that is gone went with the service.
+            let _ = ledger.send(GiveBack { pod, reason: ReleaseReason::FoundLater, by }).await;
         }
-    };
-    if let Ok(Err(error)) = outcome {
-        tracing::error!(pod = %uid, %error, "a pod's resources could not be put down");
     }
 }

@@ -18,7 +18,7 @@ use super::{Inner, LiveWorld, StreamHead};
 
 /// Number of the layout below. Each change of it, or of the world in it, gets another. Older ones are read for ever:
 /// what is new has a default, what is otherwise is made of the old by an upcast in `read`.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// What is put away.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

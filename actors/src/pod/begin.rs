@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use actix::prelude::{ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, WrapFuture};
-use purser_events::ledger::Admission;
 use purser_events::ledger::event::ReleaseReason;
+use purser_events::ledger::{Admission, LedgerRejection};
 use purser_events::pod::{Phase, Pod, PodCommand, PodRejection, PodSpec, PodState};
-use purser_events::{PodUid, Seq};
+use purser_events::{Cause, PodUid, Seq};
+
+use tokio::task::JoinHandle;
 
 use super::PodActor;
 use crate::entity::{By, Done, Execute, Refusal};
-use crate::ledger::{AdmitPod, LedgerActor, Started, for_pod, release};
+use crate::ledger::{AdmitPod, GiveBack, LedgerActor, PutDown, Started, Step, for_pod};
 
 /// Asks a pod to run.
 pub struct Begin {
@@ -34,6 +36,13 @@ pub enum Beginning {
     Start,
 }
 
+/// Asks a pod whether the ledger has of it what it should.
+pub(crate) struct Agree;
+
+impl Message for Agree {
+    type Result = ();
+}
+
 impl Message for Begin {
     type Result = Result<Done, Refusal<PodRejection>>;
 }
@@ -47,27 +56,43 @@ impl Beginning {
     }
 }
 
+/// What is to be asked of the ledger before a pod decides.
+enum Question {
+    /// It begins no run: nothing.
+    None,
+    /// All that it needs.
+    Admit(Arc<PodSpec>),
+    /// Nothing, since it begins no run now whatever is free, though the reason may be gone in a moment.
+    Refused(LedgerRejection),
+}
+
 impl PodActor {
-    /// What the ledger is to be asked for, if the pod is about to begin a run.
-    fn wanted(&self, how: &Beginning) -> Option<Arc<PodSpec>> {
+    /// What is to be asked before a run begins so.
+    fn question(&self, how: &Beginning) -> Question {
         match (how, &self.entity.state) {
             // A node that takes no pods says so before anything is given.
             (Beginning::Admit { spec, .. }, Pod::Unknown) => {
-                let is_cordoned = self.shell.live.context(self.shell.clock.now()).cordoned.is_some();
-                (!is_cordoned).then(|| Arc::new(PodSpec::clone(spec)))
+                match self.shell.live.context(self.shell.clock.now()).cordoned {
+                    Some(reason) => Question::Refused(LedgerRejection::Cordoned { reason }),
+                    None => Question::Admit(Arc::new(PodSpec::clone(spec))),
+                }
             }
-            (Beginning::Start, Pod::Live(pod)) => {
-                matches!(pod.phase, Phase::Stopped(_) | Phase::Failed(_)).then(|| pod.spec.clone())
+            (Beginning::Start, Pod::Live(pod))
+                if matches!(pod.phase, Phase::Stopped(_) | Phase::Failed(_)) =>
+            {
+                // What was reserved for it was taken up by its first run, and ended with that.
+                let mut spec = PodSpec::clone(&pod.spec);
+                spec.claims.reservation = None;
+                Question::Admit(Arc::new(spec))
             }
-            (Beginning::Admit { .. } | Beginning::Start, _) => None,
+            (Beginning::Admit { .. } | Beginning::Start, _) => Question::None,
         }
     }
 
     /// Gives back what the ledger gave for a run that did not begin.
-    fn return_unused(&self, by: By) {
+    fn return_unused(&mut self, by: By) {
         if !self.live().is_some_and(PodState::may_hold_resources) {
-            let (ledger, uid) = (self.ledger.clone(), self.uid);
-            actix::spawn(async move { release(&ledger, uid, ReleaseReason::NotAdmitted, by).await });
+            self.return_all(ReleaseReason::NotAdmitted, by);
         }
     }
 
@@ -81,10 +106,51 @@ impl PodActor {
     }
 
     /// Nothing of the pod runs any more: others may have what it had.
-    pub(super) fn give_back(&self, seq: Seq) {
-        let by = self.by(purser_events::Cause::Record(seq));
-        let (ledger, uid) = (self.ledger.clone(), self.uid);
-        actix::spawn(async move { release(&ledger, uid, ReleaseReason::Ended, by).await });
+    pub(super) fn give_back(&mut self, seq: Seq) {
+        self.return_all(ReleaseReason::Ended, self.by(Cause::Record(seq)));
+    }
+
+    fn return_all(&mut self, reason: ReleaseReason, by: By) {
+        self.write_to_ledger(GiveBack { pod: self.uid, reason, by });
+    }
+
+    /// Tells the ledger something before whatever the pod asks of it next.
+    fn write_to_ledger<M>(&mut self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        LedgerActor: Handler<M>,
+    {
+        let (sent, before) = (self.ledger.send(message), self.told_ledger.take());
+        self.told_ledger = Some(tokio::task::spawn_local(async move {
+            said(before).await;
+            // A ledger that is gone went with the service.
+            let _ = sent.await;
+        }));
+    }
+
+    /// Does what is to be done so that the ledger and the pod agree. Nothing that the pod has asked of the ledger is under
+    /// way now, but for what it was told before this.
+    fn agree(&mut self, ctx: &mut Context<PodActor>) {
+        let pod = self.live();
+        let Some(step) = self.shell.live.read(|world| Step::of(&world.ledger, self.uid, pod)) else { return };
+        tracing::info!(pod = %self.id, ?step, "ledger and pod do not agree; that is put right");
+        let by = By::node(Cause::Node, self.entity.correlation);
+        let pod = self.uid;
+        match step {
+            Step::GiveBack => self.return_all(ReleaseReason::FoundLater, by),
+            Step::Adopt(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: true, by }),
+            Step::Queue(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: false, by }),
+            Step::TakeUp => self.tell(PodCommand::GrantResources, by, ctx),
+            Step::MakeWay { grace_s } => self.tell(PodCommand::Stop { grace_s: Some(grace_s) }, by, ctx),
+        }
+    }
+}
+
+/// Waits until the ledger was told something.
+async fn said(told: Option<JoinHandle<()>>) {
+    if let Some(told) = told {
+        // It ends with the service, if not before.
+        let _ = told.await;
     }
 }
 
@@ -92,11 +158,16 @@ impl PodActor {
 async fn admission(
     ledger: Addr<LedgerActor>,
     uid: PodUid,
-    wanted: Option<Arc<PodSpec>>,
+    question: Question,
     by: By,
 ) -> Result<Admission, Refusal<PodRejection>> {
-    let Some(spec) = wanted else { return Ok(Admission::Granted) };
-    ledger.send(AdmitPod { uid, spec, by }).await.unwrap_or(Err(Refusal::Fenced)).map_err(for_pod)
+    match question {
+        Question::None => Ok(Admission::Granted),
+        Question::Refused(rejection) => Ok(Admission::Refused(Box::new(rejection))),
+        Question::Admit(spec) => {
+            ledger.send(AdmitPod { uid, spec, by }).await.unwrap_or(Err(Refusal::Fenced)).map_err(for_pod)
+        }
+    }
 }
 
 impl Handler<Begin> for PodActor {
@@ -106,10 +177,14 @@ impl Handler<Begin> for PodActor {
         if self.is_over() {
             return AtomicResponse::new(Box::pin(async { Err(Refusal::Retired) }.into_actor(self)));
         }
-        let wanted = self.wanted(&how);
-        let has_asked = wanted.is_some();
+        let question = self.question(&how);
+        let has_asked = matches!(question, Question::Admit(_));
         let (uid, given_back) = (self.uid, by.clone());
-        let asked = admission(self.ledger.clone(), uid, wanted, by.clone());
+        let (told, ledger, asking) = (self.told_ledger.take(), self.ledger.clone(), by.clone());
+        let asked = async move {
+            said(told).await;
+            admission(ledger, uid, question, asking).await
+        };
         let begun = asked.into_actor(self).then(move |admission, this, _| {
             let commit = admission.map(|admission| {
                 let execute = Execute { command: how.command(uid, admission), by };
@@ -124,5 +199,15 @@ impl Handler<Begin> for PodActor {
             }
             outcome
         })))
+    }
+}
+
+impl Handler<Agree> for PodActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Agree, ctx: &mut Context<PodActor>) {
+        if !self.retired {
+            self.agree(ctx);
+        }
     }
 }

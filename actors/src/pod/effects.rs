@@ -224,7 +224,7 @@ where
             Ok(value) => return value,
             Err(error) => {
                 tracing::warn!(%subject, %error, retry_in_ms = wait_ms, "failed to {what}");
-                clock.sleep_until(clock.now().plus_ms(wait_ms)).await;
+                clock.sleep(Duration::from_millis(wait_ms)).await;
                 wait_ms = (wait_ms * 2).min(RETRY_MAX_MS);
             }
         }

@@ -10,17 +10,19 @@ use std::sync::Arc;
 
 use actix::prelude::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, Message,
-    SpawnHandle, WrapFuture,
+    WrapFuture,
 };
 use purser_events::pod::event::ContainerStarted;
 use purser_events::pod::{ContainerState, Phase, Pod, PodCommand, PodEvent, PodRejection, PodState, Setup};
-use purser_events::{Cause, ContainerName, Decider, PodId, PodUid, Seq, StreamVersion, Timestamp};
-use tokio::task::AbortHandle;
+use purser_events::{Cause, ContainerName, Decider, PodId, PodUid, Seq, StreamVersion};
+use tokio::task::{AbortHandle, JoinHandle};
 use uuid::Uuid;
 
+pub(crate) use begin::Agree;
 pub use begin::{Begin, Beginning};
 pub use exec::Exec;
 
+use crate::alarm::Alarm;
 use crate::directory::{Directory, Forget};
 use crate::entity::{By, Committed, Done, Entity, Execute, Refusal};
 use crate::ledger::LedgerActor;
@@ -45,8 +47,10 @@ pub struct PodActor {
     setup: Option<AbortHandle>,
     /// Tries that this actor has asked to end.
     asked_to_end: BTreeMap<ContainerName, u32>,
-    alarm: Option<(Timestamp, SpawnHandle)>,
+    alarm: Alarm,
     execs: BTreeMap<Uuid, exec::Waiting>,
+    /// What the ledger is being told.
+    told_ledger: Option<JoinHandle<()>>,
     retired: bool,
 }
 
@@ -98,8 +102,9 @@ impl PodActor {
             probes: BTreeMap::new(),
             setup: None,
             asked_to_end: BTreeMap::new(),
-            alarm: None,
+            alarm: Alarm::default(),
             execs: BTreeMap::new(),
+            told_ledger: None,
             retired: false,
         }
     }
@@ -237,21 +242,17 @@ impl PodActor {
     /// Sees to it that the pod is told when the next moment comes that it waits for.
     fn set_alarm(&mut self, ctx: &mut Context<PodActor>) {
         let wanted = self.live().and_then(PodState::next_deadline);
-        if self.alarm.as_ref().map(|(moment, _)| *moment) == wanted {
-            return;
-        }
-        if let Some((_, handle)) = self.alarm.take() {
-            ctx.cancel_future(handle);
-        }
-        let Some(moment) = wanted else { return };
-        let clock = self.shell.clock.clone();
-        let wait = async move { clock.sleep_until(moment).await };
-        let handle = ctx.spawn(wait.into_actor(self).map(|(), this, ctx| {
-            this.alarm = None;
-            let by = this.by(Cause::Timer(this.entity.last));
-            this.tell(PodCommand::CheckTime, by, ctx);
-        }));
-        self.alarm = Some((moment, handle));
+        let clock = &self.shell.clock;
+        self.alarm.set(
+            wanted,
+            clock,
+            ctx,
+            |this| &mut this.alarm,
+            |this, ctx| {
+                let by = this.by(Cause::Timer(this.entity.last));
+                this.tell(PodCommand::CheckTime, by, ctx);
+            },
+        );
     }
 
     /// Sends itself a command, behind all that is waiting.

@@ -13,6 +13,10 @@ pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 
+    /// Time that has passed since a moment that stays the same while the service runs, whatever the clock is set to
+    /// meanwhile. Only differences mean something.
+    fn passed(&self) -> Duration;
+
     /// Returns after this time, whatever the clock is set to meanwhile. The time runs from the call.
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 

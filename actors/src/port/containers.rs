@@ -1,12 +1,13 @@
 //! Container runtimes as the actors see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use purser_events::pod::PodState;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
 use purser_events::worker::ProcessIdentity;
@@ -23,6 +24,16 @@ pub struct ContainerKey {
     pub container: ContainerName,
     /// Which try, from 1.
     pub attempt: u32,
+}
+
+impl ContainerKey {
+    /// The tries that run of a pod.
+    pub fn running(pod: &PodState) -> impl Iterator<Item = ContainerKey> {
+        pod.containers.iter().filter_map(|container| {
+            let attempt = container.attempt()?.number;
+            Some(ContainerKey { pod: pod.uid, container: container.name.clone(), attempt })
+        })
+    }
 }
 
 impl fmt::Display for ContainerKey {
@@ -259,6 +270,18 @@ pub trait Containers: Send + Sync + 'static {
     /// # Errors
     /// The kernel's figures cannot be read.
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError>;
+
+    /// The processes of a container, commands that run in it too, as this machine numbers them: none if it is gone.
+    ///
+    /// # Errors
+    /// The kernel or the runtime cannot be asked.
+    async fn processes(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError>;
+
+    /// The pods that have a control group of this runtime and this node, known or not, and one such group of each.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    async fn cgroups(&self) -> Result<BTreeMap<PodUid, PathBuf>, RuntimeError>;
 
     /// Bytes that are allocated on disk below a pod's folder: its `emptyDir` volumes, its logs, and what the runtime
     /// keeps of it. A pod without a folder has none. Layers of images and what a container wrote over them lie

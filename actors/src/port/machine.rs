@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use async_trait::async_trait;
-use purser_events::Bytes;
 use purser_events::ledger::Port;
+use purser_events::{Bytes, CpuSet, CpuTopology};
 
 /// What is used of the machine by everything that runs on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,9 +18,26 @@ pub struct MachineUse {
     pub disk: Bytes,
 }
 
+/// What the machine has of what can be measured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineCapacity {
+    /// Processors that the service may use.
+    pub cpus: CpuTopology,
+    /// Memory.
+    pub memory: Bytes,
+    /// All of the file system of the pods' folders: what is used of it by others shows as real use.
+    pub disk: Bytes,
+}
+
 /// The machine. Nothing in here changes it.
 #[async_trait]
 pub trait Machine: Send + Sync + 'static {
+    /// What it has now.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    async fn capacity(&self) -> io::Result<MachineCapacity>;
+
     /// What is used of it now.
     ///
     /// # Errors
@@ -40,9 +57,9 @@ pub trait Machine: Send + Sync + 'static {
     /// The kernel cannot be asked.
     async fn interfaces(&self) -> io::Result<BTreeSet<String>>;
 
-    /// Every process below one, itself too; the process alone if it has none.
+    /// The processors that a process may run on; none if it is gone.
     ///
     /// # Errors
     /// The kernel cannot be asked.
-    async fn descendants(&self, pid: u32) -> io::Result<BTreeSet<u32>>;
+    async fn allowed_cpus(&self, pid: u32) -> io::Result<Option<CpuSet>>;
 }

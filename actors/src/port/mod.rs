@@ -12,5 +12,5 @@ pub use containers::{
     ContainerKey, ContainerPlan, ContainerUse, Containers, ExecChunk, ExecIo, FieldError, LoadedImage,
     Notice, OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
-pub use machine::{Machine, MachineUse};
+pub use machine::{Machine, MachineCapacity, MachineUse};
 pub use probes::{ProbeTransport, ProbeVerdict};

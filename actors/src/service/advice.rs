@@ -1,21 +1,23 @@
 //! Advice from what was recorded of use.
 
+use std::sync::PoisonError;
+
+use purser_events::event::LAYOUTS;
 use purser_events::ledger::advice::{NodeFacts, PodFacts, advise};
 use purser_events::ledger::event::UseRecorded;
 use purser_events::ledger::{Advice, LedgerEvent};
 use purser_events::pod::spec::{ContainerSpec, Resources};
 use purser_events::pod::{Pod, PodSpec};
 use purser_events::{Bytes, Event, MilliCpu, PodUid, StreamId, StreamKind, StreamVersion, Timestamp, World};
-use purser_storage::JournalError;
+use purser_storage::{JournalError, StoredRecord};
 
 use super::Service;
+use super::used::{PAGE, Seen};
 
-/// Records of the ledger that are looked through at most, the newest: those of use come every five minutes.
-const LOOK_MAX: u64 = 50_000;
-/// Records that are read at once.
-const PAGE: usize = 1_000;
-/// How old use may be, in milliseconds: 14 days.
-const AGE_MAX_MS: u64 = 14 * 24 * 3_600_000;
+/// How old use may be, in milliseconds: 7 days.
+const AGE_MAX_MS: u64 = 7 * 24 * 3_600_000;
+/// How records of use are called.
+const USE: &str = "ledger.use-recorded";
 /// Label by which pods are advised together.
 const POOL_LABEL: &str = "purser.dev/pool";
 
@@ -26,30 +28,52 @@ impl Service {
     /// The journal cannot be read.
     pub fn advice(&self) -> Result<Vec<Advice>, JournalError> {
         let now = self.now();
-        let history = self.recorded_use(now)?;
         let (pods, node) = self.world(facts);
-        Ok(advise(now, &history, &pods, node))
+        let Some(uid) = self.world(|world| world.node_uid) else { return Ok(vec![]) };
+        let stream = StreamId { kind: StreamKind::Ledger, id: uid.0 };
+        let places = self.places_of_use(stream, now)?;
+        let mut failed = None;
+        // Read one by one as they are needed: of a record no more is kept than advice is made of.
+        let history = places.into_iter().map_while(|version| match self.use_at(stream, version) {
+            Ok(used) => Some(used.filter(|used| now.ms_since(used.to) <= AGE_MAX_MS)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let advice = advise(now, history.flatten(), &pods, node);
+        failed.map_or(Ok(advice), Err)
     }
 
-    fn recorded_use(&self, now: Timestamp) -> Result<Vec<UseRecorded>, JournalError> {
-        let Some(node) = self.world(|world| world.node_uid) else { return Ok(vec![]) };
-        let stream = StreamId { kind: StreamKind::Ledger, id: node.0 };
-        let last = self.inner.shell.live.head(stream).map_or(0, |head| head.version.0);
-        let mut from = last.saturating_sub(LOOK_MAX) + 1;
-        let mut found = vec![];
-        while from <= last {
+    /// Where the newest records of use are.
+    fn places_of_use(&self, stream: StreamId, now: Timestamp) -> Result<Vec<u64>, JournalError> {
+        let head = self.inner.shell.live.head(stream).map_or(0, |head| head.version.0);
+        let number = LAYOUTS.iter().find(|layout| layout.name == USE).map(|layout| layout.number);
+        let seen = |record: &StoredRecord| Seen {
+            version: record.header.version.0,
+            time: record.header.time,
+            is_use: Some(record.layout_number) == number,
+        };
+        let page = |from| {
             let page = self.journal().read_stream(stream, StreamVersion(from), PAGE)?;
-            let Some(end) = page.last().map(|record| record.header.version.0) else { break };
-            for record in &page {
-                if let Ok(Event::Ledger(LedgerEvent::UseRecorded(used))) = record.event()
-                    && now.ms_since(used.to) <= AGE_MAX_MS
-                {
-                    found.push(*used);
-                }
-            }
-            from = end + 1;
-        }
-        Ok(found)
+            Ok(page.iter().map(seen).collect())
+        };
+        let age_us = i64::try_from(AGE_MAX_MS * 1_000).unwrap_or(i64::MAX);
+        let oldest = Timestamp(now.0.saturating_sub(age_us));
+        // One look at a time: the others find what it has found.
+        let mut places = self.inner.places_of_use.lock().unwrap_or_else(PoisonError::into_inner);
+        places.follow::<JournalError>(head, oldest, page)?;
+        Ok(places.all().collect())
+    }
+
+    /// The use that is recorded at a place; none if it was trimmed meanwhile, or cannot be read any more.
+    fn use_at(&self, stream: StreamId, version: u64) -> Result<Option<UseRecorded>, JournalError> {
+        let page = self.journal().read_stream(stream, StreamVersion(version), 1)?;
+        let record = page.first().filter(|record| record.header.version.0 == version);
+        Ok(record.and_then(|record| match record.event() {
+            Ok(Event::Ledger(LedgerEvent::UseRecorded(used))) => Some(*used),
+            Ok(_) | Err(_) => None,
+        }))
     }
 }
 

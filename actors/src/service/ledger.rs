@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Accepted, Request, Service, ServiceError, accepted, accepted_word, refused};
 use crate::entity::{By, Done, Execute, Refusal};
+use crate::ledger::count::Counts;
 use crate::metering::Latest;
 use crate::pod::{Begin, Beginning};
 
@@ -184,6 +185,12 @@ impl Service {
     #[must_use]
     pub fn measured(&self) -> Latest {
         self.inner.meter.latest()
+    }
+
+    /// What the ledger has given, taken back and refused since the service started.
+    #[must_use]
+    pub fn ledger_counts(&self) -> &Counts {
+        &self.inner.counts
     }
 
     async fn ledger_command(

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::capacity::GpuUuid;
 use super::evolve::on_account;
 use super::grant::HolderId;
+use super::queue::Asking;
 use super::resource::{Amounts, ResourceKind};
 use super::settle::near_bounds;
 use super::state::{Holding, Ledger};
@@ -152,6 +153,11 @@ fn queue(ledger: &Ledger) -> Vec<String> {
         ledger.waiting.iter().map(|(rank, waiting)| (waiting.pod, *rank)).collect::<BTreeMap<_, _>>();
     if places.len() != ledger.waiting.size() {
         found.push("a pod waits at two places of the queue".to_owned());
+    }
+    let asking =
+        ledger.waiting.values().fold(Asking::default(), |asking, waiting| asking.with(&waiting.demand));
+    if asking != ledger.asking {
+        found.push("what those ask for who wait is not counted as it is".to_owned());
     }
     if !places.iter().eq(ledger.ranks.iter()) {
         found.push("the places in the queue are not those of the pods that wait".to_owned());

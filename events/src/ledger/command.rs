@@ -1,5 +1,7 @@
 //! What may be asked of the ledger, and why it may refuse.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -73,9 +75,19 @@ pub enum LedgerCommand {
         kind: ResourceKind,
     },
     /// All that differs between machine and ledger.
-    ReportDrift(Vec<DriftFound>),
+    ReportDrift(DriftReport),
     /// How much was really used.
     RecordUse(Box<UseRecorded>),
+}
+
+/// What a look at the machine found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriftReport {
+    /// All that differs.
+    pub found: Vec<DriftFound>,
+    /// Words of the kinds of which all could not be seen, see [`Drift::WORDS`]: what was found of them before may still be
+    /// so.
+    pub unseen: BTreeSet<&'static str>,
 }
 
 /// A pod that needs resources.
@@ -123,7 +135,7 @@ pub enum LedgerRejection {
         /// Everything that there is too little of.
         shortages: Vec<Shortage>,
     },
-    /// As many pods wait as may.
+    /// As many pods wait as may, in all or of this tenant.
     #[error("{waiting} pods wait for room already; no more are taken")]
     QueueFull {
         /// How many wait.
@@ -263,19 +275,34 @@ pub enum Admission {
 }
 
 impl Drift {
+    /// The word of [`Drift::StrayCgroup`].
+    pub const STRAY_CGROUP: &str = "stray-cgroup";
+    /// The word of [`Drift::RunsWithoutGrant`].
+    pub const RUNS_WITHOUT_GRANT: &str = "runs-without-grant";
+    /// The word of [`Drift::ForeignListener`].
+    pub const FOREIGN_LISTENER: &str = "foreign-listener";
+    /// The word of [`Drift::StrayInterface`].
+    pub const STRAY_INTERFACE: &str = "stray-interface";
+    /// The word of [`Drift::WrongCpus`].
+    pub const WRONG_CPUS: &str = "wrong-cpus";
     /// The word of every kind.
-    pub const WORDS: [&str; 5] =
-        ["stray-cgroup", "runs-without-grant", "foreign-listener", "stray-interface", "wrong-cpus"];
+    pub const WORDS: [&str; 5] = [
+        Drift::STRAY_CGROUP,
+        Drift::RUNS_WITHOUT_GRANT,
+        Drift::FOREIGN_LISTENER,
+        Drift::STRAY_INTERFACE,
+        Drift::WRONG_CPUS,
+    ];
 
     /// A word for its kind, for metrics.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
-            Drift::StrayCgroup(_) => "stray-cgroup",
-            Drift::RunsWithoutGrant(_) => "runs-without-grant",
-            Drift::ForeignListener(_) => "foreign-listener",
-            Drift::StrayInterface(_) => "stray-interface",
-            Drift::WrongCpus(_) => "wrong-cpus",
+            Drift::StrayCgroup(_) => Drift::STRAY_CGROUP,
+            Drift::RunsWithoutGrant(_) => Drift::RUNS_WITHOUT_GRANT,
+            Drift::ForeignListener(_) => Drift::FOREIGN_LISTENER,
+            Drift::StrayInterface(_) => Drift::STRAY_INTERFACE,
+            Drift::WrongCpus(_) => Drift::WRONG_CPUS,
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What the ledger answers to a command, before what then follows by itself.
 
+use super::capacity::Capacity;
 use super::claims::{Demand, Port, ReservationRef, WhenFull};
-use super::command::{Admit, LedgerCommand, LedgerRejection, Reserve};
+use super::command::{Admit, DriftReport, LedgerCommand, LedgerRejection, Reserve};
 use super::event::{
-    Allocated, CapacitySet, Drift, DriftFound, DriftResolved, LedgerEvent, ManagerStarted, ManagerStopped,
-    PolicySet, Queued, Released, ReservationActivated, ReservationCancelled, ReservationExpired,
-    ReservationVerb, Reserved, StaleReason, StaleTokenRefused, TenantRemoved, TenantSet, Withdrawn,
+    Allocated, CapacitySet, Drift, DriftResolved, LedgerEvent, ManagerStarted, ManagerStopped, PolicySet,
+    Queued, Released, ReservationActivated, ReservationCancelled, ReservationExpired, ReservationVerb,
+    Reserved, StaleReason, StaleTokenRefused, TenantRemoved, TenantSet, Withdrawn,
 };
 use super::grant::{Grant, HolderId, Shortage};
+use super::kept::Kept;
+use super::manager::Terms;
 use super::policy::{LedgerPolicy, Limits};
 use super::resource::{CustomName, ResourceKind};
 use super::state::{Ledger, Rank, Reservation};
@@ -17,6 +20,8 @@ use crate::units::{Bytes, MilliCpu, Timestamp};
 
 /// Most pods that may wait.
 const WAITING_MAX: usize = 10_000;
+/// Most pods of one tenant that may wait: it does not take all places.
+const WAITING_OF_TENANT_MAX: usize = 1_000;
 /// Most reservations at once.
 const RESERVATIONS_MAX: usize = 1_000;
 /// Longest time for which something is kept, in milliseconds: 30 days.
@@ -32,12 +37,11 @@ type Answer = Result<Vec<LedgerEvent>, LedgerRejection>;
 pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context) -> Answer {
     use LedgerCommand as C;
     match command {
-        C::SetCapacity(capacity) if *ledger.capacity == **capacity => Ok(vec![]),
-        C::SetCapacity(capacity) => Ok(vec![CapacitySet { capacity: (**capacity).clone() }.into()]),
+        C::SetCapacity(capacity) => Ok(set_capacity(ledger, capacity)),
         C::Configure(policy) => configure(ledger, policy),
         C::SetPolicy(policy) if *ledger.policy == **policy => Ok(vec![]),
         C::SetPolicy(policy) => {
-            check_policy(policy)?;
+            check_policy(ledger, policy)?;
             Ok(vec![PolicySet { policy: (**policy).clone(), from_config: false }.into()])
         }
         C::SetLimits { kind, limits } => set_limits(ledger, kind, *limits),
@@ -53,30 +57,44 @@ pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context
         C::Release { pod, .. } if ledger.waits(*pod).is_some() => Ok(vec![Withdrawn { pod: *pod }.into()]),
         C::Release { .. } => Ok(vec![]),
         C::Reserve(reserve) => answer_reserve(ledger, reserve, context),
-        C::Cancel { reservation, owner } => Ok(cancel(ledger, *reservation, owner, context)),
+        C::Cancel { reservation, owner } => cancel(ledger, *reservation, owner, context),
         C::CheckTime => Ok(expired(ledger, context.now)),
         C::StopManager { kind, reason } => stop_manager(ledger, kind, reason),
         C::StartManager { kind } => {
             let is_stopped = manager(ledger, kind)?.stopped().is_some();
             Ok(if is_stopped { vec![ManagerStarted { kind: kind.clone() }.into()] } else { vec![] })
         }
-        C::ReportDrift(found) => Ok(report_drift(ledger, found)),
+        C::ReportDrift(report) => Ok(report_drift(ledger, report)),
         C::RecordUse(used) => Ok(vec![used.as_ref().clone().into()]),
     }
 }
 
-/// The config's policy holds from when it is first seen; what an operator sets later stays until the config changes.
-fn configure(ledger: &Ledger, policy: &LedgerPolicy) -> Answer {
-    check_policy(policy)?;
-    let is_known = ledger.config_policy.as_ref().is_some_and(|known| **known == *policy);
-    let set = PolicySet { policy: policy.clone(), from_config: true };
-    Ok(if is_known { vec![] } else { vec![set.into()] })
+/// What the machine has now. A subnet is leased by its position: while one is, they stay where they are, or it would be
+/// another's address.
+fn set_capacity(ledger: &Ledger, capacity: &Capacity) -> Vec<LedgerEvent> {
+    let mut capacity = capacity.clone();
+    let is_leased = ledger.managers.network.subnets().next().is_some();
+    if is_leased && capacity.subnets.first != ledger.capacity.subnets.first {
+        capacity.subnets = ledger.capacity.subnets;
+    }
+    if *ledger.capacity == capacity { vec![] } else { vec![CapacitySet { capacity }.into()] }
 }
 
-fn check_policy(policy: &LedgerPolicy) -> Result<(), LedgerRejection> {
-    for (kind, limits) in &policy.limits {
-        limits.check(kind)?;
+/// The config's policy holds from when it is first seen; what an operator sets later stays until the config changes.
+fn configure(ledger: &Ledger, policy: &LedgerPolicy) -> Answer {
+    // What was fine when it came into force stays so on a machine that has less since.
+    if ledger.config_policy.as_ref().is_some_and(|known| **known == *policy) {
+        return Ok(vec![]);
     }
+    check_policy(ledger, policy)?;
+    Ok(vec![PolicySet { policy: policy.clone(), from_config: true }.into()])
+}
+
+fn check_policy(ledger: &Ledger, policy: &LedgerPolicy) -> Result<(), LedgerRejection> {
+    for (kind, limits) in &policy.limits {
+        ledger.managers.check_limits(kind, *limits)?;
+    }
+    policy.default_requests.check("defaultRequests")?;
     match policy.preemption_grace_s {
         grace_s if GRACE_MAX_S < grace_s => Err(LedgerRejection::BadGrace { grace_s }),
         _ => Ok(()),
@@ -135,41 +153,56 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
         return activate(ledger, admit, &tenant, &demand, (*reservation, owner), context);
     }
     let rank = Rank { behind: -i64::from(admit.priority), order: ledger.queued + 1 };
-    let shortages = match ledger.available(&tenant, &demand, &ledger.kept_before(rank)) {
+    let may_wait = match admit.when_full {
+        WhenFull::AsPolicy => !ledger.policy.refuse_when_full,
+        WhenFull::Wait => true,
+        WhenFull::Refuse => false,
+    };
+    let shortages = match ledger.available_at(rank, &tenant, &demand) {
         Ok(grant) => {
             let (pod, priority, at) = (admit.pod, admit.priority, context.now);
             return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at }.into()]);
         }
         Err(shortages) => shortages,
     };
-    let may_wait = match admit.when_full {
-        WhenFull::AsPolicy => !ledger.policy.refuse_when_full,
-        WhenFull::Wait => true,
-        WhenFull::Refuse => false,
-    };
     if !may_wait || !shortages.iter().all(Shortage::may_pass) {
-        return Err(LedgerRejection::Insufficient { shortages });
+        // Who is refused is told everything.
+        let all = ledger.available(&tenant, &demand, &ledger.kept_before(rank)).err();
+        return Err(LedgerRejection::Insufficient { shortages: all.unwrap_or(shortages) });
     }
     let waiting = ledger.waiting.size();
     if WAITING_MAX <= waiting {
         return Err(LedgerRejection::QueueFull { waiting });
     }
+    let own = ledger.waiting.values().filter(|waiting| waiting.tenant == tenant).count();
+    if WAITING_OF_TENANT_MAX <= own {
+        return Err(LedgerRejection::QueueFull { waiting: own });
+    }
     let (pod, priority, at) = (admit.pod, admit.priority, context.now);
     Ok(vec![Queued { pod, tenant, priority, demand, shortages, at }.into()])
 }
 
-/// What a pod is put down with that runs already: what it asks for, apart from what is one thing and somebody else's.
+/// What a pod is put down with that runs already: of what is counted, what it asks for; of what is one thing, what
+/// nobody else has.
 fn adopted(ledger: &Ledger, demand: &Demand) -> Grant {
     let is_free = |port: &&Port| ledger.managers.network.holder_of(**port).is_none();
+    let fixed_ports = demand.fixed_ports.iter().filter(is_free).copied().collect();
+    let demand = &Demand { fixed_ports, ..demand.clone() };
+    let kept = Kept::default();
+    let free = ledger.managers.as_far_as_there_is(demand, &Terms { policy: &ledger.policy, kept: &kept });
     let is_counted = |name: &&CustomName| ledger.managers.custom.contains_key(*name);
     let custom = demand.custom.iter().filter(|(name, _)| is_counted(name));
     Grant {
-        cpu: demand.cpu,
+        // Whole processors, if it has them alone.
+        cpu: demand.cpu.max(free.cpu),
         memory: demand.memory,
         disk: demand.disk,
-        fixed_ports: demand.fixed_ports.iter().filter(is_free).copied().collect(),
+        fixed_ports: demand.fixed_ports.clone(),
         custom: custom.map(|(name, amount)| (name.clone(), *amount)).collect(),
-        ..Grant::default()
+        cpus: free.cpus,
+        gpus: free.gpus,
+        ports: free.ports,
+        subnet: free.subnet,
     }
 }
 
@@ -189,7 +222,7 @@ fn with_defaults(ledger: &Ledger, tenant: &TenantId, demand: &Demand) -> Demand 
     demand
 }
 
-/// Whether whoever speaks for a reservation has it now.
+/// Whether whoever speaks for a reservation has it now. Gone is one of which nothing is known.
 fn held<'a>(
     ledger: &'a Ledger,
     reservation: ReservationRef,
@@ -208,12 +241,19 @@ fn held<'a>(
     }
 }
 
-/// What is recorded of somebody who speaks for a reservation that is not his any more. Whoever asked is refused.
-fn stale(reservation: ReservationRef, verb: ReservationVerb, reason: StaleReason) -> Vec<LedgerEvent> {
-    let refused = StaleTokenRefused { reservation: reservation.id, token: reservation.token, verb, reason };
-    let expired = ReservationExpired { reservation: reservation.id };
-    let expiry = (reason == StaleReason::Expired).then(|| expired.into());
-    expiry.into_iter().chain([refused.into()]).collect()
+/// What is recorded of somebody who speaks for a reservation that is not his any more; whoever asked is refused.
+///
+/// # Errors
+/// The reservation is none that this node knows of, or knew of lately: nothing is recorded then, or whoever makes ids up
+/// could fill the journal.
+fn stale(ledger: &Ledger, reservation: ReservationRef, verb: ReservationVerb, reason: StaleReason) -> Answer {
+    let ReservationRef { id, token } = reservation;
+    if reason == StaleReason::Gone && !ledger.ended.values().any(|ended| *ended == id) {
+        return Err(LedgerRejection::StaleToken { reservation: id, token, reason });
+    }
+    let refused = StaleTokenRefused { reservation: id, token, verb, reason };
+    let expiry = (reason == StaleReason::Expired).then(|| ReservationExpired { reservation: id }.into());
+    Ok(expiry.into_iter().chain([refused.into()]).collect())
 }
 
 /// Gives a pod what is kept for it: all of it, even if it asks for less.
@@ -232,7 +272,7 @@ fn activate(
     });
     let kept = match kept {
         Ok(kept) => kept,
-        Err(reason) => return Ok(stale(reservation, ReservationVerb::Activate, reason)),
+        Err(reason) => return stale(ledger, reservation, ReservationVerb::Activate, reason),
     };
     let shortages = kept.lacks(demand);
     if !shortages.is_empty() {
@@ -278,10 +318,10 @@ fn answer_reserve(ledger: &Ledger, reserve: &Reserve, context: &Context) -> Answ
     Ok(vec![reserved.into()])
 }
 
-fn cancel(ledger: &Ledger, reservation: ReservationRef, owner: &str, context: &Context) -> Vec<LedgerEvent> {
+fn cancel(ledger: &Ledger, reservation: ReservationRef, owner: &str, context: &Context) -> Answer {
     match held(ledger, reservation, owner, context.now) {
-        Ok(_) => vec![ReservationCancelled { reservation: reservation.id }.into()],
-        Err(reason) => stale(reservation, ReservationVerb::Cancel, reason),
+        Ok(_) => Ok(vec![ReservationCancelled { reservation: reservation.id }.into()]),
+        Err(reason) => stale(ledger, reservation, ReservationVerb::Cancel, reason),
     }
 }
 
@@ -300,10 +340,12 @@ fn stop_manager(ledger: &Ledger, kind: &ResourceKind, reason: &str) -> Answer {
     Ok(if is_so { vec![] } else { vec![stopped.into()] })
 }
 
-/// What differs now and did not, and what did and does not any more.
-fn report_drift(ledger: &Ledger, found: &[DriftFound]) -> Vec<LedgerEvent> {
-    let is_found = |drift: &Drift| found.iter().any(|found| found.drift == *drift);
-    let resolved = ledger.drifts.iter().filter(|drift| !is_found(drift));
+/// What differs now and did not, and what did and does not any more, as far as it was looked at.
+fn report_drift(ledger: &Ledger, report: &DriftReport) -> Vec<LedgerEvent> {
+    let DriftReport { found, unseen } = report;
+    let may_be_there =
+        |drift: &Drift| unseen.contains(drift.word()) || found.iter().any(|found| found.drift == *drift);
+    let resolved = ledger.drifts.iter().filter(|drift| !may_be_there(drift));
     let resolved = resolved.map(|drift| DriftResolved { drift: drift.clone() }.into());
     let mut seen = std::collections::BTreeSet::new();
     let fresh =

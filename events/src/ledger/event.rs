@@ -107,7 +107,7 @@ pub struct CapacitySet {
     pub capacity: Capacity,
 }
 
-/// `ledger.policy-set` version 1.
+/// `ledger.policy-set` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySet {

@@ -15,6 +15,9 @@ use super::tenant::TenantId;
 use crate::decider::IllegalTransition;
 use crate::ids::PodUid;
 
+/// Most reservations that have ended and are still known.
+const ENDED_MAX: usize = 1_000;
+
 /// Carries an event out. After an error the ledger is of no use any more.
 pub(super) fn apply(ledger: &mut Ledger, event: &LedgerEvent) -> Result<(), IllegalTransition> {
     use LedgerEvent as E;
@@ -96,6 +99,7 @@ fn queue(ledger: &mut Ledger, queued: &Queued) -> Result<(), IllegalTransition> 
         since: queued.at,
         victims: leaving_for(ledger, queued.pod),
     };
+    ledger.asking = ledger.asking.with(&waiting.demand);
     ledger.waiting.insert_mut(rank, Arc::new(waiting));
     ledger.ranks.insert_mut(queued.pod, rank);
     Ok(())
@@ -217,8 +221,15 @@ fn give_up(ledger: &mut Ledger, id: uuid::Uuid) -> Result<(), IllegalTransition>
 }
 
 fn end_reservation(ledger: &mut Ledger, id: uuid::Uuid) -> Result<Holding, IllegalTransition> {
-    if !ledger.reservations.remove_mut(&id) {
+    let Some(token) = ledger.reservations.get(&id).map(|reservation| reservation.token) else {
         return Err(illegal("the end of a reservation that there is not"));
+    };
+    ledger.reservations.remove_mut(&id);
+    ledger.ended.insert_mut(token, id);
+    if ENDED_MAX < ledger.ended.size()
+        && let Some(oldest) = ledger.ended.keys().next().copied()
+    {
+        ledger.ended.remove_mut(&oldest);
     }
     take(ledger, HolderId::Reservation(id))
 }
@@ -226,6 +237,9 @@ fn end_reservation(ledger: &mut Ledger, id: uuid::Uuid) -> Result<Holding, Illeg
 /// Takes a pod out of the queue; says whether it was in it.
 fn leave_queue(ledger: &mut Ledger, pod: PodUid) -> bool {
     let Some(rank) = ledger.ranks.get(&pod).copied() else { return false };
+    if let Some(waiting) = ledger.waiting.get(&rank) {
+        ledger.asking = ledger.asking.without(&waiting.demand);
+    }
     ledger.waiting.remove_mut(&rank);
     ledger.ranks.remove_mut(&pod)
 }

@@ -1,5 +1,6 @@
 //! The ledger: what the node has and who holds how much of it. One decision gives a pod all that it needs, or nothing.
 
+mod about;
 pub mod advice;
 pub mod capacity;
 mod check;
@@ -13,6 +14,7 @@ pub mod grant;
 mod kept;
 pub mod manager;
 mod pairs;
+pub mod past;
 pub mod policy;
 mod preempt;
 pub mod queue;
@@ -25,7 +27,7 @@ pub use advice::{Advice, NodeFacts, PodFacts, advise};
 pub use capacity::{Capacity, GpuDevice, GpuUuid};
 pub use check::check;
 pub use claims::{Claims, Demand, GpuClaim, Port, ReservationRef, WhenFull};
-pub use command::{Admission, Admit, LedgerCommand, LedgerRejection, Reserve};
+pub use command::{Admission, Admit, DriftReport, LedgerCommand, LedgerRejection, Reserve};
 pub use environment::environment;
 pub use event::LedgerEvent;
 pub use grant::{Bound, GpuGrant, Grant, HolderId, Shortage};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::resource::{Amounts, ResourceKind};
+use super::tenant::RequestLimits;
 
 /// How resources are given out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct LedgerPolicy {
     pub preemption_grace_s: u32,
     /// Bounds of tenants that have none of their own; a kind that is absent is unbounded.
     pub default_quota: Amounts,
+    /// How often tenants may ask that were not set; whoever was set has what was set, even if that is nothing.
+    #[serde(default)]
+    pub default_requests: RequestLimits,
 }
 
 /// How much of a resource may be given out.
@@ -40,12 +44,15 @@ pub struct Limits {
     pub overcommit_percent: u32,
     /// What is kept for the system, in percent of what is there: 0 to 90.
     pub reserve_percent: u32,
+    /// The soft limit in percent of the hard one, 1 to 100; of what is there if there is no hard one. Not beside `soft`.
+    #[serde(default)]
+    pub soft_percent: Option<u32>,
 }
 
 impl Default for Limits {
     /// All that is there, once.
     fn default() -> Limits {
-        Limits { hard: None, soft: None, overcommit_percent: 100, reserve_percent: 0 }
+        Limits { hard: None, soft: None, overcommit_percent: 100, reserve_percent: 0, soft_percent: None }
     }
 }
 
@@ -101,6 +108,39 @@ pub enum LimitsError {
         /// Which.
         kind: ResourceKind,
     },
+    /// A soft limit out of range.
+    #[error("soft limit of {kind} must be 1 to 100 percent of the hard one, is {percent}")]
+    SoftPercent {
+        /// Of what.
+        kind: ResourceKind,
+        /// What was asked for.
+        percent: u32,
+    },
+    /// A soft limit is given twice.
+    #[error("{kind} has a soft limit as an amount and in percent: leave one of them out")]
+    TwoSofts {
+        /// Of what.
+        kind: ResourceKind,
+    },
+}
+
+impl LimitsError {
+    /// The limits of which resource are wrong, and in which field; none if the resource has no limits at all.
+    #[must_use]
+    pub fn place(&self) -> (&ResourceKind, Option<&'static str>) {
+        match self {
+            LimitsError::BeyondCapacity { kind, .. } => (kind, Some("hard")),
+            LimitsError::SoftBeyondHard { kind, .. } => (kind, Some("soft")),
+            LimitsError::Overcommit { kind, .. } | LimitsError::NotDivisible { kind } => {
+                (kind, Some("overcommitPercent"))
+            }
+            LimitsError::Reserve { kind, .. } => (kind, Some("reservePercent")),
+            LimitsError::NoLimits { kind } => (kind, None),
+            LimitsError::SoftPercent { kind, .. } | LimitsError::TwoSofts { kind } => {
+                (kind, Some("softPercent"))
+            }
+        }
+    }
 }
 
 impl Limits {
@@ -131,9 +171,31 @@ impl Limits {
         if self.reserve_percent > 90 {
             return Err(LimitsError::Reserve { kind, percent: self.reserve_percent });
         }
+        match (self.soft_percent, self.soft) {
+            (Some(_), Some(_)) => return Err(LimitsError::TwoSofts { kind }),
+            (Some(percent), None) if !(1..=100).contains(&percent) => {
+                return Err(LimitsError::SoftPercent { kind, percent });
+            }
+            (Some(_) | None, _) => {}
+        }
         match (self.soft, self.hard) {
             (Some(soft), Some(hard)) if hard < soft => Err(LimitsError::SoftBeyondHard { kind, soft, hard }),
             _ => Ok(()),
+        }
+    }
+
+    /// Checks all of it, on a machine that has so much of the resource.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_on(&self, kind: &ResourceKind, capacity: u64) -> Result<(), LimitsError> {
+        self.check(kind)?;
+        let kind = kind.clone();
+        let hard = self.hard.unwrap_or(capacity);
+        match self.soft {
+            _ if capacity < hard => Err(LimitsError::BeyondCapacity { kind, hard, capacity }),
+            Some(soft) if hard < soft => Err(LimitsError::SoftBeyondHard { kind, soft, hard }),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -141,8 +203,18 @@ impl Limits {
     #[must_use]
     pub fn allocatable(&self, capacity: u64, strict: bool) -> u64 {
         let percent = if strict { 100 } else { self.overcommit_percent };
-        let used = self.hard.map_or(capacity, |hard| hard.min(capacity));
-        scaled(used, percent).saturating_sub(self.reserve(capacity))
+        scaled(self.hard_of(capacity), percent).saturating_sub(self.reserve(capacity))
+    }
+
+    /// The amount from which on a resource of which there is `capacity` counts as degraded, if there is one.
+    #[must_use]
+    pub fn soft_of(&self, capacity: u64) -> Option<u64> {
+        self.soft.or_else(|| Some(scaled(self.hard_of(capacity), self.soft_percent?)))
+    }
+
+    /// Most of `capacity` that is used at all.
+    fn hard_of(&self, capacity: u64) -> u64 {
+        self.hard.map_or(capacity, |hard| hard.min(capacity))
     }
 
     /// What of `capacity` is kept for the system.
@@ -198,8 +270,10 @@ pub enum Preemption {
     Never,
     /// Those with the lowest priority first, and of these the youngest.
     LowerPriorityOnly,
-    /// Of those with a lower priority, the ones of which least work is lost: running time, times the share of the
-    /// shortage that they hold beyond need.
+    /// Of those with a lower priority, the ones of which least work is lost. What is lost with a pod is the product of
+    /// three: the seconds since it was given what it holds, begun ones counted; the sum of its shares of what the machine
+    /// has of each resource, whole GPUs by their compute and memory; and the rank of its priority among those that may be
+    /// asked, 1 for the lowest. Where that is equal, the lowest priority goes first, and of these the youngest.
     CostAware,
 }
 
@@ -207,11 +281,12 @@ pub enum Preemption {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Nothing is given out twice; 10 % are kept for the system.
+    /// Nothing is given out twice; 10 % are kept for the system, and there is a warning from 80 % of the hard limit on.
     Conservative,
-    /// Processors twice, memory 1.2 times, disk 1.1 times; 15 % are kept.
+    /// Processors twice, memory 1.2 times, disk 1.1 times; 15 % are kept, and there is a warning from 90 % on.
     Moderate,
-    /// Processors 4 times, memory 1.5 times, disk 1.3 times; 5 % are kept, and there is a warning from what is there on.
+    /// Processors 4 times, memory 1.5 times, disk 1.3 times; 5 % are kept, and there is a warning from 100 % on: what is
+    /// given out beyond that is given out twice.
     Aggressive,
 }
 
@@ -219,13 +294,18 @@ impl Preset {
     /// The limits that it stands for.
     #[must_use]
     pub fn limits(self) -> BTreeMap<ResourceKind, Limits> {
-        let (ratios, reserve_percent) = match self {
-            Preset::Conservative => ([100, 100, 100], 10),
-            Preset::Moderate => ([200, 120, 110], 15),
-            Preset::Aggressive => ([400, 150, 130], 5),
+        let (ratios, reserve_percent, soft_percent) = match self {
+            Preset::Conservative => ([100, 100, 100], 10, 80),
+            Preset::Moderate => ([200, 120, 110], 15, 90),
+            Preset::Aggressive => ([400, 150, 130], 5, 100),
         };
         let kinds = [ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Disk];
-        let limits = |overcommit_percent| Limits { overcommit_percent, reserve_percent, ..Limits::default() };
+        let limits = |overcommit_percent| Limits {
+            overcommit_percent,
+            reserve_percent,
+            soft_percent: Some(soft_percent),
+            ..Limits::default()
+        };
         kinds.into_iter().zip(ratios).map(|(kind, ratio)| (kind, limits(ratio))).collect()
     }
 }

@@ -1,11 +1,14 @@
 //! What follows by itself from a change, in the same decision: who waits gets what came free, others make way, alerts
 //! are raised and cleared. So that no crash can come between.
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use super::event::{AlertCleared, AlertRaised, Allocated, LedgerEvent, PreemptionRequested};
 use super::kept::Kept;
 use super::preempt;
 use super::resource::ResourceKind;
-use super::state::Ledger;
+use super::state::{Ledger, Rank, Waiting};
 use super::tenant::TenantId;
 use crate::context::Context;
 use crate::decider::Decider;
@@ -34,7 +37,7 @@ pub(super) fn complete(
         if looks_again || !events.iter().all(|event| matches!(event, LedgerEvent::Queued(_))) {
             next = serve(next, &mut events, context);
         }
-        next = make_way(next, &mut events);
+        next = make_way(next, &mut events, context);
     }
     alert(&next, &mut events);
     events
@@ -61,8 +64,12 @@ fn serve(mut ledger: Ledger, events: &mut Vec<LedgerEvent>, context: &Context) -
 fn serve_once(ledger: &mut Ledger, events: &mut Vec<LedgerEvent>, context: &Context) -> bool {
     let before = events.len();
     let mut kept = Kept::default();
-    let queue: Vec<_> = ledger.waiting.values().cloned().collect();
-    for waiting in queue {
+    let mut next = first_from(ledger, Bound::Unbounded);
+    while let Some((rank, waiting)) = next {
+        if ledger.has_nothing_left(&kept) {
+            break;
+        }
+        next = first_from(ledger, Bound::Excluded(rank));
         let grant = match ledger.available(&waiting.tenant, &waiting.demand, &kept) {
             Ok(grant) => grant,
             Err(shortages) => {
@@ -88,15 +95,21 @@ fn serve_once(ledger: &mut Ledger, events: &mut Vec<LedgerEvent>, context: &Cont
     before < events.len()
 }
 
+/// The first who waits, from a place in the queue on.
+fn first_from(ledger: &Ledger, from: Bound<Rank>) -> Option<(Rank, Arc<Waiting>)> {
+    let (rank, waiting) = ledger.waiting.range((from, Bound::Unbounded)).next()?;
+    Some((*rank, waiting.clone()))
+}
+
 /// Asks pods to leave for the first of those who wait.
-fn make_way(mut ledger: Ledger, events: &mut Vec<LedgerEvent>) -> Ledger {
+fn make_way(mut ledger: Ledger, events: &mut Vec<LedgerEvent>, context: &Context) -> Ledger {
     let queue: Vec<_> =
         ledger.waiting.iter().take(PREEMPTORS_MAX).map(|(rank, it)| (*rank, it.clone())).collect();
     for (rank, waiting) in queue {
         if !waiting.victims.is_empty() {
             continue;
         }
-        let victims = preempt::victims(&ledger, rank, &waiting);
+        let victims = preempt::victims(&ledger, rank, &waiting, context.now);
         if victims.is_empty() {
             continue;
         }

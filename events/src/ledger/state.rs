@@ -14,8 +14,9 @@ use super::grant::{Bound, Grant, HolderId, Shortage};
 use super::kept::Kept;
 use super::manager::{Managers, Terms};
 use super::policy::LedgerPolicy;
+use super::queue::Asking;
 use super::resource::{Amounts, ResourceKind};
-use super::tenant::{Tenant, TenantId};
+use super::tenant::{RequestLimits, Tenant, TenantId};
 use super::{LedgerCommand, LedgerRejection, decide, evolve, pairs, settle};
 use crate::context::Context;
 use crate::decider::{Decider, IllegalTransition};
@@ -46,9 +47,15 @@ pub struct Ledger {
     /// The place in the queue of each pod that waits.
     #[serde(with = "pairs")]
     pub(super) ranks: RedBlackTreeMapSync<PodUid, Rank>,
+    /// How many of them ask for what nearly everybody asks for.
+    #[serde(default)]
+    pub(super) asking: Asking,
     /// What is kept for somebody.
     #[serde(with = "pairs")]
     pub reservations: RedBlackTreeMapSync<Uuid, Arc<Reservation>>,
+    /// The reservations that ended last, by token: who still speaks for one of them is put on record.
+    #[serde(with = "pairs", default, skip_serializing_if = "RedBlackTreeMapSync::is_empty")]
+    pub ended: RedBlackTreeMapSync<u64, Uuid>,
     /// What each tenant's holders have together, their number among it.
     #[serde(with = "pairs")]
     pub used: RedBlackTreeMapSync<TenantId, Arc<Amounts>>,
@@ -146,6 +153,15 @@ impl Ledger {
         }
     }
 
+    /// How often a tenant may ask, and whether that is the node's default.
+    #[must_use]
+    pub fn requests(&self, id: &TenantId) -> (&RequestLimits, bool) {
+        match self.tenants.get(id) {
+            Some(tenant) => (&tenant.requests, false),
+            None => (&self.policy.default_requests, true),
+        }
+    }
+
     /// What a pod holds, if it does.
     #[must_use]
     pub fn grant(&self, pod: PodUid) -> Option<&Grant> {
@@ -238,10 +254,15 @@ impl Ledger {
     pub fn kept_before(&self, rank: Rank) -> Kept {
         let mut kept = Kept::default();
         for (_, waiting) in self.waiting.range(..rank) {
-            let found = self.available(&waiting.tenant, &waiting.demand, &kept);
-            self.keep(&mut kept, waiting, &found.err().unwrap_or_default());
+            self.keep_for(&mut kept, waiting);
         }
         kept
+    }
+
+    /// Adds what one who waits is to find later to what is kept for those in front of him.
+    pub(super) fn keep_for(&self, kept: &mut Kept, waiting: &Waiting) {
+        let found = self.available(&waiting.tenant, &waiting.demand, kept);
+        self.keep(kept, waiting, &found.err().unwrap_or_default());
     }
 
     /// Adds what a pod waits for to what is kept, if it is such room that holds it back. Who can never have what it asks

@@ -80,9 +80,13 @@ pub struct RequestLimits {
 }
 
 impl RequestLimits {
-    fn check(&self) -> Result<(), TenantError> {
+    /// Checks all of it; `at` is the field that it stands in.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self, at: &str) -> Result<(), TenantError> {
         for (operation, rate) in &self.rates {
-            let field = || format!("requests.rates.{}", operation.word());
+            let field = || format!("{at}.rates.{}", operation.word());
             if rate.count == 0 || rate.burst == Some(0) {
                 let message = "must let at least one through".to_owned();
                 return Err(TenantError { field: field(), message });
@@ -94,7 +98,7 @@ impl RequestLimits {
         }
         if self.concurrent == Some(0) {
             let message = "must be at least 1".to_owned();
-            return Err(TenantError { field: "requests.concurrent".to_owned(), message });
+            return Err(TenantError { field: format!("{at}.concurrent"), message });
         }
         Ok(())
     }
@@ -226,7 +230,7 @@ impl Tenant {
                 return wrong(format!("podDefault.{kind}"), "is more than podMax allows".to_owned());
             }
         }
-        self.requests.check()
+        self.requests.check("requests")
     }
 
     /// Whether the pods of a namespace are this tenant's.

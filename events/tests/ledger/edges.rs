@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use purser_events::ledger::capacity::SubnetRange;
 use purser_events::ledger::event::{Drift, DriftFound, LedgerEvent as E};
 use purser_events::ledger::policy::scaled;
 use purser_events::ledger::{
-    Amounts, Capacity, Demand, GpuClaim, LedgerCommand, LedgerPolicy, LedgerRejection, Limits, ResourceKind,
-    Tenant,
+    Admit, Amounts, Capacity, Demand, DriftReport, GpuClaim, LedgerCommand, LedgerPolicy, LedgerRejection,
+    Limits, Port, ResourceKind, Tenant, check,
 };
+use purser_events::pod::spec::Protocol;
 use purser_events::{Bytes, MilliCpu};
 
 use super::support::{Scene, admit, cpu, device, dongle, gpus, machine, memory};
@@ -31,10 +33,7 @@ fn everything() -> Demand {
 
 #[test]
 fn a_machine_with_nothing_gives_out_nothing() {
-    let nothing = Capacity {
-        subnets: purser_events::ledger::capacity::SubnetRange { first: [0; 3], count: 0 },
-        ..Capacity::default()
-    };
+    let nothing = Capacity { subnets: SubnetRange { first: [0; 3], count: 0 }, ..Capacity::default() };
     let mut scene = Scene::of(nothing, LedgerPolicy::default());
     for demand in [cpu(1), memory(1), gpus(1, None), gpus(1, Some(1)), super::support::alone(1)] {
         assert!(scene.refuses(1, demand).contains("the node gives out 0 in all"));
@@ -155,12 +154,78 @@ fn drift_is_recorded_when_it_is_found_and_when_it_is_over() {
     let mut scene = Scene::of(machine(), LedgerPolicy::default());
     let found =
         |name: &str| DriftFound { drift: Drift::StrayCgroup(name.to_owned()), detail: "seen".to_owned() };
-    let report = |found: &[DriftFound]| LedgerCommand::ReportDrift(found.to_vec());
+    let report = |found: &[DriftFound]| {
+        LedgerCommand::ReportDrift(DriftReport { found: found.to_vec(), ..DriftReport::default() })
+    };
     let events = scene.does(&report(&[found("a"), found("a"), found("b")]));
     assert_eq!(events, [E::DriftFound(found("a")), E::DriftFound(found("b"))]);
     assert_eq!(scene.does(&report(&[found("b"), found("a")])), []);
+    // What could not be looked at is neither there nor gone.
+    let blind = DriftReport { found: vec![], unseen: ["stray-cgroup"].into() };
+    assert_eq!(scene.does(&LedgerCommand::ReportDrift(blind)), []);
     let events = scene.does(&report(&[found("b")]));
     assert!(matches!(&events[..], [E::DriftResolved(it)] if it.drift == found("a").drift));
+}
+
+#[test]
+fn subnets_stay_where_they_are_while_one_is_leased() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    let second = Demand { subnet: true, ..Demand::default() };
+    scene.runs(1, second.clone());
+    scene.runs(2, second.clone());
+    scene.ends(1);
+    // The second one's address would be the first of these.
+    let subnets = SubnetRange { first: [10, 88, 1], count: 4 };
+    let moved = Capacity { subnets, memory: Bytes(32), ..machine() };
+    scene.does(&LedgerCommand::SetCapacity(Box::new(moved.clone())));
+    assert_eq!(scene.ledger.capacity.memory, Bytes(32), "everything else is as it is now");
+    assert_eq!(scene.ledger.capacity.subnets, machine().subnets);
+    assert_eq!(scene.does(&LedgerCommand::SetCapacity(Box::new(moved.clone()))), []);
+    scene.ends(2);
+    scene.does(&LedgerCommand::SetCapacity(Box::new(moved)));
+    assert_eq!(scene.ledger.capacity.subnets, subnets);
+    assert_eq!(scene.runs(3, second).subnet, Some(2), "what was given back last comes last");
+}
+
+#[test]
+fn one_tenant_does_not_take_all_places_in_the_queue() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    scene.runs(1, memory(64));
+    for pod in 2..=1_001 {
+        scene.waits_as(admit(pod, "red", memory(1)));
+    }
+    assert_eq!(
+        scene.admits(admit(1_002, "red", memory(1))),
+        Err(LedgerRejection::QueueFull { waiting: 1_000 })
+    );
+    scene.waits_as(admit(1_003, "green", memory(1)));
+}
+
+fn port(number: u16) -> Port {
+    Port { number, protocol: Protocol::Tcp }
+}
+
+#[test]
+fn a_pod_that_runs_already_is_put_down_with_all_that_nobody_else_has() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    scene.runs_as(admit(1, "red", Demand { fixed_ports: [port(30_000)].into(), ..memory(60) }));
+    let asked = Demand {
+        exclusive_cpus: true,
+        ports: 2,
+        fixed_ports: [port(30_000), port(30_005)].into(),
+        subnet: true,
+        memory: Bytes(10),
+        ..gpus(1, Some(50))
+    };
+    let demand = Demand { cpu: MilliCpu(1_500), ..asked };
+    let grant = scene.runs_as(Admit { adopt: true, ..admit(2, "red", demand) });
+    // More memory than there is left: about what runs the world is right.
+    assert_eq!((grant.cpu, grant.memory), (MilliCpu(2_000), Bytes(10)));
+    assert_eq!(grant.cpus.map(|cpus| cpus.iter().count()), Some(2));
+    assert_eq!((grant.gpus.len(), grant.subnet), (1, Some(0)));
+    // A port that is another's hinders nothing else.
+    assert_eq!((grant.fixed_ports, grant.ports.len()), ([port(30_005)].into(), 2));
+    assert_eq!(check(&scene.ledger), Vec::<String>::new());
 }
 
 #[test]

@@ -61,6 +61,66 @@ fn a_hard_limit_beyond_what_there_is_is_refused() {
 }
 
 #[test]
+fn a_policy_is_held_to_the_same_rule() {
+    let (kind, hard) = (ResourceKind::Memory, 65);
+    let limits = Limits { hard: Some(hard), ..Limits::default() };
+    let policy = LedgerPolicy { limits: [(kind.clone(), limits)].into(), ..LedgerPolicy::default() };
+    let error = LimitsError::BeyondCapacity { kind: kind.clone(), hard, capacity: 64 };
+    assert_eq!(error.place(), (&kind, Some("hard")));
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    for command in [LedgerCommand::SetPolicy, LedgerCommand::Configure] {
+        let answer = scene.asks(&command(Box::new(policy.clone())));
+        assert_eq!(answer, Err(LedgerRejection::Limits { error: error.clone() }));
+    }
+}
+
+#[test]
+fn a_config_that_was_fine_stays_so_on_a_machine_that_has_less() {
+    let limits = Limits { hard: Some(60), ..Limits::default() };
+    let policy = LedgerPolicy { limits: [(ResourceKind::Memory, limits)].into(), ..LedgerPolicy::default() };
+    let mut scene = Scene::of(machine(), policy.clone());
+    let less = Capacity { memory: Bytes(50), ..machine() };
+    scene.does(&LedgerCommand::SetCapacity(Box::new(less)));
+    assert_eq!(scene.asks(&LedgerCommand::Configure(Box::new(policy))), Ok(vec![]));
+    assert_eq!(scene.ledger.managers.usage(false)[&ResourceKind::Memory].allocatable, 50);
+}
+
+/// How the manager of memory stands when so much of 100 is given out.
+fn health_of_memory(limits: Limits, given: u64) -> Health {
+    let capacity = Capacity { memory: Bytes(100), ..machine() };
+    let policy = LedgerPolicy { limits: [(ResourceKind::Memory, limits)].into(), ..LedgerPolicy::default() };
+    let mut scene = Scene::of(capacity, policy);
+    scene.runs(1, memory(given));
+    scene.ledger.managers.of(&ResourceKind::Memory).expect("it has one").health(None, false)
+}
+
+#[test]
+fn presets_warn_from_their_part_of_the_hard_limit_on() {
+    let presets = [(Preset::Conservative, 80), (Preset::Moderate, 90), (Preset::Aggressive, 100)];
+    for (preset, most) in presets {
+        let limits = preset.limits()[&ResourceKind::Memory];
+        assert_eq!(health_of_memory(limits, most), Health::Healthy, "{preset:?}");
+        let told = health_of_memory(limits, most + 1);
+        let more = format!("{} of memory is given out, beyond the soft limit of {most}", most + 1);
+        assert_eq!(told, Health::Degraded(more), "{preset:?}");
+    }
+    let limits = Limits { hard: Some(50), ..Preset::Conservative.limits()[&ResourceKind::Memory] };
+    assert_eq!(health_of_memory(limits, 40), Health::Healthy);
+    assert!(matches!(health_of_memory(Limits { reserve_percent: 0, ..limits }, 41), Health::Degraded(_)));
+}
+
+#[test]
+fn a_soft_limit_in_percent_is_1_to_100_and_the_only_one() {
+    let kind = || ResourceKind::Cpu;
+    for percent in [0, 101] {
+        let limits = Limits { soft_percent: Some(percent), ..Limits::default() };
+        refused(kind(), limits, LimitsError::SoftPercent { kind: kind(), percent });
+    }
+    let limits = Limits { soft: Some(1), soft_percent: Some(1), ..Limits::default() };
+    refused(kind(), limits, LimitsError::TwoSofts { kind: kind() });
+}
+
+#[test]
 fn a_soft_limit_beyond_the_hard_one_or_beyond_what_there_is_is_refused() {
     let kind = || ResourceKind::Disk;
     let limits = Limits { hard: Some(10), soft: Some(11), ..Limits::default() };

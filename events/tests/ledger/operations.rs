@@ -122,6 +122,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             soft,
             overcommit_percent,
             reserve_percent,
+            soft_percent: None,
         },
     )
 }
@@ -168,6 +169,7 @@ fn policy() -> impl Strategy<Value = LedgerPolicy> {
                 preemption,
                 preemption_grace_s: grace,
                 default_quota,
+                ..LedgerPolicy::default()
             }
         },
     )

@@ -123,6 +123,34 @@ fn cost_aware_preemption_spares_who_holds_much_that_nobody_waits_for() {
 }
 
 #[test]
+fn cost_aware_preemption_counts_the_time_until_now() {
+    let mut scene = scene(Preemption::CostAware);
+    scene.runs(1, memory(8));
+    scene.passes_ms(10_000);
+    scene.runs(2, memory(48));
+    scene.passes_ms(1_000_000);
+    // 1,011 seconds of an eighth are less than 1,001 of three quarters.
+    assert_eq!(leaving(&scene.waits_as(with_priority(3, 1, memory(16)))), [(3, vec![1], 30)]);
+}
+
+#[test]
+fn cost_aware_preemption_counts_how_much_is_given_back() {
+    let mut scene = scene(Preemption::CostAware);
+    scene.runs(1, Demand { memory: purser_events::Bytes(32), ..cpu(6_000) });
+    scene.runs(2, Demand { disk: purser_events::Bytes(1), ..memory(32) });
+    assert_eq!(leaving(&scene.waits_as(with_priority(3, 1, memory(20)))), [(3, vec![2], 30)]);
+}
+
+#[test]
+fn cost_aware_preemption_spares_a_higher_priority() {
+    let mut scene = scene(Preemption::CostAware);
+    scene.runs_as(with_priority(1, 7, memory(30)));
+    scene.runs_as(with_priority(2, 3, memory(34)));
+    // 30 of the second rank are more than 34 of the first.
+    assert_eq!(leaving(&scene.waits_as(with_priority(3, 9, memory(20)))), [(3, vec![2], 30)]);
+}
+
+#[test]
 fn a_reservation_makes_no_way() {
     let mut scene = scene(Preemption::LowerPriorityOnly);
     let reserve = super::reservations::reserve(1, memory(64));

@@ -41,6 +41,8 @@ pub(crate) struct Reference {
     /// In the order in which they came.
     pub(crate) came: Vec<Waiter>,
     pub(crate) promises: Vec<Promise>,
+    /// Those that are no more, each with its token.
+    pub(crate) ended: Vec<(Uuid, u64)>,
     /// Resources whose manager is stopped, the manager's first, and why.
     pub(crate) stopped: Vec<(ResourceKind, String)>,
     pub(crate) alerts: BTreeSet<(TenantId, ResourceKind)>,
@@ -220,6 +222,25 @@ impl Reference {
         }
     }
 
+    /// Whether these can be limits on this machine.
+    pub(crate) fn are_fine(&self, kind: &ResourceKind, limits: Limits) -> bool {
+        let there = match kind {
+            ResourceKind::Cpu => self.capacity.cpus.cpus.len() as u64 * 1_000,
+            ResourceKind::GpuShare => 100,
+            ResourceKind::GpuMemory => {
+                self.capacity.gpus.iter().map(|device| device.memory.0).max().unwrap_or(0)
+            }
+            _ => self.there(kind),
+        };
+        let single = matches!(kind, ResourceKind::Ports | ResourceKind::Subnets);
+        self.has_manager(kind)
+            && *kind != ResourceKind::Gpus
+            && (100..=if single { 100 } else { 1_000 }).contains(&limits.overcommit_percent)
+            && limits.reserve_percent <= 90
+            && limits.hard.is_none_or(|hard| hard <= there)
+            && limits.soft.is_none_or(|soft| soft <= limits.hard.unwrap_or(there))
+    }
+
     /// Whether something gives out a kind.
     pub(crate) fn has_manager(&self, kind: &ResourceKind) -> bool {
         match kind {
@@ -250,6 +271,7 @@ impl Reference {
 
     fn end(&mut self, id: Uuid) -> Holding {
         let before = self.promises.len();
+        self.ended.extend(self.promises.iter().filter(|it| it.id == id).map(|it| (it.id, it.token)));
         self.promises.retain(|promise| promise.id != id);
         assert_eq!(self.promises.len() + 1, before, "there is no reservation {id}");
         self.drop(HolderId::Reservation(id))

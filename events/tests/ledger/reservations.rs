@@ -67,7 +67,8 @@ fn who_does_not_have_a_reservation_is_turned_away_on_record() {
     let mut scene = scene();
     let kept = reserves(&mut scene, 1, memory(10));
     let wrong = ReservationRef { token: kept.token + 1, ..kept };
-    let gone = ReservationRef { id: Uuid::from_u128(9), ..kept };
+    let gone = reserves(&mut scene, 2, memory(1));
+    scene.does(&LedgerCommand::Cancel { reservation: gone, owner: "ada".to_owned() });
     for (shown, owner, reason) in [
         (wrong, "ada", StaleReason::Token),
         (kept, "bob", StaleReason::Owner),
@@ -77,6 +78,33 @@ fn who_does_not_have_a_reservation_is_turned_away_on_record() {
         assert_eq!(turned_away(&events), (Some((ReservationVerb::Activate, reason)), false));
         assert!(!scene.has(1));
     }
+}
+
+#[test]
+fn who_speaks_for_what_never_was_leaves_nothing_on_record() {
+    let mut scene = scene();
+    let kept = reserves(&mut scene, 1, memory(10));
+    let made_up = ReservationRef { id: Uuid::from_u128(9), ..kept };
+    let (reservation, token, reason) = (made_up.id, made_up.token, StaleReason::Gone);
+    let refused = LedgerRejection::StaleToken { reservation, token, reason };
+    assert_eq!(scene.admits(takes_up(1, memory(1), made_up, "ada")), Err(refused.clone()));
+    let command = LedgerCommand::Cancel { reservation: made_up, owner: "ada".to_owned() };
+    assert_eq!(scene.asks(&command), Err(refused));
+}
+
+#[test]
+fn only_the_reservations_that_ended_last_are_still_known() {
+    let mut scene = scene();
+    let first = reserves(&mut scene, 1, memory(1));
+    let cancel = |reservation| LedgerCommand::Cancel { reservation, owner: "ada".to_owned() };
+    scene.does(&cancel(first));
+    for number in 2..=1_001 {
+        assert!(scene.asks(&cancel(first)).is_ok(), "{number}");
+        let next = reserves(&mut scene, number, memory(1));
+        scene.does(&cancel(next));
+    }
+    assert!(matches!(scene.asks(&cancel(first)), Err(LedgerRejection::StaleToken { .. })));
+    assert_eq!(scene.ledger.ended.size(), 1_000);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Wall clock and ids: the only place of the node that asks the host for the time.
 
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use purser_actors::port::{Clock, Ids};
@@ -24,6 +25,11 @@ impl Clock for SystemClock {
             Ok(after) => Timestamp(us(after)),
             Err(before) => Timestamp(-us(before.duration())),
         }
+    }
+
+    fn passed(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
     }
 
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {

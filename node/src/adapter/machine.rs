@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use purser_actors::port::{Machine, MachineUse};
-use purser_events::Bytes;
+use purser_actors::port::{Machine, MachineCapacity, MachineUse};
 use purser_events::ledger::Port;
 use purser_events::pod::spec::Protocol;
+use purser_events::{Bytes, CpuSet};
+
+use super::{affinity, topology};
 
 /// Most entries of `/proc` that are looked through: kernels have at most 4,194,304 processes.
 const PROCESSES_MAX: usize = 4_194_304;
@@ -44,6 +46,19 @@ impl ProcMachine {
         }
     }
 
+    /// What it has now. Blocks on the kernel for a moment.
+    ///
+    /// # Errors
+    /// Names the file that cannot be read, or says something else than the kernel would.
+    pub fn look(&self) -> io::Result<MachineCapacity> {
+        let stat = statvfs(&self.disk)?;
+        Ok(MachineCapacity {
+            cpus: topology::read_own(&self.sys_root).map_err(io::Error::other)?,
+            memory: self.memory("MemTotal:", &self.read("meminfo")?)?,
+            disk: Bytes(stat.blocks().saturating_mul(stat.fragment_size())),
+        })
+    }
+
     fn measure(&self) -> io::Result<MachineUse> {
         let stat = statvfs(&self.disk)?;
         let used = stat.blocks().saturating_sub(stat.blocks_free());
@@ -68,16 +83,15 @@ impl ProcMachine {
 
     fn memory_used(&self) -> io::Result<Bytes> {
         let text = self.read("meminfo")?;
-        let kib = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
-        };
-        match (kib("MemTotal:"), kib("MemAvailable:")) {
-            (Some(total), Some(available)) => {
-                Ok(Bytes(total.saturating_sub(available).saturating_mul(1_024)))
-            }
-            _ => Err(self.odd("meminfo")),
-        }
+        let (total, available) = (self.memory("MemTotal:", &text)?, self.memory("MemAvailable:", &text)?);
+        Ok(Bytes(total.0.saturating_sub(available.0)))
+    }
+
+    /// A figure of `meminfo`.
+    fn memory(&self, name: &str, text: &str) -> io::Result<Bytes> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| Bytes(kib.saturating_mul(1_024))).ok_or_else(|| self.odd("meminfo"))
     }
 
     fn read(&self, name: &str) -> io::Result<String> {
@@ -133,25 +147,6 @@ impl ProcMachine {
         }
         Ok(found)
     }
-
-    fn tree(&self, root: u32) -> io::Result<BTreeSet<u32>> {
-        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for pid in self.processes()? {
-            let Ok(stat) = self.read(&format!("{pid}/stat")) else { continue };
-            if let Some(parent) = parent(&stat) {
-                children.entry(parent).or_default().push(pid);
-            }
-        }
-        let (mut tree, mut open) = (BTreeSet::from([root]), vec![root]);
-        while let Some(pid) = open.pop() {
-            for child in children.get(&pid).into_iter().flatten() {
-                if tree.insert(*child) {
-                    open.push(*child);
-                }
-            }
-        }
-        Ok(tree)
-    }
 }
 
 /// Inode and port of a line of `/proc/net/{tcp,udp}`, if it is of a socket that waits for others. The fields: number,
@@ -169,13 +164,13 @@ fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// The parent in `/proc/<pid>/stat`: two fields behind the name, which stands in brackets and may hold anything.
-fn parent(stat: &str) -> Option<u32> {
-    stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 #[async_trait]
 impl Machine for ProcMachine {
+    async fn capacity(&self) -> io::Result<MachineCapacity> {
+        let machine = self.clone();
+        blocking(move || machine.look()).await
+    }
+
     async fn usage(&self) -> io::Result<MachineUse> {
         let machine = self.clone();
         blocking(move || machine.measure()).await
@@ -195,9 +190,9 @@ impl Machine for ProcMachine {
         .await
     }
 
-    async fn descendants(&self, pid: u32) -> io::Result<BTreeSet<u32>> {
-        let machine = self.clone();
-        blocking(move || machine.tree(pid)).await
+    async fn allowed_cpus(&self, pid: u32) -> io::Result<Option<CpuSet>> {
+        let Ok(pid) = i32::try_from(pid) else { return Ok(None) };
+        affinity::of(nix::unistd::Pid::from_raw(pid))
     }
 }
 
@@ -247,14 +242,27 @@ mod tests {
     }
 
     #[test]
-    fn names_of_processes_may_hold_anything() {
-        let (_folder, machine) = made(&[
-            ("7/stat", "7 (a) S 1 ) R 5 7 7"),
-            ("8/stat", "8 (b) S 7 8 8"),
-            ("9/stat", "9 (c d) S 8 9 9"),
-            ("10/stat", "garbage"),
-        ]);
-        assert_eq!(machine.tree(7).unwrap(), BTreeSet::from([7, 8, 9]));
+    fn what_there_is_follows_the_kernel() {
+        let files = |online: &str, kib: &str| {
+            [
+                ("devices/system/cpu/online", online.to_owned()),
+                ("meminfo", format!("MemTotal: {kib} kB\nMemAvailable: 1 kB\n")),
+            ]
+        };
+        let (folder, machine) = made(&[]);
+        let own = affinity::own().unwrap();
+        let first = own.iter().next().unwrap();
+        for (path, text) in files(&first.to_string(), "1000") {
+            fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+            fs::write(folder.path().join(path), text).unwrap();
+        }
+        let before = machine.look().unwrap();
+        assert_eq!((before.cpus.cpus.len(), before.memory), (1, Bytes(1_000 << 10)));
+        assert!(before.disk.0 > 0);
+        fs::write(folder.path().join("meminfo"), "MemTotal: 2000 kB\n").unwrap();
+        assert_eq!(machine.look().unwrap(), MachineCapacity { memory: Bytes(2_000 << 10), ..before });
+        fs::write(folder.path().join("meminfo"), "x").unwrap();
+        assert!(machine.look().unwrap_err().to_string().contains("meminfo"));
     }
 
     #[tokio::test]
@@ -266,6 +274,8 @@ mod tests {
         let port = Port { number, protocol: Protocol::Tcp };
         assert!(listeners.get(&port).is_some_and(|pids| pids.contains(&std::process::id())));
         assert!(machine.usage().await.unwrap().cpu_us > 0);
+        let allowed = machine.allowed_cpus(std::process::id()).await.unwrap();
+        assert_eq!(allowed, Some(affinity::own().unwrap()));
         assert!(machine.interfaces().await.unwrap().contains("lo"));
     }
 }

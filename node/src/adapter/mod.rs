@@ -2,6 +2,7 @@
 
 mod affinity;
 pub mod archive;
+mod cgroups;
 pub mod clock;
 pub mod containerd;
 mod disk_use;

@@ -34,7 +34,7 @@ pub struct FeedParams {
     /// The first record; `Last-Event-ID` + 1 wins over it. 0: the first that is here. Absent: that one too, or, when
     /// following, the next.
     from: Option<u64>,
-    /// Only records of this pod, `namespace/name` or a uid, and of its workers.
+    /// Only records of this pod, `namespace/name` or a uid, of its workers, and of the ledger about it.
     pod: Option<String>,
     /// Only records of these types, separated by commas; `pod.` stands for every type that begins so.
     #[serde(rename = "type")]
@@ -162,7 +162,13 @@ impl Filter {
                 streams.insert(stream);
             }
         }
-        let of_subject = self.streams.as_ref().is_none_or(|streams| streams.contains(&stream));
+        let of_subject = self.streams.as_ref().is_none_or(|streams| {
+            let by_ledger = || match event {
+                Some(Event::Ledger(event)) => event.pods().iter().any(|pod| streams.contains(&pod.stream())),
+                _ => false,
+            };
+            streams.contains(&stream) || by_ledger()
+        });
         let of_type = self.types.as_ref().is_none_or(|types| {
             types
                 .iter()

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::admission::{Gate, admit};
 use super::description::{self, Common};
-use super::ledger::{advice, gate, reservations, resources, tenants};
+use super::ledger::{advice, gate, limits, reservations, resources, tenants};
 use super::problem::Problem;
 use super::state::Api;
 use super::{exec, export, feed, history, images, logs, node, pods, projections};
@@ -52,7 +52,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(logs::log))
         .routes(routes!(exec::exec))
         .routes(routes!(resources::resources))
-        .routes(routes!(resources::set_limits))
+        .routes(routes!(limits::set_limits))
         .routes(routes!(resources::stop))
         .routes(routes!(resources::start))
         .routes(routes!(resources::policy, resources::set_policy))

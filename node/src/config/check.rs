@@ -11,6 +11,9 @@ const SOCKET_LEN_MAX: usize = 107;
 /// Shortest time for which answers to requests are kept, in milliseconds: a retry must have a chance.
 const COMMAND_IDS_KEPT_MS_MIN: u64 = 60_000;
 
+/// Longest time that a commit may be held open, in microseconds: a sync takes about as long where it is slow.
+const GROUP_WAIT_US_MAX: u64 = 10_000;
+
 /// The first rule that is broken, if any.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_path("data-dir", &config.data_dir)?;
@@ -40,6 +43,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if (1..COMMAND_IDS_KEPT_MS_MIN).contains(&config.journal.command_ids_kept_ms) {
         let message = format!("must be 0 or at least {COMMAND_IDS_KEPT_MS_MIN}");
         return Err(ConfigError::value("journal.command-ids-kept-ms", message));
+    }
+    if GROUP_WAIT_US_MAX < config.journal.group_wait_us_max {
+        let message = format!("must be at most {GROUP_WAIT_US_MAX}; 0 holds no commit open");
+        return Err(ConfigError::value("journal.group-wait-us-max", message));
     }
     let reserve = &config.journal.reserve;
     if reserve.warn_percent < 1 || 100 < reserve.warn_percent {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use purser_events::Bytes;
 use purser_events::ledger::capacity::{PortRange, SubnetRange};
-use purser_events::ledger::policy::{CpuPlacement, GpuPlacement, Preemption, Preset};
-use purser_events::ledger::{Amounts, CustomName, GpuDevice, GpuUuid, LedgerPolicy, Limits, ResourceKind};
+use purser_events::ledger::policy::{CpuPlacement, GpuPlacement, LimitsError, Preemption, Preset};
+use purser_events::ledger::tenant::{Operation, Period, Rate, RequestLimits};
+use purser_events::ledger::{Amounts, CustomName, GpuDevice, GpuUuid, LedgerPolicy, ResourceKind};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use crate::amount;
+use crate::limits::Written;
 
 /// What the machine has that nothing measures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,8 @@ pub struct ResourcePolicy {
     pub limits: BTreeMap<String, LimitsConfig>,
     /// Bounds of tenants that have none of their own, by resource.
     pub default_quota: BTreeMap<String, String>,
+    /// How often tenants may ask that were not set.
+    pub default_requests: RequestsConfig,
 }
 
 /// A set of limits by its name.
@@ -102,6 +106,52 @@ pub struct LimitsConfig {
     /// What is kept for the system, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserve_percent: Option<u32>,
+    /// The soft limit in percent of the hard one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_percent: Option<u32>,
+}
+
+/// How often somebody may ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RequestsConfig {
+    /// Most requests under way at once; unbounded if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u32>,
+    /// Rates by operation; one that is absent is unbounded.
+    pub rates: BTreeMap<String, RateConfig>,
+}
+
+/// So many in such a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RateConfig {
+    /// How many, from 1.
+    pub count: u32,
+    /// In which time.
+    pub per: Period,
+    /// How many at once after a pause, from 1; `count` if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
+impl RequestsConfig {
+    /// The limits as the journal holds them.
+    fn in_force(&self) -> Result<RequestLimits, ConfigError> {
+        let rate = |(name, RateConfig { count, per, burst }): (&String, &RateConfig)| {
+            let operation = Operation::ALL.into_iter().find(|operation| operation.word() == name);
+            let unknown = || {
+                let key = format!("policy.resources.default-requests.rates.{name}");
+                ConfigError::value(key, "must be one of any, create, delete, change and read")
+            };
+            Ok((operation.ok_or_else(unknown)?, Rate { count: *count, per: *per, burst: *burst }))
+        };
+        let rates = self.rates.iter().map(rate).collect::<Result<_, ConfigError>>()?;
+        let limits = RequestLimits { rates, concurrent: self.concurrent };
+        let checked = limits.check("policy.resources.default-requests");
+        checked.map_err(|error| ConfigError::value(error.field, error.message))?;
+        Ok(limits)
+    }
 }
 
 impl Resources {
@@ -173,8 +223,13 @@ impl ResourcePolicy {
         let mut limits = preset.map(Preset::limits).unwrap_or_default();
         for (name, config) in &self.limits {
             let at = format!("policy.resources.limits.{name}");
-            let (kind, config) = (kind(&at, name)?, config.read(&at, name)?);
-            config.check(&kind).map_err(|error| ConfigError::value(at.clone(), error.to_string()))?;
+            let kind = kind(&at, name)?;
+            let wrong = |field: &str, message: String| ConfigError::value(format!("{at}.{field}"), message);
+            let config = Written::from(config).read(&kind).map_err(|errors| {
+                let (field, error) = errors.first();
+                wrong(field, error.to_string())
+            })?;
+            config.check(&kind).map_err(|error| ConfigError::of_limits(&error))?;
             limits.insert(kind, config);
         }
         let quota = self.default_quota.iter().map(|(name, text)| {
@@ -193,6 +248,7 @@ impl ResourcePolicy {
             preemption: self.preemption,
             preemption_grace_s: self.preemption_grace_s,
             default_quota: Amounts(quota.collect::<Result<_, ConfigError>>()?),
+            default_requests: self.default_requests.in_force()?,
         })
     }
 }
@@ -201,19 +257,84 @@ fn kind(at: &str, name: &str) -> Result<ResourceKind, ConfigError> {
     name.parse::<ResourceKind>().map_err(|error| ConfigError::value(at, error.to_string()))
 }
 
-impl LimitsConfig {
-    fn read(&self, at: &str, name: &str) -> Result<Limits, ConfigError> {
-        let kind = kind(at, name)?;
-        let amount = |field: &str, text: &Option<String>| {
-            let read = text.as_ref().map(|text| amount::read(&kind, text)).transpose();
-            read.map_err(|error| ConfigError::value(format!("{at}.{field}"), error.to_string()))
-        };
-        let plain = Limits::default();
-        Ok(Limits {
-            hard: amount("hard", &self.hard)?,
-            soft: amount("soft", &self.soft)?,
-            overcommit_percent: self.overcommit_percent.unwrap_or(plain.overcommit_percent),
-            reserve_percent: self.reserve_percent.unwrap_or(plain.reserve_percent),
-        })
+impl<'a> From<&'a LimitsConfig> for Written<'a> {
+    fn from(config: &'a LimitsConfig) -> Written<'a> {
+        let LimitsConfig { hard, soft, overcommit_percent, reserve_percent, soft_percent } = config;
+        Written {
+            hard: hard.as_deref(),
+            soft: soft.as_deref(),
+            overcommit_percent: *overcommit_percent,
+            reserve_percent: *reserve_percent,
+            soft_percent: *soft_percent,
+        }
+    }
+}
+
+impl ConfigError {
+    /// Limits that cannot be put in force.
+    pub(crate) fn of_limits(error: &LimitsError) -> ConfigError {
+        let (kind, field) = error.place();
+        let mut key = format!("policy.resources.limits.{kind}");
+        if let Some(field) = field {
+            key.push('.');
+            for letter in field.chars() {
+                // The config writes `soft-percent` where the API writes `softPercent`.
+                if letter.is_ascii_uppercase() {
+                    key.push('-');
+                }
+                key.push(letter.to_ascii_lowercase());
+            }
+        }
+        ConfigError::value(key, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(text: &str) -> Result<LedgerPolicy, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("[policy.resources]\n{text}\n")).unwrap();
+        let loaded = crate::config::load(Some(file.path()), &crate::config::Surroundings::default());
+        loaded.and_then(|config| config.policy.resources.in_force()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn how_often_others_may_ask_is_read_to_the_last_field() {
+        let read = policy(
+            "default-requests = { concurrent = 8, rates = { any = { count = 5, per = \"hour\", burst = 2 } } }",
+        );
+        let requests = read.unwrap().default_requests;
+        let rate = Rate { count: 5, per: Period::Hour, burst: Some(2) };
+        assert_eq!((requests.concurrent, requests.rates), (Some(8), [(Operation::Any, rate)].into()));
+    }
+
+    #[test]
+    fn wrong_limits_are_named_to_the_field() {
+        let cases = [
+            ("limits.memory.hard = \"1GB\"", "`policy.resources.limits.memory.hard`"),
+            ("limits.cpu.overcommit-percent = 99", "`policy.resources.limits.cpu.overcommit-percent`"),
+            ("limits.cpu.soft-percent = 101", "`policy.resources.limits.cpu.soft-percent`"),
+            ("limits.disk = { hard = \"1\", soft = \"2\" }", "`policy.resources.limits.disk.soft`"),
+            ("limits.pods.hard = \"1\"", "`policy.resources.limits.pods`"),
+            ("default-requests.concurrent = 0", "`policy.resources.default-requests.concurrent`"),
+            (
+                "default-requests.rates.read = { count = 0, per = \"hour\" }",
+                "`policy.resources.default-requests.rates.read`",
+            ),
+            (
+                "default-requests.rates.reed = { count = 1, per = \"hour\" }",
+                "`policy.resources.default-requests.rates.reed`",
+            ),
+            (
+                "default-requests.rates.read = { count = 1, per = \"hour\", bust = 1 }",
+                "`policy.resources.default-requests.rates.read.bust`",
+            ),
+        ];
+        for (text, key) in cases {
+            let told = policy(text).unwrap_err();
+            assert!(told.contains(key), "{text}: {told}");
+        }
     }
 }

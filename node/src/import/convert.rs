@@ -7,6 +7,7 @@ use purser_events::ledger::{Amounts, ResourceKind, Tenant, TenantId};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::compare::{Compared, shown_rate};
 use super::field::{ENABLED, GROUPS, LegacyField, Place, TENANT_ID, legacy_fields};
 use super::read::Quota;
 use crate::manifest::shown_key;
@@ -16,6 +17,10 @@ const BYTES_LIKELY_MAX: u64 = 1 << 50;
 /// What a quota of the legacy kind bounds; other bounds of a tenant stay as they are.
 const KINDS: [ResourceKind; 4] =
     [ResourceKind::Pods, ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Disk];
+
+/// What is said of a rate that counts other requests now than it did.
+const CHANGES_COUNT: &str = "counted changes of the configuration before; counts stops and starts of pods and commands in \
+                             them now, which may be far more";
 
 /// What became of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,6 +62,8 @@ pub struct Finding {
     pub new: Option<String>,
     /// Why it was refused, or what to look at.
     pub note: Option<String>,
+    /// What becomes of it in the service, once it was compared with that, and if there is a place for it.
+    pub compared: Option<Compared>,
 }
 
 /// A tenant as it is to be.
@@ -183,7 +190,15 @@ impl Draft {
                 let is_same = new == old || is_rate;
                 let verdict = if is_same { Verdict::Taken } else { Verdict::Changed };
                 let field = field.path.to_owned();
-                self.findings.push(Finding { field, verdict, old, is_default, new: Some(new), note });
+                self.findings.push(Finding {
+                    field,
+                    verdict,
+                    old,
+                    is_default,
+                    new: Some(new),
+                    note,
+                    compared: None,
+                });
             }
             Ok(None) => {
                 let note = "the quota was switched off (enabled: false): the tenant has no such bound";
@@ -208,15 +223,15 @@ impl Draft {
 
     fn rate(&mut self, operation: Operation, per: Period, value: &Value) -> Placed {
         let count = at_least_one(value)?;
-        self.requests.rates.insert(operation, Rate { count, per, burst: None });
-        let period = match per {
-            Period::Second => "second",
-            Period::Minute => "minute",
-            Period::Hour => "hour",
-        };
+        let rate = Rate { count, per, burst: None };
+        self.requests.rates.insert(operation, rate);
         let below_60 = per == Period::Hour && count < 60;
-        let note = below_60.then(|| "did not let any through before: it came to 0 a minute".to_owned());
-        Ok((format!("{} {count} per {period}", operation.word()), note))
+        let notes = [
+            (operation == Operation::Change).then_some(CHANGES_COUNT),
+            below_60.then_some("did not let any through before: it came to 0 a minute"),
+        ];
+        let notes: Vec<&str> = notes.into_iter().flatten().collect();
+        Ok((shown_rate(operation, rate), (!notes.is_empty()).then(|| notes.join("; "))))
     }
 
     fn burst(&mut self, value: &Value) -> Placed {
@@ -229,7 +244,8 @@ impl Draft {
 
     fn refuse(&mut self, field: &str, old: String, is_default: bool, note: String) {
         let (field, verdict) = (field.to_owned(), Verdict::Refused);
-        self.findings.push(Finding { field, verdict, old, is_default, new: None, note: Some(note) });
+        let note = Some(note);
+        self.findings.push(Finding { field, verdict, old, is_default, new: None, note, compared: None });
     }
 
     /// Says of every field that was fine that it does not hold either.

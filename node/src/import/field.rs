@@ -123,7 +123,7 @@ static FIELDS: [LegacyField; 23] = [
         "api_limits.operation_limits.config_change_per_hour",
         "10",
         Place::Rate(Operation::Change, Period::Hour),
-        "rate of `change`: stops, starts and commands count",
+        "rate of `change`: no longer changes of the configuration count, but stops and starts of pods and commands in them",
     ),
     nowhere(
         "storage_limits.max_storage_gb",

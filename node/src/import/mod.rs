@@ -1,11 +1,13 @@
 //! Quota tables of a legacy cluster manager, turned into tenants: read, converted, and reported field by field. Nothing
 //! here sends anything.
 
+mod compare;
 mod convert;
 mod csv;
 mod field;
 mod read;
 
+pub use compare::{Change, Compared, compare};
 pub use convert::{Finding, Imported, Verdict, convert};
 pub use field::{LegacyField, legacy_fields};
 pub use read::{Format, ImportError, Quota, TABLE_BYTES_MAX, TENANTS_MAX, read};

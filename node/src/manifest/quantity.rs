@@ -18,6 +18,12 @@ pub(crate) enum QuantityError {
     /// Less than nothing.
     #[error("must not be negative")]
     Negative,
+    /// Parts of a byte.
+    #[error("is in parts of a byte: `m` means thousandths, for millions write `M` or `Mi`")]
+    PartOfByte,
+    /// Cores counted as bytes are.
+    #[error("has a unit of bytes: cores are written as in 250m, 1.5 or 2")]
+    BytesOfCore,
     /// More than Kubernetes can count.
     #[error("is larger than the largest quantity")]
     TooLarge,
@@ -25,14 +31,23 @@ pub(crate) enum QuantityError {
 
 /// Reads an amount of processor time; less than a thousandth of a core counts as one.
 pub(crate) fn milli_cpu(text: &str) -> Result<MilliCpu, QuantityError> {
-    let milli = Quantity::parse(text)?.times_rounded_up(1_000)?;
+    let quantity = Quantity::parse(text)?;
+    if quantity.two != 0 {
+        return Err(QuantityError::BytesOfCore);
+    }
+    let milli = quantity.times_rounded_up(1_000)?;
     // The range of a quantity is that of whole cores.
     if milli / 1_000 > i64::MAX.unsigned_abs() { Err(QuantityError::TooLarge) } else { Ok(MilliCpu(milli)) }
 }
 
-/// Reads an amount of memory; part of a byte counts as one.
+/// Reads an amount of memory; part of a byte counts as one. Unlike Kubernetes, which takes it and warns, this refuses
+/// thousandths of a byte and less that are no whole bytes: whoever writes `128m` means something else.
 pub(crate) fn bytes(text: &str) -> Result<Bytes, QuantityError> {
-    Quantity::parse(text)?.times_rounded_up(1).map(Bytes)
+    let quantity = Quantity::parse(text)?;
+    if text.ends_with(['m', 'u', 'n']) && !quantity.is_whole() {
+        return Err(QuantityError::PartOfByte);
+    }
+    quantity.times_rounded_up(1).map(Bytes)
 }
 
 /// `digits * 10^ten * 2^two`, and a little more if `more`.
@@ -73,6 +88,12 @@ impl Quantity {
         let digits = digits.fold(0_u128, |value, digit| value * 10 + u128::from(digit - b'0'));
         let places = i32::try_from(kept.len()).expect("at most 18 digits are kept");
         Ok(Quantity { digits, more: !cut.is_empty(), ten: ten - places, two })
+    }
+
+    fn is_whole(&self) -> bool {
+        let power = 10_u128.checked_pow(self.ten.unsigned_abs());
+        let divides = power.is_some_and(|power| (self.digits << self.two).is_multiple_of(power));
+        !self.more && (0 <= self.ten || self.digits == 0 || divides)
     }
 
     /// The value in units of `1 / scale`, rounded up.
@@ -174,7 +195,8 @@ mod tests {
             ("123Mi", 123 << 20),
             ("1.5Gi", 3 << 29),
             ("0.5Ki", 512),
-            ("100m", 1),
+            ("2000m", 2),
+            ("0m", 0),
             ("1Ti", 1 << 40),
             ("2Pi", 1 << 51),
             ("7Ei", 7 << 60),
@@ -184,6 +206,16 @@ mod tests {
             ("00000000000000000000000000001", 1),
         ] {
             assert_eq!(bytes(text), Ok(Bytes(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn confused_units_are_refused() {
+        for text in ["128m", "1500m", "0.5m", "1u", "1n", "0.0000000000000000000000001m"] {
+            assert_eq!(bytes(text), Err(QuantityError::PartOfByte), "{text}");
+        }
+        for text in ["1Ki", "2Mi", "0.5Gi"] {
+            assert_eq!(milli_cpu(text), Err(QuantityError::BytesOfCore), "{text}");
         }
     }
 

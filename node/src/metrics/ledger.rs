@@ -21,7 +21,7 @@ const HEALTH: [&str; 4] = ["Healthy", "Degraded", "Unhealthy", "Stopped"];
 pub(super) fn record(service: &Service) {
     // Cloned: nothing is committed while the world is read.
     let world = service.world(World::clone);
-    let view = ResourcesView::of(&world, service.measured().node);
+    let view = ResourcesView::of(&world, service);
     view.managers.iter().for_each(record_manager);
     record_tenants(&world);
     gauge!(metric::ADMISSION_WAITING.name).set(exact(view.waiting as u64));

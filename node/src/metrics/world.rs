@@ -21,7 +21,7 @@ use super::process::exact;
 use super::{ledger, process};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 9] = [
+const COUNTED: [Metric; 13] = [
     metric::ADMISSIONS_REFUSED,
     metric::TENANT_REFUSED,
     metric::JOURNAL_CHECKPOINTS,
@@ -31,6 +31,10 @@ const COUNTED: [Metric; 9] = [
     metric::JOURNAL_BATCH,
     metric::API_REQUESTS,
     metric::API_SECONDS,
+    metric::RESOURCE_ALLOCATIONS,
+    metric::RESOURCE_RELEASES,
+    metric::DECISION,
+    metric::SAMPLES_MISSED,
 ];
 
 /// Whether a metric is rendered here.

@@ -49,9 +49,9 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
     let machine = Arc::new(ProcMachine::own(&config.data_dir));
-    let shell = Shell { journal, live, clock, ids, runtimes, machine, probes, paths };
     let keeping = keeping(&config.journal);
-    let resources = resources::resources(config, host.memory)?;
+    let resources = resources::resources(config, &machine)?;
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, probes, paths };
     Ok(Parts { shell, host, policy: config.policy.in_force(), resources, default_runtime, keeping })
 }
 
@@ -134,6 +134,7 @@ pub(super) fn journal_config(config: &Config, boot_id: Uuid) -> JournalConfig {
         codec,
         backend: config.journal.backend.into(),
         cache_bytes: config.journal.cache_bytes.get(),
+        group_wait_us_max: config.journal.group_wait_us_max,
         segment_bytes: config.journal.segment_bytes.get(),
         segment_age_ms: config.journal.segment_age_ms.get(),
         snapshot_every: config.journal.snapshot_every,

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::BuildError;
 use purser_actors::StartError;
+use purser_actors::entity::Refusal;
 use purser_actors::port::RuntimeError;
 use purser_actors::redaction::OfflineError;
 use purser_events::causes;
+use purser_events::ledger::LedgerRejection;
 use purser_storage::redaction::RedactionError;
 use purser_storage::{FolderError, JournalError};
 
 use super::journal::JournalVerbError;
 use super::keys::KeysError;
-use crate::adapter::topology::TopologyError;
 use crate::api::listen::ListenError;
 use crate::api::token::TokenError;
 use crate::config::ConfigError;
@@ -41,8 +42,8 @@ pub(super) enum Failure {
     Close(#[source] JournalError),
     #[error("failed to learn about this host: `{path}` cannot be read")]
     Host { path: &'static str, source: std::io::Error },
-    #[error("failed to learn which processors there are")]
-    Topology(#[source] TopologyError),
+    #[error("failed to learn what the machine has")]
+    Machine(#[source] std::io::Error),
     #[error("failed to set containerd up")]
     Containerd(#[source] RuntimeError),
     #[error(transparent)]
@@ -52,13 +53,25 @@ pub(super) enum Failure {
     #[error("failed to set up the key that seals the journal")]
     Keys(#[source] KeysError),
     #[error(transparent)]
-    Start(#[from] StartError),
+    Start(StartError),
     #[error("failed to set metrics up")]
     Metrics(#[from] BuildError),
     #[error("failed to start threads or to listen for signals")]
     Runtime(#[source] std::io::Error),
     #[error("failed to find this program's own file")]
     OwnProgram(#[source] std::io::Error),
+}
+
+impl From<StartError> for Failure {
+    /// Limits that the machine cannot have are the config's, and are named by their key.
+    fn from(error: StartError) -> Failure {
+        match error {
+            StartError::Ledger(Refusal::Rejected(LedgerRejection::Limits { error })) => {
+                Failure::Config(ConfigError::of_limits(&error))
+            }
+            other => Failure::Start(other),
+        }
+    }
 }
 
 impl Failure {
@@ -74,7 +87,7 @@ impl Failure {
             Failure::Fatal { .. }
             | Failure::Close(_)
             | Failure::Host { .. }
-            | Failure::Topology(_)
+            | Failure::Machine(_)
             | Failure::Start(_)
             | Failure::Metrics(_)
             | Failure::Runtime(_)

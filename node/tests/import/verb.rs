@@ -45,8 +45,11 @@ fn row<'a>(table: &'a str, tenant: &str, field: &str) -> Vec<&'a str> {
 fn tenants_are_sent_once_and_kept_as_they_were_given() {
     let service = Service::start();
     let (out, _) = run(&service, &[&path("legacy.json")], 0);
-    assert_eq!(row(&out, "team-a", "vm_limits.max_memory_mb")[2..], ["changed", "131072", "128Gi"]);
-    assert_eq!(row(&out, "team-b", "vm_limits.max_vms")[2..], ["taken", "50 (default)", "50"]);
+    assert_eq!(
+        row(&out, "team-a", "vm_limits.max_memory_mb")[2..],
+        ["changed", "131072", "128Gi", "created"]
+    );
+    assert_eq!(row(&out, "team-b", "vm_limits.max_vms")[2..], ["taken", "50 (default)", "50", "created"]);
     assert!(out.ends_with("tenant/team-a created\ntenant/team-b created\ntenant/lab created\n"), "{out}");
     let sent = ["GET team-a", "PUT team-a", "GET team-b", "PUT team-b", "GET lab", "PUT lab"];
     assert_eq!(service.requests(), sent);
@@ -79,22 +82,62 @@ fn tenants_are_sent_once_and_kept_as_they_were_given() {
 }
 
 #[test]
-fn a_dry_run_sends_nothing_and_needs_no_service() {
+fn a_dry_run_compares_with_what_the_service_has_and_sends_nothing() {
     let service = Service::start();
     let (out, _) = run(&service, &[&path("legacy.yaml"), "--dry-run"], 0);
-    assert!(out.contains("tenant/team-a checked (dry run)\n"), "{out}");
-    assert_eq!(service.requests(), Vec::<String>::new());
+    assert!(out.contains("tenant/team-a created (dry run)\n"), "{out}");
+    run(&service, &[&path("legacy.yaml")], 0);
+    service.requests();
+    service.edit("team-a", "quota", json!({ "pods": 21, "memory": 128_u64 << 30, "gpus": 1 }));
+    service.edit("lab", "quota", json!({ "pods": 3 }));
+    let (out, _) = run(&service, &[&path("legacy.yaml"), "--dry-run", "--json"], 0);
+    let report: Value = serde_json::from_str(&out).expect("the report is JSON");
+    let told = |tenant: &str| {
+        let tenants = report["tenants"].as_array().expect("a list of tenants");
+        tenants.iter().find(|it| it["tenant"] == tenant).expect("it is told of").clone()
+    };
+    let field = |tenant: &str, path: &str| {
+        let fields = told(tenant)["fields"].as_array().expect("a list of fields").clone();
+        fields.into_iter().find(|it| it["field"] == path).expect("it is told of")["compared"].clone()
+    };
+    let outcomes = ["team-a", "team-b", "lab"].map(|tenant| told(tenant)["outcome"].clone());
+    assert_eq!(outcomes, ["changed", "unchanged", "changed"]);
+    assert_eq!(field("team-a", "vm_limits.max_vms"), json!({ "change": "changed", "held": "21" }));
+    assert_eq!(field("team-a", "vm_limits.max_memory_mb"), json!({ "change": "unchanged", "held": "128Gi" }));
+    assert_eq!(field("team-a", "vm_limits.max_disk_gb"), json!({ "change": "created", "held": null }));
+    assert_eq!(field("lab", "vm_limits.max_vms"), json!({ "change": "removed", "held": "3" }));
+    assert_eq!(field("team-b", "vm_limits.priority"), Value::Null);
+    let rate = field("team-b", "api_limits.operation_limits.config_change_per_hour");
+    assert_eq!(rate, json!({ "change": "unchanged", "held": "change 10 per hour" }));
+    assert!(service.requests().iter().all(|it| it.starts_with("GET ")));
+    let (out, _) = run(&service, &[&path("legacy.yaml"), "--dry-run"], 0);
+    let cells = row(&out, "team-a", "vm_limits.max_vms");
+    assert_eq!(cells[2..], ["taken", "20", "20", "changed from 21"]);
+}
+
+#[test]
+fn a_run_without_a_service_says_that_it_does_not_know() {
     let nobody = Path::new("/nonexistent/socket");
     let output =
         purser(nobody, &[&path("legacy.yaml"), "--dry-run", "--json"]).output().expect("purser starts");
-    let report: Value = serde_json::from_str(&ended(&output, 0).0).expect("the report is JSON");
+    let report: Value = serde_json::from_str(&ended(&output, 3).0).expect("the report is JSON");
     assert_eq!((&report["dryRun"], &report["tenants"][0]["outcome"]), (&json!(true), &json!("checked")));
+    assert_eq!(report["tenants"][0]["fields"][0]["compared"], Value::Null);
     let output = purser(nobody, &[&path("legacy.yaml")]).output().expect("purser starts");
     let (out, err) = ended(&output, 3);
     assert!(
         out.contains("tenant/team-a not sent\n") && err.contains("there is no such socket"),
         "{out}{err}"
     );
+}
+
+#[test]
+fn a_rate_that_counts_other_requests_now_is_told_of() {
+    let service = Service::start();
+    let (out, _) = run(&service, &[&path("legacy.json"), "--dry-run"], 0);
+    let cells = row(&out, "team-b", "api_limits.operation_limits.config_change_per_hour");
+    assert_eq!(cells[2], "changed");
+    assert!(cells[6].contains("counts stops and starts of pods and commands in them now"), "{cells:?}");
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn what_is_asked_for_is_what_is_claimed() {
     assert_eq!(shared.claims, Claims { gpu: Some(gpu), exclusive_cpus: true, ..Claims::default() });
     assert_eq!(Demand::of(&shared).expect("it can be counted").cpu, MilliCpu(2_000));
     assert_eq!(read(small()).expect("the small sample").claims, Claims::default());
-    let disk = read(asking(&[json!({ "limits": { "ephemeral-storage": "1500m" } })])).expect("a limit alone");
+    let disk =
+        read(asking(&[json!({ "limits": { "ephemeral-storage": "1500e-3" } })])).expect("a limit alone");
     let resources = &disk.containers[0].resources;
     assert_eq!((resources.disk_limit, resources.disk_request), (Some(Bytes(2)), Some(Bytes(2))));
 }

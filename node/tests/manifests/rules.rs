@@ -116,7 +116,7 @@ fn defaults_are_those_of_kubernetes() {
         let spec = read(with(small(), "/spec/containers/0/image", json!(image))).expect(image);
         assert_eq!(spec.containers[0].image_pull_policy, policy, "{image}");
     }
-    let limits = json!({ "limits": { "cpu": "100u", "memory": "1500m" } });
+    let limits = json!({ "limits": { "cpu": "100u", "memory": "1500e-3" } });
     let spec = read(with(small(), "/spec/containers/0/resources", limits)).expect("it is accepted");
     let resources = &spec.containers[0].resources;
     assert_eq!(resources.cpu_limit.map(|cpu| cpu.0), Some(1), "part of a thousandth counts as one");

@@ -2,38 +2,36 @@
 
 use std::collections::VecDeque;
 
-use purser_events::Event;
-use purser_storage::{PayloadError, StoredRecord};
+use purser_events::{Event, Seq, Timestamp};
+use purser_storage::{Head, PayloadError, StoredRecord};
 
 use crate::cli::{LogArgs, LogOutput};
+use crate::cursor::Cursor;
 use crate::failure::{Exit, Failure};
 use crate::filter::Filter;
+use crate::graph::Graph;
+use crate::reading::Reading;
 use crate::source::Place;
 use crate::{Console, render};
 
-pub(crate) fn run(args: &LogArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let mut filter = Filter::new(args);
+pub(crate) fn run(
+    args: &LogArgs,
+    place: &Place,
+    now: Timestamp,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let mut graph = if args.graph { Some(plan(args, place, now)?) } else { None };
+    let mut matches = Matches::new(args, place, now)?;
     let mut listing = Listing { output: args.output, shown: 0, worst: Exit::Ok };
     let mut held: VecDeque<StoredRecord> = VecDeque::new();
-    let holds = args.reverse || args.lines.is_some();
+    let holds = graph.is_none() && (args.reverse || args.lines.is_some());
     let lines_max = args.lines.unwrap_or(usize::MAX);
-    let mut failure = None;
-    for stored in place.open(filter.from())? {
-        let stored = match stored {
-            Ok(stored) => stored,
-            Err(error) => {
-                failure = Some(error);
-                break;
-            }
-        };
-        if filter.is_past(stored.header.seq) {
-            break;
-        }
-        let event = stored.event();
-        if !filter.wants(&stored, &render::type_name(&stored), event.as_ref().ok()) {
-            continue;
-        }
-        if !holds {
+    while let Some((stored, event)) = matches.next()? {
+        if let Some(graph) = &mut graph {
+            let Some(lanes) = graph.lanes(&stored.header) else { continue };
+            console.line(format_args!("{lanes}{}", render::brief(&stored)))?;
+            listing.count(&event);
+        } else if !holds {
             listing.show(&stored, &event, console)?;
         } else if lines_max > 0 {
             if held.len() == lines_max {
@@ -49,12 +47,78 @@ pub(crate) fn run(args: &LogArgs, place: &Place, console: &mut Console<'_>) -> R
         listing.show(&stored, &stored.event(), console)?;
     }
     listing.end(console)?;
-    if let (None, Some(pod)) = (&failure, filter.unknown_pod()) {
-        let before = args.seq.map_or(String::new(), |range| format!(" up to record {}", range.last));
-        console.note(format_args!("purser-replay: there is no pod `{pod}` in the journal{before}"));
+    matches.tell(args, console);
+    matches.reading.end(listing.exit(), console)
+}
+
+/// Looks through what will be shown, so that the graph knows which of it led to something.
+fn plan(args: &LogArgs, place: &Place, now: Timestamp) -> Result<Graph, Failure> {
+    place.again()?;
+    let mut matches = Matches::new(args, place, now)?;
+    let mut graph = Graph::new(args.lines.unwrap_or(usize::MAX));
+    while let Some((stored, _)) = matches.next()? {
+        graph.plan(&stored.header);
     }
-    // What is sound was shown; that it is not all must be told.
-    failure.map_or(Ok(listing.exit()), |error| Err(error.into()))
+    Ok(graph)
+}
+
+/// A record that matches, and what it says.
+type Match = (StoredRecord, Result<Event, PayloadError>);
+
+/// The records that match, one after the other.
+struct Matches<'a> {
+    filter: Filter<'a>,
+    after: Option<&'a Cursor>,
+    reading: Reading,
+    /// The last record that was looked at.
+    last: Option<Head>,
+}
+
+impl<'a> Matches<'a> {
+    fn new(args: &'a LogArgs, place: &Place, now: Timestamp) -> Result<Matches<'a>, Failure> {
+        let filter = Filter::new(&args.filter, place, now)?;
+        let after = args.after_cursor.as_ref();
+        let from = filter.from();
+        // The record of the cursor is read too: it must be the one that is meant.
+        let from = if from == Seq(1) { from } else { after.map_or(from, |cursor| cursor.seq.min(from)) };
+        Ok(Matches { filter, after, reading: Reading::from(place, from)?, last: None })
+    }
+
+    fn next(&mut self) -> Result<Option<Match>, Failure> {
+        while let Some(stored) = self.reading.next() {
+            let seq = stored.header.seq;
+            let event = stored.event();
+            let wanted = self.filter.wants(&stored, &event);
+            if self.filter.is_past(seq) {
+                break;
+            }
+            self.last = Some(Head { seq, hash: stored.hash });
+            match self.after {
+                Some(cursor) if cursor.seq == seq && !cursor.is_of(&stored) => {
+                    return Err(Failure::OtherJournal { seq });
+                }
+                Some(cursor) if seq <= cursor.seq => {}
+                Some(_) | None if wanted => return Ok(Some((stored, event))),
+                Some(_) | None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, args: &LogArgs, console: &mut Console<'_>) {
+        if let (true, Some(pod)) = (self.reading.is_sound(), self.filter.unknown_pod()) {
+            let before =
+                args.filter.seq.map_or(String::new(), |range| format!(" up to record {}", range.last));
+            console.note(format_args!("purser-replay: there is no pod `{pod}` in the journal{before}"));
+        }
+        match (args.show_cursor, &self.last) {
+            (true, Some(last)) => {
+                console.note(format_args!("cursor {}", Cursor::of(last.seq, &last.hash)));
+            }
+            (true, None) => console.note(format_args!("cursor none: no record was read")),
+            (false, _) => {}
+        }
+    }
 }
 
 struct Listing {
@@ -64,16 +128,20 @@ struct Listing {
 }
 
 impl Listing {
+    fn count(&mut self, event: &Result<Event, PayloadError>) {
+        if let Err(error) = event {
+            self.worst = self.worst.or_worse(Exit::of_payload(error));
+        }
+        self.shown += 1;
+    }
+
     fn show(
         &mut self,
         stored: &StoredRecord,
         event: &Result<Event, PayloadError>,
         console: &mut Console<'_>,
     ) -> Result<(), Failure> {
-        if let Err(error) = event {
-            self.worst = self.worst.or_worse(Exit::of_payload(error));
-        }
-        self.shown += 1;
+        self.count(event);
         let first = self.shown == 1;
         match self.output {
             LogOutput::Text if first => console.out.write_all(render::text(stored, event).as_bytes()),

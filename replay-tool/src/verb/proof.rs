@@ -24,9 +24,7 @@ pub(crate) fn run(args: &ProofArgs, place: &Place, console: &mut Console<'_>) ->
 }
 
 fn make(args: &ProofArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    if place.is_once_only() {
-        return Err(Failure::OnceOnly);
-    }
+    place.again()?;
     let seq = Seq(args.seq);
     let Read { before, audit, .. } = read(args, Vec::new(), place)?;
     if before.seq > Seq::ZERO {

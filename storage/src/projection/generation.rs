@@ -99,7 +99,7 @@ impl Generation {
         let any = !batch.is_empty();
         for record in batch {
             place.cursor = Head { seq: record.header.seq, hash: record.hash };
-            let folded = projection.fold(place.layout, &replayed(record), &mut rows)?;
+            let folded = projection.fold(place.layout, &replayed(&record), &mut rows)?;
             place.passed_over += u64::from(folded == Folded::PassedOver);
             if rows.is_full() {
                 self.write(projection, &**store, &mut rows, place)?;

@@ -10,6 +10,7 @@ use crate::folder::io_error;
 use crate::journal::Journal;
 use crate::segment::set::{Known, SealedInfo};
 use crate::segment::{compressed_name, file_name, folder};
+use crate::snapshot;
 use crate::store::{Batch, Store, keys};
 use crate::verify::Head;
 
@@ -49,6 +50,7 @@ impl Journal {
                 break;
             }
             let proof = proof::prove(disk, &path, first, &info)?;
+            snapshot::make_durable(disk, segments.dir(), self.known_snapshots())?;
             let Proof { streams, .. } = proof.map_err(|source| JournalError::Segment { source })?;
             for other in [file_name(first), compressed_name(first)].map(|name| folder.join(name)) {
                 if other != path {

@@ -4,9 +4,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use purser_events::{Cause, Origin, Principal, Seq, Timestamp};
+use purser_events::{Seq, Timestamp};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::exchange::Committed;
 use super::{Sealed, SealerError, SealingConfig, SealingObserver};
@@ -227,11 +226,9 @@ impl Sealer {
         if self.journal.exchange.is_empty() {
             return;
         }
-        let origin = Origin { cause: Cause::Node, correlation: Uuid::nil(), principal: Principal::node() };
         // Nobody waits for it to be durable: it goes along with the next sync.
         let terms = Terms { durability: Durability::Lazy, ..Terms::default() };
-        let append = Prepared { writes: Vec::new(), origin, command: None, terms, bytes: 0 };
-        let (reply, _) = oneshot::channel();
+        let (append, (reply, _)) = (Prepared::empty(terms), oneshot::channel());
         // A full queue means that it is awake; on a full disk the evidence waits for what is taken.
         let _ = self.journal.queue.push(Request { append, reply });
     }

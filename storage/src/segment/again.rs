@@ -8,6 +8,7 @@ use std::path::Path;
 
 use purser_events::Seq;
 
+use super::HEADER_LEN;
 use super::footer::Mark;
 use super::listing::open;
 use crate::disk::Disk;
@@ -17,7 +18,7 @@ use crate::folder::{FolderError, io_error};
 const STEP: usize = 1 << 16;
 
 /// Writes a plain segment again from the record after `durable` on, as far as `marks` tell where that is, and makes it
-/// durable.
+/// durable. With its first record goes its header: that was synced before, and that may have failed.
 pub(crate) fn write_again(
     disk: &dyn Disk,
     path: &Path,
@@ -26,7 +27,8 @@ pub(crate) fn write_again(
 ) -> Result<(), FolderError> {
     let file = open(disk, path, true)?;
     let from = marks.iter().rev().find(|mark| mark.seq <= durable.next());
-    let mut at = from.map_or(0, |mark| mark.at);
+    // The header stands right before the first entry.
+    let mut at = from.map(|mark| mark.at).filter(|at| HEADER_LEN as u64 != *at).unwrap_or(0);
     let mut buffer = vec![0; STEP];
     loop {
         let read = file.read_up_to(&mut buffer, at).map_err(|error| io_error("read", path, error))?;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::footer::Footer;
 use crate::answers::StoredAnswer;
+use crate::block::FrameBytes;
 use crate::evidence::{Evidence, SealedTree};
 use crate::frame::{self, FLAG_BEGINS_GROUP, FLAG_CONTINUED, FRAME_VERSION, FrameError, PREFIX_LEN};
 use crate::record::StoredRecord;
@@ -72,11 +73,16 @@ impl Entry {
 
     /// Reads one entry, which must take all of the bytes, and checks its checksum.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Entry, FrameError> {
+        Entry::parse_shared(bytes.to_vec().into())
+    }
+
+    /// As [`Entry::parse`], without a copy: a record keeps these bytes.
+    pub(crate) fn parse_shared(bytes: FrameBytes) -> Result<Entry, FrameError> {
         match bytes.get(PREFIX_LEN) {
-            None | Some(&FRAME_VERSION) => Ok(Entry::Record(StoredRecord::parse(bytes.to_vec())?)),
+            None | Some(&FRAME_VERSION) => Ok(Entry::Record(frame::parse(bytes)?)),
             Some(&kind) => {
-                frame::check(bytes)?;
-                parse_other(kind, bytes)
+                frame::check(&bytes)?;
+                parse_other(kind, &bytes)
             }
         }
     }

@@ -22,9 +22,10 @@ const HASH_LEN: usize = 256 << 10;
 /// Bytes that are written before they are hashed, while the segment is open.
 const HASH_STEP: u64 = 1 << 20;
 
-/// Fewest and most zeros that are written ahead at a time, in bytes.
+/// Fewest and most zeros that are written ahead at a time, in bytes. The commit that they go with waits for them, and for
+/// 1 MiB far more than in proportion.
 const ZEROS_MIN: u64 = 64 << 10;
-const ZEROS_MAX: u64 = 1 << 20;
+const ZEROS_MAX: u64 = 384 << 10;
 /// As many as are written at once: kernels find room for larger pieces less easily.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 

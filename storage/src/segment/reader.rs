@@ -1,18 +1,22 @@
 //! Reading one segment from front to back.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::compressed::{Damage, damage_of};
 use super::entry::Entry;
 use super::footer::{self, Footer, TRAILER_LEN};
 use super::{HEADER_LEN, HeaderError, SegmentHeader};
+use crate::block::{Blocks, FrameBytes};
 use crate::disk::DiskFile;
 use crate::folder::{FolderError, io_error};
 use crate::frame::{self, FRAME_LEN_MAX, FrameError, PREFIX_LEN};
 
-/// Bytes that are read from the file at a time.
-const READ_LEN: usize = 256 << 10;
+/// Bytes that are read from the file at a time: a reader of few entries does not need more, and they stay in the
+/// processor's cache.
+const READ_LEN: usize = 128 << 10;
 
 /// What comes next in a segment.
 #[derive(Debug)]
@@ -29,16 +33,20 @@ pub(crate) enum Reached<T> {
 pub(crate) struct EntryReader {
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    /// Where the buffer's unread part begins in the file.
+    /// Where the unread part of what was read begins in the file.
     at: u64,
-    buffer: Vec<u8>,
+    blocks: Blocks,
+    /// Where the unread part begins in the present block.
     start: usize,
+    /// Where what was read into it ends.
+    end: usize,
 }
 
 impl EntryReader {
     /// Reads from a place on where an entry begins.
     pub(crate) fn new(path: &Path, file: Box<dyn DiskFile>, at: u64) -> EntryReader {
-        EntryReader { path: path.to_owned(), file, at, buffer: Vec::new(), start: 0 }
+        let blocks = Blocks::new(READ_LEN.max(FRAME_LEN_MAX));
+        EntryReader { path: path.to_owned(), file, at, blocks, start: 0, end: 0 }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,13 +60,23 @@ impl EntryReader {
 
     /// The next entry. After anything but an entry, the same again.
     pub(crate) fn step(&mut self) -> Result<Reached<Entry>, FolderError> {
-        self.step_by(Entry::parse)
+        self.step_within(|block, range| match FrameBytes::of(block, range) {
+            Some(bytes) => Entry::parse_shared(bytes),
+            None => Err(FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
+        })
     }
 
     /// As [`EntryReader::step`], with another way to make sense of an entry's bytes.
     pub(crate) fn step_by<T>(
         &mut self,
         parse: impl FnOnce(&[u8]) -> Result<T, FrameError>,
+    ) -> Result<Reached<T>, FolderError> {
+        self.step_within(|block, range| parse(block.get(range).unwrap_or_default()))
+    }
+
+    fn step_within<T>(
+        &mut self,
+        parse: impl FnOnce(&Arc<Vec<u8>>, Range<usize>) -> Result<T, FrameError>,
     ) -> Result<Reached<T>, FolderError> {
         let at = self.at;
         if let Some(source) = self.fill(PREFIX_LEN)? {
@@ -80,8 +98,9 @@ impl EntryReader {
         if let Some(source) = self.fill(len)? {
             return Ok(Reached::Bad { at, source });
         }
-        let unread = self.unread();
-        match parse(unread.get(..len).unwrap_or(unread)) {
+        // What is cut short goes as far as the file does.
+        let range = self.start..(self.start + len).min(self.end);
+        match parse(self.blocks.present(), range) {
             Ok(entry) => {
                 self.start += len;
                 self.at += len as u64;
@@ -92,7 +111,7 @@ impl EntryReader {
     }
 
     fn unread(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
+        self.blocks.present().get(self.start..self.end).unwrap_or_default()
     }
 
     /// Has that many unread bytes in the buffer, or all that there are; or says what damage is in the way.
@@ -100,25 +119,21 @@ impl EntryReader {
         if self.unread().len() >= len {
             return Ok(None);
         }
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let mut held = self.buffer.len();
-        self.buffer.resize(held + READ_LEN.max(FRAME_LEN_MAX), 0);
+        let block = self.blocks.next(self.start..self.end);
+        (self.start, self.end) = (0, self.end - self.start);
         // Not more than is needed: what is sound before a damaged block is read.
-        while held < len {
-            let free = self.buffer.get_mut(held..).unwrap_or_default();
-            match self.file.read_at(free, self.at + held as u64) {
+        while self.end < len {
+            let free = block.get_mut(self.end..).unwrap_or_default();
+            match self.file.read_at(free, self.at + self.end as u64) {
                 Ok(0) => break,
-                Ok(read) => held += read,
+                Ok(read) => self.end += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.buffer.truncate(held);
                     let damage = damage_of(&error).map(frame_error);
                     return damage.map(Some).ok_or_else(|| io_error("read", &self.path, error));
                 }
             }
         }
-        self.buffer.truncate(held);
         Ok(None)
     }
 }
@@ -172,7 +187,7 @@ fn read_footer(file: &dyn DiskFile) -> io::Result<Option<(u64, Footer)>> {
     }
     let mut bytes = vec![0; entry_len];
     file.read_up_to(&mut bytes, at)?;
-    Ok(match Entry::parse(&bytes) {
+    Ok(match Entry::parse_shared(bytes.into()) {
         Ok(Entry::Footer(footer)) => Some((at, *footer)),
         Ok(_) | Err(_) => None,
     })

@@ -250,7 +250,43 @@ fn file_len(path: &Path, file: &dyn DiskFile) -> Result<u64, FolderError> {
 pub(crate) fn is_unmade(path: &Path, file: &dyn DiskFile) -> Result<bool, FolderError> {
     let mut magic = [0; MAGIC.len()];
     file.read_up_to(&mut magic, 0).map_err(|error| io_error("read", path, error))?;
-    let begun = magic == MAGIC || magic == [0; MAGIC.len()];
+    // Of a write that was cut short, any part may have come to the disk.
+    let begun = magic.iter().zip(MAGIC).all(|(found, wanted)| *found == 0 || *found == wanted);
     let rest = search(path, file, 0)?;
     Ok(begun && !rest.later_group && rest.used_end <= HEADER_LEN as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::{Disk, SystemDisk};
+
+    fn unmade(bytes: &[u8]) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        std::fs::write(&path, bytes).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        is_unmade(&path, &*disk.open(&path, false).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn whatever_part_of_a_header_was_written_the_segment_was_never_made() {
+        let header = SegmentHeader { before: Head::GENESIS, epoch: 1, created: Timestamp(7) }.encode();
+        for len in 0..=header.len() {
+            let mut bytes = [0; 4_096];
+            bytes[..len].copy_from_slice(&header[..len]);
+            assert!(unmade(&bytes), "the first {len} bytes");
+            bytes = [0; 4_096];
+            bytes[len..header.len()].copy_from_slice(&header[len..]);
+            assert!(unmade(&bytes), "all but the first {len} bytes");
+        }
+        let mut foreign = [0; 4_096];
+        foreign[..4].copy_from_slice(b"\x7fELF");
+        assert!(!unmade(&foreign));
+        foreign[..header.len()].copy_from_slice(&header);
+        foreign[4_000] = 1;
+        assert!(!unmade(&foreign), "something was written behind the header");
+    }
 }

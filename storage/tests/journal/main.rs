@@ -13,6 +13,7 @@ mod fences;
 mod folders;
 mod formats;
 mod found;
+mod gathering;
 mod housekeeping_faults;
 mod lazy;
 mod memory_disk;

@@ -205,3 +205,32 @@ async fn it_goes_on_being_sealed_from_its_newest_checkpoint() {
     assert!(!report.signatures_checked);
     assert_eq!(report.sealed.unwrap().size, whole.len());
 }
+
+/// The file of the only snapshot, as the system numbers it.
+fn snapshot_file(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries: Vec<_> = fs::read_dir(dir.join("snapshots")).unwrap().flatten().collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    entries[0].metadata().unwrap().ino()
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_found_is_written_again_before_records_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open_small(dir.path());
+    fill_until_sealed(&journal, 2).await;
+    // The process that wrote it may have been stopped, or failed, before its name was on the disk.
+    let journal = open_again(journal, dir.path());
+    let found = snapshot_file(dir.path());
+    assert_eq!(journal.trim(Seq(0), |_| true).unwrap().segments, 0);
+    assert_eq!(snapshot_file(dir.path()), found, "nothing goes");
+    let first = journal.segments()[0].last.seq;
+    assert_eq!(journal.trim(first, |_| true).unwrap().segments, 1);
+    let written = snapshot_file(dir.path());
+    assert_ne!(written, found);
+    assert_eq!(journal.trim(Seq(u64::MAX), |_| true).unwrap().segments, 1);
+    assert_eq!(snapshot_file(dir.path()), written, "once is enough");
+    let head = journal.head();
+    let journal = open_again(journal, dir.path());
+    assert_eq!((journal.head(), journal.found().snapshot), (head, Some(head.seq)));
+}

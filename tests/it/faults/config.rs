@@ -34,6 +34,7 @@ fn a_wrong_key_or_value_is_named() {
         ("", "[journal]\ncodec = \"json\"", "`journal.codec`"),
         ("", "[journal]\ncache-bytes = 1.5", "`journal.cache-bytes`"),
         ("", "[journal]\ncommand-ids-kept-ms = 59999", "`journal.command-ids-kept-ms`"),
+        ("", "[journal]\ngroup-wait-us-max = 10001", "`journal.group-wait-us-max`"),
         ("", "[log]\nlevel = \"loud\"", "`log.level`"),
         ("", "[api.tcp]\naddress = \"nowhere\"\ntoken-file = \"/t\"", "`api.tcp.address`"),
         ("", "[log", "not valid TOML"),

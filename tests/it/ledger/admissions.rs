@@ -1,22 +1,8 @@
 //! Who is refused, and who waits and runs once there is room.
 
-use purser_tests::feed::Feed;
-use purser_tests::purserd::Purserd;
 use serde_json::{Value, json};
 
-use super::{apply, ask, fine, get, manifest, node, read_shortages, resource, shortages, taken};
-
-fn until_phase(purserd: &Purserd, name: &str, phase: &str) -> Value {
-    // Subscribed before the first look: no change in between is missed.
-    let mut feed = Feed::live(purserd);
-    loop {
-        let pod = get(purserd, &format!("/v1/namespaces/default/pods/{name}"));
-        if pod["status"]["phase"] == phase {
-            return pod;
-        }
-        feed.next_event();
-    }
-}
+use super::{apply, ask, fine, get, manifest, node, read_shortages, resource, shortages, taken, until_phase};
 
 fn named(kinds: &[&str], bound: &str, holders: &[&str]) -> Vec<(String, String, Vec<String>)> {
     let holders: Vec<String> = holders.iter().map(|name| (*name).to_owned()).collect();

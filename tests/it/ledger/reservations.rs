@@ -38,10 +38,36 @@ fn a_reservation_holds_what_it_keeps_until_it_is_given_up() {
 }
 
 #[test]
+fn a_pod_that_took_up_a_reservation_can_be_started_again() {
+    let purserd = node("256Mi", "refuse");
+    let wish =
+        json!({ "namespace": "default", "ttlMs": 600_000, "resources": { "cpu": "1m", "memory": "200Mi" } });
+    let made = fine(&purserd, "POST", "/v1/reservations", &wish);
+    let held = format!("{}:{}", made["id"].as_str().unwrap(), made["token"]);
+    let mut pod: Value = serde_json::from_str(&manifest("default", "a", "1m", "150Mi")).unwrap();
+    pod["metadata"]["annotations"] = json!({ "purser.dev/reservation": held });
+    taken(&purserd, &pod.to_string());
+    assert_eq!(resource(&purserd, "memory")["allocated"], 200 << 20, "it has all that was kept");
+    let mut feed = Feed::live(&purserd);
+    purserd.purser_ok(["stop", "a", "--wait"]);
+    purserd.purser_ok(["start", "a"]);
+    feed.until(|event| event.kind == "pod.started");
+    assert_eq!(resource(&purserd, "memory")["allocated"], 150 << 20, "it asks as any other");
+    let stale = purserd.purser_ok(["events", "-t", "ledger.stale-token-refused", "-o", "json"]);
+    assert_eq!(stale, "");
+}
+
+#[test]
 fn a_reservation_is_over_when_its_time_is_up() {
     let purserd = node("256Mi", "refuse");
     let line = ["reserve", "--ttl", "50ms", "--memory", "200Mi", "--port", "8080/TCP", "-o", "json"];
     let made: Value = serde_json::from_str(&purserd.purser_ok(line)).unwrap();
+    let ports = resource(&purserd, "ports");
+    assert_eq!(
+        (&ports["allocated"], &ports["reserved"]),
+        (&json!(0), &json!(0)),
+        "it is none of the node's range"
+    );
     purserd.await_event("ledger.reservation-expired");
     let (id, token) = (made["id"].as_str().unwrap(), &made["token"]);
     let late = ask(&purserd, "DELETE", &format!("/v1/reservations/{id}?token={token}"), &Value::Null);
@@ -70,6 +96,9 @@ fn a_retry_gets_the_same_reservation_and_a_wish_that_is_none_is_refused() {
     assert_eq!(wrong(json!({ "ttlMs": 1_000, "resources": {} })), invalid);
     assert_eq!(wrong(json!({ "ttlMs": 1_000, "resources": { "memory": "0.5GB", "cpu": "-1" } })), invalid);
     assert_eq!(wrong(json!({ "ttlMs": 0, "resources": { "cpu": "1m" } })), (422, "bad-ttl".to_owned()));
+    let vague = json!({ "ttlMs": 1_000, "resources": { "gpuMemory": "1Gi" } });
+    assert_eq!(wrong(vague), invalid);
+    assert_eq!(wrong(json!({ "ttlMs": 1_000, "resources": { "memory": "128m" } })), invalid);
     let nowhere = json!({ "namespace": "No", "ttlMs": 1_000, "resources": { "cpu": "1m" } });
     assert_eq!(wrong(nowhere), (422, "bad-namespace".to_owned()));
 }

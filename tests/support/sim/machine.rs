@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use purser_actors::port::{
     self, Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage,
-    MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, RuntimeError, Signal, Standing,
-    StartedContainer,
+    MachineCapacity, MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, RuntimeError, Signal,
+    Standing, StartedContainer,
 };
-use purser_events::ledger::Port;
+use purser_events::ledger::{Capacity, Port};
 use purser_events::pod::PodSpec;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass, ResolvedImage};
 use purser_events::pod::spec::RuntimeClass;
@@ -21,6 +21,7 @@ use purser_events::{Bytes, CpuSet, PodUid};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::node::capacity;
 use super::time::SimClock;
 use super::turns::{Asked, Fate, Turns};
 
@@ -315,6 +316,21 @@ impl Containers for Machine {
         Ok(self.state().containers.get(key).map(|held| held.used))
     }
 
+    async fn processes(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError> {
+        self.begin("processes").await?;
+        Ok(match self.standing(key) {
+            Standing::Running(started) => BTreeSet::from([started.process.host_pid]),
+            Standing::Absent | Standing::Created | Standing::Exited { .. } => BTreeSet::new(),
+        })
+    }
+
+    async fn cgroups(&self) -> Result<BTreeMap<PodUid, PathBuf>, RuntimeError> {
+        self.begin("cgroups").await?;
+        let containers = self.containers();
+        let running = containers.iter().filter(|(_, held)| held.exit.is_none()).map(|(key, _)| key.pod);
+        Ok(running.map(|uid| (uid, Path::new("/groups").join(uid.to_string()))).collect())
+    }
+
     async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {
         self.begin("disk use").await?;
         Ok(self.state().folders.get(&pod).copied().unwrap_or_default())
@@ -378,6 +394,12 @@ impl Containers for Machine {
 /// Nothing of it is used, and nobody but pods is on it.
 #[async_trait]
 impl port::Machine for Machine {
+    /// What the ledger was told at the start: this machine stays as it is.
+    async fn capacity(&self) -> io::Result<MachineCapacity> {
+        let Capacity { cpus, memory, disk, .. } = capacity();
+        Ok(MachineCapacity { cpus, memory, disk })
+    }
+
     async fn usage(&self) -> io::Result<MachineUse> {
         Ok(MachineUse::default())
     }
@@ -390,8 +412,10 @@ impl port::Machine for Machine {
         Ok(BTreeSet::new())
     }
 
-    async fn descendants(&self, pid: u32) -> io::Result<BTreeSet<u32>> {
-        Ok(BTreeSet::from([pid]))
+    async fn allowed_cpus(&self, pid: u32) -> io::Result<Option<CpuSet>> {
+        let state = self.state();
+        let of_process = |held: &&Held| held.exit.is_none() && held.started.process.host_pid == pid;
+        Ok(state.containers.values().find(of_process).and_then(|held| held.cpus.clone()))
     }
 }
 

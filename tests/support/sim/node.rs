@@ -222,6 +222,8 @@ fn open(ground: &Ground, dir: &Path, live: &LiveWorld, gate: &Gate) -> Result<Jo
         segment_bytes: SEGMENT_BYTES_MIN,
         segment_age_ms: SEGMENT_AGE_MS,
         lazy_ms_max: ground.lazy_ms_max,
+        // What is in each group is the simulator's to say, see [`Gate`].
+        group_wait_us_max: 0,
         snapshot_every: u64::MAX,
         ..JournalConfig::new(dir)
     };
@@ -273,19 +275,22 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
 }
 
 /// A machine so small that pods must wait for each other.
-fn resources() -> Resources {
+pub(super) fn capacity() -> Capacity {
     let cpu = |id| Cpu { id, core: u32::from(id), package: 0, node: 0 };
-    let capacity = Capacity {
+    Capacity {
         cpus: CpuTopology { cpus: (0..4).map(cpu).collect() },
         memory: Bytes(4 << 30),
         disk: Bytes(8 << 30),
         ports: PortRange { first: 30_000, last: 30_003 },
         ..Capacity::default()
-    };
+    }
+}
+
+fn resources() -> Resources {
     let policy = LedgerPolicy {
         preemption: Preemption::LowerPriorityOnly,
         preemption_grace_s: 5,
         ..LedgerPolicy::default()
     };
-    Resources { capacity, policy }
+    Resources { capacity: capacity(), policy }
 }

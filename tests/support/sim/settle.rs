@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use purser_actors::port::{Clock, ContainerKey};
+use purser_events::ledger::HolderId;
 use purser_events::pod::event::ExitReason;
-use purser_events::pod::{Container, ContainerState, Phase, Pod};
+use purser_events::pod::{Container, ContainerState, Phase, Pod, PodState};
 use purser_events::{CpuSet, PodId, PodUid};
 
 use super::machine::Held;
@@ -147,6 +148,16 @@ impl Simulation {
                 return Err(format!("{uid} is {phase:?} and holds: {holds}, waits: {waits}"));
             }
         }
+        let wanted = |uid: &PodUid| {
+            self.shadow.world.pods.get(uid).and_then(Pod::live).is_some_and(PodState::is_wanted)
+        };
+        for (holder, holding) in &ledger.holdings {
+            if let (HolderId::Pod(uid), Some(preemptor)) = (holder, holding.leaves_for)
+                && wanted(uid)
+            {
+                return Err(format!("{uid} is to make way for {preemptor}, and was not told"));
+            }
+        }
         // A node that takes no pods begins none that wait.
         let is_cordoned = self.shadow.world.node.known().is_some_and(|node| node.cordoned.is_some());
         if let (Some(first), false) = (ledger.waiting.values().next(), is_cordoned)
@@ -155,13 +166,8 @@ impl Simulation {
             return Err(format!("{} waits for nothing", first.pod));
         }
         let pods = || self.shadow.world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?)));
-        let recorded: BTreeSet<ContainerKey> = pods()
-            .flat_map(|(pod, state)| state.containers.iter().map(move |container| (pod, container)))
-            .filter_map(|(pod, container)| {
-                let attempt = container.attempt()?.number;
-                Some(ContainerKey { pod, container: container.name.clone(), attempt })
-            })
-            .collect();
+        let recorded: BTreeSet<ContainerKey> =
+            pods().flat_map(|(_, state)| ContainerKey::running(state).collect::<Vec<_>>()).collect();
         let held: BTreeSet<ContainerKey> = self.ground.machine.containers().into_keys().collect();
         if held != recorded {
             let differing: Vec<String> =

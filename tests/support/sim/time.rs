@@ -136,6 +136,10 @@ impl Clock for SimClock {
         Timestamp(self.state().shown())
     }
 
+    fn passed(&self) -> Duration {
+        Duration::from_micros(self.state().passed.unsigned_abs())
+    }
+
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let until = Until::Passed(self.state().passed + micros(time));
         Box::pin(self.timer(until))

@@ -244,7 +244,7 @@ proptest! {
         });
         let now = end(&history);
         let small = advise(now, &history, &[ambitious(limit)], unknown_node());
-        let large = advise(now, &times(factor, &history), &[ambitious(limit * factor)], unknown_node());
+        let large = advise(now, times(factor, &history), &[ambitious(limit * factor)], unknown_node());
         for advice in &small {
             let Some(scaled) = same(&large, advice) else {
                 return Err(TestCaseError::fail(format!("{advice:?} has no like in {large:?}")));

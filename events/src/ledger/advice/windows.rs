@@ -4,6 +4,7 @@
 //! one that has no length, ends after now, or is over a time that another one has already, is dropped and counted. Of
 //! windows that overlap those that end first are kept, which keeps as many as can be.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use super::Pasts;
@@ -125,24 +126,37 @@ impl Past {
 /// Longest time since the last window for which it still tells of today, in milliseconds: 1 hour.
 const FRESH_MS: u64 = 3_600_000;
 
-/// Each of these pods' windows. A pod without any record is not among them.
-pub(super) fn of_pods(history: &[UseRecorded], pods: &BTreeSet<PodUid>, now: Timestamp) -> Pasts {
-    let mut pasts = Pasts::new();
-    for record in history {
-        for used in record.pods.iter().filter(|used| pods.contains(&used.pod)) {
-            let past = pasts.entry(used.pod).or_default();
-            if used.samples == 0 {
-                past.left_out = past.left_out.saturating_add(1);
-            } else {
-                past.windows.push(Window::of_pod(record, used));
-            }
-        }
-    }
-    pasts.into_iter().map(|(pod, past)| (pod, past.settled(now))).collect()
+/// Everybody's windows.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    /// Each pod's; one without any record is not among them.
+    pub(super) pods: Pasts,
+    /// The node's.
+    pub(super) node: Past,
 }
 
-/// The node's windows.
-pub(super) fn of_node(history: &[UseRecorded], now: Timestamp) -> Past {
-    let windows = history.iter().map(Window::of_node).collect();
-    Past { windows, left_out: 0 }.settled(now)
+impl Windows {
+    /// The windows of the node and of these pods. The history is gone through once, and nothing else of it is kept.
+    pub(super) fn of(
+        history: impl IntoIterator<Item = impl Borrow<UseRecorded>>,
+        pods: &BTreeSet<PodUid>,
+        now: Timestamp,
+    ) -> Windows {
+        let mut found = Windows::default();
+        for record in history {
+            let record = record.borrow();
+            found.node.windows.push(Window::of_node(record));
+            for used in record.pods.iter().filter(|used| pods.contains(&used.pod)) {
+                let past = found.pods.entry(used.pod).or_default();
+                if used.samples == 0 {
+                    past.left_out = past.left_out.saturating_add(1);
+                } else {
+                    past.windows.push(Window::of_pod(record, used));
+                }
+            }
+        }
+        let Windows { pods, node } = found;
+        let pods = pods.into_iter().map(|(pod, past)| (pod, past.settled(now))).collect();
+        Windows { pods, node: node.settled(now) }
+    }
 }

@@ -98,6 +98,16 @@ impl Managers {
         if short.is_empty() { Ok(grant) } else { Err(short) }
     }
 
+    /// What of a demand can be had now, each manager for itself: what one of them is short of is left out.
+    #[must_use]
+    pub(in crate::ledger) fn as_far_as_there_is(&self, demand: &Demand, terms: &Terms<'_>) -> Grant {
+        self.all().fold(Grant::default(), |had, manager| {
+            let (mut with, mut short) = (had.clone(), vec![]);
+            manager.check_availability(demand, terms, &mut with, &mut short);
+            if short.is_empty() { with } else { had }
+        })
+    }
+
     /// Adds what a demand that must wait is to find later to what is kept from those behind it.
     pub(in crate::ledger) fn keep(&self, demand: &Demand, policy: &LedgerPolicy, kept: &mut Kept) {
         for manager in self.all() {
@@ -147,9 +157,12 @@ impl Managers {
             for kind in manager.kinds() {
                 let limits = policy.limits.get(&kind).copied().unwrap_or_default();
                 if manager.update_limits(&kind, limits).is_err() {
-                    let anyhow = Limits { hard: None, soft: None, ..limits };
+                    let without_hard = Limits { hard: None, ..limits };
+                    let anyhow = Limits { soft: None, ..without_hard };
                     // Pods and whole GPUs have none; everything else takes what was checked when it was set.
-                    let _ = manager.update_limits(&kind, anyhow);
+                    let _ = manager
+                        .update_limits(&kind, without_hard)
+                        .or_else(|_| manager.update_limits(&kind, anyhow));
                 }
             }
         }

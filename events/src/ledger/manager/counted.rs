@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Conflict, ResourceManager, Tally, Terms, Usage, minus, plus};
+use super::{Book, Conflict, ManagerState, ResourceManager, Terms, Usage, minus, plus};
 use crate::ledger::capacity::Capacity;
 use crate::ledger::claims::Demand;
 use crate::ledger::grant::{Grant, HolderId, Shortage};
@@ -17,15 +17,15 @@ use crate::units::Bytes;
 pub struct CountedManager {
     kind: ResourceKind,
     book: Book,
-    tally: Tally,
-    stopped: Option<String>,
+    #[serde(flatten)]
+    state: ManagerState,
 }
 
 impl CountedManager {
     /// A manager of a resource of which nothing is there yet.
     #[must_use]
     pub fn new(kind: ResourceKind) -> CountedManager {
-        CountedManager { kind, book: Book::default(), tally: Tally::default(), stopped: None }
+        CountedManager { kind, book: Book::default(), state: ManagerState::default() }
     }
 
     fn asked(&self, demand: &Demand) -> u64 {
@@ -78,14 +78,14 @@ impl ResourceManager for CountedManager {
     fn allocate(&mut self, holder: HolderId, grant: &Grant) -> Result<(), Conflict> {
         let amount = self.held(grant);
         self.book.allocated = plus(&self.kind, holder, self.book.allocated, amount)?;
-        self.tally.allocations += u64::from(amount != 0);
+        self.state.note_allocation(amount != 0);
         Ok(())
     }
 
     fn deallocate(&mut self, holder: HolderId, grant: &Grant) -> Result<(), Conflict> {
         let amount = self.held(grant);
         self.book.allocated = minus(&self.kind, holder, self.book.allocated, amount)?;
-        self.tally.releases += u64::from(amount != 0);
+        self.state.note_release(amount != 0);
         Ok(())
     }
 
@@ -102,6 +102,10 @@ impl ResourceManager for CountedManager {
         };
     }
 
+    fn is_exhausted(&self, kind: &ResourceKind, terms: &Terms<'_>) -> bool {
+        self.book.shortage(kind, 1, terms).is_some()
+    }
+
     fn limits(&self, _: &ResourceKind) -> Limits {
         self.book.limits
     }
@@ -110,19 +114,11 @@ impl ResourceManager for CountedManager {
         self.book.update_limits(kind, limits)
     }
 
-    fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    fn state(&self) -> &ManagerState {
+        &self.state
     }
 
-    fn set_stopped(&mut self, reason: Option<String>) {
-        self.stopped = reason;
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally
-    }
-
-    fn fragmentation(&self, _: &ResourceKind) -> Option<u32> {
-        None
+    fn state_mut(&mut self) -> &mut ManagerState {
+        &mut self.state
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Conflict, ResourceManager, Tally, Terms, Usage, conflict, minus, plus};
+use super::{Book, Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, minus, plus};
 use crate::cpu::{Cpu, CpuSet, CpuTopology};
 use crate::ledger::capacity::Capacity;
 use crate::ledger::claims::Demand;
@@ -32,8 +32,8 @@ pub struct CpuManager {
     alone: RedBlackTreeMapSync<u16, HolderId>,
     /// The processor that was given last to somebody who has it alone.
     last: Option<u16>,
-    tally: Tally,
-    stopped: Option<String>,
+    #[serde(flatten)]
+    state: ManagerState,
 }
 
 impl CpuManager {
@@ -226,7 +226,7 @@ impl ResourceManager for CpuManager {
             }
             self.last = cpus.iter().last().or(self.last);
         }
-        self.tally.allocations += u64::from(grant.cpu != MilliCpu(0));
+        self.state.note_allocation(grant.cpu != MilliCpu(0));
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl ResourceManager for CpuManager {
         for cpu in cpus.into_iter().flat_map(CpuSet::iter) {
             self.alone.remove_mut(&cpu);
         }
-        self.tally.releases += u64::from(grant.cpu != MilliCpu(0));
+        self.state.note_release(grant.cpu != MilliCpu(0));
         Ok(())
     }
 
@@ -256,6 +256,10 @@ impl ResourceManager for CpuManager {
         self.book.capacity = self.topology.cpus.len() as u64 * CORE;
     }
 
+    fn is_exhausted(&self, _: &ResourceKind, terms: &Terms<'_>) -> bool {
+        self.check_shared(1, terms).is_some() && self.check_alone(1, terms).is_some()
+    }
+
     fn limits(&self, _: &ResourceKind) -> Limits {
         self.book.limits
     }
@@ -264,16 +268,12 @@ impl ResourceManager for CpuManager {
         self.book.update_limits(kind, limits)
     }
 
-    fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    fn state(&self) -> &ManagerState {
+        &self.state
     }
 
-    fn set_stopped(&mut self, reason: Option<String>) {
-        self.stopped = reason;
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally
+    fn state_mut(&mut self) -> &mut ManagerState {
+        &mut self.state
     }
 
     /// Free processors outside of the NUMA node that has most of them.

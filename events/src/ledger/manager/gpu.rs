@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Conflict, ResourceManager, Tally, Terms, Usage, conflict, percent_of, plus};
+use super::{Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, percent_of, plus};
 use crate::ledger::capacity::{Capacity, GpuDevice, GpuUuid};
 use crate::ledger::claims::{Demand, GpuClaim};
 use crate::ledger::grant::{Bound, GpuGrant, Grant, HolderId, Shortage};
@@ -28,8 +28,8 @@ pub struct GpuManager {
     memory: Limits,
     #[serde(with = "by_uuid")]
     devices: BTreeMap<GpuUuid, Arc<GpuStanding>>,
-    tally: Tally,
-    stopped: Option<String>,
+    #[serde(flatten)]
+    state: ManagerState,
 }
 
 /// What of one GPU is given out.
@@ -107,6 +107,11 @@ impl GpuManager {
 
     fn present(&self) -> impl Iterator<Item = &GpuStanding> {
         self.devices().filter(|standing| standing.present)
+    }
+
+    /// Memory of the largest device, in bytes.
+    fn largest(&self) -> u64 {
+        self.present().map(|standing| standing.device.memory.0).max().unwrap_or(0)
     }
 
     /// What would be given of a device of which `kept` is kept for others, or what it lacks.
@@ -291,7 +296,7 @@ impl ResourceManager for GpuManager {
             standing.share += u64::from(gpu.share);
             standing.memory += gpu.memory.0;
         }
-        self.tally.allocations += u64::from(!grant.gpus.is_empty());
+        self.state.note_allocation(!grant.gpus.is_empty());
         Ok(())
     }
 
@@ -309,7 +314,7 @@ impl ResourceManager for GpuManager {
             standing.share -= u64::from(gpu.share);
             standing.memory -= gpu.memory.0;
         }
-        self.tally.releases += u64::from(!grant.gpus.is_empty());
+        self.state.note_release(!grant.gpus.is_empty());
         Ok(())
     }
 
@@ -352,38 +357,47 @@ impl ResourceManager for GpuManager {
         self.forget_gone();
     }
 
+    /// No device has the least share, or the least memory, of its compute and memory left.
+    fn is_exhausted(&self, kind: &ResourceKind, terms: &Terms<'_>) -> bool {
+        let share = if *kind == ResourceKind::GpuMemory { 0 } else { 1 };
+        let claim = GpuClaim {
+            count: 1,
+            share: Some(share),
+            memory: Some(Bytes(1 - u64::from(share))),
+            uuids: [].into(),
+        };
+        let kept =
+            |standing: &GpuStanding| terms.kept.gpus.get(&standing.device.uuid).copied().unwrap_or_default();
+        !self.present().any(|it| self.offer(it, kept(it), &claim, terms.policy.strict).is_ok())
+    }
+
     fn limits(&self, kind: &ResourceKind) -> Limits {
         if *kind == ResourceKind::GpuMemory { self.memory } else { self.share }
     }
 
     fn update_limits(&mut self, kind: &ResourceKind, limits: Limits) -> Result<(), LimitsError> {
-        let largest = self.present().map(|standing| standing.device.memory.0).max().unwrap_or(0);
         let is_memory = *kind == ResourceKind::GpuMemory;
-        let capacity = if is_memory { largest } else { u64::from(WHOLE) };
         // Limits of GPUs hold for each device.
-        let mut book = Book { capacity, limits: Limits::default(), allocated: 0 };
-        book.update_limits(kind, limits)?;
+        limits.check_on(kind, if is_memory { self.largest() } else { u64::from(WHOLE) })?;
         *(if is_memory { &mut self.memory } else { &mut self.share }) = limits;
         Ok(())
     }
 
-    fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    fn state(&self) -> &ManagerState {
+        &self.state
     }
 
-    fn set_stopped(&mut self, reason: Option<String>) {
-        self.stopped = reason;
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally
+    fn state_mut(&mut self) -> &mut ManagerState {
+        &mut self.state
     }
 
     /// Of the device of which most is given out.
     fn beyond_soft(&self, _: bool) -> Option<(ResourceKind, u64, u64)> {
         let most = |of: fn(&GpuStanding) -> u64| self.present().map(of).max().unwrap_or(0);
-        let share = (ResourceKind::GpuShare, most(GpuStanding::share), self.share.soft);
-        let memory = (ResourceKind::GpuMemory, most(GpuStanding::memory), self.memory.soft);
+        let soft = self.share.soft_of(u64::from(WHOLE));
+        let share = (ResourceKind::GpuShare, most(GpuStanding::share), soft);
+        let soft = self.memory.soft_of(self.largest());
+        let memory = (ResourceKind::GpuMemory, most(GpuStanding::memory), soft);
         [share, memory]
             .into_iter()
             .find_map(|(kind, most, soft)| soft.filter(|soft| *soft < most).map(|soft| (kind, most, soft)))

@@ -67,18 +67,35 @@ pub trait ResourceManager {
     /// They do not fit the machine; the old ones stay.
     fn update_limits(&mut self, kind: &ResourceKind, limits: Limits) -> Result<(), LimitsError>;
 
+    /// Whether not the least of one of its resources can be had now.
+    fn is_exhausted(&self, kind: &ResourceKind, terms: &Terms<'_>) -> bool;
+
+    /// What it has done so far, and whether it was stopped.
+    fn state(&self) -> &ManagerState;
+
+    /// The same, to be changed.
+    fn state_mut(&mut self) -> &mut ManagerState;
+
     /// Why it gives out nothing now, if it was stopped.
-    fn stopped(&self) -> Option<&str>;
+    fn stopped(&self) -> Option<&str> {
+        self.state().stopped.as_deref()
+    }
 
     /// Stops it, or starts it again. What is given out stays given.
-    fn set_stopped(&mut self, reason: Option<String>);
+    fn set_stopped(&mut self, reason: Option<String>) {
+        self.state_mut().stopped = reason;
+    }
 
     /// What it has done so far.
-    fn tally(&self) -> Tally;
+    fn tally(&self) -> Tally {
+        self.state().tally
+    }
 
     /// How much of what is free lies in pieces that are smaller than the largest, in percent; none if it does not
     /// matter where in the resource something lies.
-    fn fragmentation(&self, kind: &ResourceKind) -> Option<u32>;
+    fn fragmentation(&self, _kind: &ResourceKind) -> Option<u32> {
+        None
+    }
 
     /// How it stands, given how much of its resource is really used, if that is known.
     fn health(&self, used: Option<u64>, strict: bool) -> Health {
@@ -110,7 +127,7 @@ pub trait ResourceManager {
     /// Of what more is given out than its soft limit: the kind, what is given out, and the limit.
     fn beyond_soft(&self, strict: bool) -> Option<(ResourceKind, u64, u64)> {
         self.usage(strict).into_iter().find_map(|(kind, usage)| {
-            let soft = self.limits(&kind).soft.filter(|soft| *soft < usage.allocated)?;
+            let soft = self.limits(&kind).soft_of(usage.capacity).filter(|soft| *soft < usage.allocated)?;
             Some((kind, usage.allocated, soft))
         })
     }
@@ -170,6 +187,26 @@ pub struct Tally {
     pub allocations: u64,
     /// Times that it took something back.
     pub releases: u64,
+}
+
+/// What every manager keeps of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManagerState {
+    tally: Tally,
+    stopped: Option<String>,
+}
+
+impl ManagerState {
+    /// Counts that something was given, if it was anything.
+    fn note_allocation(&mut self, is_any: bool) {
+        self.tally.allocations += u64::from(is_any);
+    }
+
+    /// Counts that something was taken back, if it was anything.
+    fn note_release(&mut self, is_any: bool) {
+        self.tally.releases += u64::from(is_any);
+    }
 }
 
 /// How a manager stands.
@@ -236,18 +273,9 @@ impl Book {
     }
 
     fn update_limits(&mut self, kind: &ResourceKind, limits: Limits) -> Result<(), LimitsError> {
-        limits.check(kind)?;
-        if let Some(hard) = limits.hard.filter(|hard| self.capacity < *hard) {
-            return Err(LimitsError::BeyondCapacity { kind: kind.clone(), hard, capacity: self.capacity });
-        }
-        let hard = limits.hard.unwrap_or(self.capacity);
-        match limits.soft {
-            Some(soft) if hard < soft => Err(LimitsError::SoftBeyondHard { kind: kind.clone(), soft, hard }),
-            _ => {
-                self.limits = limits;
-                Ok(())
-            }
-        }
+        limits.check_on(kind, self.capacity)?;
+        self.limits = limits;
+        Ok(())
     }
 
     /// What of an amount that is asked for cannot be had now.

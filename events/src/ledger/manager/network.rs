@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Conflict, ResourceManager, Tally, Terms, Usage, conflict, shortage};
+use super::{Book, Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, shortage};
 use crate::ledger::capacity::{Capacity, PortRange, SubnetRange};
 use crate::ledger::claims::{Demand, Port};
 use crate::ledger::grant::{Bound, Grant, HolderId, Shortage};
@@ -31,8 +31,8 @@ pub struct NetworkManager {
     next_port: u16,
     /// Where the search for a free subnet begins.
     next_subnet: u32,
-    tally: Tally,
-    stopped: Option<String>,
+    #[serde(flatten)]
+    state: ManagerState,
 }
 
 /// Who has a number, by transport.
@@ -205,7 +205,7 @@ impl ResourceManager for NetworkManager {
             self.next_subnet = index.saturating_add(1);
             self.subnets.allocated += u64::from(index < self.subnet_range.count);
         }
-        self.tally.allocations += u64::from(has_some(grant));
+        self.state.note_allocation(has_some(grant));
         Ok(())
     }
 
@@ -224,7 +224,7 @@ impl ResourceManager for NetworkManager {
             self.leased_subnets.remove_mut(&index);
             self.subnets.allocated -= u64::from(index < self.subnet_range.count);
         }
-        self.tally.releases += u64::from(has_some(grant));
+        self.state.note_release(has_some(grant));
         Ok(())
     }
 
@@ -245,6 +245,11 @@ impl ResourceManager for NetworkManager {
         self.subnets.allocated = self.leased_subnets.keys().filter(in_range).count() as u64;
     }
 
+    fn is_exhausted(&self, kind: &ResourceKind, terms: &Terms<'_>) -> bool {
+        let book = if *kind == ResourceKind::Subnets { &self.subnets } else { &self.ports };
+        book.shortage(kind, 1, terms).is_some()
+    }
+
     fn limits(&self, kind: &ResourceKind) -> Limits {
         if *kind == ResourceKind::Subnets { self.subnets.limits } else { self.ports.limits }
     }
@@ -254,20 +259,12 @@ impl ResourceManager for NetworkManager {
         book.update_limits(kind, limits)
     }
 
-    fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    fn state(&self) -> &ManagerState {
+        &self.state
     }
 
-    fn set_stopped(&mut self, reason: Option<String>) {
-        self.stopped = reason;
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally
-    }
-
-    fn fragmentation(&self, _: &ResourceKind) -> Option<u32> {
-        None
+    fn state_mut(&mut self) -> &mut ManagerState {
+        &mut self.state
     }
 }
 

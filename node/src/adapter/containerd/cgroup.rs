@@ -51,6 +51,11 @@ impl Cgroups {
         self.roots.iter().map(|root| root.join(inside.trim_start_matches('/'))).collect()
     }
 
+    /// The folders in which every pod has its cgroup, made or not.
+    pub(super) fn bases(&self) -> Vec<PathBuf> {
+        self.roots.iter().map(|root| root.join(&self.prefix)).collect()
+    }
+
     fn pod_path(&self, pod: PodUid) -> String {
         format!("/{}/{pod}", self.prefix)
     }

@@ -1,16 +1,19 @@
 //! The processors that a container runs on, and what it has used.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
 use containerd_client::services::v1::UpdateTaskRequest;
 use prost_types::Any;
 use purser_actors::port::{ContainerKey, ContainerUse, RuntimeError, Standing};
-use purser_events::CpuSet;
 use purser_events::pod::event::FailureClass;
+use purser_events::{CpuSet, PodUid};
 
 use super::connection::{TASK_LIMIT, within};
 use super::failure::{from_status, is_away};
 use super::{ContainerdRuntime, naming};
-use crate::adapter::affinity;
 use crate::adapter::usage::Measured;
+use crate::adapter::{affinity, cgroups};
 
 /// How containerd encodes a change of a container's resources.
 const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
@@ -62,7 +65,33 @@ impl ContainerdRuntime {
         }
     }
 
+    /// The processes in a container's cgroup.
+    pub(super) async fn members(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError> {
+        let folders = self.cgroups.folders(key);
+        // Every process is in all of the hierarchies: the first that has the group tells of all.
+        let look = move || match folders.iter().find(|folder| folder.exists()) {
+            Some(folder) => cgroups::processes(folder),
+            None => Ok(BTreeSet::new()),
+        };
+        read(look, "list the processes of a container").await
+    }
+
+    /// The pods that have a cgroup.
+    pub(super) async fn pod_cgroups(&self) -> Result<BTreeMap<PodUid, PathBuf>, RuntimeError> {
+        let bases = self.cgroups.bases();
+        read(move || cgroups::pods_below(bases), "list the cgroups of pods").await
+    }
+
     async fn is_running(&self, key: &ContainerKey) -> Result<bool, RuntimeError> {
         Ok(matches!(self.standing(key).await?, Standing::Running(_)))
     }
+}
+
+/// Asks the kernel on a thread that may wait for it.
+async fn read<T: Send + 'static>(
+    look: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    what: &str,
+) -> Result<T, RuntimeError> {
+    let looked = tokio::task::spawn_blocking(look).await.expect("reading a cgroup does not panic");
+    looked.map_err(|error| RuntimeError::new(FailureClass::Runtime, format!("failed to {what}: {error}")))
 }

@@ -29,6 +29,7 @@ mod spec;
 mod unpack;
 mod user;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,6 +184,14 @@ impl Containers for ContainerdRuntime {
 
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
         self.used(key).await
+    }
+
+    async fn processes(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError> {
+        self.members(key).await
+    }
+
+    async fn cgroups(&self) -> Result<BTreeMap<PodUid, PathBuf>, RuntimeError> {
+        self.pod_cgroups().await
     }
 
     async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {

@@ -120,6 +120,15 @@ impl Cgroups {
         }
     }
 
+    /// The folders in which every pod has its group.
+    pub(super) fn bases(&self) -> Vec<PathBuf> {
+        match self {
+            Cgroups::V1(bases) => bases.values().cloned().collect(),
+            Cgroups::V2(base) => vec![base.clone()],
+            Cgroups::Unwritable(_) => vec![],
+        }
+    }
+
     /// Removes the group of a pod, once those of its containers are gone.
     pub(super) fn remove_pod(&self, pod: &str) -> std::io::Result<()> {
         match self {

@@ -21,9 +21,10 @@ mod start;
 mod support;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ use self::records::{Ending, Failure, State};
 use self::settings::NodeUser;
 use self::standing::{Found, look_settled, lost};
 use crate::adapter::out_of_memory::Told;
-use crate::adapter::{disk_use, volumes};
+use crate::adapter::{cgroups, disk_use, volumes};
 
 pub use self::settings::Settings;
 pub use self::shim::{exec_main, init_main, shim_main};
@@ -375,6 +376,20 @@ impl Containers for ProcessRuntime {
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
         let key = key.clone();
         self.off(move |core| core.usage(&key)).await
+    }
+
+    async fn processes(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError> {
+        let key = key.clone();
+        self.off(move |core| core.processes(&key)).await
+    }
+
+    async fn cgroups(&self) -> Result<BTreeMap<PodUid, PathBuf>, RuntimeError> {
+        let failed = |error| {
+            RuntimeError::from(Failure::runtime(format!(
+                "failed to list the control groups of pods: {error}"
+            )))
+        };
+        self.off(move |core| cgroups::pods_below(core.cgroups.bases()).map_err(failed)).await
     }
 
     async fn disk_use(&self, pod: PodUid) -> Result<Bytes, RuntimeError> {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use nix::unistd::Pid;
@@ -67,6 +67,21 @@ impl Core {
                 Ok(change(&folder, &state, cpus)?)
             }
             Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
+        }
+    }
+
+    /// The processes of a container, commands that run in it too.
+    pub(super) fn processes(&self, key: &ContainerKey) -> Result<BTreeSet<u32>, RuntimeError> {
+        let failed = |error: std::io::Error| {
+            Failure::runtime(format!("failed to look for the container's processes: {error}"))
+        };
+        let folder = self.folder(key);
+        match look_settled(&folder)? {
+            Found::Running(state) => {
+                let groups = folder.plan().map_err(failed)?.map(|plan| plan.cgroups).unwrap_or_default();
+                Ok(processes(&folder, &state, &groups).map_err(failed)?)
+            }
+            Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(BTreeSet::new()),
         }
     }
 
@@ -156,16 +171,21 @@ fn not_set(error: std::io::Error) -> Failure {
 
 /// Every thread of the container that there is now.
 fn threads(folder: &Folder, state: &State, plan: &Plan) -> std::io::Result<Vec<Pid>> {
+    let threads = processes(folder, state, &plan.cgroups)?
+        .into_iter()
+        .flat_map(|pid| identity::numbers(&Path::new("/proc").join(pid.to_string()).join("task")));
+    Ok(threads.filter_map(|thread| i32::try_from(thread).ok()).map(Pid::from_raw).collect())
+}
+
+/// Every process of the container that there is now.
+fn processes(folder: &Folder, state: &State, groups: &[PathBuf]) -> std::io::Result<BTreeSet<u32>> {
     let mut tops = vec![state.shim.host_pid];
     tops.extend(exec::running(folder)?.iter().map(|process| process.host_pid));
     let mut processes: BTreeSet<u32> = tree(&tops).into_keys().collect();
-    processes.extend(cgroup::members(&plan.cgroups).into_iter().filter_map(|pid| u32::try_from(pid).ok()));
+    processes.extend(cgroup::members(groups).into_iter().filter_map(|pid| u32::try_from(pid).ok()));
     // It serves the container and is no part of it.
     processes.remove(&state.shim.host_pid);
-    let threads = processes
-        .iter()
-        .flat_map(|pid| identity::numbers(&Path::new("/proc").join(pid.to_string()).join("task")));
-    Ok(threads.filter_map(|thread| i32::try_from(thread).ok()).map(Pid::from_raw).collect())
+    Ok(processes)
 }
 
 /// Some processes and all that are below them.

@@ -15,12 +15,35 @@ use governor::{Quota, RateLimiter};
 use purser_events::ledger::TenantId;
 use purser_events::ledger::tenant::{Operation, Rate, RequestLimits};
 
-/// The limits of all tenants that have some. Those without take no memory, nor do those that have not asked for so long
-/// that it would change no answer.
+/// Accounts from which on tenants for which nothing was set share one, until others have rested: their names are those
+/// of whoever asks.
+const ACCOUNTS_MAX: usize = 10_000;
+/// Accounts from which on it is looked which of them have rested.
+const SWEEP_MIN: usize = 64;
+
+/// What all tenants have used of their limits. Requests that are under way are counted for those without limits too, so
+/// that a limit which is set or taken away meanwhile knows of them. Tenants that have rested so long that it would change
+/// no answer are forgotten.
 #[derive(Debug)]
 pub struct Allowances<C: Clock = DefaultClock> {
     clock: C,
-    tenants: Mutex<BTreeMap<TenantId, Account<C>>>,
+    accounts: Mutex<Accounts<C>>,
+}
+
+/// The accounts by tenant; that without a name is of all others.
+#[derive(Debug)]
+struct Accounts<C: Clock> {
+    of: BTreeMap<Option<TenantId>, Account<C>>,
+    sweep_at: usize,
+}
+
+/// The limits that hold for a tenant.
+#[derive(Debug, Clone, Copy)]
+pub struct InForce<'a> {
+    /// How often it may ask.
+    pub limits: &'a RequestLimits,
+    /// Whether that is the node's default, since nothing was set for it.
+    pub is_default: bool,
 }
 
 /// A request that is under way; it ends when this is dropped.
@@ -94,40 +117,51 @@ impl Default for Allowances {
 impl<C: Clock + Clone> Allowances<C> {
     /// Allowances by this clock.
     pub fn by(clock: C) -> Allowances<C> {
-        Allowances { clock, tenants: Mutex::default() }
+        Allowances { clock, accounts: Mutex::new(Accounts { of: BTreeMap::new(), sweep_at: SWEEP_MIN }) }
     }
 
-    /// Lets a request in, or refuses it. `limits` are those in force now: a change takes effect with the next request.
+    /// Lets a request in, or refuses it. A change of the limits takes effect with the next request.
     ///
     /// # Errors
     /// Names the limit that holds longest.
     pub fn enter(
         &self,
         tenant: &TenantId,
-        limits: &RequestLimits,
+        in_force: InForce<'_>,
         operation: Operation,
     ) -> Result<Permit, Refused> {
-        let mut tenants = self.lock();
-        if limits.rates.is_empty() && limits.concurrent.is_none() {
-            tenants.remove(tenant);
-            return Ok(Permit::default());
-        }
         let now = self.clock.now();
-        if !tenants.contains_key(tenant) {
-            tenants.retain(|_, account| !account.is_idle(now));
-        }
-        let account = tenants.entry(tenant.clone()).or_insert_with(|| Account::new(now));
-        account.follow(&limits.rates, &self.clock);
-        account.enter(tenant, limits.concurrent, operation, now)
+        let mut accounts = self.lock();
+        let account = accounts.account(tenant, in_force.is_default, now);
+        account.follow(&in_force.limits.rates, &self.clock);
+        account.enter(tenant, in_force.limits.concurrent, operation, now)
     }
 
-    /// Requests of a tenant that are under way; 0 without limits.
+    /// Requests of a tenant that are under way.
     pub fn open(&self, tenant: &TenantId) -> u32 {
-        self.lock().get(tenant).map_or(0, |account| account.open.load(Ordering::Acquire))
+        let accounts = self.lock();
+        accounts.of.get(&Some(tenant.clone())).map_or(0, |account| account.open.load(Ordering::Acquire))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TenantId, Account<C>>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Accounts<C>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Clock + Clone> Accounts<C> {
+    /// A tenant's account, which is opened if there is none.
+    fn account(&mut self, tenant: &TenantId, is_default: bool, now: C::Instant) -> &mut Account<C> {
+        let mut key = Some(tenant.clone());
+        if !self.of.contains_key(&key) {
+            if self.sweep_at <= self.of.len() {
+                self.of.retain(|_, account| !account.is_idle(now));
+                self.sweep_at = SWEEP_MIN.max(self.of.len().saturating_mul(2)).min(ACCOUNTS_MAX);
+            }
+            if is_default && ACCOUNTS_MAX <= self.of.len() {
+                key = None;
+            }
+        }
+        self.of.entry(key).or_insert_with(|| Account::new(now))
     }
 }
 

@@ -31,9 +31,12 @@ pub(super) fn strict<T: DeserializeOwned + Serialize>(given: Value) -> Result<T,
     let read: T = serde_path_to_error::deserialize(&given)
         .map_err(|error| invalid(error.path().to_string(), error.inner()))?;
     let taken = serde_json::to_value(&read).unwrap_or_default();
-    match foreign(&given, &taken, &mut String::new()) {
-        Some(path) => Err(invalid(path, "is no field of this")),
-        None => Ok(read),
+    let foreign = first_beyond(&given, &taken, |_| true, &mut String::new());
+    let absent = first_beyond(&taken, &given, |value| !value.is_null(), &mut String::new());
+    match (foreign, absent) {
+        (Some(path), _) => Err(invalid(path, "is no field of this")),
+        (None, Some(path)) => Err(invalid(path, "is missing")),
+        (None, None) => Ok(read),
     }
 }
 
@@ -61,24 +64,22 @@ fn fill(given: &mut Value, plain: Value) {
     }
 }
 
-/// The first field that was given and not taken.
-fn foreign(given: &Value, taken: &Value, path: &mut String) -> Option<String> {
-    match (given, taken) {
-        (Value::Object(given), Value::Object(taken)) => given.iter().find_map(|(field, value)| {
-            let len = path.len();
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(field);
-            let found = match taken.get(field) {
-                Some(taken) => foreign(value, taken, path),
-                None => Some(path.clone()),
-            };
-            path.truncate(len);
-            found
-        }),
-        _ => None,
-    }
+/// The first field, at any depth, that one has and the other has not, of those whose value counts.
+fn first_beyond(one: &Value, other: &Value, counts: fn(&Value) -> bool, path: &mut String) -> Option<String> {
+    let (Value::Object(one), Value::Object(other)) = (one, other) else { return None };
+    one.iter().find_map(|(field, value)| {
+        let len = path.len();
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(field);
+        let found = match other.get(field) {
+            Some(other) => first_beyond(value, other, counts, path),
+            None => counts(value).then(|| path.clone()),
+        };
+        path.truncate(len);
+        found
+    })
 }
 
 /// Makes numbers of amounts that are written as text, in a map by resource; what is no map is left to be refused.
@@ -130,6 +131,9 @@ mod tests {
         let mut less = policy;
         less.as_object_mut().unwrap().remove("strict");
         assert!(first_wrong(strict::<LedgerPolicy>(less)).message.contains("`strict`"));
+        let mut less = serde_json::to_value(LedgerPolicy::default()).unwrap();
+        less.as_object_mut().unwrap().remove("defaultRequests");
+        assert_eq!(first_wrong(strict::<LedgerPolicy>(less)).path, "defaultRequests");
         let mut deep = Map::new();
         let rate = json!({ "count": 5, "per": "hour", "bust": 2 });
         deep.insert("requests".to_owned(), json!({ "rates": { "create": rate } }));

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use purser_events::ledger::{Demand, GpuGrant, Grant, Place, Port, ResourceKind};
+use purser_actors::service::ledger::name_of;
+use purser_events::ledger::{Demand, GpuGrant, Grant, HolderId, Place, Port, ResourceKind};
 use purser_events::{PodUid, Timestamp, World};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,14 +96,20 @@ pub struct WaitingView {
     pub rank: usize,
     /// All that it is short of now, while what those in front wait for is kept for them.
     pub shortages: Vec<ShortageView>,
+    /// Pods that were made to end for it and have not yet, as `namespace/name`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub make_way: Vec<String>,
 }
 
 impl WaitingView {
     fn of(world: &World, place: &Place) -> WaitingView {
+        let waiting = world.ledger.waits(place.pod).map(|(_, waiting)| waiting);
+        let victims = waiting.into_iter().flat_map(|waiting| &waiting.victims);
         WaitingView {
             since: place.since,
             rank: place.in_front,
             shortages: place.shortages.iter().map(|shortage| ShortageView::of(world, shortage)).collect(),
+            make_way: victims.map(|pod| name_of(world, HolderId::Pod(*pod))).collect(),
         }
     }
 }

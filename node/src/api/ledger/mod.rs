@@ -5,10 +5,12 @@ pub mod allowance;
 mod body;
 pub(super) mod gate;
 pub mod grant;
+pub mod limits;
 pub mod reservations;
 pub mod resources;
 pub mod shortage;
 pub mod tenants;
+mod used;
 pub mod wish;
 
 use purser_actors::service::ledger::LedgerChange;

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::LedgerAccepted;
+use super::gate::DEFAULT_NAMESPACE;
 use super::grant::{GrantView, asked};
 use super::shortage::told;
 use super::wish::Wish;
@@ -35,7 +36,7 @@ pub struct ReserveBody {
 }
 
 fn default_namespace() -> String {
-    "default".to_owned()
+    DEFAULT_NAMESPACE.to_owned()
 }
 
 /// A reservation that was made.
@@ -208,7 +209,11 @@ pub(in crate::api) async fn cancel(
 ) -> Result<Json<LedgerAccepted>, Problem> {
     let holder = HolderId::Reservation(id);
     let tenant = api.service.world(|world| Some(world.ledger.holdings.get(&holder)?.tenant.clone()));
-    let _permit = tenant.map(|tenant| api.enter_as(&tenant, Operation::Delete)).transpose()?;
+    // Whoever speaks for one that is not there counts as one who names no namespace.
+    let _permit = match tenant {
+        Some(tenant) => api.enter_as(&tenant, Operation::Delete)?,
+        None => api.enter(DEFAULT_NAMESPACE, Operation::Delete)?,
+    };
     let done = api.service.cancel_reservation(ReservationRef { id, token }, change.by).await?;
     Ok(Json(done.into()))
 }

@@ -1,22 +1,28 @@
 //! Resources of the node: how much there is, how much of it is given out, to whom, and by which rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use purser_actors::durations::Took;
+use purser_actors::ledger::count::Done;
+use purser_actors::metering::Latest;
+use purser_actors::service::Service;
 use purser_actors::service::ledger::{HOLDERS_TOLD_MAX, largest_holders};
-use purser_events::World;
-use purser_events::ledger::event::{Drift, NodeUse};
+use purser_events::ledger::event::Drift;
 use purser_events::ledger::manager::percent_of;
-use purser_events::ledger::{Amounts, HolderId, LedgerPolicy, Limits, ResourceKind, ResourceManager, Usage};
+use purser_events::ledger::{Amounts, HolderId, LedgerPolicy, ResourceKind, ResourceManager, Usage};
+use purser_events::{Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::LedgerAccepted;
-use super::body::{amount_at, strict};
+use super::body::strict;
+use super::limits::{LimitsView, problem};
+use super::used::{used_by_machine, used_by_pods};
 use crate::api::problem::Problem;
 use crate::api::state::{Api, Change, path};
 
@@ -29,6 +35,8 @@ pub struct ResourcesView {
     pub seq: u64,
     /// Who gives resources out.
     pub managers: Vec<ManagerView>,
+    /// How long decisions took since the service started; each is made for all managers at once.
+    pub decisions: DecisionsView,
     /// The rules in force, as `PUT /v1/policy/resources` takes them.
     #[schema(value_type = Object)]
     pub policy: LedgerPolicy,
@@ -55,10 +63,52 @@ pub struct ManagerView {
     pub reason: Option<String>,
     /// Times that it gave something, since the journal's beginning.
     pub allocations: u64,
-    /// Times that it took something back.
+    /// Times that it took something back, since then.
     pub releases: u64,
+    /// What it has done since the service started.
+    pub since_start: CountsView,
     /// Its resources.
     pub resources: Vec<ResourceView>,
+}
+
+/// What a manager has done since the service started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CountsView {
+    /// Times that it gave something.
+    pub allocations: u64,
+    /// Times that a pod or reservation was refused since it had too little.
+    pub refusals: u64,
+    /// Times that it took something back.
+    pub releases: u64,
+}
+
+/// How long decisions took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionsView {
+    /// How many there were.
+    pub count: u64,
+    /// The mean, rounded up.
+    pub mean_us: u64,
+    /// What half of them took at most, rounded up to a power of two.
+    pub median_us: u64,
+    /// What 99 of a hundred took at most, rounded up to a power of two.
+    pub percentile_99_us: u64,
+}
+
+impl From<Took> for DecisionsView {
+    fn from(took: Took) -> DecisionsView {
+        let Took { count, mean_us, median_us, percentile_99_us } = took;
+        DecisionsView { count, mean_us, median_us, percentile_99_us }
+    }
+}
+
+impl From<Done> for CountsView {
+    fn from(done: Done) -> CountsView {
+        let Done { allocations, refusals, releases } = done;
+        CountsView { allocations, refusals, releases }
+    }
 }
 
 /// One resource.
@@ -78,16 +128,21 @@ pub struct ResourceView {
     /// What may still be given out.
     pub free: u64,
     /// Its limits.
-    #[schema(value_type = Object)]
-    pub limits: Limits,
+    pub limits: LimitsView,
     /// What pods have, in percent of what the machine has.
     pub allocated_percent: Option<u64>,
     /// How much of what is free lies in pieces smaller than the largest, in percent, where that matters.
     pub fragmentation_percent: Option<u32>,
-    /// What is really used, if it was measured.
-    pub used: Option<u64>,
-    /// What is really used, in percent of what pods have.
+    /// What the pods themselves really use, each as it was measured last; null where that is not measured, or of none of
+    /// those that run yet. Of ports, those on which the pods that lease them listen.
+    pub used_by_pods: Option<u64>,
+    /// What pods really use, in percent of what they have.
     pub used_percent: Option<u64>,
+    /// When the oldest figure in `usedByPods` was measured; null where there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub used_as_of: Option<Timestamp>,
+    /// What everything on the machine really uses, other programs too; null where that is not measured.
+    pub used_by_machine: Option<u64>,
     /// Who has most of it.
     pub holders: Vec<String>,
 }
@@ -118,25 +173,26 @@ pub struct AlertView {
     responses((status = 200, description = "the resources", body = ResourcesView))
 )]
 pub(in crate::api) async fn resources(State(api): State<Api>) -> Json<ResourcesView> {
-    let used = api.service.measured().node;
     // Cloned: what holders have is summed up, and nothing is committed while the world is read.
     let world = api.service.world(World::clone);
-    Json(ResourcesView::of(&world, used))
+    Json(ResourcesView::of(&world, &api.service))
 }
 
 impl ResourcesView {
-    /// The resources of a node that really uses so much.
+    /// The resources of a node in this state, with what its service has measured and counted.
     #[must_use]
-    pub fn of(world: &World, used: Option<NodeUse>) -> ResourcesView {
+    pub fn of(world: &World, service: &Service) -> ResourcesView {
+        let (measured, counts) = (&service.measured(), service.ledger_counts());
         let ledger = &world.ledger;
         let reserved = reserved(world);
         let strict = ledger.policy.strict;
         let managers = ledger.managers.all().map(|manager| {
             let kinds = manager.kinds();
-            let health = manager.health(kinds.first().and_then(|kind| used_of(used, kind)), strict);
+            let health =
+                manager.health(kinds.first().and_then(|kind| used_by_machine(measured, kind)), strict);
             let resources = manager.usage(strict);
             let resources = resources.into_iter().map(|(kind, usage)| {
-                let row = Row { world, manager, reserved: reserved.get(&kind), used: used_of(used, &kind) };
+                let row = Row { world, manager, reserved: reserved.get(&kind), measured };
                 row.view(&kind, usage)
             });
             ManagerView {
@@ -145,6 +201,7 @@ impl ResourcesView {
                 reason: health.reason().map(str::to_owned),
                 allocations: manager.tally().allocations,
                 releases: manager.tally().releases,
+                since_start: kinds.first().map(|kind| counts.of(kind)).unwrap_or_default().into(),
                 resources: resources.collect(),
             }
         });
@@ -155,6 +212,7 @@ impl ResourcesView {
         ResourcesView {
             seq: world.head.0,
             managers: managers.collect(),
+            decisions: counts.decisions().into(),
             policy: LedgerPolicy::clone(&ledger.policy),
             drifts: ledger.drifts.iter().map(DriftView::from).collect(),
             alerts: alerts.collect(),
@@ -175,12 +233,13 @@ struct Row<'a> {
     world: &'a World,
     manager: &'a dyn ResourceManager,
     reserved: u64,
-    used: Option<u64>,
+    measured: &'a Latest,
 }
 
 impl Row<'_> {
     fn view(&self, kind: &ResourceKind, usage: Usage) -> ResourceView {
         let allocated = usage.allocated.saturating_sub(self.reserved);
+        let used = used_by_pods(self.measured, kind);
         ResourceView {
             kind: kind.to_string(),
             capacity: usage.capacity,
@@ -188,45 +247,34 @@ impl Row<'_> {
             allocated,
             reserved: self.reserved,
             free: usage.free(),
-            limits: self.manager.limits(kind),
+            limits: LimitsView::of(self.manager.limits(kind), usage),
             allocated_percent: percent_of(allocated, usage.capacity),
             fragmentation_percent: self.manager.fragmentation(kind),
-            used: self.used,
-            used_percent: self.used.and_then(|used| percent_of(used, allocated)),
+            used_by_pods: used.amount,
+            used_percent: used.amount.and_then(|used| percent_of(used, allocated)),
+            used_as_of: used.as_of,
+            used_by_machine: used_by_machine(self.measured, kind),
             holders: largest_holders(self.world, kind, HOLDERS_TOLD_MAX),
         }
     }
 }
 
-/// What reservations keep, by resource.
+/// What reservations keep, by resource. Of ports those of the node's range, each number once, as they are given out.
 #[must_use]
 pub fn reserved(world: &World) -> Amounts {
     let mut sum: BTreeMap<ResourceKind, u64> = BTreeMap::new();
+    let (range, mut numbers) = (world.ledger.capacity.ports, BTreeSet::new());
     for id in world.ledger.reservations.keys() {
         let Some(holding) = world.ledger.holdings.get(&HolderId::Reservation(*id)) else { continue };
         for (kind, amount) in holding.grant.amounts().iter() {
             let total = sum.entry(kind.clone()).or_default();
             *total = total.saturating_add(amount);
         }
+        let ports = holding.grant.all_ports().map(|port| port.number);
+        numbers.extend(ports.filter(|number| (range.first..=range.last).contains(number)));
     }
+    sum.insert(ResourceKind::Ports, numbers.len() as u64);
     Amounts(sum)
-}
-
-/// What is really used of a resource, as far as that is measured.
-fn used_of(used: Option<NodeUse>, kind: &ResourceKind) -> Option<u64> {
-    let used = used?;
-    match kind {
-        ResourceKind::Cpu => Some(used.cpu_mean.0),
-        ResourceKind::Memory => Some(used.memory_mean.0),
-        ResourceKind::Disk => Some(used.disk.0),
-        ResourceKind::Pods
-        | ResourceKind::Gpus
-        | ResourceKind::GpuShare
-        | ResourceKind::GpuMemory
-        | ResourceKind::Ports
-        | ResourceKind::Subnets
-        | ResourceKind::Custom(_) => None,
-    }
 }
 
 impl From<&Drift> for DriftView {
@@ -241,7 +289,7 @@ impl From<&Drift> for DriftView {
 }
 
 /// The resource that a path names; the slash of one that the operator counts is encoded there.
-pub(in crate::api) struct KindPath(ResourceKind);
+pub(in crate::api) struct KindPath(pub(super) ResourceKind);
 
 impl<S: Send + Sync> FromRequestParts<S> for KindPath {
     type Rejection = Problem;
@@ -253,68 +301,6 @@ impl<S: Send + Sync> FromRequestParts<S> for KindPath {
             Problem::new(StatusCode::NOT_FOUND, "no-such-resource", format!("`{name}` {error}"))
         })
     }
-}
-
-/// Limits of a resource. What is absent has its default: no hard or soft limit, 100 and 0 percent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct LimitsRequest {
-    /// Most of what is there that is used at all, as in `64Gi`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hard: Option<String>,
-    /// From here on the resource counts as degraded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub soft: Option<String>,
-    /// How much is given out of what is there, in percent: 100 to 1,000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overcommit_percent: Option<u32>,
-    /// What is kept for the system, in percent of what is there: 0 to 90.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reserve_percent: Option<u32>,
-}
-
-impl LimitsRequest {
-    fn read(&self, kind: &ResourceKind) -> Result<Limits, Problem> {
-        let plain = Limits::default();
-        let mut errors = vec![];
-        let mut amount = |path: &str, text: &Option<String>| {
-            let read = text.as_ref().map(|text| amount_at(kind, path, text)).transpose();
-            read.unwrap_or_else(|error| {
-                errors.push(error);
-                None
-            })
-        };
-        let (hard, soft) = (amount("hard", &self.hard), amount("soft", &self.soft));
-        if !errors.is_empty() {
-            return Err(Problem::invalid(errors));
-        }
-        Ok(Limits {
-            hard,
-            soft,
-            overcommit_percent: self.overcommit_percent.unwrap_or(plain.overcommit_percent),
-            reserve_percent: self.reserve_percent.unwrap_or(plain.reserve_percent),
-        })
-    }
-}
-
-/// Puts limits of a resource in force. What is given out stays given.
-#[utoipa::path(
-    put, path = "/v1/resources/{kind}/limits", tag = "resources", request_body = LimitsRequest,
-    params(("kind" = String, Path, description = "the resource; a slash in it is written %2F")),
-    responses(
-        (status = 200, description = "so it is", body = LedgerAccepted),
-        (status = 404, description = "there is none", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "they cannot be", body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub(in crate::api) async fn set_limits(
-    State(api): State<Api>,
-    KindPath(kind): KindPath,
-    change: Change,
-) -> Result<Json<LedgerAccepted>, Problem> {
-    let limits = change.required::<LimitsRequest>()?.read(&kind)?;
-    let done = api.service.set_limits(kind, limits, change.by).await?;
-    Ok(Json(done.into()))
 }
 
 /// Why a manager is to give out nothing.
@@ -378,6 +364,8 @@ pub(in crate::api) async fn set_policy(
     change: Change,
 ) -> Result<Json<LedgerAccepted>, Problem> {
     let policy: LedgerPolicy = strict(change.required::<Value>()?)?;
-    let done = api.service.set_ledger_policy(policy, change.by).await?;
-    Ok(Json(done.into()))
+    let done = api.service.set_ledger_policy(policy, change.by).await;
+    let at =
+        |kind: &ResourceKind, field: &str| format!("limits.{kind}.{field}").trim_end_matches('.').to_owned();
+    Ok(Json(done.map_err(|error| problem(error, at))?.into()))
 }

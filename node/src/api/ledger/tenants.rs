@@ -44,12 +44,15 @@ pub struct TenantView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestsView {
+    /// Whether that is the node's default, since nothing was set for it.
+    #[serde(default)]
+    pub is_default: bool,
     /// Rates by operation: `any`, `create`, `delete`, `change`, `read`.
     #[schema(value_type = Object)]
     pub rates: BTreeMap<Operation, Rate>,
     /// Most requests under way at once.
     pub concurrent: Option<u32>,
-    /// Requests under way now, if there is a limit of any kind.
+    /// Requests under way now.
     pub open: u32,
 }
 
@@ -67,8 +70,8 @@ impl TenantView {
     fn of(world: &World, api: &Api, id: &TenantId) -> TenantView {
         let ledger = &world.ledger;
         let (tenant, held) = (ledger.tenants.get(id), ledger.quota(id));
-        let RequestLimits { rates, concurrent } =
-            tenant.map(|tenant| tenant.requests.clone()).unwrap_or_default();
+        let (limits, is_default) = ledger.requests(id);
+        let RequestLimits { rates, concurrent } = limits.clone();
         let alerts = ledger.alerts.iter().filter(|(of, _)| of == id);
         TenantView {
             id: id.to_string(),
@@ -77,7 +80,7 @@ impl TenantView {
             is_default: held.is_default,
             used: ledger.used.get(id).map(|used| Amounts::clone(used)).unwrap_or_default(),
             alerts: alerts.map(|(_, kind)| kind.to_string()).collect(),
-            requests: RequestsView { rates, concurrent, open: api.allowances.open(id) },
+            requests: RequestsView { is_default, rates, concurrent, open: api.allowances.open(id) },
         }
     }
 }

@@ -118,6 +118,12 @@ impl Wish {
             }
             fine
         });
+        if memory.is_some() && share.is_none() && self.gpu_count.is_none() {
+            reader.refuse(
+                "gpuMemory",
+                "needs gpuShare or gpuCount beside it: it could mean a part of a GPU or a whole one",
+            );
+        }
         let count = self.gpu_count.unwrap_or(1);
         if count == 0 {
             reader.refuse("gpuCount", "must be at least 1");

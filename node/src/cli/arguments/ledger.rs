@@ -27,6 +27,9 @@ pub struct SetLimits {
     /// From here on the resource counts as degraded; none for never
     #[arg(long, value_name = "AMOUNT")]
     pub soft: Option<String>,
+    /// The same in percent of the hard limit, 1 to 100
+    #[arg(long, value_name = "PERCENT", conflicts_with = "soft")]
+    pub soft_percent: Option<u32>,
     /// How much is given out of what is there, 100 to 1000
     #[arg(long, value_name = "PERCENT")]
     pub overcommit: Option<u32>,

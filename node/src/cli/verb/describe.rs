@@ -1,12 +1,13 @@
 //! `purser describe`.
 
+mod preemption;
 mod spec;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
-use super::events::{detail, one_line};
+use super::events::{Subjects, detail, one_line};
 use super::get::status_word;
 use super::tenant;
 use crate::api::view::{ContainerStatus, PodView, StateView};
@@ -19,6 +20,8 @@ use crate::cli::show::{Table, age, coloured, field, line};
 
 /// Most events that are shown: the last ones.
 const EVENTS_MAX: usize = 40;
+/// Records before a pod's admission that are looked at: the ledger decides a moment before the pod does.
+const DECIDED_BEFORE: u64 = 32;
 
 /// Shows everything about a pod.
 pub(in crate::cli) async fn run(
@@ -240,16 +243,28 @@ struct History {
     left_out: usize,
     /// What the runtime said when a container could not be started, by container: the last of it.
     start_errors: BTreeMap<String, String>,
+    /// What other pods are called, where a record speaks of them.
+    others: Option<Subjects>,
 }
 
 impl History {
     async fn read(client: &Client, pod: &PodView) -> Result<History, Failure> {
-        let (uid, from) = (pod.metadata.uid.clone(), pod.status.purser.admitted_seq);
-        let wanted = Wanted { pod: Some(uid), from: Some(from), ..Wanted::default() };
-        let mut feed = Feed::open(client, &wanted).await?;
+        let wanted =
+            |from| Wanted { pod: Some(pod.metadata.uid.clone()), from: Some(from), ..Wanted::default() };
+        let first = pod.status.purser.admitted_seq.saturating_sub(DECIDED_BEFORE).max(1);
+        let mut feed = match Feed::open(client, &wanted(first)).await {
+            // Then with the first record that is here.
+            Err(Failure::Refused(problem)) if &*problem.code == "journal-trimmed" => {
+                Feed::open(client, &wanted(0)).await?
+            }
+            opened => opened?,
+        };
         let mut history = History::default();
         while let Some(record) = feed.record().await? {
             history.take(record);
+        }
+        if history.records.iter().any(|record| record.event.kind == preemption::KIND) {
+            history.others = Some(Subjects::known(client).await?);
         }
         Ok(history)
     }
@@ -276,7 +291,13 @@ impl History {
         let mut table = Table::new(&["  SEQ", "AGE", "TYPE", "DETAIL"]);
         for record in &self.records {
             let seq = format!("  {}", record.header.seq);
-            table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail(record)]);
+            let detail = match (&*record.event.kind, &self.others) {
+                (preemption::KIND, Some(others)) => {
+                    preemption::sentence(record, &pod.metadata.uid, |uid| others.pod(uid))
+                }
+                _ => detail(record),
+            };
+            table.row(vec![seq, age(record.header.time), record.event.kind.clone(), detail]);
         }
         table.print()?;
         // Not on record as such: it is what is so now.
@@ -284,6 +305,9 @@ impl History {
         let since = age(waiting.since);
         for shortage in &waiting.shortages {
             line(&format!("  Warning  FailedScheduling  {since}  {}", shortage.sentence()))?;
+        }
+        for pod in &waiting.make_way {
+            line(&format!("  Normal   Preempting        {since}  {pod} makes way"))?;
         }
         if waiting.rank > 0 {
             line(&format!("  Warning  FailedScheduling  {since}  {} pods wait in front", waiting.rank))?;

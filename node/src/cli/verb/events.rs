@@ -109,17 +109,22 @@ fn unknown_type(kinds: &str) -> Option<&str> {
 }
 
 /// What streams are called by people: learned from the pods that there are, and from the records as they pass.
-struct Subjects {
+pub(super) struct Subjects {
     pods: BTreeMap<String, String>,
     workers: BTreeMap<String, String>,
 }
 
 impl Subjects {
-    async fn known(client: &Client) -> Result<Subjects, Failure> {
+    pub(super) async fn known(client: &Client) -> Result<Subjects, Failure> {
         let list: PodList = client.read(&Call::get("/v1/pods")).await?;
         let name = |pod: &PodView| format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
         let pods = list.items.iter().map(|pod| (pod.metadata.uid.clone(), name(pod))).collect();
         Ok(Subjects { pods, workers: BTreeMap::new() })
+    }
+
+    /// What a pod is called; its uid if no name of it is known.
+    pub(super) fn pod(&self, uid: &str) -> String {
+        self.pods.get(uid).map_or(uid, String::as_str).to_owned()
     }
 
     /// What a record is about; a stream of which no name is known by its uid.
@@ -134,7 +139,7 @@ impl Subjects {
             self.workers.insert(id.clone(), pod);
         }
         match &*record.header.stream.kind {
-            "pod" => format!("pod/{}", self.pods.get(id).unwrap_or(id)),
+            "pod" => format!("pod/{}", self.pod(id)),
             "worker" => {
                 self.workers.get(id).map_or_else(|| format!("worker/{id}"), |pod| format!("worker of {pod}"))
             }
@@ -165,6 +170,8 @@ pub(super) fn detail(record: &FeedRecord) -> String {
                 parts.push(format!("pod={}/{}", part("/id/namespace"), part("/id/name")));
             }
             Value::Null => {}
+            // What the ledger weighed is for programs, too.
+            _ if ["demand", "grant", "shortages"].contains(&&**name) => {}
             // A process by its number; what makes it unmistakable is for programs.
             Value::Object(process) if process.contains_key("hostPid") => {
                 parts.push(format!("hostPid={}", process["hostPid"]));

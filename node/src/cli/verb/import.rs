@@ -9,7 +9,7 @@ use crate::cli::client::{Call, Client, encoded};
 use crate::cli::failure::Failure;
 use crate::cli::files;
 use crate::cli::show::{Table, line, structured};
-use crate::import::{self, Finding, Format, Imported, TABLE_BYTES_MAX};
+use crate::import::{self, Compared, Finding, Format, Imported, TABLE_BYTES_MAX};
 
 /// What became of a file.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ enum Outcome {
     Changed,
     /// It was so already.
     Unchanged,
-    /// It could be sent.
+    /// It could be sent; it is not known what the service has.
     Checked,
     /// Its quota is wrong, or the service would not have it.
     Refused,
@@ -68,19 +68,19 @@ pub(in crate::cli) async fn quotas(client: &Client, arguments: Quotas) -> Result
     let read = read.map_err(|error| Failure::Manifest { place, message: error.to_string() })?;
     let mut gone = None;
     let mut tenants = Vec::new();
-    for Imported { name, tenant, findings: fields } in import::convert(read) {
+    for Imported { name, tenant, findings: mut fields } in import::convert(read) {
+        let left = if arguments.dry_run { Outcome::Checked } else { Outcome::Unsent };
         let (outcome, reason) = match tenant {
             None => (Outcome::Refused, None),
-            Some(_) if arguments.dry_run => (Outcome::Checked, None),
-            Some(_) if gone.is_some() => (Outcome::Unsent, None),
-            Some((id, tenant)) => match send(client, &id, &tenant).await {
+            Some(_) if gone.is_some() => (left, None),
+            Some((id, tenant)) => match take(client, &id, &tenant, &mut fields, arguments.dry_run).await {
                 Ok(outcome) => (outcome, None),
                 Err(failure @ (Failure::Refused(_) | Failure::Senseless(_))) => {
                     (Outcome::Refused, Some(failure.sentence()))
                 }
                 Err(failure) => {
                     gone = Some(failure);
-                    (Outcome::Unsent, None)
+                    (left, None)
                 }
             },
         };
@@ -107,24 +107,33 @@ fn format(arguments: &Quotas) -> Format {
     }
 }
 
-async fn send(client: &Client, id: &TenantId, imported: &Tenant) -> Result<Outcome, Failure> {
+/// Compares a tenant with what the service has, and sends it if it differs, unless it is only a try.
+async fn take(
+    client: &Client,
+    id: &TenantId,
+    imported: &Tenant,
+    fields: &mut [Finding],
+    dry_run: bool,
+) -> Result<Outcome, Failure> {
     let target = format!("/v1/tenants/{}", encoded(id.as_str()));
     let held = client.read::<TenantView>(&Call::get(target.as_str())).await?.tenant;
     let wanted = Imported::onto(imported, held.as_ref());
-    if held.as_ref() == Some(&wanted) {
-        return Ok(Outcome::Unchanged);
+    import::compare(fields, held.as_ref(), &wanted);
+    let becomes = match &held {
+        None => Outcome::Created,
+        Some(held) if *held == wanted => return Ok(Outcome::Unchanged),
+        Some(_) => Outcome::Changed,
+    };
+    if dry_run {
+        return Ok(becomes);
     }
     let body = serde_json::to_value(&wanted).map_err(|error| Failure::Usage(error.to_string()))?;
     let set: TenantSetView = client.change(&Call::put(target).json(&body)).await?;
-    Ok(match (set.changed, held) {
-        (false, _) => Outcome::Unchanged,
-        (true, None) => Outcome::Created,
-        (true, Some(_)) => Outcome::Changed,
-    })
+    Ok(if set.changed { becomes } else { Outcome::Unchanged })
 }
 
 fn print(report: &Report) -> Result<(), Failure> {
-    let mut table = Table::new(&["TENANT", "FIELD", "RESULT", "OLD", "NEW", "NOTE"]);
+    let mut table = Table::new(&["TENANT", "FIELD", "RESULT", "OLD", "NEW", "IN SERVICE", "NOTE"]);
     for standing in &report.tenants {
         for finding in &standing.fields {
             let default = if finding.is_default { " (default)" } else { "" };
@@ -134,6 +143,7 @@ fn print(report: &Report) -> Result<(), Failure> {
                 finding.verdict.word().to_owned(),
                 format!("{}{default}", finding.old),
                 finding.new.clone().unwrap_or_else(|| "-".to_owned()),
+                finding.compared.as_ref().map_or_else(|| "-".to_owned(), Compared::sentence),
                 finding.note.clone().unwrap_or_default(),
             ]);
         }

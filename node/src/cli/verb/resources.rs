@@ -4,7 +4,8 @@ use purser_events::ledger::ResourceKind;
 use serde_json::json;
 
 use crate::api::ledger::LedgerAccepted;
-use crate::api::ledger::resources::{LimitsRequest, ManagerView, ResourceView, ResourcesView};
+use crate::api::ledger::limits::LimitsRequest;
+use crate::api::ledger::resources::{ManagerView, ResourceView, ResourcesView};
 use crate::cli::arguments::Output;
 use crate::cli::arguments::ledger::{Resources, ResourcesVerb, SetLimits};
 use crate::cli::client::{Call, Client, encoded};
@@ -43,7 +44,7 @@ fn print(view: &ResourcesView, output: Output) -> Result<(), Failure> {
     let mut headings =
         vec!["RESOURCE", "CAPACITY", "ALLOCATABLE", "ALLOCATED", "RESERVED", "FREE", "USED", "HEALTH"];
     if output == Output::Wide {
-        headings.extend(["LIMITS", "FRAGMENTED", "HELD BY"]);
+        headings.extend(["ON MACHINE", "LIMITS", "FRAGMENTED", "HELD BY"]);
     }
     let mut table = Table::new(&headings);
     for (manager, resource) in rows {
@@ -69,7 +70,7 @@ fn cells(manager: &ManagerView, resource: &ResourceView, output: Output) -> Vec<
     let shown = |amount: u64| shown(&resource.kind, amount);
     let percent = |percent: Option<u64>| percent.map_or(String::new(), |percent| format!(" ({percent}%)"));
     let dash = || "-".to_owned();
-    let used = resource.used.map(|used| format!("{}{}", shown(used), percent(resource.used_percent)));
+    let used = resource.used_by_pods.map(|used| format!("{}{}", shown(used), percent(resource.used_percent)));
     let mut cells = vec![
         resource.kind.clone(),
         shown(resource.capacity),
@@ -81,6 +82,7 @@ fn cells(manager: &ManagerView, resource: &ResourceView, output: Output) -> Vec<
         manager.health.clone(),
     ];
     if output == Output::Wide {
+        cells.push(resource.used_by_machine.map_or_else(dash, shown));
         let limits = &resource.limits;
         let bound = |amount: Option<u64>| amount.map_or_else(|| NONE.to_owned(), shown);
         cells.push(format!(
@@ -104,8 +106,9 @@ pub(super) fn shown(kind: &str, amount: u64) -> String {
 
 /// Puts limits in force; those that are not named stay as they are.
 pub(in crate::cli) async fn set_limits(client: &Client, set: SetLimits) -> Result<u8, Failure> {
-    if set.hard.is_none() && set.soft.is_none() && set.overcommit.is_none() && set.reserve.is_none() {
-        let message = "name at least one of --hard, --soft, --overcommit and --reserve";
+    let amounts = set.hard.is_some() || set.soft.is_some();
+    if !amounts && set.soft_percent.is_none() && set.overcommit.is_none() && set.reserve.is_none() {
+        let message = "name at least one of --hard, --soft, --soft-percent, --overcommit and --reserve";
         return Err(Failure::Usage(message.to_owned()));
     }
     let resources: ResourcesView = client.read(&Call::get("/v1/resources")).await?;
@@ -115,9 +118,13 @@ pub(in crate::cli) async fn set_limits(client: &Client, set: SetLimits) -> Resul
         Some(text) => Some(text).filter(|text| text != NONE),
         None => present.map(|amount| shown(&set.kind, amount)),
     };
+    // Of the two ways to say it, the new one holds; what follows from percent is none that stays.
+    let soft_percent = set.soft_percent.or(limits.soft_percent.filter(|_| set.soft.is_none()));
+    let soft = limits.soft.filter(|_| soft_percent.is_none());
     let request = LimitsRequest {
         hard: amount(set.hard, limits.hard),
-        soft: amount(set.soft, limits.soft),
+        soft: amount(set.soft, soft),
+        soft_percent,
         overcommit_percent: Some(set.overcommit.unwrap_or(limits.overcommit_percent)),
         reserve_percent: Some(set.reserve.unwrap_or(limits.reserve_percent)),
     };

@@ -80,7 +80,8 @@ fn requests(requests: &RequestsView) -> String {
     });
     let concurrent = requests.concurrent.map(|most| format!("{most} at once"));
     let all: Vec<String> = rates.chain(concurrent).collect();
-    if all.is_empty() { "unlimited".to_owned() } else { all.join(", ") }
+    let said = if all.is_empty() { "unlimited".to_owned() } else { all.join(", ") };
+    if requests.is_default { format!("{said} (default)") } else { said }
 }
 
 /// Shows everything about a tenant.

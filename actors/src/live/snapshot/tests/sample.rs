@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use purser_events::ledger::event::{
     AlertRaised, Allocated, CapacitySet, DriftFound, ManagerStopped, PolicySet, PreemptionRequested, Queued,
-    Reserved, TenantSet,
+    ReservationCancelled, Reserved, TenantSet,
 };
 use purser_events::ledger::{Grant, Ledger, LedgerEvent, Limits};
 use purser_events::node::event::{DiskPressure, DiskPressureChanged, Started};
@@ -100,7 +100,8 @@ fn ledger() -> Ledger {
     capacity.capacity.memory.0 = 64 << 30;
     let cpu = |id: u16| Cpu { id, core: u32::from(id), package: 1, node: 1 };
     capacity.capacity.cpus.cpus = (0..16).map(cpu).collect();
-    let mut policy: PolicySet = first("ledger.policy-set.v1");
+    let mut policy: PolicySet = first("ledger.policy-set.v2");
+    policy.policy.default_requests.rates.values_mut().for_each(|rate| rate.burst = Some(7));
     let words =
         ["cpu", "memory", "disk", "gpu-share", "gpu-memory", "ports", "subnets", "example.com/dongle"];
     let limits = Limits { hard: Some(3), soft: Some(2), ..Limits::default() };
@@ -115,6 +116,9 @@ fn ledger() -> Ledger {
         let kind = word.parse().unwrap();
         LedgerEvent::from(ManagerStopped { kind, reason: "it is exchanged".to_owned() })
     };
+    reserved.token = 2;
+    let ended = Reserved { reservation: Uuid::from_u128(93), token: 1, ..reserved.clone() };
+    let cancelled = ReservationCancelled { reservation: ended.reservation };
     let mut tenant: TenantSet = first("ledger.tenant-set.v1");
     tenant.tenant.requests.rates.values_mut().for_each(|rate| rate.burst = Some(7));
     let mut history: Vec<LedgerEvent> = vec![
@@ -123,6 +127,8 @@ fn ledger() -> Ledger {
         tenant.into(),
         allocated.into(),
         Queued { pod: pod(9), ..queued }.into(),
+        ended.into(),
+        cancelled.into(),
         reserved.into(),
         preempted.into(),
         first::<AlertRaised>("ledger.alert-raised.v1").into(),

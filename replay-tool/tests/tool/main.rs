@@ -4,177 +4,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
-use std::ffi::OsString;
+mod answers;
+mod chains;
+mod life;
+mod support;
+
 use std::fs;
-use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use purser_events::event::LAYOUTS;
-use purser_events::{
-    Cause, CommandId, Decode, Event, NodeUid, Origin, PodUid, Principal, Seq, StreamId, StreamVersion,
-    Timestamp, WorkerUid,
-};
+use purser_events::Timestamp;
 use purser_replay::{Exit, Surroundings};
-use purser_storage::{Append, Journal, JournalConfig, StreamWrite};
-use serde::de::DeserializeOwned;
+use purser_storage::{Journal, JournalConfig};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-const NODE: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
-const POD: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0002);
-const WORKER: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0003);
-const BOOT: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0004);
-const COMMAND: Uuid = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0005);
-
-/// 2026-03-01T12:00:00Z; each record is a second later than the one before.
-const START: i64 = 1_772_366_400_000_000;
-
-struct Json;
-
-impl Decode for Json {
-    type Error = serde_json::Error;
-
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
-}
-
-fn event(name: &str, payload: &Value) -> Event {
-    let layout = LAYOUTS.iter().find(|layout| layout.name == name).unwrap();
-    Event::decode(layout.number, layout.version, payload.to_string().as_bytes(), &Json).unwrap()
-}
-
-/// A short life: the node starts, a pod is admitted, runs, and its process ends.
-fn history() -> Vec<(StreamId, Event)> {
-    let (node, pod, worker) = (NodeUid(NODE).stream(), PodUid(POD).stream(), WorkerUid(WORKER).stream());
-    let process = json!({ "hostPid": 4242, "startTimeTicks": 777, "bootId": BOOT, "containerPid": 4242 });
-    let at = "2026-03-01T12:00:05.500000Z";
-    let container = json!({
-        "name": "main", "image": null, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "5"], "args": [],
-        "env": [{ "name": "GREETING", "value": "hi\u{1b}[2J" }], "workingDir": null,
-        "resources": { "cpuLimit": 500, "cpuRequest": null, "memoryLimit": null, "memoryRequest": null },
-        "ports": [], "mounts": [], "liveness": null, "readiness": null, "startup": null,
-        "user": { "uid": null, "gid": null, "nonRoot": false, "noNewPrivileges": false },
-    });
-    let spec = json!({
-        "id": { "namespace": "default", "name": "web" }, "labels": {}, "annotations": {}, "runtime": "process",
-        "restartPolicy": "Always", "terminationGraceS": 30, "fsGroup": null, "volumes": [],
-        "initContainers": [], "containers": [container],
-    });
-    let started = json!({
-        "node": NODE, "hostname": "gpu-01", "bootId": BOOT, "version": "0.1.0", "kernel": "6.12", "cores": 8,
-        "memory": 16_000_000_000_u64, "pid": 99,
-        "recovery": { "closed": true, "tornBytes": 0, "snapshot": null, "store": "kept" },
-    });
-    let registered = json!({ "pod": POD, "container": "main", "attempt": 1, "process": process });
-    let create = json!({ "container": "main", "attempt": 1, "worker": WORKER });
-    let up = json!({ "container": "main", "attempt": 1, "process": process, "startedAt": at });
-    let exit = json!({ "code": 137, "reason": "Error", "finishedAt": at });
-    vec![
-        (node, event("node.started", &started)),
-        (pod, event("pod.admitted", &json!({ "uid": POD, "spec": spec, "supersedes": null }))),
-        (pod, event("pod.provisioning-started", &json!({ "run": 1 }))),
-        (pod, event("pod.setup-requested", &json!({ "attempt": 1 }))),
-        (pod, event("pod.setup-completed", &json!({ "images": [] }))),
-        (pod, event("pod.container-create-requested", &create)),
-        (worker, event("worker.registered", &registered)),
-        (pod, event("pod.container-started", &up)),
-        (pod, event("pod.started", &json!({ "at": at }))),
-        (worker, event("worker.exited", &json!({ "exit": exit }))),
-        (node, event("node.stopped", &json!({ "reason": "SIGTERM" }))),
-    ]
-}
-
-/// Writes the history into a folder and gives it as an export, too.
-fn journal(dir: &Path) -> Vec<u8> {
-    // The opening of the journal asks for the time too.
-    let clock = std::cell::Cell::new(START - 1_000_000);
-    let now = move || {
-        clock.set(clock.get() + 1_000_000);
-        Timestamp(clock.get())
-    };
-    let journal = Journal::open(JournalConfig::new(dir), now, |_| {}, |_| {}).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut versions = std::collections::BTreeMap::new();
-    for (number, (stream, event)) in history().into_iter().enumerate() {
-        let version: &mut u64 = versions.entry(stream).or_default();
-        let cause = match number {
-            0 => Cause::Node,
-            1 => Cause::Command(CommandId(COMMAND)),
-            _ => Cause::Record(Seq(number as u64)),
-        };
-        let origin = Origin { cause, correlation: COMMAND, principal: Principal::new("uid:1000") };
-        let writes = vec![StreamWrite { stream, expected: StreamVersion(*version), events: vec![event] }];
-        runtime.block_on(journal.append(Append { writes, origin, command: None })).unwrap();
-        *version += 1;
-    }
-    let mut export = Vec::new();
-    journal.export(Seq(1), &mut export).unwrap();
-    journal.close().unwrap();
-    export
-}
-
-struct Told {
-    exit: Exit,
-    out: String,
-    notes: String,
-}
-
-fn surroundings() -> Surroundings {
-    let standard_sockets = vec![PathBuf::from("/nonexistent/purser.sock")];
-    Surroundings {
-        socket: None,
-        standard_sockets,
-        input: || Box::new(Cursor::new(*b"PURSERX\n\x01\0and then nothing")),
-    }
-}
-
-fn tool_in(surroundings: &Surroundings, args: &[&str]) -> Told {
-    let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let args = ["purser-replay"].iter().chain(args).map(OsString::from);
-    let exit = purser_replay::run(args, surroundings, &mut out, &mut notes);
-    Told { exit, out: String::from_utf8(out).unwrap(), notes: String::from_utf8(notes).unwrap() }
-}
-
-fn tool(args: &[&str]) -> Told {
-    tool_in(&surroundings(), args)
-}
-
-/// A folder with an export of the history in it.
-struct Fixture {
-    dir: tempfile::TempDir,
-}
-
-impl Fixture {
-    fn new() -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
-        let export = journal(&dir.path().join("journal"));
-        fs::write(dir.path().join("export"), export).unwrap();
-        Fixture { dir }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// Runs a verb on the export.
-    fn tool(&self, args: &[&str]) -> Told {
-        tool(&[args, &["--export", &self.path("export")]].concat())
-    }
-}
-
-#[track_caller]
-fn golden(name: &str, told: &Told) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    let notes = if told.notes.is_empty() { String::new() } else { format!("--- notes\n{}", told.notes) };
-    let text = format!("--- exit {}\n{}{notes}", told.exit.code(), told.out);
-    if !path.exists() && std::env::var("PURSER_GOLDEN").is_ok_and(|value| value == "write") {
-        fs::write(&path, &text).unwrap();
-    }
-    let wanted = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(text, wanted, "golden/{name}");
-}
+use crate::support::{Fixture, NODE, POD, START, Told, WORKER, golden, history, surroundings, tool, tool_in};
 
 #[test]
 fn listings_are_as_on_file() {
@@ -183,6 +28,10 @@ fn listings_are_as_on_file() {
     golden("log-text.txt", &fixture.tool(&["log", "--seq", "1..2"]));
     golden("log-jsonl.txt", &fixture.tool(&["log", "-o", "jsonl", "-t", "worker."]));
     golden("log-json.txt", &fixture.tool(&["log", "-o", "json", "--seq", "3..4"]));
+    golden("log-graph.txt", &fixture.tool(&["log", "--graph"]));
+    golden("streams.txt", &fixture.tool(&["streams"]));
+    golden("streams-json.txt", &fixture.tool(&["streams", "--kind", "worker", "-o", "json"]));
+    golden("schema.txt", &tool(&["schema", "-t", "pod.container-exited", "-t", "node.started"]));
     golden("show.txt", &fixture.tool(&["show", "2", "--hex"]));
     golden("show-json.txt", &fixture.tool(&["show", "7", "-o", "json"]));
     golden("state.txt", &fixture.tool(&["state"]));
@@ -191,7 +40,9 @@ fn listings_are_as_on_file() {
 }
 
 fn seqs(told: &Told) -> Vec<u64> {
-    told.out.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+    // Lanes of a graph may stand before the number.
+    let number = |line: &str| line.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    told.out.lines().map(number).collect()
 }
 
 #[test]
@@ -213,11 +64,59 @@ fn filters_must_all_match() {
     assert_eq!(seqs(&log(&["-n", "2"])), [10, 11]);
     assert_eq!(seqs(&log(&["-n", "2", "-r"])), [11, 10]);
     assert_eq!(seqs(&log(&["-r", "--seq", "..3"])), [3, 2, 1]);
+    // An hour has passed since noon.
+    assert_eq!(seqs(&log(&["--since", "59m 53s ago"])), [7, 8, 9, 10, 11]);
+    assert_eq!(seqs(&log(&["-S", "-2h", "-U", "-59m51s"])), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(log(&["-S", "today"]).out, log(&["-S", "2026-03-01"]).out);
+    assert_eq!(log(&["--until", "yesterday"]).exit, Exit::NothingMatched);
+    assert_eq!(seqs(&log(&["--boot", "1", "-t", "node."])), [1, 11]);
+    assert_eq!(seqs(&log(&["-b", "0", "--seq", "10.."])), [10, 11]);
+    assert_eq!(log(&["-b", "2"]).exit, Exit::NothingMatched);
+    let none = log(&["-b", "-1"]);
+    assert_eq!(none.exit, Exit::NothingMatched);
+    assert!(none.notes.contains("has 1 starts of the node"), "{}", none.notes);
+    assert_eq!(seqs(&log(&["--where", "exit.code > 100 or container and attempt = 1"])), [6, 7, 8, 10]);
+    assert_eq!(seqs(&log(&["--where", "@cause ~ '^record' and @seq < 5"])), [3, 4]);
+    assert_eq!(seqs(&log(&["-g", r#""(hostname|reason)":"[gS]"#])), [1, 11]);
+    assert_eq!(seqs(&log(&["-g", r"worker\.exited"])), [10]);
+    assert_eq!(seqs(&fixture.tool(&["log", "--graph", "-n", "2"])), [10, 11]);
     let none = log(&["--pod", "default/absent"]);
     assert_eq!((none.exit, none.out.as_str()), (Exit::NothingMatched, ""));
     assert_eq!(none.notes, "purser-replay: there is no pod `default/absent` in the journal\n");
     let quiet = log(&["--pod", "web", "-t", "pod.failed"]);
     assert_eq!((quiet.exit, quiet.notes.as_str()), (Exit::NothingMatched, ""), "the pod is known");
+}
+
+#[test]
+fn a_listing_goes_on_where_the_last_one_ended() {
+    let fixture = Fixture::new();
+    let log = |args: &[&str]| fixture.tool(&[&["log", "-o", "oneline", "--show-cursor"], args].concat());
+    let first = log(&["--seq", "..4", "-t", "pod.admitted"]);
+    assert_eq!(seqs(&first), [2]);
+    let cursor = first.notes.trim_end().strip_prefix("cursor ").unwrap().to_owned();
+    assert!(cursor.starts_with("4:"), "what does not match was looked at too: {cursor}");
+    let rest = log(&["--after-cursor", &cursor]);
+    assert_eq!(seqs(&rest), [5, 6, 7, 8, 9, 10, 11]);
+    let last = rest.notes.trim_end().strip_prefix("cursor ").unwrap().to_owned();
+    let none = log(&["--after-cursor", &last]);
+    assert_eq!((none.exit, none.out.as_str()), (Exit::NothingMatched, ""));
+    assert_eq!(none.notes, rest.notes);
+    let foreign = log(&["--after-cursor", "4:0123456789abcdef"]);
+    assert_eq!((foreign.exit, foreign.out.as_str()), (Exit::Integrity, ""));
+    assert!(foreign.notes.contains("record 4 is not the one"), "{}", foreign.notes);
+    assert_eq!(log(&["--after-cursor", "4"]).exit, Exit::Usage);
+}
+
+#[test]
+fn a_journal_says_what_it_is() {
+    let fixture = Fixture::new();
+    let info = |args: &[&str]| {
+        let told = fixture.tool(&[&["info"], args].concat());
+        let out = told.out.replace(&fixture.path("export"), "FILE");
+        Told { out, ..told }
+    };
+    golden("info.txt", &info(&[]));
+    golden("info-json.txt", &info(&["-o", "json"]));
 }
 
 #[test]
@@ -379,6 +278,10 @@ fn usage_and_files_that_are_not_there_have_codes_of_their_own() {
         &["log", "--pod", "../etc"],
         &["log", "--stream", "gpu/1"],
         &["log", "--since", "yesterday-ish"],
+        &["log", "--where", "exit.code >"],
+        &["log", "--where", "@weather = 'fine'"],
+        &["log", "-g", "("],
+        &["log", "--graph", "-r"],
         &["log", "--export", "a", "--dir", "b"],
         &["--socket", "a", "log", "--dir", "b"],
         &["show"],
@@ -425,4 +328,19 @@ fn damage_to_a_folders_segments_ends_with_code_4_and_to_its_store_with_nothing()
     assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("is damaged at byte") && told.contains("00000000000000000001.seg"), "{told}");
     assert!(!told.contains("panicked"), "{told}");
+}
+
+/// The manual names every verb, and every option of each.
+#[test]
+fn the_manual_is_whole() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/replay.md")).unwrap();
+    let cli = <purser_replay::cli::Cli as clap::CommandFactory>::command();
+    for verb in cli.get_subcommands() {
+        let name = verb.get_name();
+        assert!(manual.contains(&format!("`purser-replay {name}")), "{name}");
+        for option in verb.get_arguments().filter_map(clap::Arg::get_long).filter(|option| *option != "help")
+        {
+            assert!(manual.contains(&format!("--{option}")), "{name} --{option}");
+        }
+    }
 }

@@ -1,0 +1,85 @@
+//! Arguments of `log`, and the filters that other verbs share with it.
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::{LogOutput, PodName, SeqRange, StreamName, TypeName};
+use crate::cursor::Cursor;
+use crate::expr::RecordExpr;
+use crate::pattern::Pattern;
+use crate::when::When;
+
+/// Which records are meant; different filters must all match.
+#[derive(Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Only these records: A..B with both ends, A.., ..B or A
+    #[arg(long, value_name = "A..B")]
+    pub seq: Option<SeqRange>,
+    /// Only records of this moment or later: 2026-03-01T12:30:00Z, 2026-03-01, now, today, yesterday, -2h, '2h ago'
+    #[arg(short = 'S', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub since: Option<When>,
+    /// Only records of this moment or earlier
+    #[arg(short = 'U', long, value_name = "TIME", allow_hyphen_values = true)]
+    pub until: Option<When>,
+    /// Only records from the Nth start of the node in the source to the next; 0 is the last start, -1 the one before
+    #[arg(short = 'b', long, value_name = "N", allow_negative_numbers = true)]
+    pub boot: Option<i64>,
+    /// Only records of this pod and its workers: namespace/name, name or uid
+    #[arg(long, value_name = "POD")]
+    pub pod: Option<PodName>,
+    /// Only records of this worker
+    #[arg(long, value_name = "UID")]
+    pub worker: Option<Uuid>,
+    /// Only records that name this GPU, and those of pods while they hold it
+    #[arg(long, value_name = "GPU_UUID")]
+    pub gpu: Option<String>,
+    /// Only records that name this tenant, and those of pods from when the ledger has them on its account
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// Only records of this stream, as in pod/UID
+    #[arg(short, long, value_name = "KIND/UID")]
+    pub stream: Option<StreamName>,
+    /// Only records of this type, as in pod.admitted, or pod. for all of them; repeat for more
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub types: Vec<TypeName>,
+    /// Only records for which this holds, as in 'exit.code != 0 and @principal ~ "^uid:"'
+    #[arg(long = "where", value_name = "EXPR")]
+    pub holds: Option<RecordExpr>,
+    /// Only records whose line, as --output oneline shows it, has a match of this regular expression
+    #[arg(short = 'g', long, value_name = "PATTERN")]
+    pub grep: Option<Pattern>,
+}
+
+/// Arguments of `log`.
+#[derive(Debug, Default, Args)]
+#[command(after_help = LOG_EXAMPLES)]
+pub struct LogArgs {
+    /// Which records.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only records after the one that --show-cursor told of
+    #[arg(long, value_name = "CURSOR")]
+    pub after_cursor: Option<Cursor>,
+    /// Tell on standard error up to which record the journal was read, for --after-cursor
+    #[arg(long)]
+    pub show_cursor: bool,
+    /// Only the last N that match
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Newest first; all that match are held in memory
+    #[arg(short, long)]
+    pub reverse: bool,
+    /// Draw what led to what beside one line a record; reads the journal twice
+    #[arg(long, conflicts_with_all = ["reverse", "output"])]
+    pub graph: bool,
+    /// How to show them
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: LogOutput,
+}
+
+const LOG_EXAMPLES: &str = "Examples:
+  purser-replay log --since yesterday -t pod.failed
+  purser-replay log --boot 0 --pod web -o oneline
+  purser-replay log --where 'exit.code > 128 and @time >= \"2026-03-01T12:00:00Z\"'
+  purser-replay log --graph --pod web -n 40
+  purser-replay log --after-cursor 11:7fcc9176e59188fb --show-cursor -o jsonl";

@@ -1,0 +1,124 @@
+//! The world at a moment, folded from the journal by the same logic as the node's.
+
+use purser_events::view::World;
+use purser_events::{Header, Record, Seq, Timestamp};
+use purser_storage::StoredRecord;
+use serde_json::{Value, json};
+
+use crate::cli::Moment;
+use crate::failure::{Exit, Failure};
+use crate::source::Place;
+use crate::{Console, render};
+
+/// A moment that is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// After this record.
+    Seq(Seq),
+    /// Before the first record that is later.
+    Time(Timestamp),
+}
+
+impl Moment {
+    /// The moment, as seen from `now`.
+    pub(crate) fn seen_from(self, now: Timestamp) -> Until {
+        match self {
+            Moment::Seq(seq) => Until::Seq(seq),
+            Moment::Time(when) => Until::Time(when.seen_from(now)),
+        }
+    }
+}
+
+impl Until {
+    /// Whether a record is after it.
+    pub(crate) fn is_before(self, header: &Header) -> bool {
+        match self {
+            Until::Seq(last) => header.seq > last,
+            Until::Time(last) => header.time > last,
+        }
+    }
+}
+
+/// A world, and how it came about.
+#[derive(Clone)]
+pub(crate) struct Folded {
+    pub(crate) world: World,
+    /// When its last record was written.
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) exit: Exit,
+}
+
+impl Default for Folded {
+    fn default() -> Folded {
+        Folded { world: World::default(), time: None, exit: Exit::Ok }
+    }
+}
+
+impl Folded {
+    /// The moment, for programs.
+    pub(crate) fn place(&self) -> Value {
+        json!({ "seq": self.world.head, "time": self.time })
+    }
+
+    /// When its last record was written, for people.
+    pub(crate) fn time_text(&self) -> String {
+        self.time.map_or_else(String::new, |time| format!(" of {time}"))
+    }
+
+    /// Folds one record in; what cannot be folded is told.
+    pub(crate) fn apply(&mut self, stored: StoredRecord, console: &mut Console<'_>) {
+        let (seq, stream, time) = (stored.header.seq, stored.header.stream, stored.header.time);
+        match stored.event() {
+            Ok(event) => {
+                let record = Record { header: stored.header, event };
+                if let Err(illegal) = self.world.apply(&record) {
+                    console.note(format_args!(
+                        "record {seq} of {stream}: {illegal}; the stream is no longer folded"
+                    ));
+                }
+            }
+            Err(error) if error.is_withheld() => {
+                self.world.apply_withheld(&stored.header, stored.layout_number);
+            }
+            Err(error) => {
+                self.exit = self.exit.or_worse(Exit::of_payload(&error));
+                let reason = render::payload_error(&error);
+                console
+                    .note(format_args!("record {seq} of {stream}: {reason}; the stream is no longer folded"));
+                self.world.quarantine(stream, seq, reason);
+            }
+        }
+        self.time = Some(time);
+    }
+}
+
+/// The world at a moment; at the end without one.
+pub(crate) fn fold(at: Option<Until>, place: &Place, console: &mut Console<'_>) -> Result<Folded, Failure> {
+    let mut source = place.open(Seq(1))?;
+    let before = source.before().seq;
+    if before > Seq::ZERO {
+        return Err(Failure::Partial { before });
+    }
+    let mut folded = Folded::default();
+    for stored in source.by_ref() {
+        let stored = stored?;
+        if at.is_some_and(|at| at.is_before(&stored.header)) {
+            return Ok(folded);
+        }
+        folded.apply(stored, console);
+    }
+    folded.reaches(at)?;
+    Ok(folded)
+}
+
+impl Folded {
+    /// Checks that a journal that ended here holds a moment that was asked for.
+    pub(crate) fn reaches(&self, at: Option<Until>) -> Result<(), Failure> {
+        match at {
+            Some(Until::Seq(asked)) if asked > self.world.head => {
+                Err(Failure::NoRecord { first: Seq(1), last: self.world.head, asked })
+            }
+            Some(Until::Seq(_) | Until::Time(_)) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `timeline`: what happened to a pod, one line a record, with how long things took.
+
+use std::collections::BTreeMap;
+
+use purser_events::pod::Pod;
+use purser_events::worker::WorkerEvent;
+use purser_events::{Decider, Event, PodUid, Seq, StreamId, StreamKind, Timestamp};
+use purser_storage::StoredRecord;
+use serde_json::{Value, json};
+
+use crate::cli::{Output, PodName, TimelineArgs};
+use crate::failure::{Exit, Failure};
+use crate::members::{incarnations, pods_of_ledger};
+use crate::pairs::{Ended, Pending};
+use crate::reading::Reading;
+use crate::rows::Rows;
+use crate::source::Place;
+use crate::spans::{Spans, seconds, signed_seconds};
+use crate::{Console, render};
+
+/// One incarnation of the pod.
+struct Life {
+    pod: Pod,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// What is kept while the records pass.
+struct Timeline {
+    pods: Vec<PodUid>,
+    lives: BTreeMap<PodUid, Life>,
+    /// The pod of each worker.
+    workers: BTreeMap<StreamId, PodUid>,
+    pending: Pending,
+    took: BTreeMap<&'static str, Spans>,
+    /// What the pod is called, if that was said.
+    name: String,
+    /// The incarnation that the last line is of.
+    shown: Option<PodUid>,
+}
+
+pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
+    let pods = incarnations(&args.pod, None, place)?;
+    let (lives, workers, pending, took, shown) = <_>::default();
+    let name = match &args.pod {
+        PodName::Name(id) => format!(" {id}"),
+        PodName::Incarnation(_) => String::new(),
+    };
+    let mut timeline = Timeline { pods, lives, workers, pending, took, name, shown };
+    let mut reading = Reading::from(place, Seq(1))?;
+    let mut rows = Rows::new(args.output);
+    while let Some(stored) = reading.next() {
+        let event = stored.event();
+        let Some(pod) = timeline.pod_of(&stored, event.as_ref().ok()) else { continue };
+        // Of other pods' records nothing is told, so neither that they cannot be read.
+        reading.note(&stored, &event);
+        timeline.show(pod, &stored, event.as_ref().ok(), &mut rows, console)?;
+    }
+    rows.end(console)?;
+    if args.output == Output::Text && !timeline.took.is_empty() {
+        console.line(format_args!(""))?;
+        for (begins, spans) in &timeline.took {
+            console.line(format_args!("{begins}: {}", spans.words()))?;
+        }
+    }
+    if rows.is_empty() && reading.is_sound() {
+        console.note(format_args!("purser-replay: there is no pod `{}` in the journal", args.pod));
+    }
+    let found = if rows.is_empty() { Exit::NothingMatched } else { Exit::Ok };
+    reading.end(found, console)
+}
+
+impl Timeline {
+    /// The incarnation that a record is about, if it is one of those that are meant.
+    fn pod_of(&mut self, stored: &StoredRecord, event: Option<&Event>) -> Option<PodUid> {
+        let stream = stored.header.stream;
+        let meant = |pod: &PodUid| self.pods.contains(pod);
+        match (stream.kind, event) {
+            (StreamKind::Pod, _) => Some(PodUid(stream.id)).filter(meant),
+            (_, Some(Event::Worker(WorkerEvent::Registered(worker)))) if meant(&worker.pod) => {
+                self.workers.insert(stream, worker.pod);
+                Some(worker.pod)
+            }
+            (_, Some(Event::Ledger(event))) => pods_of_ledger(event).into_iter().find(meant),
+            _ => self.workers.get(&stream).copied(),
+        }
+    }
+
+    fn show(
+        &mut self,
+        uid: PodUid,
+        stored: &StoredRecord,
+        event: Option<&Event>,
+        rows: &mut Rows,
+        console: &mut Console<'_>,
+    ) -> Result<(), Failure> {
+        let (header, kind) = (&stored.header, render::type_name(stored));
+        let life = self.lives.entry(uid).or_insert_with(|| Life {
+            pod: Pod::Unknown,
+            first: header.time,
+            last: header.time,
+        });
+        if let Some(Event::Pod(event)) = event
+            && let Err(illegal) = life.pod.follow(event)
+        {
+            console.note(format_args!("record {}: {illegal}", header.seq));
+        }
+        let (offset, delta) =
+            (header.time.0.saturating_sub(life.first.0), header.time.0.saturating_sub(life.last.0));
+        life.last = header.time;
+        let phase = life.pod.word();
+        let ended = self.pending.note(header, &kind, event);
+        let took: Vec<(u64, Ended)> =
+            ended.into_iter().map(|end| (end.open.us_until(header.time), end)).collect();
+        for (us, end) in took.iter().filter(|(_, end)| !end.is_given_up) {
+            self.took.entry(end.pair.begins).or_default().note(*us);
+        }
+        let row = json!({
+            "seq": header.seq, "time": header.time, "offsetUs": offset, "deltaUs": delta, "type": kind,
+            "stream": header.stream.to_string(), "incarnation": uid, "phase": phase,
+            "took": took.iter().map(|(us, end)| took_json(end, *us)).collect::<Vec<_>>(),
+        });
+        let took: String = took.iter().map(|(us, end)| took_words(end, *us)).collect();
+        let line = format!("{:>12}  {} {kind}  {phase}{took}", signed_seconds(offset), header.seq);
+        if self.shown.replace(uid) != Some(uid) && !rows.is_json() {
+            console.line(format_args!("pod/{uid}{} from {}", self.name, header.time))?;
+        }
+        rows.show(&line, &row, console)
+    }
+}
+
+fn took_json(end: &Ended, us: u64) -> Value {
+    json!({ "begins": end.pair.begins, "seq": end.open.seq, "us": us, "givenUp": end.is_given_up })
+}
+
+fn took_words(end: &Ended, us: u64) -> String {
+    let verb = if end.is_given_up { "given up" } else { "done" };
+    format!(", {} of record {} {verb} after {}", end.pair.begins, end.open.seq, seconds(us))
+}

@@ -1,0 +1,245 @@
+//! A node in the test's own process, on a clock that the test moves on: its processes and its machine are real, and so is
+//! its API, on a socket.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use purser_actors::paths::PodPaths;
+use purser_actors::port::Clock;
+use purser_actors::port::containers::Runtimes;
+use purser_actors::start::Resources;
+use purser_actors::{HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
+use purser_events::ledger::Capacity;
+use purser_events::pod::spec::RuntimeClass;
+use purser_events::{Bytes, Policy, Timestamp};
+use purser_node::adapter::clock::UuidV7;
+use purser_node::adapter::machine::ProcMachine;
+use purser_node::adapter::probes::NetworkProbes;
+use purser_node::adapter::process::{ProcessRuntime, Settings};
+use purser_node::api::admission::{Gate, Limits};
+use purser_node::api::listen::{Server, bind_socket};
+use purser_node::api::router::router;
+use purser_node::api::state::Api;
+use purser_node::config::{self, Surroundings};
+use purser_node::metrics::Exposition;
+use purser_storage::{Journal, JournalConfig};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::binaries::Binaries;
+use crate::{bounded, leftovers};
+
+/// When such a node starts: 2026-03-01T12:00:00Z.
+pub const START: Timestamp = Timestamp(1_772_366_400_000_000);
+
+/// A clock that stands still until it is moved on.
+#[derive(Debug)]
+pub struct Stepped(pub watch::Sender<Timestamp>);
+
+#[async_trait]
+impl Clock for Stepped {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    fn passed(&self) -> Duration {
+        Duration::from_millis(self.now().ms_since(START))
+    }
+
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let until = self.now().plus_ms(u64::try_from(time.as_millis()).expect("nobody sleeps so long"));
+        let mut now = self.0.subscribe();
+        Box::pin(async move { drop(now.wait_for(|now| until <= *now).await) })
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        drop(self.0.subscribe().wait_for(|now| moment <= *now).await);
+    }
+}
+
+/// The control group in which the pods of this process's nodes have theirs.
+#[must_use]
+pub fn cgroup_prefix() -> String {
+    format!("purser-stepped-{}", std::process::id())
+}
+
+/// What the node takes for the kernel's folder of devices: the real one, but for network interfaces, of which there are
+/// those that a test makes.
+fn sys(folder: &Path) -> PathBuf {
+    let sys = folder.join("sys");
+    fs::create_dir_all(sys.join("class/net")).expect("a folder can be made");
+    std::os::unix::fs::symlink("/sys/devices", sys.join("devices")).expect("a link can be made");
+    sys
+}
+
+/// A node without pods, on the arbiter of the caller, that gives this out.
+///
+/// # Panics
+/// It does not start.
+pub async fn node(folder: &Path, paths: &PodPaths, clock: Arc<Stepped>, capacity: Capacity) -> Service {
+    let live = LiveWorld::new();
+    let (replayed, committed) = (live.clone(), live.clone());
+    let journal = Journal::open(
+        JournalConfig::new(folder.join("journal")),
+        || START,
+        move |record| replayed.replay(record),
+        move |records| committed.commit(records),
+    );
+    let settings =
+        Settings { cgroup_prefix: cgroup_prefix(), ..Settings::with_shim(Binaries::built().purserd.clone()) };
+    let process = ProcessRuntime::new(paths.clone(), settings);
+    let shell = Shell {
+        journal: journal.expect("the journal opens"),
+        live,
+        clock,
+        ids: Arc::new(UuidV7),
+        runtimes: Runtimes::from([(RuntimeClass::Process, Arc::new(process) as _)]),
+        machine: Arc::new(ProcMachine { sys_root: sys(folder), ..ProcMachine::own(folder) }),
+        probes: Arc::new(NetworkProbes),
+        paths: paths.clone(),
+    };
+    let host = HostFacts {
+        hostname: "host".to_owned(),
+        boot_id: Uuid::from_u128(1),
+        version: "0".to_owned(),
+        kernel: "0".to_owned(),
+        cores: 1,
+        memory: Bytes(1 << 30),
+        pid: 1,
+    };
+    let resources = Resources { capacity, ..Resources::default() };
+    let (policy, default_runtime) = (Policy::default(), RuntimeClass::Process);
+    let parts = Parts { shell, host, policy, resources, default_runtime, keeping: Keeping::default() };
+    purser_actors::start(parts).await.expect("the node starts")
+}
+
+/// Such a node with its API. When it is dropped, it stops, and every process that it started is killed.
+#[derive(Debug)]
+pub struct SteppedNode {
+    folder: TempDir,
+    moved: watch::Sender<Timestamp>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SteppedNode {
+    /// Starts a node that gives this out, and waits until it answers. Its metrics are those of the test's process, of which
+    /// there is one recorder: a test program can have one such node.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[must_use]
+    pub fn start(capacity: Capacity) -> SteppedNode {
+        let folder =
+            tempfile::Builder::new().prefix("purser-").tempdir().expect("a temporary folder can be made");
+        let (moved, stop) = (watch::Sender::new(START), watch::Sender::new(false));
+        let (own, clock, stopped) = (folder.path().to_path_buf(), Stepped(moved.clone()), stop.subscribe());
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(serve(&own, Arc::new(clock), capacity, stopped));
+        });
+        let node = SteppedNode { folder, moved, stop, thread: Some(thread) };
+        bounded::until("the node answers", || {
+            let is_over = node.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            assert!(!is_over, "the node has ended");
+            node.socket().exists()
+        });
+        node
+    }
+
+    /// Adds a network interface to those that the node sees, or takes it away.
+    ///
+    /// # Panics
+    /// It is there already, or is not.
+    pub fn set_interface(&self, name: &str, is_there: bool) {
+        let path = self.folder.path().join("sys/class/net").join(name);
+        let done = if is_there { fs::create_dir(path) } else { fs::remove_dir(path) };
+        done.expect("the interface is as it was");
+    }
+
+    /// The socket of the API.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    /// Moves the clock on.
+    pub fn step_ms(&self, ms: u64) {
+        self.moved.send_modify(|now| *now = now.plus_ms(ms));
+    }
+
+    /// Runs the operator's command line, which must succeed, and gives back what it printed.
+    ///
+    /// # Panics
+    /// It fails.
+    #[track_caller]
+    pub fn purser_ok(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let mut command = Command::new(&Binaries::built().purser);
+        let command = command.env("PURSER_SOCKET", self.socket()).env("NO_COLOR", "1").args(args);
+        let output = bounded::output(command);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("purser prints UTF-8")
+    }
+}
+
+impl Drop for SteppedNode {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        let ended = self.thread.take().map(JoinHandle::join);
+        leftovers::end_processes(self.folder.path());
+        // A test that failed already says more than this would.
+        assert!(std::thread::panicking() || !matches!(ended, Some(Err(_))), "the node has panicked");
+    }
+}
+
+/// Serves the API of a node until told to stop.
+async fn serve(folder: &Path, clock: Arc<Stepped>, capacity: Capacity, stop: watch::Receiver<bool>) {
+    let file = folder.join("purserd.toml");
+    let text = format!(
+        "data-dir = {:?}\n\n[api]\nsocket = {:?}\n\n[runtime]\ndefault = \"process\"\n\n[containerd]\nenabled = \"never\"\n",
+        folder,
+        folder.join("api.sock")
+    );
+    fs::write(&file, text).expect("the config can be written");
+    let alone = Surroundings { root: false, variables: BTreeMap::new() };
+    let config = Arc::new(config::load(Some(&file), &alone).expect("the config is one"));
+    let service = node(folder, &PodPaths::new(folder.join("pods")), clock, capacity).await;
+    let api = Api {
+        service: service.clone(),
+        config: config.clone(),
+        allowances: Arc::default(),
+        exposition: Exposition::install().expect("no other node is in this process"),
+        started_at: START,
+        stop: stop.clone(),
+    };
+    let limits = Limits {
+        per_second: config.api.requests_per_second,
+        burst: config.api.requests_burst,
+        open_max: config.api.requests_open_max,
+    };
+    let connections = TaskTracker::new();
+    let server = Server {
+        head_timeout: Duration::from_millis(config.api.head_timeout_ms.get()),
+        stop: stop.clone(),
+        connections: connections.clone(),
+        router: router(api, Arc::new(Gate::new(limits, Arc::new(UuidV7)))),
+    };
+    let socket = bind_socket(&config.api.socket, None).await.expect("the socket can be bound");
+    let mut stopped = stop;
+    let serving = tokio::spawn(server.serve_socket(socket));
+    drop(stopped.wait_for(|stop| *stop).await);
+    connections.close();
+    connections.wait().await;
+    serving.abort();
+    service.shut_down("the test is over").await;
+    service.journal().clone().close().expect("the journal can be closed");
+}

@@ -82,7 +82,10 @@ impl ContainerdRuntime {
     pub(super) async fn ended(&self, key: &ContainerKey) -> Result<Exit, RuntimeError> {
         let id = naming::id_of(key);
         match self.wait_for(&id, "").await {
-            Ok((code, at)) => Ok(self.exit(key, code, at.as_ref())),
+            Ok((code, at)) => {
+                self.tell_last_kill(key).await;
+                Ok(self.exit(key, code, at.as_ref()))
+            }
             Err(status) if is_absent(&status) => Ok(self.lost()),
             Err(status) => Err(from_status("wait for a container", &status)),
         }

@@ -32,8 +32,7 @@ mod user;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
@@ -69,7 +68,8 @@ pub struct ContainerdRuntime {
     images: Arc<Images>,
     told: Arc<Told>,
     left: Arc<Mutex<Vec<exec::Left>>>,
-    notices_taken: Arc<AtomicBool>,
+    noticed: mpsc::Sender<Notice>,
+    notices: Arc<Mutex<Option<mpsc::Receiver<Notice>>>>,
 }
 
 impl ContainerdRuntime {
@@ -87,6 +87,7 @@ impl ContainerdRuntime {
     ) -> Result<ContainerdRuntime, RuntimeError> {
         config.check()?;
         let left = Arc::new(Mutex::new(exec::find_left(&config)));
+        let (noticed, notices) = mpsc::channel(notices::NOTICES_LEN_MAX);
         let line = Connection::lazy(&config.socket, &config.namespace);
         let images = Arc::new(Images::new(line.clone(), &config, clock.clone(), ids.clone()));
         Ok(ContainerdRuntime {
@@ -100,7 +101,8 @@ impl ContainerdRuntime {
             clock,
             ids,
             images,
-            notices_taken: Arc::default(),
+            noticed,
+            notices: Arc::new(Mutex::new(Some(notices))),
         })
     }
 
@@ -229,11 +231,8 @@ impl Containers for ContainerdRuntime {
     }
 
     fn notices(&self) -> Option<mpsc::Receiver<Notice>> {
-        if self.notices_taken.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        let (sender, receiver) = mpsc::channel(notices::NOTICES_LEN_MAX);
-        tokio::spawn(notices::report(self.clone(), sender));
+        let receiver = self.notices.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        tokio::spawn(notices::report(self.clone(), self.noticed.clone()));
         Some(receiver)
     }
 }

@@ -97,16 +97,21 @@ async fn look_for_kill(runtime: ContainerdRuntime, key: ContainerKey, notices: m
 
 /// Whether the kernel has killed more in a container than was told; if so, that has been told now.
 async fn tell_rise(runtime: &ContainerdRuntime, key: &ContainerKey, notices: &mpsc::Sender<Notice>) -> bool {
-    let (told, cgroups, at) = (runtime.told.clone(), runtime.cgroups.clone(), key.clone());
-    let rises = tokio::task::spawn_blocking(move || {
-        cgroups.out_of_memory_kills(&at).is_some_and(|kills| told.rises_to(&at, kills))
-    });
-    let rises = rises.await.expect("reading a count does not panic");
+    let rises = has_risen(runtime, key).await;
     if rises {
         // Whoever does not listen any more has no use for it.
         let _ = notices.send(Notice::OutOfMemory(key.clone())).await;
     }
     rises
+}
+
+/// Whether the kernel has killed more in a container than was told; from now on that counts as told.
+async fn has_risen(runtime: &ContainerdRuntime, key: &ContainerKey) -> bool {
+    let (told, cgroups, at) = (runtime.told.clone(), runtime.cgroups.clone(), key.clone());
+    let rises = tokio::task::spawn_blocking(move || {
+        cgroups.out_of_memory_kills(&at).is_some_and(|kills| told.rises_to(&at, kills))
+    });
+    rises.await.expect("reading a count does not panic")
 }
 
 /// Whose want of memory an event is about; none if it is not this node's.
@@ -119,6 +124,15 @@ async fn read(runtime: &ContainerdRuntime, event: &Any) -> Option<ContainerKey> 
 }
 
 impl ContainerdRuntime {
+    /// Tells of the kill that ended a container before its end is told: once the container is removed, the kernel's
+    /// count is gone, and containerd's own word may come after that.
+    pub(super) async fn tell_last_kill(&self, key: &ContainerKey) {
+        if has_risen(self, key).await {
+            // The exit says so too: a notice that finds no room is no loss.
+            let _ = self.noticed.try_send(Notice::OutOfMemory(key.clone()));
+        }
+    }
+
     /// What containerd calls itself.
     pub(super) async fn ask_version(&self) -> Result<String, Status> {
         let reply = within(CALL_LIMIT, self.line.version().version(self.line.request(()))).await?;

@@ -19,8 +19,9 @@ build: ## Builds purserd, purser and purser-replay.
 	@.ci/packages.sh build
 	$(CARGO) build --locked --profile $(PROFILE) -p purser-node -p purser-replay
 
-run: build ## Runs a node in ./run with the example pods, until Ctrl-C; pods go on. RUN_ONCE=1 stops by itself.
-	@dist/run.sh start $(bin_dir)
+run: build ## Runs a node in ./run with the example pods, until Ctrl-C; pods go on. RUN_ONCE=1 stops by itself, GPU=fake makes GPUs up.
+	$(if $(filter fake,$(GPU)),$(CARGO) build --locked --profile $(PROFILE) -p purser-fake-nvml)
+	@GPU=$(GPU) dist/run.sh start $(bin_dir)
 
 clean-run: build ## Deletes the pods that `make run` left and the folder ./run.
 	@dist/run.sh clean $(bin_dir)

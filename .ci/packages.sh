@@ -18,6 +18,7 @@ protobuf-compiler protoc
 test="$build
 busybox-static /bin/busybox
 ca-certificates /etc/ssl/certs/ca-certificates.crt
+chromium chromium
 containerd containerd
 curl curl
 docker-registry docker-registry

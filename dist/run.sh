@@ -4,7 +4,7 @@
 #   dist/run.sh start DIR   starts purserd from DIR, applies examples/, stays until Ctrl-C; pods go on
 #   dist/run.sh clean DIR   deletes the node's pods and ./run
 #
-# With RUN_ONCE=1 `start` stops by itself once it has shown the pods.
+# With RUN_ONCE=1 `start` stops by itself once it has shown the pods. With GPU=fake the node sees two GPUs that are made up.
 set -euo pipefail
 
 [ $# -eq 2 ] || {
@@ -45,6 +45,34 @@ containerd_answers() {
     ! command -v ctr >/dev/null 2>&1 || timeout 5 ctr --address "$containerd_socket" version >/dev/null 2>&1
 }
 
+# Puts the stand-in for the driver's library into ./run, with a script of two GPUs. One that was changed there stays.
+fake_gpus() {
+    local library=$run/libnvidia-ml.so.1
+    # A node that is still going down may have the old file open.
+    cp --remove-destination "$bin/libpurser_fake_nvml.so" "$library"
+    [ -e "$library.json" ] || cat >"$library.json" <<'JSON'
+{
+  "driver": "000.00-fake",
+  "devices": [
+    {
+      "uuid": "GPU-fa4e0000-0000-0000-0000-000000000000",
+      "model": "Fake GPU 80GB",
+      "memory-total": 85899345920,
+      "memory-used": [10737418240, 21474836480, 32212254720],
+      "utilization": [15, 60, 95, 40],
+      "temperature-c": [41, 55, 63, 52],
+      "power-mw": [120000, 310000, 520000, 260000],
+      "sm-clock-mhz": [1200, 1980, 1980, 1700],
+      "slowed-by": [1, 0, 4, 0]
+    },
+    { "uuid": "GPU-fa4e0000-0000-0000-0000-000000000001", "model": "Fake GPU 80GB" }
+  ]
+}
+JSON
+    printf '\n[gpu]\nnvml-library = "%s"\n' "$library" >>"$config"
+    say "the GPUs of this node are FAKE: they are what $library.json says"
+}
+
 write_config() {
     local runtime=process
     if containerd_answers; then runtime=containerd; fi
@@ -61,6 +89,7 @@ socket = "$socket"
 default = "$runtime"
 TOML
     say "pods that name no runtime run with: $runtime"
+    if [ "${GPU-}" = fake ]; then fake_gpus; fi
 }
 
 # Starts purserd in a session of its own, so that Ctrl-C reaches this script alone and purserd is asked once.
@@ -135,6 +164,7 @@ start() {
     # One of them is enough to show that pods come up; what the others do on the way is for `purser get` to show.
     "$bin/purser" wait ticker --for=condition=Ready --timeout 30s
     "$bin/purser" get pods
+    if [ "${GPU-}" = fake ]; then "$bin/purser" get gpus; fi
     show_next_steps
     if [ "${RUN_ONCE-}" = 1 ]; then finish; fi
     say "Ctrl-C stops purserd; its pods go on."
@@ -175,6 +205,7 @@ if [ -n "$pid" ]; then
     [ "$1" != clean ] || fail "a node still runs in ./run (pid $pid), nothing was deleted; stop it first, $advice"
     fail "it runs already (pid $pid); to start it anew, stop it $advice"
 fi
+[ -z "${GPU-}" ] || [ "$GPU" = fake ] || fail "GPU is \`$GPU\`: it can be \`fake\`, or be left out"
 trap abandon EXIT
 case $1 in
 start) start ;;

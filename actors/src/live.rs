@@ -148,7 +148,9 @@ impl Inner {
         let over = match header.stream.kind {
             // What becomes of it cannot be known any more; where its stream stands can.
             _ if self.world.quarantined.contains_key(&header.stream) => false,
-            purser_events::StreamKind::Node | purser_events::StreamKind::Ledger => false,
+            purser_events::StreamKind::Node
+            | purser_events::StreamKind::Ledger
+            | purser_events::StreamKind::Gpu => false,
             purser_events::StreamKind::Pod => {
                 let uid = purser_events::PodUid(header.stream.id);
                 !self.world.pods.contains_key(&uid) && !self.world.withheld.contains(&uid)

@@ -10,20 +10,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, MailboxError};
 use metrics::counter;
 use purser_events::ledger::event::{NodeUse, UseRecorded};
-use purser_events::ledger::{Ledger, LedgerCommand};
+use purser_events::ledger::{Ledger, LedgerCommand, LedgerRejection};
 use purser_events::pod::Pod;
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::{Bytes, Cause, MilliCpu, PodUid, Timestamp, World};
 
 use self::disk::Disks;
 use self::window::{Measured, Window};
-use crate::entity::{By, Execute, Refusal};
+use crate::entity::{By, Done, Execute, Refusal};
 use crate::ledger::LedgerActor;
 use crate::metric;
-use crate::port::ContainerKey;
+use crate::port::{ContainerKey, GpuUse};
 use crate::shell::Shell;
 
 /// Time between two samples.
@@ -50,6 +50,10 @@ pub struct Latest {
     pub running: usize,
     /// Leased ports on which the pods that lease them listen; none if the kernel cannot be asked.
     pub ports: Option<u64>,
+    /// GPUs, by whomever they are used.
+    pub gpus: GpuUse,
+    /// GPUs, as far as pods use them.
+    pub pod_gpus: GpuUse,
 }
 
 /// What a pod used when it was measured last.
@@ -97,7 +101,9 @@ pub(crate) fn begin(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>) -> Meter {
                 look::at_capacity(&shell, &ledger).await;
                 ports = look::at_ports(&shell).await;
             }
-            let latest = Latest { ports, ..window.latest(&disks.known()) };
+            let seen = shell.gpus.seen();
+            let (gpus, pod_gpus) = (seen.used(), seen.used_by_pods());
+            let latest = Latest { ports, gpus, pod_gpus, ..window.latest(&disks.known()) };
             told.set(latest);
             if WINDOW <= window.length(shell.clock.passed()) {
                 let closed = window.close(shell.clock.now(), shell.clock.passed(), &disks.known());
@@ -111,13 +117,13 @@ pub(crate) fn begin(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>) -> Meter {
 async fn record(shell: &Shell, ledger: &Addr<LedgerActor>, used: Option<UseRecorded>) {
     let Some(used) = used.filter(|used| !used.pods.is_empty()) else { return };
     let command = LedgerCommand::RecordUse(Box::new(used));
-    tell(shell, ledger, command, "what pods used").await;
+    let by = By::node(Cause::Node, shell.ids.uuid());
+    report(ledger.send(Execute::<Ledger> { command, by }).await, "what pods used");
 }
 
-/// Tells the ledger what was seen.
-async fn tell(shell: &Shell, ledger: &Addr<LedgerActor>, command: LedgerCommand, what: &str) {
-    let by = By::node(Cause::Node, shell.ids.uuid());
-    match ledger.send(Execute::<Ledger> { command, by }).await {
+/// Says so if the ledger could not take what was seen.
+fn report(told: Result<Result<Done, Refusal<LedgerRejection>>, MailboxError>, what: &str) {
+    match told {
         // What was not recorded for want of room is seen again, or lost: the next minutes are measured as well.
         Ok(Ok(_) | Err(Refusal::Busy { .. } | Refusal::NoRoom)) | Err(_) => {}
         Ok(Err(error)) => tracing::error!(%error, "failed to record {what}"),

@@ -62,6 +62,9 @@ const DECISIONS: &[f64] = &[
     0.1,
 ];
 
+/// Buckets for what takes from a second to a day.
+const LONG: &[f64] = &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
+
 /// Buckets for how many records share one sync.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
@@ -133,6 +136,46 @@ metrics! {
     ADMISSION_WAITING: Gauge "purser_admission_waiting" "pods" [] NONE = "Pods that wait for resources.";
     ADMISSIONS_REFUSED: Counter "purser_admissions_refused_total" "refusals" ["resource"] NONE = "Pods and reservations that were refused because there was too little of a resource; `custom` for all that the node does not count.";
     SAMPLES_MISSED: Counter "purser_use_samples_missed_total" "samples" [] NONE = "Samples of pods that were left out because a container could not be measured.";
+    GPU_DRIVER_UP: Gauge "purser_gpu_driver_up" "0 or 1" [] NONE = "Whether the driver of the GPUs answers; no series where none is installed.";
+    GPU_UP: Gauge "purser_gpu_up" "0 or 1" ["uuid"] NONE = "Whether a GPU answers; the series goes with the GPU.";
+    GPU_HEALTH: Gauge "purser_gpu_health" "0 or 1" ["uuid", "health"] NONE = "How a GPU is on record: 1 for one of the words, 0 for the others.";
+    GPU_INFO: Gauge "purser_gpu_info" "1" ["uuid", "gpu", "model", "driver"] NONE = "Always 1; the labels say what a GPU is, and its number to the driver.";
+    GPU_UTILIZATION: Gauge "purser_gpu_utilization_ratio" "0 to 1" ["uuid"] NONE = "Part of the time that anything ran on a GPU.";
+    GPU_MEMORY_UTILIZATION: Gauge "purser_gpu_memory_utilization_ratio" "0 to 1" ["uuid"] NONE = "Part of the time that a GPU's memory was read or written.";
+    GPU_MEMORY_TOTAL: Gauge "purser_gpu_memory_total_bytes" "bytes" ["uuid"] NONE = "Memory of a GPU.";
+    GPU_MEMORY_USED: Gauge "purser_gpu_memory_used_bytes" "bytes" ["uuid"] NONE = "Memory of a GPU that is used, by whomever.";
+    GPU_TEMPERATURE: Gauge "purser_gpu_temperature_celsius" "degrees Celsius" ["uuid"] NONE = "Temperature of a GPU.";
+    GPU_POWER: Gauge "purser_gpu_power_watts" "watts" ["uuid"] NONE = "What a GPU draws.";
+    GPU_POWER_LIMIT: Gauge "purser_gpu_power_limit_watts" "watts" ["uuid"] NONE = "What a GPU may draw.";
+    GPU_ENERGY: Counter "purser_gpu_energy_joules_total" "joules" ["uuid"] NONE = "What a GPU has drawn since its driver was loaded.";
+    GPU_CLOCK: Gauge "purser_gpu_clock_hertz" "hertz" ["uuid", "clock"] NONE = "How fast the processors (`sm`) and the `memory` of a GPU run.";
+    GPU_THROTTLE: Gauge "purser_gpu_throttle_active" "0 or 1" ["uuid", "reason"] NONE = "Whether something holds the clocks of a GPU down, by what: `idle`, `clocks_setting`, `power_cap`, `software_thermal`, `hardware_thermal`, `power_brake`, `hardware` or `other`.";
+    GPU_ECC: Counter "purser_gpu_ecc_errors_total" "errors" ["uuid", "type", "volatility"] NONE = "Errors of a GPU's memory, `corrected` or `uncorrected`, over its life (`aggregate`).";
+    GPU_REPLAYS: Counter "purser_gpu_pcie_replays_total" "transfers" ["uuid"] NONE = "Transfers over the bus of a GPU that had to be made again.";
+    GPU_XIDS: Counter "purser_gpu_xid_errors_total" "faults" ["uuid", "xid"] NONE = "Faults that the driver told of since the service started, by NVIDIA's number; `other` for those without a series of their own.";
+    GPU_PROCESSES: Gauge "purser_gpu_processes" "processes" ["uuid"] NONE = "Processes that use a GPU, whosever they are.";
+    VIOLATIONS: Counter "purser_violations_total" "times" ["kind", "action"] NONE = "Times that a violation of a kind reached a rung of the ladder: `record`, `warn`, `throttle`, `evict` or `cordon`.";
+    VIOLATIONS_ACTIVE: Gauge "purser_violations_active" "violations" ["kind"] NONE = "Violations of a kind that are open.";
+    VIOLATION_DURATION: Histogram "purser_violation_duration_seconds" "seconds" ["kind"] LONG = "How long a violation of a kind was open, once it is over.";
+    POD_VIOLATIONS: Counter "pod_management_resource_violations_total" "violations" ["pod_id", "namespace", "violation_type"] NONE = "Violations of a pod by their kind, of those that the node remembers; the series goes with its pod.";
+    POD_VIOLATION_SECONDS: Gauge "pod_management_violation_duration_seconds" "seconds" ["pod_id", "namespace", "violation_type"] NONE = "How long the violations of a pod of a kind have lasted together, an open one until now; the series goes with its pod.";
+    MONITORING_CYCLES: Counter "pod_management_monitoring_cycles_total" "evaluations" [] NONE = "Evaluations of all pods and GPUs.";
+    MONITORING_ERRORS: Counter "pod_management_monitoring_errors_total" "pods" [] NONE = "Pods whose use of a limit could not be read in an evaluation.";
+    MONITORING_SECONDS: Histogram "pod_management_monitoring_duration_seconds" "seconds" [] SECONDS = "Time that one evaluation takes.";
+    POD_GPU_UTILIZATION: Gauge "purser_pod_gpu_utilization_ratio" "0 to 1" ["namespace", "pod", "container", "uuid"] NONE = "Part of the time that a GPU was busy for a container; the series goes with its pod.";
+    POD_GPU_UTILIZATION_LIMIT: Gauge "purser_pod_gpu_utilization_limit_ratio" "0 to 1" ["namespace", "pod", "uuid"] NONE = "Share of a GPU that a pod was given; the series goes with its pod.";
+    POD_GPU_MEMORY_USED: Gauge "purser_pod_gpu_memory_used_bytes" "bytes" ["namespace", "pod", "container", "uuid"] NONE = "Memory of a GPU that a container uses; the series goes with its pod.";
+    POD_GPU_MEMORY_LIMIT: Gauge "purser_pod_gpu_memory_limit_bytes" "bytes" ["namespace", "pod", "uuid"] NONE = "Memory of a GPU that a pod was given; the series goes with its pod.";
+    POD_GPU_PROCESSES: Gauge "purser_pod_gpu_processes" "processes" ["namespace", "pod", "container", "uuid"] NONE = "Processes of a container that use a GPU; the series goes with its pod.";
+    SEED_PODS: Gauge "pod_management_pods_total" "pods" [] NONE = "Pods that are not gone. See `purser_pods`.";
+    SEED_WORKERS: Gauge "pod_management_workers_total" "processes" [] NONE = "Worker processes that run. See `purser_workers`.";
+    SEED_HEALTHY_WORKERS: Gauge "pod_management_healthy_workers" "containers" [] NONE = "Containers that run and can serve. See `purser_container_ready`.";
+    SEED_CPU: Gauge "pod_management_cpu_usage_percent" "percent of one processor" ["pod_id", "namespace"] NONE = "Processor time of a pod; the series goes with it.";
+    SEED_MEMORY_USED: Gauge "pod_management_memory_usage_bytes" "bytes" ["pod_id", "namespace"] NONE = "Memory of a pod; the series goes with it.";
+    SEED_GPU: Gauge "pod_management_gpu_usage_percent" "percent" ["pod_id", "namespace", "device_idx", "device_uuid"] NONE = "Time that a GPU was busy for a pod; the series goes with it. See `purser_pod_gpu_utilization_ratio`.";
+    NVML_CALL: Histogram "purser_nvml_call_duration_seconds" "seconds" ["call"] SECONDS = "Time that a call of the GPUs' management library takes, by call.";
+    NVML_ERRORS: Counter "purser_nvml_errors_total" "calls" ["call", "code"] NONE = "Calls of the GPUs' management library that failed, by call and how; that a GPU does not have a figure is no failure.";
+    NVML_DISCARDED: Counter "purser_nvml_samples_discarded_total" "figures" ["call"] NONE = "Figures of the GPUs' management library that cannot be true and were left out, by call.";
     RESERVATIONS: Gauge "purser_reservations" "reservations" [] NONE = "Reservations that are in force.";
     DRIFT: Gauge "purser_drift" "findings" ["kind"] NONE = "Ways in which the machine differs from the ledger, by kind.";
     INCONSISTENCIES: Gauge "purser_inconsistencies" "findings" ["invariant"] NONE = "Places where the node's state breaks one of its own rules: anything but 0 is a defect to report.";

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Addr;
+use purser_events::ledger::GpuUuid;
 use purser_events::node::event::{JournalTrimmed, SegmentSealed};
 use purser_events::node::{Node, NodeCommand};
-use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, Timestamp, World};
+use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, StreamKind, Timestamp, World};
 use purser_storage::retention::{Retention, SegmentInfo, plan};
 use purser_storage::{Hash, Journal, JournalError};
 
@@ -297,8 +298,10 @@ impl Keeper {
 fn live_streams(world: &World) -> BTreeSet<StreamId> {
     let pods = world.pods.keys().chain(&world.withheld).map(|uid| uid.stream());
     let workers = world.workers.keys().map(|uid| uid.stream());
-    let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream));
-    pods.chain(workers).chain(others).collect()
+    let gpus = world.gpus.keys().map(GpuUuid::stream);
+    let ledger = world.node_uid.map(|uid| StreamId { kind: StreamKind::Ledger, id: uid.0 });
+    let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream)).chain(ledger);
+    pods.chain(workers).chain(gpus).chain(others).collect()
 }
 
 pub(crate) fn hex(hash: &Hash) -> String {

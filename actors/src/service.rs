@@ -2,9 +2,11 @@
 
 mod advice;
 mod error;
+mod gpus;
 mod images;
 pub mod ledger;
 mod past;
+mod prospect;
 mod room;
 mod used;
 
@@ -16,6 +18,7 @@ use purser_events::invariant::Inconsistency;
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
+use purser_events::violation::MonitorPolicy;
 use purser_events::{
     Cause, CommandId, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, Timestamp,
     World,
@@ -28,6 +31,7 @@ use uuid::Uuid;
 use crate::directory::{Apply, Directory, Find};
 pub use crate::entity::CommandKey;
 use crate::entity::{By, Done, Execute, Refusal, recall};
+use crate::gpu::GpuActors;
 use crate::ledger::LedgerActor;
 use crate::ledger::count::Counts;
 use crate::metering::Meter;
@@ -59,6 +63,7 @@ struct Inner {
     directory: Addr<Directory>,
     node: Addr<NodeActor>,
     ledger: Addr<LedgerActor>,
+    gpus: GpuActors,
     counts: Counts,
     default_runtime: RuntimeClass,
     house: HouseStanding,
@@ -74,6 +79,7 @@ pub(crate) struct Addresses {
     pub(crate) directory: Addr<Directory>,
     pub(crate) node: Addr<NodeActor>,
     pub(crate) ledger: Addr<LedgerActor>,
+    pub(crate) gpus: GpuActors,
     pub(crate) counts: Counts,
 }
 
@@ -124,7 +130,7 @@ impl Service {
         house: HouseStanding,
         meter: Meter,
     ) -> Service {
-        let Addresses { directory, node, ledger, counts } = addresses;
+        let Addresses { directory, node, ledger, gpus, counts } = addresses;
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         let inner = Inner {
@@ -132,6 +138,7 @@ impl Service {
             directory,
             node,
             ledger,
+            gpus,
             counts,
             default_runtime,
             house,
@@ -274,6 +281,14 @@ impl Service {
         let node = self.node_command(NodeCommand::Uncordon, by.clone()).await?;
         self.serve_waiting(by).await;
         Ok(node)
+    }
+
+    /// Puts a policy in force by which violations are seen and answered.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn set_monitor(&self, policy: MonitorPolicy, by: Request) -> Result<Seq, ServiceError> {
+        self.node_command(NodeCommand::SetMonitor(Box::new(policy)), by).await
     }
 
     async fn node_command(&self, command: NodeCommand, by: Request) -> Result<Seq, ServiceError> {

@@ -7,7 +7,7 @@ use purser_storage::Journal;
 
 use crate::live::LiveWorld;
 use crate::paths::PodPaths;
-use crate::port::{Clock, Containers, Ids, Machine, ProbeTransport, containers::Runtimes};
+use crate::port::{Clock, Containers, Gpus, Ids, Machine, ProbeTransport, containers::Runtimes};
 
 /// The node around the actors: journal, live view and ports.
 pub struct Shell {
@@ -23,6 +23,8 @@ pub struct Shell {
     pub runtimes: Runtimes,
     /// What is used of the machine.
     pub machine: Arc<dyn Machine>,
+    /// The machine's GPUs.
+    pub gpus: Arc<dyn Gpus>,
     /// Network probes.
     pub probes: Arc<dyn ProbeTransport>,
     /// Where pods' files are.

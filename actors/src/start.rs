@@ -8,7 +8,8 @@ use purser_events::node::event::{Recovery, Started, StoreRecovery};
 use purser_events::node::{Node, NodeCommand, NodeRejection};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::view::Quarantine;
-use purser_events::{Bytes, Cause, NodeUid, Policy, Seq, StreamId, StreamKind};
+use purser_events::violation::MonitorPolicy;
+use purser_events::{Bytes, Cause, NodeUid, Policy, Seq, StreamId, StreamKind, World};
 use purser_storage::found::{Found, StoreFound};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ use crate::node::NodeActor;
 use crate::retention::Keeping;
 use crate::service::{Addresses, Service};
 use crate::shell::Shell;
-use crate::{audit, metering, retention, runtimes, sweep};
+use crate::{audit, gpu, metering, monitor, retention, runtimes, sweep};
 
 /// What the node is made of.
 pub struct Parts {
@@ -30,6 +31,8 @@ pub struct Parts {
     pub host: HostFacts,
     /// The policy of the config: in force from here on.
     pub policy: Policy,
+    /// How violations are seen and answered, by the config.
+    pub monitor: MonitorPolicy,
     /// What the machine has to give out, and how.
     pub resources: Resources,
     /// The runtime of pods that name none.
@@ -60,7 +63,7 @@ pub struct HostFacts {
 /// What the machine has to give out, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
-    /// What there is.
+    /// What there is; GPUs are what the port shows.
     pub capacity: Capacity,
     /// How it is given out, by the config.
     pub policy: LedgerPolicy,
@@ -97,8 +100,9 @@ pub enum StartError {
 /// # Errors
 /// The start could not be recorded.
 pub async fn start(parts: Parts) -> Result<Service, StartError> {
-    let Parts { shell, host, policy, resources, default_runtime, keeping } = parts;
+    let Parts { shell, host, policy, monitor: monitor_policy, resources, default_runtime, keeping } = parts;
     let shell = Arc::new(shell);
+    let stopped_at = monitor::tell::last_record_at(&shell);
     let known = shell.live.read(|world| world.node_uid.map(|uid| (uid, world.node.clone())));
     let (uid, state) = known.unwrap_or_else(|| (NodeUid(shell.ids.uuid()), Node::default()));
     let ledger_stream = StreamId { kind: StreamKind::Ledger, id: uid.0 };
@@ -112,12 +116,16 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     let node = NodeActor::new(Entity::recovered(uid.0, state, &shell), shell.clone()).start();
     // One conversation for all that the start leads to.
     let by = By::node(Cause::Node, shell.ids.uuid());
-    for command in
-        [NodeCommand::Start(started(uid, host, shell.journal.found())), NodeCommand::SetPolicy(policy)]
-    {
+    let commands = [
+        NodeCommand::Start(started(uid, host, shell.journal.found())),
+        NodeCommand::SetPolicy(policy),
+        NodeCommand::ConfigureMonitor(Box::new(monitor_policy)),
+    ];
+    for command in commands {
         let execute = Execute::<Node> { command, by: by.clone() };
         node.send(execute).await.map_err(StartError::Actors)?.map_err(StartError::Node)?;
     }
+    let gpus = gpu::begin(&shell).await;
     let (ledger, counts) = begin_ledger(&shell, uid, resources, &by).await?;
     let directory = Directory::new(shell.clone(), ledger.clone()).start();
     ledger.send(Attach(directory.clone())).await.map_err(StartError::Actors)?;
@@ -132,8 +140,11 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     ledger::watch(&shell, &ledger, &directory);
     let house = retention::begin(&shell, &node, keeping);
     let meter = metering::begin(&shell, &ledger);
-    let addresses = Addresses { directory: directory.clone(), node: node.clone(), ledger, counts };
+    gpu::watch(&shell, &gpus, &ledger);
+    let addresses =
+        Addresses { directory: directory.clone(), node: node.clone(), ledger, gpus: gpus.clone(), counts };
     let service = Service::new(shell.clone(), addresses, default_runtime, house, meter);
+    monitor::begin(&shell, &directory, &gpus, stopped_at);
     runtimes::watch(&shell, &directory, &node, by);
     sweep::begin(&shell);
     audit::begin(&shell, &directory);
@@ -152,7 +163,8 @@ async fn begin_ledger(
     let ledger = LedgerActor::new(Entity::recovered(node.0, state, shell), shell.clone());
     let counts = ledger.counts();
     let ledger = ledger.start();
-    let Resources { capacity, policy } = resources;
+    let Resources { mut capacity, policy } = resources;
+    capacity.gpus = shell.live.read(World::gpus_to_give_out);
     let subnets = capacity.subnets;
     let commands = [
         LedgerCommand::SetCapacity(Box::new(capacity)),

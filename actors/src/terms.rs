@@ -1,9 +1,11 @@
 //! What each event means to a journal that cannot take everything, or not at once.
 
 use purser_events::Event;
+use purser_events::gpu::GpuEvent;
 use purser_events::ledger::LedgerEvent;
 use purser_events::node::NodeEvent;
 use purser_events::pod::PodEvent;
+use purser_events::violation::ViolationEvent;
 use purser_events::worker::WorkerEvent;
 use purser_storage::{Class, Durability, Terms};
 
@@ -22,6 +24,19 @@ fn class(event: &Event) -> Class {
         Event::Worker(WorkerEvent::Registered(_)) => Class::Lifecycle,
         Event::Worker(WorkerEvent::Exited(_)) => Class::Safety,
         Event::Ledger(event) => class_of_ledger(event),
+        Event::Gpu(event) => class_of_gpu(event),
+    }
+}
+
+fn class_of_gpu(event: &GpuEvent) -> Class {
+    use GpuEvent as E;
+    match event {
+        // That nothing more is given out of one is told even when there is room for little.
+        E::HealthChanged(changed) if !changed.health.takes_pods() => Class::Safety,
+        E::Cordoned(_) => Class::Safety,
+        E::Found(_) | E::HealthChanged(_) | E::Uncordoned(_) => Class::Lifecycle,
+        E::FactsChanged(_) | E::FaultNoted(_) => Class::Observation,
+        E::Violation(event) => class_of_violation(event),
     }
 }
 
@@ -58,9 +73,11 @@ fn class_of_node(event: &NodeEvent) -> Class {
     match event {
         // Without its start on record the node ends no pod.
         E::Started(_) | E::Stopped(_) | E::Cordoned(_) | E::DiskPressureChanged(_) => Class::Safety,
-        E::Uncordoned(_) | E::PolicySet(_) | E::RedactionRequested(_) | E::RedactionCompleted(_) => {
-            Class::Lifecycle
-        }
+        E::Uncordoned(_)
+        | E::PolicySet(_)
+        | E::MonitorPolicySet(_)
+        | E::RedactionRequested(_)
+        | E::RedactionCompleted(_) => Class::Lifecycle,
         // It makes room, and what is given up was put on record as sealed before.
         E::JournalTrimmed(_) | E::SegmentSealed(_) => Class::Safety,
         E::RuntimeLost(_) | E::RuntimeFound(_) | E::OrphanRemoved(_) => Class::Observation,
@@ -98,6 +115,18 @@ fn class_of_pod(event: &PodEvent) -> Class {
         | E::ResourcesAwaited(_)
         | E::ResourcesGranted(_) => Class::Lifecycle,
         E::ReadinessChanged(_) | E::ProbeFailed(_) => Class::Observation,
+        E::Violation(event) => class_of_violation(event),
+    }
+}
+
+fn class_of_violation(event: &ViolationEvent) -> Class {
+    use ViolationEvent as E;
+    match event {
+        // What is to be done about it, and whether it was, is told even when there is room for little.
+        E::EnforcementRequested(_) | E::EnforcementEnded(_) => Class::Safety,
+        E::Detected(_) | E::Escalated(_) | E::Resolved(_) | E::GapOpened(_) | E::GapClosed(_) => {
+            Class::Observation
+        }
     }
 }
 

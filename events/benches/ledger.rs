@@ -91,7 +91,13 @@ fn namespace(pod: u64) -> String {
 
 /// What pod number so and so asks for: all share processors and GPUs, every fourth has a port.
 fn demand(pod: u64) -> Demand {
-    let claim = GpuClaim { count: 1, share: Some(1), memory: Some(Bytes(64 * MIB)), uuids: BTreeSet::new() };
+    let claim = GpuClaim {
+        count: 1,
+        share: Some(1),
+        memory: Some(Bytes(64 * MIB)),
+        uuids: BTreeSet::new(),
+        tflops: None,
+    };
     Demand {
         cpu: MilliCpu(100),
         memory: Bytes(256 * MIB),
@@ -104,8 +110,12 @@ fn demand(pod: u64) -> Demand {
 
 fn capacity() -> Capacity {
     let cpu = |id: u16| Cpu { id, core: u32::from(id), package: 0, node: 0 };
-    let gpu =
-        |number| GpuDevice { uuid: device(number), model: "80 GB".to_owned(), memory: Bytes(81_920 * MIB) };
+    let gpu = |number| GpuDevice {
+        uuid: device(number),
+        model: "80 GB".to_owned(),
+        memory: Bytes(81_920 * MIB),
+        tflops: None,
+    };
     Capacity {
         cpus: CpuTopology { cpus: (0..CPUS).map(cpu).collect() },
         memory: Bytes(4 << 42),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::gpu::GpuHealthPolicy;
 use crate::units::Timestamp;
 
 /// The circumstances of a decision. They are recorded with what follows from them, so a decision can be
@@ -22,6 +23,9 @@ pub struct Context {
 pub struct Policy {
     /// How long a container that ended, or could not be set up, waits for its next try.
     pub back_off: BackOffPolicy,
+    /// When a GPU takes pods.
+    #[serde(default)]
+    pub gpus: GpuHealthPolicy,
 }
 
 /// Waits between the tries to run a container: as in kubelet, the first restart comes at once, then the wait

@@ -2,12 +2,14 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::gpu::GpuEvent;
 use crate::layout::{Decode, Encode, Layout, UnknownLayout};
 use crate::ledger::LedgerEvent;
 use crate::node::NodeEvent;
 use crate::pod::PodEvent;
+use crate::violation::ViolationEvent;
 use crate::worker::WorkerEvent;
-use crate::{ids::StreamKind, ledger, node, pod, worker};
+use crate::{gpu, ids::StreamKind, ledger, node, pod, violation, worker};
 
 /// Anything that can happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,14 @@ pub enum Event {
     Worker(WorkerEvent),
     /// To the ledger.
     Ledger(LedgerEvent),
+    /// To a GPU.
+    Gpu(GpuEvent),
+}
+
+impl From<GpuEvent> for Event {
+    fn from(event: GpuEvent) -> Event {
+        Event::Gpu(event)
+    }
 }
 
 impl From<LedgerEvent> for Event {
@@ -65,15 +75,22 @@ pub enum DecodeError<E: std::error::Error + 'static> {
 }
 
 /// One line an event: number, name, current version, the variant and its payload type, and for each version of the
-/// past that payload's type, from which today's is made (an upcast). Numbers are on disk for ever and stand in
+/// past that payload's type, from which today's is made (an upcast). What several entities have in common stands
+/// `within` a variant of each. Numbers are on disk for ever and stand in
 /// `layouts.tsv` too; a test compares the two.
 macro_rules! layouts {
     ($(
         $number:literal $name:literal v $version:literal => $entity:ident($event:ident::$variant:ident($payload:ty))
         $(, was $old:literal: $old_payload:ty)*;
-    )*) => {
-        /// Every current layout, in the order of its number.
-        pub const LAYOUTS: &[Layout] = &[$(Layout { number: $number, version: $version, name: $name }),*];
+    )* within {$(
+        $in_number:literal $in_name:literal v $in_version:literal
+            => $in_entity:ident($in_event:ident::$part:ident($in_part:ident::$in_variant:ident($in_payload:ty)));
+    )*}) => {
+        /// Every current layout.
+        pub const LAYOUTS: &[Layout] = &[
+            $(Layout { number: $number, version: $version, name: $name },)*
+            $(Layout { number: $in_number, version: $in_version, name: $in_name },)*
+        ];
 
         /// Layouts of the past, which are still read: each by a function that makes today's payload of any of its
         /// payloads.
@@ -87,6 +104,9 @@ macro_rules! layouts {
                     $(Event::$entity($event::$variant(_)) => {
                         Layout { number: $number, version: $version, name: $name }
                     })*
+                    $(Event::$in_entity($in_event::$part($in_part::$in_variant(_))) => {
+                        Layout { number: $in_number, version: $in_version, name: $in_name }
+                    })*
                 }
             }
 
@@ -94,6 +114,9 @@ macro_rules! layouts {
             pub fn encode<E: Encode>(&self, encoder: &E) -> E::Output {
                 match self {
                     $(Event::$entity($event::$variant(payload)) => encoder.encode::<$payload>(payload),)*
+                    $(Event::$in_entity($in_event::$part($in_part::$in_variant(payload))) => {
+                        encoder.encode::<$in_payload>(payload)
+                    })*
                 }
             }
 
@@ -119,7 +142,12 @@ macro_rules! layouts {
                         .decode::<$old_payload>(bytes)
                         .map(|payload| Event::$entity(<$payload>::from(payload).into()))
                         .map_err(|source| DecodeError::Malformed { name: $name, version, source }),)*)*
+                    $(($in_number, $in_version) => decoder
+                        .decode::<$in_payload>(bytes)
+                        .map(|payload| Event::$in_entity($in_event::$part(payload.into())))
+                        .map_err(|source| DecodeError::Malformed { name: $in_name, version, source }),)*
                     $(($number, _) => Err(UnknownLayout::Version { name: $name, version }.into()),)*
+                    $(($in_number, _) => Err(UnknownLayout::Version { name: $in_name, version }.into()),)*
                     _ => Err(UnknownLayout::Type { number }.into()),
                 }
             }
@@ -132,7 +160,7 @@ layouts! {
     0x0102 "node.stopped" v 1 => Node(NodeEvent::Stopped(node::event::Stopped));
     0x0103 "node.cordoned" v 1 => Node(NodeEvent::Cordoned(node::event::Cordoned));
     0x0104 "node.uncordoned" v 1 => Node(NodeEvent::Uncordoned(node::event::Uncordoned));
-    0x0105 "node.policy-set" v 1 => Node(NodeEvent::PolicySet(node::event::PolicySet));
+    0x0105 "node.policy-set" v 2 => Node(NodeEvent::PolicySet(node::event::PolicySet)), was 1: node::event::past::PolicySetV1;
     0x0106 "node.runtime-lost" v 1 => Node(NodeEvent::RuntimeLost(node::event::RuntimeLost));
     0x0107 "node.runtime-found" v 1 => Node(NodeEvent::RuntimeFound(node::event::RuntimeFound));
     0x0108 "node.orphan-removed" v 1 => Node(NodeEvent::OrphanRemoved(node::event::OrphanRemoved));
@@ -141,7 +169,8 @@ layouts! {
     0x010b "node.disk-pressure-changed" v 1 => Node(NodeEvent::DiskPressureChanged(node::event::DiskPressureChanged));
     0x010c "node.redaction-requested" v 1 => Node(NodeEvent::RedactionRequested(node::event::RedactionRequested));
     0x010d "node.redaction-completed" v 1 => Node(NodeEvent::RedactionCompleted(node::event::RedactionCompleted));
-    0x0201 "pod.admitted" v 2 => Pod(PodEvent::Admitted(pod::event::Admitted)), was 1: pod::past::AdmittedV1;
+    0x0110 "node.monitor-policy-set" v 1 => Node(NodeEvent::MonitorPolicySet(node::event::MonitorPolicySet));
+    0x0201 "pod.admitted" v 3 => Pod(PodEvent::Admitted(pod::event::Admitted)), was 1: pod::past::AdmittedV1, was 2: pod::past::AdmittedV2;
     0x0202 "pod.provisioning-started" v 1 => Pod(PodEvent::ProvisioningStarted(pod::event::ProvisioningStarted));
     0x0203 "pod.setup-requested" v 1 => Pod(PodEvent::SetupRequested(pod::event::SetupRequested));
     0x0204 "pod.setup-completed" v 1 => Pod(PodEvent::SetupCompleted(pod::event::SetupCompleted));
@@ -172,16 +201,16 @@ layouts! {
     0x021d "pod.resources-granted" v 1 => Pod(PodEvent::ResourcesGranted(pod::event::ResourcesGranted));
     0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered));
     0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited));
-    0x0401 "ledger.capacity-set" v 1 => Ledger(LedgerEvent::CapacitySet(ledger::event::CapacitySet));
+    0x0401 "ledger.capacity-set" v 2 => Ledger(LedgerEvent::CapacitySet(ledger::event::CapacitySet)), was 1: ledger::past_gpus::CapacitySetV1;
     0x0402 "ledger.policy-set" v 2 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet)), was 1: ledger::past::PolicySetV1;
     0x0403 "ledger.tenant-set" v 1 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet));
     0x0404 "ledger.tenant-removed" v 1 => Ledger(LedgerEvent::TenantRemoved(ledger::event::TenantRemoved));
-    0x0405 "ledger.allocated" v 1 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated));
-    0x0406 "ledger.queued" v 1 => Ledger(LedgerEvent::Queued(ledger::event::Queued));
+    0x0405 "ledger.allocated" v 2 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated)), was 1: ledger::past_gpus::AllocatedV1;
+    0x0406 "ledger.queued" v 2 => Ledger(LedgerEvent::Queued(ledger::event::Queued)), was 1: ledger::past_gpus::QueuedV1;
     0x0407 "ledger.withdrawn" v 1 => Ledger(LedgerEvent::Withdrawn(ledger::event::Withdrawn));
     0x0408 "ledger.released" v 1 => Ledger(LedgerEvent::Released(ledger::event::Released));
     0x0409 "ledger.preemption-requested" v 1 => Ledger(LedgerEvent::PreemptionRequested(ledger::event::PreemptionRequested));
-    0x040a "ledger.reserved" v 1 => Ledger(LedgerEvent::Reserved(ledger::event::Reserved));
+    0x040a "ledger.reserved" v 2 => Ledger(LedgerEvent::Reserved(ledger::event::Reserved)), was 1: ledger::past_gpus::ReservedV1;
     0x040b "ledger.reservation-activated" v 1 => Ledger(LedgerEvent::ReservationActivated(ledger::event::ReservationActivated));
     0x040c "ledger.reservation-expired" v 1 => Ledger(LedgerEvent::ReservationExpired(ledger::event::ReservationExpired));
     0x040d "ledger.reservation-cancelled" v 1 => Ledger(LedgerEvent::ReservationCancelled(ledger::event::ReservationCancelled));
@@ -193,6 +222,28 @@ layouts! {
     0x0413 "ledger.drift-found" v 1 => Ledger(LedgerEvent::DriftFound(ledger::event::DriftFound));
     0x0414 "ledger.drift-resolved" v 1 => Ledger(LedgerEvent::DriftResolved(ledger::event::DriftResolved));
     0x0415 "ledger.use-recorded" v 1 => Ledger(LedgerEvent::UseRecorded(ledger::event::UseRecorded));
+    0x0501 "gpu.found" v 1 => Gpu(GpuEvent::Found(gpu::event::Found));
+    0x0502 "gpu.facts-changed" v 1 => Gpu(GpuEvent::FactsChanged(gpu::event::FactsChanged));
+    0x0503 "gpu.health-changed" v 1 => Gpu(GpuEvent::HealthChanged(gpu::event::HealthChanged));
+    0x0504 "gpu.fault-noted" v 1 => Gpu(GpuEvent::FaultNoted(gpu::event::FaultNoted));
+    0x0505 "gpu.cordoned" v 1 => Gpu(GpuEvent::Cordoned(gpu::event::Cordoned));
+    0x0506 "gpu.uncordoned" v 1 => Gpu(GpuEvent::Uncordoned(gpu::event::Uncordoned));
+    within {
+        0x021e "pod.violation-detected" v 1 => Pod(PodEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
+        0x021f "pod.violation-escalated" v 1 => Pod(PodEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));
+        0x0220 "pod.enforcement-requested" v 1 => Pod(PodEvent::Violation(ViolationEvent::EnforcementRequested(violation::event::EnforcementRequested)));
+        0x0221 "pod.enforcement-ended" v 1 => Pod(PodEvent::Violation(ViolationEvent::EnforcementEnded(violation::event::EnforcementEnded)));
+        0x0222 "pod.violation-resolved" v 1 => Pod(PodEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved)));
+        0x0223 "pod.enforcement-gap-opened" v 1 => Pod(PodEvent::Violation(ViolationEvent::GapOpened(violation::event::GapOpened)));
+        0x0224 "pod.enforcement-gap-closed" v 1 => Pod(PodEvent::Violation(ViolationEvent::GapClosed(violation::event::GapClosed)));
+        0x0520 "gpu.violation-detected" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
+        0x0521 "gpu.violation-escalated" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));
+        0x0522 "gpu.enforcement-requested" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::EnforcementRequested(violation::event::EnforcementRequested)));
+        0x0523 "gpu.enforcement-ended" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::EnforcementEnded(violation::event::EnforcementEnded)));
+        0x0524 "gpu.violation-resolved" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved)));
+        0x0525 "gpu.enforcement-gap-opened" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::GapOpened(violation::event::GapOpened)));
+        0x0526 "gpu.enforcement-gap-closed" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::GapClosed(violation::event::GapClosed)));
+    }
 }
 
 impl Event {
@@ -204,6 +255,7 @@ impl Event {
             Event::Pod(_) => StreamKind::Pod,
             Event::Worker(_) => StreamKind::Worker,
             Event::Ledger(_) => StreamKind::Ledger,
+            Event::Gpu(_) => StreamKind::Gpu,
         }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::ledger::GpuUuid;
 use crate::names::ContainerName;
 
 /// Position of a record in the journal: 1, 2, 3 … without a gap; 0 stands for "before the first".
@@ -65,6 +66,8 @@ pub enum StreamKind {
     Worker = 3,
     /// The node's ledger.
     Ledger = 4,
+    /// One GPU.
+    Gpu = 5,
 }
 
 impl StreamKind {
@@ -76,6 +79,7 @@ impl StreamKind {
             2 => Some(StreamKind::Pod),
             3 => Some(StreamKind::Worker),
             4 => Some(StreamKind::Ledger),
+            5 => Some(StreamKind::Gpu),
             _ => None,
         }
     }
@@ -88,6 +92,7 @@ impl StreamKind {
             StreamKind::Pod => "pod",
             StreamKind::Worker => "worker",
             StreamKind::Ledger => "ledger",
+            StreamKind::Gpu => "gpu",
         }
     }
 }
@@ -117,9 +122,15 @@ impl std::str::FromStr for StreamId {
 
     fn from_str(text: &str) -> Result<StreamId, NotAStream> {
         let (word, id) = text.split_once('/').ok_or(NotAStream)?;
-        let kinds = [StreamKind::Node, StreamKind::Pod, StreamKind::Worker, StreamKind::Ledger];
+        let kinds =
+            [StreamKind::Node, StreamKind::Pod, StreamKind::Worker, StreamKind::Ledger, StreamKind::Gpu];
         let kind = kinds.into_iter().find(|kind| kind.word() == word).ok_or(NotAStream)?;
-        Ok(StreamId { kind, id: Uuid::try_parse(id).map_err(|_| NotAStream)? })
+        match (kind, Uuid::try_parse(id)) {
+            (_, Ok(id)) => Ok(StreamId { kind, id }),
+            // A GPU is known by the name that its driver has for it.
+            (StreamKind::Gpu, Err(_)) => GpuUuid::new(id).map(|uuid| uuid.stream()).map_err(|_| NotAStream),
+            (_, Err(_)) => Err(NotAStream),
+        }
     }
 }
 
@@ -176,14 +187,8 @@ impl WorkerUid {
     /// after a crash speaks of the same worker.
     #[must_use]
     pub fn of(pod: PodUid, container: &ContainerName, attempt: u32) -> WorkerUid {
-        let mut hash = Sha256::new();
-        hash.update(pod.0.as_bytes());
-        hash.update(container.as_str().as_bytes());
-        hash.update(attempt.to_be_bytes());
-        let digest = hash.finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        WorkerUid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        let attempt = attempt.to_be_bytes();
+        WorkerUid(derived(&[pod.0.as_bytes(), container.as_str().as_bytes(), &attempt]))
     }
 
     /// The worker's stream.
@@ -191,4 +196,14 @@ impl WorkerUid {
     pub fn stream(self) -> StreamId {
         StreamId { kind: StreamKind::Worker, id: self.0 }
     }
+}
+
+/// A uuid that follows from these bytes, one after the other.
+pub(crate) fn derived(parts: &[&[u8]]) -> Uuid {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    let digest = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }

@@ -9,6 +9,7 @@ pub mod context;
 pub mod cpu;
 pub mod decider;
 pub mod event;
+pub mod gpu;
 pub mod ids;
 pub mod invariant;
 pub mod layout;
@@ -19,6 +20,7 @@ pub mod pod;
 pub mod record;
 pub mod units;
 pub mod view;
+pub mod violation;
 pub mod worker;
 
 pub use context::{BackOffPolicy, Context, Policy};
@@ -29,5 +31,5 @@ pub use ids::{CommandId, NodeUid, PodUid, Seq, StreamId, StreamKind, StreamVersi
 pub use layout::{Decode, Encode, Layout};
 pub use names::{ContainerName, NameError, PodId};
 pub use record::{Cause, Header, Origin, Principal, Record};
-pub use units::{Bytes, MilliCpu, Timestamp};
+pub use units::{Bytes, MilliCpu, MilliTflops, Timestamp};
 pub use view::world::World;

@@ -1,4 +1,4 @@
-//! Quantities with their units: time, memory, processor time.
+//! Quantities with their units: time, memory, processor time, compute of GPUs.
 
 use std::fmt;
 
@@ -14,6 +14,13 @@ impl Timestamp {
     pub fn plus_ms(self, ms: u64) -> Timestamp {
         let us = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
         Timestamp(self.0.saturating_add(us))
+    }
+
+    /// `ms` milliseconds before this moment; stays at the beginning of time rather than wrap.
+    #[must_use]
+    pub fn minus_ms(self, ms: u64) -> Timestamp {
+        let us = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+        Timestamp(self.0.saturating_sub(us))
     }
 
     /// Milliseconds from `earlier` to this moment; 0 if `earlier` is later.
@@ -82,6 +89,17 @@ impl fmt::Display for Bytes {
 pub struct MilliCpu(pub u64);
 
 impl fmt::Display for MilliCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_multiple_of(1_000) { write!(f, "{}", self.0 / 1_000) } else { write!(f, "{}m", self.0) }
+    }
+}
+
+/// Compute of a GPU: thousandths of a TFLOPS (10^12 operations on 16-bit floating-point numbers a second).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MilliTflops(pub u64);
+
+impl fmt::Display for MilliTflops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_multiple_of(1_000) { write!(f, "{}", self.0 / 1_000) } else { write!(f, "{}m", self.0) }
     }

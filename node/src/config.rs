@@ -1,6 +1,8 @@
 //! What an operator may set: one TOML file, environment variables over it, and a default for every key.
 
 mod check;
+mod gpu;
+pub mod monitor;
 pub mod resources;
 mod source;
 
@@ -12,6 +14,8 @@ use std::path::PathBuf;
 use purser_events::pod::spec::RuntimeClass;
 use serde::{Deserialize, Serialize};
 
+pub use gpu::{Cdi, GpuDriver, GpuModel, GpuPolicy};
+pub use monitor::Monitor;
 pub use resources::{ResourcePolicy, Resources};
 pub use source::{Surroundings, load, render};
 
@@ -29,6 +33,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// How containerd is used.
     pub containerd: Containerd,
+    /// How GPUs are looked at.
+    pub gpu: GpuDriver,
     /// What the machine has that nothing measures.
     pub resources: Resources,
     /// Numbers that decisions use: the journal remembers each change.
@@ -134,6 +140,17 @@ pub struct Containerd {
     pub plain_http: Vec<String>,
 }
 
+impl Containerd {
+    /// Whether pods may run on it.
+    pub(crate) fn is_used(&self) -> bool {
+        match self.enabled {
+            Enabled::Always => true,
+            Enabled::Never => false,
+            Enabled::Auto => self.socket.exists(),
+        }
+    }
+}
+
 /// Whether something is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -152,8 +169,12 @@ pub enum Enabled {
 pub struct Policy {
     /// Waits between the tries to run a container.
     pub back_off: BackOff,
+    /// When a GPU takes pods.
+    pub gpus: GpuPolicy,
     /// How resources are given out.
     pub resources: ResourcePolicy,
+    /// How violations are seen and answered.
+    pub monitor: Monitor,
 }
 
 /// Waits between the tries to run a container: doubling from the first to the longest.
@@ -177,7 +198,7 @@ impl Policy {
             max_ms: self.back_off.max_ms.get(),
             reset_after_ms: self.back_off.reset_after_ms.get(),
         };
-        purser_events::Policy { back_off }
+        purser_events::Policy { back_off, gpus: self.gpus.in_force() }
     }
 }
 

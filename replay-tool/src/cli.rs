@@ -1,6 +1,8 @@
 //! The command line.
 
+mod checks;
 mod filters;
+mod out;
 mod values;
 mod verbs;
 
@@ -9,12 +11,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use purser_storage::checkpoint::VerifierKey;
 
+pub use self::checks::*;
 pub use self::filters::*;
+pub use self::out::*;
 pub use self::values::*;
 pub use self::verbs::*;
 
 const AFTER_HELP: &str = "Exit codes: 0 done; 1 nothing matched or holds; 2 usage; 3 input or output failed; \
-                          4 the journal is damaged; 6 it holds what only a newer release can read.";
+                          4 the journal is damaged; 5 decisions are not reproduced; 6 it holds what only a newer release can read.";
 
 /// Reads a Purser journal and says what was true, and why. Changes nothing.
 #[derive(Debug, Parser)]
@@ -50,6 +54,15 @@ pub struct SourceArgs {
     /// not shown. A live node gives no keys away, so this is needed with --socket too
     #[arg(long, value_name = "FOLDER", global = true, help_heading = "Where the journal is")]
     pub subject_keys: Option<PathBuf>,
+    /// Several nodes, each by a name and its export, copied folder or socket: for log, timeline and stats
+    #[arg(
+        long = "node",
+        value_name = "NAME=PATH",
+        global = true,
+        conflicts_with_all = ["export", "dir", "archive", "subject_keys", "socket"],
+        help_heading = "Where the journal is"
+    )]
+    pub nodes: Vec<NodeSource>,
     /// A live node's socket [default: $PURSER_SOCKET, else the first that is there of
     /// $XDG_RUNTIME_DIR/purser.sock, ~/.local/state/purser/purser.sock, /run/purser/purser.sock, ./run/purser.sock]
     #[arg(long, value_name = "PATH", global = true, help_heading = "Where the journal is")]
@@ -67,6 +80,8 @@ pub enum Verb {
     Schema(SchemaArgs),
     /// List records
     Log(LogArgs),
+    /// Show what a live node records, as it comes
+    Follow(FollowArgs),
     /// Show one record whole
     Show(ShowArgs),
     /// Say what was true at a moment
@@ -87,12 +102,26 @@ pub enum Verb {
     Intents(IntentsArgs),
     /// Count records, bytes and rates, and say how long things took
     Stats(StatsArgs),
+    /// Make every recorded decision again by this release's rules, and compare
+    ReplayCheck(ReplayCheckArgs),
+    /// Say what another policy would have decided about what was asked of the ledger
+    Whatif(WhatifArgs),
     /// Check that the journal is whole and is what was written
     Verify(VerifyArgs),
     /// Print a proof that a record is under a sealed checkpoint, or check one
     Proof(ProofArgs),
     /// Write the journal to a file that can be read anywhere
     Export(ExportArgs),
+    /// Print what Prometheus would have shown over a past range, as OpenMetrics text with times
+    Metrics(MetricsArgs),
+    /// Say what tenants had, kept and used, and what that costs
+    Bill(BillArgs),
+    /// Write all that concerns a pod to one file, which can be read and verified like a journal
+    Blackbox(BlackboxArgs),
+    /// Write a page that says what ran, what failed, who waited and what was denied, with charts
+    Report(ReportArgs),
+    /// Make a new journal out of what survives of a damaged one, and say what was lost
+    Salvage(SalvageArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -181,17 +210,6 @@ pub struct ProofArgs {
     /// Check this proof instead of making one
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
-}
-
-/// Arguments of `export`.
-#[derive(Debug, Args)]
-pub struct ExportArgs {
-    /// Where to write, `-` for standard output; an existing file is not overwritten
-    #[arg(value_name = "FILE")]
-    pub to: PathBuf,
-    /// The first record to write
-    #[arg(long, value_name = "SEQ", default_value_t = 1)]
-    pub from: u64,
 }
 
 /// Arguments of `completion`.

@@ -27,6 +27,10 @@ impl Entity {
             StreamKind::Ledger => {
                 world.node_uid.filter(|uid| uid.0 == stream.id).map(|_| json!(world.ledger))
             }
+            StreamKind::Gpu => {
+                let (uuid, gpu) = world.gpus.iter().find(|(uuid, _)| uuid.stream() == stream)?;
+                return Some(Entity { title: format!("gpu/{uuid}"), state: json!(gpu) });
+            }
             StreamKind::Worker => world.workers.get(&WorkerUid(stream.id)).map(|worker| json!(worker)),
         };
         state.map(|state| Entity { title: stream.to_string(), state })

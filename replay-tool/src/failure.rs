@@ -24,6 +24,8 @@ pub enum Exit {
     Io = 3,
     /// The journal is not what was written.
     Integrity = 4,
+    /// What is decided again is not what is on record.
+    Determinism = 5,
     /// The journal holds event types or versions that this release does not know.
     Unknown = 6,
 }
@@ -94,9 +96,52 @@ pub enum Failure {
     /// More than one source was given.
     #[error("--export, --dir and --socket exclude each other")]
     ManySources,
+    /// Several nodes were given to what is about one.
+    #[error("{what} about one node: give --export FILE, --dir COPIED_FOLDER or --socket PATH")]
+    OneNodeOnly {
+        /// What was asked for, with its verb.
+        what: &'static str,
+    },
+    /// What is not live cannot be followed.
+    #[error("only a live node can be followed: give --socket PATH")]
+    NotLive,
+    /// Two nodes were given the same name.
+    #[error("two nodes are called `{name}`: give each a name of its own")]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// An archive was given without the journal that it is the archive of.
     #[error("--archive needs --dir: it holds what was trimmed from that folder")]
     ArchiveAlone,
+    /// Two options do not go together.
+    #[error("{option} does not go with the format {format}")]
+    NotWith {
+        /// The option.
+        option: &'static str,
+        /// The format, and what to do instead.
+        format: &'static str,
+    },
+    /// Samples are to be taken without end.
+    #[error("--step must be longer than nothing, as in 1m")]
+    NoStep,
+    /// More samples are asked for than are given.
+    #[error("more than {most} samples of a series: give a longer --step, or --since and --until")]
+    ManySteps {
+        /// Most samples.
+        most: i64,
+    },
+    /// A price table makes no sense.
+    #[error("failed to read prices from `{path}`: {reason}")]
+    Prices {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A sum is beyond what can be counted.
+    #[error("a line of the bill is too large to be counted: give a shorter time or a price in a larger unit")]
+    Overflow,
     /// A state is asked for that the source does not reach back to.
     #[error("the source begins after record {before}: a state needs the journal from its first record")]
     Partial {
@@ -109,12 +154,31 @@ pub enum Failure {
         /// The record before the first.
         before: Seq,
     },
-    /// Standard input was given to what reads a journal more than once.
+    /// Standard input could not be kept for what reads a journal more than once.
     #[error(
-        "this reads the journal more than once, and standard input can be read once: give --export FILE, --dir \
-         COPIED_FOLDER or --socket PATH"
+        "failed to keep standard input in a temporary file: this reads the journal more than once; set TMPDIR to a folder \
+         with room, or give --export FILE"
     )]
-    OnceOnly,
+    Spool(#[source] io::Error),
+    /// Standard input is longer than is kept.
+    #[error(
+        "standard input has more than {len_max} bytes, and this reads the journal more than once: put it into a file and \
+         give --export FILE"
+    )]
+    SpoolFull {
+        /// Most that is kept, in bytes.
+        len_max: u64,
+    },
+    /// The file that a cursor is kept in cannot be used.
+    #[error("failed to {verb} the cursor file `{path}`")]
+    CursorFile {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A record names one as its cause that is not before it.
     #[error(
         "record {seq} names record {cause} as its cause, which is not before it: see `purser-replay verify`"
@@ -228,12 +292,21 @@ impl Failure {
             Failure::Node { .. } | Failure::Open { .. } | Failure::Output(_) | Failure::Export(_) => Exit::Io,
             Failure::NoSource { .. }
             | Failure::ManySources
-            | Failure::OnceOnly
+            | Failure::OneNodeOnly { .. }
+            | Failure::SameName { .. }
+            | Failure::NotLive
+            | Failure::SpoolFull { .. }
             | Failure::OneQuestion
             | Failure::HoldsAlready { .. }
             | Failure::ArchiveAlone
+            | Failure::NotWith { .. }
+            | Failure::NoStep
+            | Failure::ManySteps { .. }
+            | Failure::Prices { .. }
+            | Failure::Overflow
             | Failure::Partial { .. }
             | Failure::PartialProof { .. } => Exit::Usage,
+            Failure::Spool(_) | Failure::CursorFile { .. } => Exit::Io,
             Failure::Elsewhere { .. } | Failure::Command { .. } | Failure::CommandFailed { .. } => Exit::Io,
             Failure::NotProven { .. } | Failure::OtherJournal { .. } | Failure::LaterCause { .. } => {
                 Exit::Integrity

@@ -5,6 +5,7 @@ use purser_events::{Event, Seq, StreamId, Timestamp, WorkerUid};
 use purser_storage::{PayloadError, StoredRecord};
 
 use crate::cli::{FilterArgs, PodName};
+use crate::expr::Unmet;
 use crate::failure::Failure;
 use crate::holders::Holders;
 use crate::members::Members;
@@ -25,6 +26,10 @@ pub(crate) struct Filter<'a> {
     /// Whether a record was of one of them.
     met_pod: bool,
     holders: Vec<Holders>,
+    /// The fields of the condition that no record that it was asked about has.
+    unmet: Option<Unmet<'a>>,
+    /// Records that the condition was asked about.
+    asked: u64,
 }
 
 impl<'a> Filter<'a> {
@@ -38,15 +43,23 @@ impl<'a> Filter<'a> {
             until: args.until.map(|until| until.seen_from(now)),
             boot: args.boot.map(|boot| boot_from_first(boot, place)).transpose()?,
             starts: 0,
-            members: args.pod.as_ref().map(Members::of),
+            members: args.pod.as_ref().map(|pod| Members::all(pod, place)).transpose()?,
             met_pod: false,
             holders: gpu.chain(tenant).collect(),
+            unmet: args.holds.as_ref().map(Unmet::of),
+            asked: 0,
         })
     }
 
     /// The pod that was asked for, if none of the records told so far is of it.
     pub(crate) fn unknown_pod(&self) -> Option<&PodName> {
         self.args.pod.as_ref().filter(|_| !self.met_pod)
+    }
+
+    /// The fields that the condition names and that no record has of which it was asked, by name.
+    pub(crate) fn unmet_fields(&self) -> Vec<String> {
+        let unmet = self.unmet.as_ref().filter(|_| self.asked > 0);
+        unmet.map(Unmet::names).unwrap_or_default()
     }
 
     /// The first record that must be read: those before it may tell which streams are meant.
@@ -75,8 +88,8 @@ impl<'a> Filter<'a> {
         for holders in &mut self.holders {
             held &= holders.concern(header.stream, said);
         }
-        let FilterArgs { seq, worker, stream, types, holds, grep, .. } = self.args;
-        of_pod
+        let FilterArgs { seq, worker, stream, types, grep, .. } = self.args;
+        let selected = of_pod
             && held
             && seq.is_none_or(|range| range.first <= header.seq && header.seq <= range.last)
             && self.since.is_none_or(|since| since <= header.time)
@@ -88,12 +101,19 @@ impl<'a> Filter<'a> {
                 let kind = render::type_name(stored);
                 types.iter().any(|wanted| wanted.matches(&kind))
             })
-            && holds.as_ref().is_none_or(|expr| {
-                // Of what cannot be read, no more than the header can be asked.
-                let payload = said.map(Event::payload_json).unwrap_or_default();
-                expr.holds(header, &render::type_name(stored), &payload)
-            })
-            && grep.as_ref().is_none_or(|pattern| pattern.is_in(&render::oneline(stored, event)))
+            && grep.as_ref().is_none_or(|pattern| pattern.is_in(&render::oneline(stored, event)));
+        selected && self.condition_holds(stored, said)
+    }
+
+    fn condition_holds(&mut self, stored: &StoredRecord, said: Option<&Event>) -> bool {
+        let Some(expr) = &self.args.holds else { return true };
+        self.asked += 1;
+        // Of what cannot be read, no more than the header can be asked.
+        let payload = said.map(Event::payload_json).unwrap_or_default();
+        if let Some(unmet) = &mut self.unmet {
+            unmet.note(&payload);
+        }
+        expr.holds(&stored.header, &render::type_name(stored), &payload)
     }
 
     fn is_of_pod(&mut self, stream: StreamId, event: Option<&Event>) -> bool {
@@ -101,7 +121,8 @@ impl<'a> Filter<'a> {
         if let Some(event) = event {
             members.learn(stream, event);
         }
-        let belongs = members.has(stream);
+        let of_ledger = matches!(event, Some(Event::Ledger(event)) if members.are_in(event));
+        let belongs = of_ledger || members.has(stream);
         self.met_pod |= belongs;
         belongs
     }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use purser_events::ledger::LedgerEvent;
 use purser_events::ledger::grant::Grant;
+use purser_events::ledger::{GpuUuid, LedgerEvent};
 use purser_events::worker::WorkerEvent;
 use purser_events::{Event, PodUid, StreamId, StreamKind};
 use uuid::Uuid;
 
-use crate::members::{mentions, pods_of_ledger};
+use crate::members::mentions;
 
 /// What is held, or on whose account it is.
 enum What {
@@ -44,18 +44,28 @@ impl Holders {
     /// Whether a record is about what is held, or about one who holds it. To be asked of each record, in order.
     pub(crate) fn concern(&mut self, stream: StreamId, event: Option<&Event>) -> bool {
         let held = self.is_of_holder(stream, event);
-        let named = event.is_some_and(|event| self.is_named(event));
+        let named = event.is_some_and(|event| self.is_named(event)) || self.is_own(stream);
         if let Some(event) = event {
             self.learn(stream, event);
         }
         held || named
     }
 
+    /// Whether a stream is that of what is held.
+    fn is_own(&self, stream: StreamId) -> bool {
+        match &self.what {
+            What::Gpu(uuid) => {
+                stream.kind == StreamKind::Gpu && GpuUuid::new(uuid).is_ok_and(|uuid| uuid.stream() == stream)
+            }
+            What::Tenant(_) => false,
+        }
+    }
+
     fn is_of_holder(&self, stream: StreamId, event: Option<&Event>) -> bool {
         let pods = match (stream.kind, event) {
             (StreamKind::Pod, _) => vec![PodUid(stream.id)],
             (_, Some(Event::Worker(WorkerEvent::Registered(worker)))) => vec![worker.pod],
-            (_, Some(Event::Ledger(event))) => pods_of_ledger(event),
+            (_, Some(Event::Ledger(event))) => event.pods(),
             _ => self.workers.get(&stream).copied().into_iter().collect(),
         };
         let reservation = match event {

@@ -1,28 +1,46 @@
 //! Reads a journal and says what was true, and why. Changes nothing, and needs no service.
 //!
+//! [`run`] is the whole tool. Audits of one's own stand on [`audit`].
+//!
 //! Data goes to one writer and notes to another, so that a pipe gets data alone.
 
+mod asks;
+pub mod audit;
 pub mod cli;
+mod compared;
 pub mod cursor;
+mod decisions;
 mod entity;
+mod export;
 pub mod expr;
 mod failure;
 mod fields;
 mod filter;
 mod fold;
+mod gauges;
 mod graph;
 mod holders;
+mod holdings;
 mod http;
 mod links;
 mod members;
+mod nodes;
+mod out_file;
+mod overlay;
 mod pairs;
 pub mod pattern;
+mod prices;
+mod progress;
 mod reading;
 mod redactions;
 mod render;
+mod report;
 mod rows;
+mod series;
+mod skew;
 mod source;
 mod spans;
+mod spool;
 mod verb;
 pub mod when;
 
@@ -35,6 +53,8 @@ use purser_events::Timestamp;
 
 use crate::cli::{Cli, Verb};
 pub use crate::failure::{Exit, Failure};
+pub use crate::progress::Terminal;
+use crate::progress::{Cleared, Line};
 
 /// What the tool finds around it.
 #[derive(Debug)]
@@ -47,6 +67,8 @@ pub struct Surroundings {
     pub input: fn() -> Box<dyn Read>,
     /// The time, from which `yesterday` and `-2h` are seen.
     pub now: fn() -> Timestamp,
+    /// A terminal that shows how far a long reading is; none if nobody looks.
+    pub terminal: Option<Terminal>,
 }
 
 /// Where a node's socket is by default, in the order in which to look: a user's own node before the machine's, and that
@@ -73,8 +95,11 @@ pub fn run(
         Ok(cli) => cli,
         Err(told) => return usage(&told, out, notes),
     };
-    let mut console = Console { out, notes };
-    let outcome = dispatch(cli, surroundings, &mut console).and_then(|exit| {
+    let line = Line::of(surroundings.terminal);
+    let mut out = Cleared { inner: out, line: line.clone(), is_output: true };
+    let mut notes = Cleared { inner: notes, line: line.clone(), is_output: false };
+    let mut console = Console { out: &mut out, notes: &mut notes };
+    let outcome = dispatch(cli, surroundings, &line, &mut console).and_then(|exit| {
         console.out.flush().map_err(Failure::Output)?;
         Ok(exit)
     });
@@ -103,15 +128,30 @@ fn usage(told: &clap::Error, out: &mut dyn Write, notes: &mut dyn Write) -> Exit
     }
 }
 
-fn dispatch(cli: Cli, surroundings: &Surroundings, console: &mut Console<'_>) -> Result<Exit, Failure> {
+fn dispatch(
+    cli: Cli,
+    surroundings: &Surroundings,
+    line: &Line,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
     let Cli { source, verb } = cli;
-    let place = || source.place(surroundings);
+    let place = || source.place(surroundings, line);
     let now = surroundings.now;
+    if !source.nodes.is_empty() {
+        let nodes = source.nodes(line)?;
+        match &verb {
+            Verb::Log(args) => return verb::several::log(args, &nodes, now(), console),
+            Verb::Timeline(args) => return verb::several::timeline(args, &nodes, console),
+            Verb::Stats(args) => return verb::several::stats(args, &nodes, now(), console),
+            _ => {}
+        }
+    }
     match verb {
         Verb::Info(args) => verb::info::run(&args, &place()?, console),
         Verb::Streams(args) => verb::streams::run(&args, &place()?, console),
         Verb::Schema(args) => verb::schema::run(&args, console),
         Verb::Log(args) => verb::log::run(&args, &place()?, now(), console),
+        Verb::Follow(args) => verb::follow::run(&args, &place()?, now(), console),
         Verb::Show(args) => verb::show::run(&args, &place()?, console),
         Verb::State(args) => verb::state::run(&args, &place()?, now(), console),
         Verb::Diff(args) => verb::diff::run(&args, &place()?, now(), console),
@@ -122,9 +162,16 @@ fn dispatch(cli: Cli, surroundings: &Surroundings, console: &mut Console<'_>) ->
         Verb::Trace(args) => verb::trace::run(&args, &place()?, console),
         Verb::Intents(args) => verb::intents::run(&args, &place()?, now(), console),
         Verb::Stats(args) => verb::stats::run(&args, &place()?, now(), console),
+        Verb::ReplayCheck(args) => verb::replay_check::run(&args, &place()?, console),
+        Verb::Whatif(args) => verb::whatif::run(&args, &place()?, console),
         Verb::Verify(args) => verb::verify::run(&args, &place()?, console),
         Verb::Proof(args) => verb::proof::run(&args, &place()?, console),
-        Verb::Export(args) => verb::export::run(&args, &place()?, console),
+        Verb::Salvage(args) => verb::salvage::run(&args, &place()?, console),
+        Verb::Export(args) => verb::export::run(&args, &place()?, now(), console),
+        Verb::Metrics(args) => verb::metrics::run(&args, &place()?, now(), console),
+        Verb::Bill(args) => verb::bill::run(&args, &place()?, now(), console),
+        Verb::Blackbox(args) => verb::blackbox::run(&args, &place()?, console),
+        Verb::Report(args) => verb::report::run(&args, &place()?, console),
         Verb::Completion(args) => verb::completion::run(&args, console),
     }
 }

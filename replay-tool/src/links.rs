@@ -2,6 +2,7 @@
 
 use purser_events::Seq;
 
+use crate::asks::Asks;
 use crate::failure::Failure;
 use crate::graph::cause_of;
 use crate::reading::Reading;
@@ -10,7 +11,7 @@ use crate::source::Place;
 /// Records by which the room for causes grows.
 const GROWTH_LEN: usize = 1 << 20;
 
-/// What a record names as its cause.
+/// What led to a record: what it names as its cause, or of an end that was asked for the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     /// A record of the source.
@@ -32,13 +33,15 @@ impl Links {
         place.again()?;
         let mut reading = Reading::from(place, Seq(1))?;
         let before = reading.before();
-        let mut causes = Vec::new();
+        let (mut causes, mut asks) = (Vec::new(), Asks::new());
         while let Some(stored) = reading.next() {
             let seq = stored.header.seq;
             if seq > upto {
                 break;
             }
-            let cause = cause_of(stored.header.origin.cause);
+            // Of an end that was asked for, the request says more than the start does.
+            let ask = asks.note(&stored);
+            let cause = ask.or_else(|| cause_of(stored.header.origin.cause));
             // A cause comes first, or a chain would not end.
             if let Some(cause) = cause.filter(|cause| *cause >= seq) {
                 return Err(Failure::LaterCause { seq, cause });

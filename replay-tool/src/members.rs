@@ -29,6 +29,23 @@ impl<'a> Members<'a> {
         Members { pod, streams }
     }
 
+    /// With every incarnation that the journal has: the ledger decides about a pod before the pod is on record.
+    pub(crate) fn all(pod: &'a PodName, place: &Place) -> Result<Members<'a>, Failure> {
+        let mut members = Members::of(pod);
+        match incarnations(pod, None, place) {
+            Ok(pods) => members.streams.extend(pods.iter().map(|pod| pod.stream())),
+            // That there is none is told where the records are listed.
+            Err(Failure::NoPod { .. }) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(members)
+    }
+
+    /// Whether something happens to one of the pods by a decision of the ledger.
+    pub(crate) fn are_in(&self, event: &LedgerEvent) -> bool {
+        event.pods().iter().any(|pod| self.has(pod.stream()))
+    }
+
     /// Whether a stream belongs to the pod, as far as the records told so far.
     pub(crate) fn has(&self, stream: StreamId) -> bool {
         self.streams.contains(&stream)
@@ -71,20 +88,6 @@ pub(crate) fn incarnations(pod: &PodName, at: Option<Until>, place: &Place) -> R
         Err(Failure::NoPod { pod: pod.to_string() })
     } else {
         Ok(found)
-    }
-}
-
-/// The pods that an event of the ledger is about. What is recorded of all pods at once is about none.
-pub(crate) fn pods_of_ledger(event: &LedgerEvent) -> Vec<PodUid> {
-    use LedgerEvent as L;
-    match event {
-        L::Allocated(part) => vec![part.pod],
-        L::Queued(part) => vec![part.pod],
-        L::Withdrawn(part) => vec![part.pod],
-        L::Released(part) => vec![part.pod],
-        L::PreemptionRequested(part) => part.victims.iter().chain([&part.pod]).copied().collect(),
-        L::ReservationActivated(part) => vec![part.pod],
-        _ => Vec::new(),
     }
 }
 

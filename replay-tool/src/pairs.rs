@@ -48,11 +48,17 @@ pairs! {
     intent "pod.start-requested" [] => ["pod.started", "pod.failed"], &["pod.stopped", "pod.terminated"];
     intent "pod.termination-requested" [] => ["pod.terminated"], &[];
     intent "pod.cleanup-requested" [] => ["pod.terminated"], &[];
+    intent "gpu.enforcement-requested" ["id", "level"] => ["gpu.enforcement-ended"], &[];
+    intent "pod.enforcement-requested" ["id", "level"] => ["pod.enforcement-ended"], TERMINATED;
     intent "node.redaction-requested" ["redaction"] => ["node.redaction-completed"], &[];
     intent "ledger.preemption-requested" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
     span "pod.provisioning-started" [] => ["pod.started"], POD_ENDS;
     span "pod.resources-awaited" [] => ["pod.resources-granted"], POD_ENDS;
     span "pod.restart-scheduled" ["container"] => ["pod.container-create-requested"], POD_ENDS;
+    span "gpu.violation-detected" ["id"] => ["gpu.violation-resolved"], &[];
+    span "gpu.enforcement-gap-opened" [] => ["gpu.enforcement-gap-closed"], &[];
+    span "pod.violation-detected" ["id"] => ["pod.violation-resolved"], TERMINATED;
+    span "pod.enforcement-gap-opened" [] => ["pod.enforcement-gap-closed"], TERMINATED;
     span "ledger.queued" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
     span "ledger.reserved" ["reservation"]
         => ["ledger.reservation-activated"], &["ledger.reservation-expired", "ledger.reservation-cancelled"];
@@ -145,6 +151,19 @@ impl Pending {
                 ended.push(Ended { pair, open, is_given_up });
             }
         }
+    }
+
+    /// What a record of this type has begun; not what had begun before it already.
+    pub(crate) fn begun_by(&self, header: &Header, kind: &str) -> Vec<&'static Pair> {
+        if !PAIRS.iter().any(|pair| pair.begins == kind) {
+            return Vec::new();
+        }
+        let of_stream = self.open.range((header.stream, 0, String::new())..);
+        of_stream
+            .take_while(|((stream, _, _), _)| *stream == header.stream)
+            .filter(|(_, open)| open.seq == header.seq)
+            .filter_map(|((_, pair, _), _)| PAIRS.get(*pair))
+            .collect()
     }
 
     /// What is open now, the oldest first.

@@ -1,11 +1,11 @@
 //! Records in order, as far as they are sound, and what of them could not be read.
 
 use purser_events::{Event, Seq};
-use purser_storage::offline::{Item, Source, SourceError};
+use purser_storage::offline::{Item, SourceError};
 use purser_storage::{Head, PayloadError, StoredRecord};
 
 use crate::failure::{Exit, Failure};
-use crate::source::Place;
+use crate::source::{Opened, Place};
 use crate::{Console, render};
 
 /// Payloads that cannot be read and are told of one by one.
@@ -13,7 +13,7 @@ const TOLD_MAX: u64 = 20;
 
 /// A journal that is read to its end, or to the first record that is not sound.
 pub(crate) struct Reading {
-    source: Source,
+    source: Opened,
     failure: Option<SourceError>,
     unread: Unread,
 }
@@ -46,6 +46,16 @@ impl Reading {
     /// The record before the first.
     pub(crate) fn before(&self) -> Seq {
         self.source.before().seq
+    }
+
+    /// Whether payloads were left out when the source was made.
+    pub(crate) fn is_excerpt(&self) -> bool {
+        self.source.is_excerpt()
+    }
+
+    /// The record before the first, with its hash.
+    pub(crate) fn begins_after(&self) -> Head {
+        self.source.before()
     }
 
     /// The last record that was sound so far.
@@ -108,7 +118,9 @@ impl Unread {
                 return;
             }
             Exit::Unknown => self.unknown += 1,
-            Exit::NothingMatched | Exit::Usage | Exit::Io | Exit::Integrity => self.malformed += 1,
+            Exit::NothingMatched | Exit::Usage | Exit::Io | Exit::Integrity | Exit::Determinism => {
+                self.malformed += 1;
+            }
         }
         if self.unknown + self.malformed <= TOLD_MAX {
             self.told.push((seq, render::payload_error(error)));

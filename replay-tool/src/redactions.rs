@@ -9,6 +9,7 @@ use purser_storage::StoredRecord;
 use purser_storage::offline::SealedSegment;
 
 use crate::render;
+use crate::source::Opened;
 
 /// What records say about redactions, and what they show.
 #[derive(Default)]
@@ -54,10 +55,11 @@ impl Redactions {
         }
     }
 
-    /// What does not hold, once every record was noted. `segments` are those that the records were read from.
-    pub(crate) fn finish(mut self, segments: &[SealedSegment]) -> (Vec<String>, Option<PendingRedaction>) {
+    /// What does not hold, once every record was noted. Of a journal's excerpt, more was left out than its records say.
+    pub(crate) fn finish(mut self, source: &Opened) -> (Vec<String>, Option<PendingRedaction>) {
+        let segments = source.segments();
         for (stream, seq) in &self.redacted {
-            if !self.covered.contains(stream) {
+            if !source.is_excerpt() && !self.covered.contains(stream) {
                 self.findings.push(format!(
                     "record {seq} of {stream} is redacted, and no record says that it was to be"
                 ));

@@ -118,6 +118,11 @@ pub(crate) fn safe(text: &str) -> String {
     out
 }
 
+/// Text as [`safe`] has it, in which lines stay lines.
+pub(crate) fn safe_lines(text: &str) -> String {
+    text.split('\n').map(safe).collect::<Vec<_>>().join("\n")
+}
+
 /// Bytes in hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -1,16 +1,27 @@
 //! Which journal is read, and by which way.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use purser_events::Seq;
-use purser_storage::offline::Source;
+use purser_storage::offline::{Item, SealedSegment, Source, SourceError};
 use purser_storage::subjects::SubjectKeys;
+use purser_storage::{Head, StoredRecord};
 
-use crate::cli::SourceArgs;
+use crate::cli::{NodeSource, SourceArgs};
 use crate::failure::Failure;
+use crate::nodes::Node;
+use crate::progress::{Counted, Line, Progress, Total};
+use crate::spool::Spool;
 use crate::{Surroundings, http};
+
+/// Bytes that are read at once.
+const BUFFER_LEN: usize = 1 << 18;
 
 /// Where a journal is read from, and with which keys.
 #[derive(Debug)]
@@ -18,13 +29,15 @@ pub(crate) struct Place {
     way: Way,
     /// The folder with the keys of pods, if one is given.
     subject_keys: Option<PathBuf>,
+    /// Says how far a reading is.
+    line: Line,
 }
 
 /// How a journal is reached.
 #[derive(Debug)]
 enum Way {
     Export(PathBuf),
-    Input(fn() -> Box<dyn Read>),
+    Input(Spool),
     /// With the archive of what was trimmed from it, if one is given.
     Folder(PathBuf, Option<PathBuf>),
     Socket(PathBuf),
@@ -32,17 +45,43 @@ enum Way {
 
 impl SourceArgs {
     /// The journal that the command line means.
-    pub(crate) fn place(&self, surroundings: &Surroundings) -> Result<Place, Failure> {
+    pub(crate) fn place(&self, surroundings: &Surroundings, line: &Line) -> Result<Place, Failure> {
+        if !self.nodes.is_empty() {
+            return Err(Failure::OneNodeOnly { what: "this is" });
+        }
         if self.archive.is_some() && self.dir.is_none() {
             return Err(Failure::ArchiveAlone);
         }
         let way = self.way(surroundings)?;
-        Ok(Place { way, subject_keys: self.subject_keys.clone() })
+        Ok(Place { way, subject_keys: self.subject_keys.clone(), line: line.clone() })
+    }
+
+    /// The nodes that the command line names.
+    pub(crate) fn nodes(&self, line: &Line) -> Result<Vec<Node>, Failure> {
+        let mut names = BTreeSet::new();
+        let node = |source: &NodeSource| {
+            let NodeSource { name, path } = source;
+            if !names.insert(name.clone()) {
+                return Err(Failure::SameName { name: crate::render::safe(name) });
+            }
+            let open = |source| Failure::Open { path: path.clone(), source };
+            let kind = std::fs::metadata(path).map_err(open)?.file_type();
+            let of = match (kind.is_dir(), kind.is_socket()) {
+                (true, _) => Place::of_folder,
+                (false, true) => Place::of_socket,
+                (false, false) => Place::of_export,
+            };
+            let place = of(path.clone(), line.clone());
+            Ok(Node { name: name.clone(), place })
+        };
+        self.nodes.iter().map(node).collect()
     }
 
     fn way(&self, surroundings: &Surroundings) -> Result<Way, Failure> {
         match (&self.export, &self.dir, &self.socket) {
-            (Some(path), None, None) if path == Path::new("-") => Ok(Way::Input(surroundings.input)),
+            (Some(path), None, None) if path == Path::new("-") => {
+                Ok(Way::Input(Spool::of(surroundings.input)))
+            }
             (Some(path), None, None) => Ok(Way::Export(path.clone())),
             (None, Some(dir), None) => Ok(Way::Folder(dir.clone(), self.archive.clone())),
             (None, None, Some(socket)) => Ok(Way::Socket(socket.clone())),
@@ -67,13 +106,30 @@ fn default_place(surroundings: &Surroundings) -> Result<Way, Failure> {
 }
 
 impl Place {
+    /// An export.
+    pub(crate) fn of_export(path: PathBuf, line: Line) -> Place {
+        Place { way: Way::Export(path), subject_keys: None, line }
+    }
+
+    /// A journal's folder.
+    pub(crate) fn of_folder(path: PathBuf, line: Line) -> Place {
+        Place { way: Way::Folder(path, None), subject_keys: None, line }
+    }
+
+    /// A live node.
+    pub(crate) fn of_socket(path: PathBuf, line: Line) -> Place {
+        Place { way: Way::Socket(path), subject_keys: None, line }
+    }
+
     /// Opens the journal. Records before `from` need not be among those read.
-    pub(crate) fn open(&self, from: Seq) -> Result<Source, Failure> {
-        let source = self.open_sealed(from)?;
-        Ok(match &self.subject_keys {
+    pub(crate) fn open(&self, from: Seq) -> Result<Opened, Failure> {
+        let (source, total) = self.open_sealed(from)?;
+        let total = source.known_last().map_or(total, |last| Total::Records(source.before().seq, last));
+        let source = match &self.subject_keys {
             Some(dir) => source.with_keys(SubjectKeys::to_read(dir)),
             None => source,
-        })
+        };
+        Ok(Opened { source, progress: self.line.reading(total) })
     }
 
     /// Whether a live node is asked.
@@ -81,14 +137,48 @@ impl Place {
         matches!(self.way, Way::Socket(_))
     }
 
-    /// Whether it can be read only once.
-    pub(crate) fn is_once_only(&self) -> bool {
-        matches!(self.way, Way::Input(_))
+    /// The socket of a live node, if one is asked.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Socket(socket) => Some(socket),
+            Way::Export(_) | Way::Input(_) | Way::Folder(..) => None,
+        }
     }
 
-    /// Checks that it can be read more than once.
+    /// Whether what was read once is gone.
+    pub(crate) fn is_once_only(&self) -> bool {
+        matches!(&self.way, Way::Input(spool) if !spool.is_kept())
+    }
+
+    /// Makes sure that it can be read more than once, before it is read for the first time.
     pub(crate) fn again(&self) -> Result<(), Failure> {
-        if self.is_once_only() { Err(Failure::OnceOnly) } else { Ok(()) }
+        match &self.way {
+            Way::Input(spool) => spool.keep(),
+            Way::Export(_) | Way::Folder(..) | Way::Socket(_) => Ok(()),
+        }
+    }
+
+    /// The files that records are in, in their order; none of what is no file.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let folders: Vec<PathBuf> = match &self.way {
+            Way::Export(path) => return Ok(vec![path.clone()]),
+            Way::Input(_) | Way::Socket(_) => return Ok(Vec::new()),
+            Way::Folder(dir, archive) => archive.iter().cloned().chain([dir.join("segments")]).collect(),
+        };
+        let mut files = Vec::new();
+        for folder in folders {
+            let open = |source| Failure::Open { path: folder.clone(), source };
+            for entry in std::fs::read_dir(&folder).map_err(open)? {
+                let path = entry.map_err(open)?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if name.ends_with(".seg") || name.ends_with(".seg.zst") {
+                    files.push((name, path));
+                }
+            }
+        }
+        // Their names begin with their first records.
+        files.sort();
+        Ok(files.into_iter().map(|(_, path)| path).collect())
     }
 
     /// What is read, in words.
@@ -104,20 +194,83 @@ impl Place {
         }
     }
 
-    fn open_sealed(&self, from: Seq) -> Result<Source, Failure> {
+    fn open_sealed(&self, from: Seq) -> Result<(Source, Total), Failure> {
         Ok(match &self.way {
-            Way::Folder(dir, None) => Source::from_folder(dir)?,
-            Way::Folder(dir, Some(archive)) => Source::from_folder_and_archive(dir, archive)?,
-            Way::Input(input) => Source::from_export(BufReader::new(input()))?,
+            Way::Folder(dir, None) => (Source::from_folder(dir)?, Total::Unknown),
+            Way::Folder(dir, Some(archive)) => {
+                (Source::from_folder_and_archive(dir, archive)?, Total::Unknown)
+            }
+            Way::Input(spool) => (Source::from_export(BufReader::new(spool.open()?))?, Total::Unknown),
             Way::Export(path) => {
                 let open = |source| Failure::Open { path: path.clone(), source };
-                Source::from_export(BufReader::with_capacity(1 << 18, File::open(path).map_err(open)?))?
+                let inner = File::open(path).map_err(open)?;
+                let len = inner.metadata().map_err(open)?.len();
+                let read = Rc::new(Cell::new(0));
+                let total = Total::Bytes(Rc::clone(&read), len);
+                let file = BufReader::with_capacity(BUFFER_LEN, Counted { inner, read });
+                (Source::from_export(file)?, total)
             }
             Way::Socket(socket) => {
                 let failed = |source| Failure::Node { socket: socket.clone(), source };
                 let body = http::get(socket, &format!("/v1/journal/export?from={from}")).map_err(failed)?;
-                Source::from_export(BufReader::with_capacity(1 << 18, body))?
+                (Source::from_export(BufReader::with_capacity(BUFFER_LEN, body))?, Total::Unknown)
             }
         })
+    }
+}
+
+/// A journal that is being read, and how far it is.
+pub(crate) struct Opened {
+    source: Source,
+    progress: Progress,
+}
+
+impl Opened {
+    /// See [`Source::before`].
+    pub(crate) fn before(&self) -> Head {
+        self.source.before()
+    }
+
+    /// See [`Source::head`].
+    pub(crate) fn head(&self) -> Head {
+        self.source.head()
+    }
+
+    /// See [`Source::is_excerpt`].
+    pub(crate) fn is_excerpt(&self) -> bool {
+        self.source.is_excerpt()
+    }
+
+    /// See [`Source::segments`].
+    pub(crate) fn segments(&self) -> Vec<SealedSegment> {
+        self.source.segments()
+    }
+
+    /// See [`Source::known_last`].
+    pub(crate) fn known_last(&self) -> Option<Seq> {
+        self.source.known_last()
+    }
+
+    /// See [`Source::next_item`].
+    pub(crate) fn next_item(&mut self) -> Option<Result<Item, SourceError>> {
+        let next = self.source.next_item();
+        if let Some(Ok(Item::Record(stored))) = &next {
+            self.progress.note(stored.header.seq);
+        }
+        next
+    }
+}
+
+impl Iterator for Opened {
+    type Item = Result<StoredRecord, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.next_item()? {
+                Ok(Item::Record(record)) => return Some(Ok(*record)),
+                Ok(Item::Evidence(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }

@@ -68,6 +68,7 @@ fn tool(args: &[&str]) -> Told {
         standard_sockets: Vec::new(),
         input: || Box::new(Cursor::new([])),
         now: || NOW,
+        terminal: None,
     };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let args = ["purser-replay"].iter().chain(args).map(OsString::from);
@@ -137,6 +138,40 @@ fn a_checkpoint_kept_elsewhere_shows_that_the_end_was_cut_off() {
     assert!(told.out.contains("its end was cut off"), "{}", told.out);
     fs::write(&notes, "no note\n").unwrap();
     assert_eq!(tool(&["verify", "--dir", &dir, "--checkpoint", &notes]).exit, Exit::Io);
+}
+
+#[test]
+fn checkpoints_vouch_for_an_excerpt_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = sealed(folder.path(), 30);
+    let dir = path(folder.path(), "journal");
+    let mut source = Source::from_folder(Path::new(&dir)).unwrap();
+    let mut writer = export::Writer::excerpt(Vec::new(), Head::GENESIS).unwrap();
+    while let Some(item) = source.next_item() {
+        match item.unwrap() {
+            Item::Record(record) if record.header.seq.0 % 3 == 0 => writer.write(&record).unwrap(),
+            Item::Record(record) => writer.write_without_payload(&record).unwrap(),
+            Item::Evidence(evidence) => writer.write_evidence(&evidence).unwrap(),
+        }
+    }
+    let excerpt = path(folder.path(), "excerpt");
+    fs::write(&excerpt, writer.finish().unwrap()).unwrap();
+    let told = tool(&["verify", "--export", &excerpt, "--key", &key]);
+    assert_eq!(told.exit, Exit::Ok, "{}{}", told.out, told.notes);
+    assert!(told.out.contains("sealed    records up to 30, by the key of period"), "{}", told.out);
+    assert!(told.out.contains("excerpt ") && told.out.contains("20 payloads were redacted"), "{}", told.out);
+    // A proof is the same, of a record whose payload is there or not.
+    for seq in ["6", "7"] {
+        let of = |source: [&str; 2]| tool(&["proof", seq, source[0], source[1], "--key", &key]);
+        let (whole, part) = (of(["--dir", &dir]), of(["--export", &excerpt]));
+        assert_eq!((part.exit, part.out), (Exit::Ok, whole.out), "{}", part.notes);
+    }
+    // The header is under a checksum, its flags too.
+    let mut bytes = fs::read(&excerpt).unwrap();
+    assert_eq!(bytes[10], 1);
+    bytes[10] = 2;
+    fs::write(&excerpt, &bytes).unwrap();
+    assert_eq!(tool(&["verify", "--export", &excerpt]).exit, Exit::Integrity);
 }
 
 #[test]

@@ -28,6 +28,9 @@ const HEADER_LEN: usize = 56;
 const END_LEN: usize = 48;
 const CRC_LEN: usize = 4;
 
+/// Set in the header of an export in which payloads were left out when it was made.
+const FLAG_EXCERPT: u16 = 1;
+
 /// Why an export could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -92,11 +95,23 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn new(mut out: W, before: Head) -> Result<Writer<W>, ExportError> {
+    pub fn new(out: W, before: Head) -> Result<Writer<W>, ExportError> {
+        Writer::begin(out, before, 0)
+    }
+
+    /// Begins an export from which payloads are left out, see [`Writer::write_without_payload`].
+    ///
+    /// # Errors
+    /// `out` cannot be written.
+    pub fn excerpt(out: W, before: Head) -> Result<Writer<W>, ExportError> {
+        Writer::begin(out, before, FLAG_EXCERPT)
+    }
+
+    fn begin(mut out: W, before: Head, flags: u16) -> Result<Writer<W>, ExportError> {
         let mut header = Vec::with_capacity(HEADER_LEN);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&EXPORT_FORMAT.to_le_bytes());
-        header.extend_from_slice(&[0; 2]);
+        header.extend_from_slice(&flags.to_le_bytes());
         put_head(&mut header, before);
         out.write_all(&header).map_err(io_error("write"))?;
         Ok(Writer { out, head: before })
@@ -107,11 +122,24 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// `out` cannot be written, or another record comes next.
     pub fn write(&mut self, record: &StoredRecord) -> Result<(), ExportError> {
+        self.write_frame(record, record.as_bytes())
+    }
+
+    /// Adds a record, which must be the next one, with its payload's hash in place of its payload, as a redaction leaves
+    /// it: the chain of hashes holds.
+    ///
+    /// # Errors
+    /// `out` cannot be written, or another record comes next.
+    pub fn write_without_payload(&mut self, record: &StoredRecord) -> Result<(), ExportError> {
+        self.write_frame(record, &frame::redact(record))
+    }
+
+    fn write_frame(&mut self, record: &StoredRecord, bytes: &[u8]) -> Result<(), ExportError> {
         let (last, expected, found) = (self.head.seq, self.head.seq.next(), record.header.seq);
         if found != expected {
             return Err(ExportError::Fault { last, source: Fault::Gap { expected, found } });
         }
-        self.out.write_all(record.as_bytes()).map_err(io_error("write"))?;
+        self.out.write_all(bytes).map_err(io_error("write"))?;
         self.head = Head { seq: found, hash: record.hash };
         Ok(())
     }
@@ -167,6 +195,7 @@ pub struct Reader<R> {
     input: R,
     before: Head,
     format: u16,
+    is_excerpt: bool,
     verifier: Verifier,
     ended: bool,
 }
@@ -191,13 +220,31 @@ impl<R: Read> Reader<R> {
         }
         let before = take_head(&header[..len]).filter(|_| len == HEADER_LEN && found > 0);
         let before = before.ok_or(ExportError::DamagedHeader)?;
-        Ok(Reader { input, before, format: found, verifier: Verifier::after(before), ended: false })
+        let flags = u16::from_le_bytes([header[10], header[11]]);
+        if flags & !FLAG_EXCERPT != 0 {
+            return Err(ExportError::DamagedHeader);
+        }
+        let is_excerpt = flags & FLAG_EXCERPT != 0;
+        Ok(Reader {
+            input,
+            before,
+            format: found,
+            is_excerpt,
+            verifier: Verifier::after(before),
+            ended: false,
+        })
     }
 
     /// The record before the first, as the export names it.
     #[must_use]
     pub fn before(&self) -> Head {
         self.before
+    }
+
+    /// Whether payloads were left out when it was made.
+    #[must_use]
+    pub fn is_excerpt(&self) -> bool {
+        self.is_excerpt
     }
 
     /// The last record that was found sound.

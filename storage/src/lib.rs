@@ -40,6 +40,7 @@ pub mod redaction;
 mod request;
 pub mod retention;
 mod room;
+pub mod salvage;
 pub mod sealer;
 pub mod sealing;
 mod segment;

@@ -158,12 +158,30 @@ impl Source {
         }
     }
 
+    /// Whether it is an export from which payloads were left out when it was made.
+    #[must_use]
+    pub fn is_excerpt(&self) -> bool {
+        match &self.kind {
+            Kind::Export(reader) => reader.is_excerpt(),
+            Kind::Folder(_) => false,
+        }
+    }
+
     /// The last record that was found sound so far.
     #[must_use]
     pub fn head(&self) -> Head {
         match &self.kind {
             Kind::Export(reader) => reader.head(),
             Kind::Folder(folder) => folder.verifier.head(),
+        }
+    }
+
+    /// The last record as far as that is known before it is read: a folder has it on file, an export does not.
+    #[must_use]
+    pub fn known_last(&self) -> Option<Seq> {
+        match &self.kind {
+            Kind::Export(_) => None,
+            Kind::Folder(folder) => folder.known.map(|known| known.seq),
         }
     }
 

@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 
 use purser_tests::bounded::PATIENCE;
 use purser_tests::http::{self, Answer};
+use purser_tests::promtool;
 use purser_tests::purserd::{Purserd, Setup};
 use serde_json::{Value, json};
 
@@ -212,17 +212,7 @@ fn prometheus_finds_nothing_wrong_and_series_go_with_their_pod() {
     assert!(text.contains("purser_pods{phase=\"Running\"} 1"), "{text}");
     assert!(text.contains("purser_journal_fsync_seconds_bucket"), "{text}");
     assert!(text.contains("pod=\"web\""), "{text}");
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool is needed: install the package `prometheus`");
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let found = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&found.stderr);
-    assert!(found.status.success() && said.is_empty(), "promtool: {said}\n{text}");
+    promtool::check_metrics(&text);
     purserd.purser_ok(["delete", "web", "--wait"]);
     assert!(!purserd.metrics().contains("pod=\"web\""));
 }

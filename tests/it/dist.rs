@@ -1,10 +1,12 @@
 //! What is handed to operators: the example config and the systemd unit agree with the program.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use purser_actors::metric;
 use purser_node::config::{Surroundings, load};
-use purser_tests::bounded;
+use purser_tests::{bounded, promtool};
 
 fn dist(name: &str) -> std::path::PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace");
@@ -49,5 +51,42 @@ fn scripts_are_valid_shell() {
     for script in ["dist/run.sh", ".ci/run", ".ci/packages.sh", ".ci/components.sh", ".ci/deny.sh"] {
         let output = bounded::output(Command::new("bash").arg("-n").arg(root.join(script)));
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The metrics of Purser that a text names.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let names = words.filter(|word| word.starts_with("purser_") || word.starts_with("pod_management_"));
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
+}
+
+#[test]
+fn rules_and_dashboard_name_metrics_that_exist() {
+    for file in
+        ["prometheus/purser.rules.yml", "prometheus/purser.rules.test.yml", "grafana/purser-gpus.json"]
+    {
+        let named = metrics_in(&std::fs::read_to_string(dist(file)).unwrap());
+        assert!(3 < named.len(), "{file} names no metrics");
+        for name in named {
+            assert!(metric::ALL.iter().any(|metric| metric.name == name), "{file}: there is no `{name}`");
+        }
+    }
+    let text = std::fs::read_to_string(dist("grafana/purser-gpus.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ids: BTreeSet<_> =
+        dashboard["panels"].as_array().unwrap().iter().map(|it| it["id"].as_u64()).collect();
+    assert_eq!(ids.len(), dashboard["panels"].as_array().unwrap().len(), "each panel has its own number");
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_not_before() {
+    let examples = dist("prometheus/purser.rules.test.yml");
+    let output = promtool::test_rules(&examples);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rules = std::fs::read_to_string(dist("prometheus/purser.rules.yml")).unwrap();
+    let examples = std::fs::read_to_string(examples).unwrap();
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(examples.contains(&format!("alertname: {alert}\n")), "no example has `{alert}` fire");
     }
 }

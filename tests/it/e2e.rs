@@ -5,6 +5,8 @@
 mod auditor;
 mod containers;
 mod ends;
+mod gpu_processes;
+mod gpus;
 mod k8s_docs;
 mod life;
 mod listener;

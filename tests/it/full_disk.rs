@@ -24,6 +24,7 @@ use purser_node::adapter::probes::NetworkProbes;
 use purser_storage::disk::{Disk, DiskFile, SystemDisk};
 use purser_storage::store::{Backend, FolderStores};
 use purser_storage::{BallastStanding, Journal, JournalConfig, Space};
+use purser_tests::gpus::NamedGpus;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -120,7 +121,8 @@ impl Scene {
             clock: Arc::new(Still),
             ids: Arc::new(UuidV7),
             runtimes: Runtimes::new(),
-            machine: Arc::new(ProcMachine::own(folder.path())),
+            machine: Arc::new(ProcMachine::own(folder.path(), purser_tests::gpus::no_owners())),
+            gpus: Arc::new(NamedGpus::default()),
             probes: Arc::new(NetworkProbes),
             paths: PodPaths::new(folder.path().join("pods")),
         };
@@ -168,7 +170,7 @@ fn cordon() -> NodeCommand {
 
 fn policy() -> NodeCommand {
     let back_off = BackOffPolicy { first_ms: 1, max_ms: 2, reset_after_ms: 3 };
-    NodeCommand::SetPolicy(Policy { back_off })
+    NodeCommand::SetPolicy(Policy { back_off, ..Policy::default() })
 }
 
 #[tokio::test]

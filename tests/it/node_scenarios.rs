@@ -1,5 +1,6 @@
 //! What the node and a worker answer, given what has happened to them.
 
+use purser_events::gpu::{GpuHealthPolicy, GpuPolicyError};
 use purser_events::node::event::{
     Cordoned, DiskPressure, DiskPressureChanged, JournalTrimmed, OrphanRemoved, PolicySet,
     RedactionCompleted, RedactionRequested, RuntimeFound, RuntimeLost, SegmentRewritten, SegmentSealed,
@@ -86,15 +87,30 @@ fn stop_and_cordon_happen_once() {
 fn a_policy_must_make_sense_and_is_set_once() {
     let policy = |first_ms, max_ms, reset_after_ms| Policy {
         back_off: BackOffPolicy { first_ms, max_ms, reset_after_ms },
+        ..Policy::default()
     };
     let set = |policy: &Policy| NodeCommand::SetPolicy(policy.clone());
     Scenario::<Node>::given(up()).when(set(&Policy::default())).then_nothing();
     let quick = policy(50, 400, 60_000);
-    Scenario::<Node>::given(up()).when(set(&quick)).then([PolicySet { policy: quick.clone() }]);
+    let policy_set = |policy: &Policy, from_config| PolicySet { policy: policy.clone(), from_config };
+    Scenario::<Node>::given(up()).when(set(&quick)).then([policy_set(&quick, true)]);
     Scenario::<Node>::given(up()).after(set(&quick)).when(set(&quick)).then_nothing();
     for bad in [policy(0, 400, 1), policy(500, 400, 1), policy(50, 400, 0)] {
         Scenario::<Node>::given(up()).when(set(&bad)).then_refused(NodeRejection::BadBackOff);
     }
+    // What an operator sets stays until the config changes.
+    let gpus = GpuHealthPolicy { probation_ms: 5_000, ..GpuHealthPolicy::default() };
+    let of_gpus = || NodeCommand::SetGpuPolicy(gpus.clone());
+    let changed = Policy { gpus: gpus.clone(), ..quick.clone() };
+    let had = || Scenario::<Node>::given(up()).after(set(&quick));
+    had().when(of_gpus()).then([policy_set(&changed, false)]);
+    had().after(of_gpus()).when(set(&quick)).then_nothing();
+    had().after(of_gpus()).when(set(&Policy::default())).then([policy_set(&Policy::default(), true)]);
+    had().after(of_gpus()).when(of_gpus()).then_nothing();
+    let error = GpuPolicyError::Time { field: "probationMs".to_owned(), given: 1, max: 86_400_000 };
+    had()
+        .when(NodeCommand::SetGpuPolicy(GpuHealthPolicy { probation_ms: 1, ..gpus.clone() }))
+        .then_refused(NodeRejection::BadGpuPolicy { error });
 }
 
 #[test]

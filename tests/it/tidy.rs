@@ -98,10 +98,12 @@ fn the_journal_does_not_interpret() {
         "NodeEvent",
         "PodEvent",
         "WorkerEvent",
+        "GpuEvent",
         "Event::Node",
         "Event::Pod",
         "Event::Worker",
         "Event::Ledger",
+        "Event::Gpu",
         "purser_events::node",
         "purser_events::pod",
         "purser_events::worker",
@@ -227,6 +229,15 @@ const LOOKERS: &[(&str, &str)] = &[
     ("tests/support/containerd.rs", "containerd says nowhere that its socket answers"),
     ("tests/support/registry.rs", "the registry says nowhere that it answers"),
     ("tests/benches/purser/memory.rs", "what is measured is that nothing is asked for a while"),
+    ("tests/benches/purser/gpus.rs", "what is measured is what goes on by itself for a while"),
+    (
+        "tests/fake-nvml/src/events.rs",
+        "a wait for faults ends when the script has one, and a file tells nobody",
+    ),
+    (
+        "tests/fake-nvml/src/answer.rs",
+        "a call that hangs ends when its script says so, and a file tells nobody",
+    ),
     ("tests/support/bounded.rs", "no event tells of a stranger's end, or that a stranger listens"),
 ];
 
@@ -303,7 +314,10 @@ fn documents_name_verbs_that_exist() {
 #[test]
 fn every_dependency_has_its_reason() {
     let page = read("docs/dependencies.md");
-    let manifests = PACKAGES.map(|package| manifest(&format!("{package}/Cargo.toml")));
+    let manifests: Vec<toml::Table> = dependencies::ALLOWANCES
+        .iter()
+        .map(|allowance| manifest(&format!("{}/Cargo.toml", allowance.folder)))
+        .collect();
     let mut named: BTreeSet<&str> = manifests.iter().flat_map(dependencies::named).collect();
     named.retain(|name| !name.starts_with("purser-"));
     let missing = named.into_iter().filter(|name| !page.contains(&format!("| `{name}` |")));

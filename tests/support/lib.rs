@@ -6,9 +6,11 @@ pub mod bounded;
 pub mod containerd;
 pub mod counts;
 pub mod evidence;
+pub mod gpus;
 pub mod images;
 pub mod leftovers;
 pub mod power;
+pub mod promtool;
 pub mod purserd;
 #[path = "../../storage/tests/seed/mod.rs"]
 pub mod random;

@@ -37,6 +37,10 @@ pub struct Setup {
     pub runtime_more: String,
     /// Lines that are added to the config's table `containerd`.
     pub containerd_more: String,
+    /// The library that GPUs are looked at with; empty for not looking, whatever the machine has.
+    pub gpu_library: PathBuf,
+    /// Lines that are added to the config's table `gpu`.
+    pub gpu_more: String,
     /// TOML tables that are added to the config.
     pub more: String,
 }
@@ -51,6 +55,8 @@ impl Default for Setup {
             api_more: String::new(),
             runtime_more: String::new(),
             containerd_more: String::new(),
+            gpu_library: PathBuf::new(),
+            gpu_more: String::new(),
             more: String::new(),
         }
     }
@@ -271,15 +277,17 @@ impl Purserd {
         format!(
             "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n{api_more}\n\n[runtime]\ndefault = {default:?}\n{runtime}\n\n\
              [containerd]\nenabled = {enabled:?}\nsocket = {socket:?}\n{containerd}\n\n\
-             [policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
+             [gpu]\nnvml-library = {gpus:?}\n{gpu_more}\n\n[policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
             data = self.data_dir(),
             api = self.socket(),
             api_more = setup.api_more,
+            gpu_more = setup.gpu_more,
             first = setup.back_off_first_ms,
             max = setup.back_off_max_ms,
             reset = setup.back_off_reset_after_ms,
             runtime = setup.runtime_more,
             containerd = setup.containerd_more,
+            gpus = setup.gpu_library,
             more = setup.more,
         )
     }

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
-use purser_actors::port::Clock;
 use purser_actors::port::containers::Runtimes;
+use purser_actors::port::{Clock, Gpus};
 use purser_actors::start::Resources;
 use purser_actors::{HostFacts, Keeping, LiveWorld, Parts, Service, Shell};
 use purser_events::ledger::Capacity;
 use purser_events::pod::spec::RuntimeClass;
+use purser_events::violation::MonitorPolicy;
 use purser_events::{Bytes, Policy, Timestamp};
 use purser_node::adapter::clock::UuidV7;
 use purser_node::adapter::machine::ProcMachine;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::binaries::Binaries;
+use crate::gpus::NamedGpus;
 use crate::{bounded, leftovers};
 
 /// When such a node starts: 2026-03-01T12:00:00Z.
@@ -78,7 +80,11 @@ pub fn cgroup_prefix() -> String {
 fn sys(folder: &Path) -> PathBuf {
     let sys = folder.join("sys");
     fs::create_dir_all(sys.join("class/net")).expect("a folder can be made");
-    std::os::unix::fs::symlink("/sys/devices", sys.join("devices")).expect("a link can be made");
+    let devices = sys.join("devices");
+    // A node that was here before has left it.
+    if !devices.exists() {
+        std::os::unix::fs::symlink("/sys/devices", devices).expect("a link can be made");
+    }
     sys
 }
 
@@ -87,6 +93,21 @@ fn sys(folder: &Path) -> PathBuf {
 /// # Panics
 /// It does not start.
 pub async fn node(folder: &Path, paths: &PodPaths, clock: Arc<Stepped>, capacity: Capacity) -> Service {
+    let gpus = Arc::new(NamedGpus(capacity.gpus.clone()));
+    node_with(folder, paths, clock, capacity, gpus).await
+}
+
+/// Such a node with these GPUs: those of `capacity` are what it is told at its start.
+///
+/// # Panics
+/// It does not start.
+pub async fn node_with(
+    folder: &Path,
+    paths: &PodPaths,
+    clock: Arc<Stepped>,
+    capacity: Capacity,
+    gpus: Arc<dyn Gpus>,
+) -> Service {
     let live = LiveWorld::new();
     let (replayed, committed) = (live.clone(), live.clone());
     let journal = Journal::open(
@@ -104,7 +125,11 @@ pub async fn node(folder: &Path, paths: &PodPaths, clock: Arc<Stepped>, capacity
         clock,
         ids: Arc::new(UuidV7),
         runtimes: Runtimes::from([(RuntimeClass::Process, Arc::new(process) as _)]),
-        machine: Arc::new(ProcMachine { sys_root: sys(folder), ..ProcMachine::own(folder) }),
+        machine: Arc::new(ProcMachine {
+            sys_root: sys(folder),
+            ..ProcMachine::own(folder, crate::gpus::no_owners())
+        }),
+        gpus,
         probes: Arc::new(NetworkProbes),
         paths: paths.clone(),
     };
@@ -119,7 +144,9 @@ pub async fn node(folder: &Path, paths: &PodPaths, clock: Arc<Stepped>, capacity
     };
     let resources = Resources { capacity, ..Resources::default() };
     let (policy, default_runtime) = (Policy::default(), RuntimeClass::Process);
-    let parts = Parts { shell, host, policy, resources, default_runtime, keeping: Keeping::default() };
+    let monitor = MonitorPolicy::default();
+    let parts =
+        Parts { shell, host, policy, monitor, resources, default_runtime, keeping: Keeping::default() };
     purser_actors::start(parts).await.expect("the node starts")
 }
 

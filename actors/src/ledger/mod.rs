@@ -14,9 +14,11 @@ use actix::prelude::{
     WrapFuture,
 };
 use purser_events::ledger::event::ReleaseReason;
-use purser_events::ledger::{Admission, Admit, Demand, Ledger, LedgerCommand, LedgerEvent, LedgerRejection};
+use purser_events::ledger::{
+    Admission, Admit, Capacity, Demand, Ledger, LedgerCommand, LedgerEvent, LedgerRejection,
+};
 use purser_events::pod::{PodCommand, PodRejection, PodSpec};
-use purser_events::{Cause, Decider, PodUid, Seq};
+use purser_events::{Cause, Decider, PodUid, Seq, World};
 use tokio::sync::Notify;
 
 use self::count::Counts;
@@ -28,6 +30,7 @@ use crate::directory::{Directory, FindUid};
 use crate::entity::{By, Done, Entity, Execute, Refusal};
 use crate::mailbox;
 use crate::pod::report;
+use crate::port::MachineCapacity;
 use crate::shell::Shell;
 
 /// Owns the ledger's stream.
@@ -84,6 +87,17 @@ pub(crate) struct Started;
 
 impl Message for Started {
     type Result = ();
+}
+
+/// Has the ledger give out what there is now: of the machine, if that was looked at, and of the GPUs that take pods.
+/// Both are put together by the ledger, between two decisions, so that no look undoes another.
+pub(crate) struct Refit {
+    /// What the machine has.
+    pub(crate) machine: Option<MachineCapacity>,
+}
+
+impl Message for Refit {
+    type Result = Outcome;
 }
 
 /// Asks for all that a pod needs.
@@ -158,8 +172,36 @@ impl LedgerActor {
         });
     }
 
-    /// Decides, and acts on what was decided once it is on disk. `asked` is told by its answer.
-    fn carry_out(&mut self, execute: &Execute<Ledger>, asked: Option<PodUid>) -> Carried {
+    /// Decides, and acts on what was decided once it is on disk. `asked` is told by its answer. Nothing is decided on GPUs
+    /// that are on record otherwise than the ledger has them.
+    fn carry_out(&mut self, execute: Execute<Ledger>, asked: Option<PodUid>) -> Carried {
+        let is_capacity = matches!(execute.command, LedgerCommand::SetCapacity(_));
+        let is_current =
+            is_capacity || self.shell.live.read(|world| world.gives_out(&self.entity.state.capacity.gpus));
+        if is_current {
+            return self.decide(&execute, asked);
+        }
+        Box::pin(self.refit(None).then(move |refitted, this, _| {
+            if let Err(error) = refitted {
+                tracing::error!(%error, "failed to record which GPUs are given out; it is tried again");
+            }
+            this.decide(&execute, asked)
+        }))
+    }
+
+    /// Puts down what there is to give out now.
+    fn refit(&mut self, machine: Option<MachineCapacity>) -> Carried {
+        let mut capacity = Capacity::clone(&self.entity.state.capacity);
+        if let Some(MachineCapacity { cpus, memory, disk }) = machine {
+            (capacity.cpus, capacity.memory, capacity.disk) = (cpus, memory, disk);
+        }
+        capacity.gpus = self.shell.live.read(World::gpus_to_give_out);
+        let by = By::node(Cause::Node, self.shell.ids.uuid());
+        let command = LedgerCommand::SetCapacity(Box::new(capacity));
+        self.decide(&Execute { command, by }, None)
+    }
+
+    fn decide(&mut self, execute: &Execute<Ledger>, asked: Option<PodUid>) -> Carried {
         let commit = self.entity.commit(execute, &self.shell).into_actor(self);
         Box::pin(commit.map(move |committed, this, ctx| {
             if let Err(Refusal::Rejected(rejection)) = &committed {
@@ -219,7 +261,15 @@ impl Handler<Execute<Ledger>> for LedgerActor {
             LedgerCommand::Admit(admit) => Some(admit.pod),
             _ => None,
         };
-        AtomicResponse::new(self.carry_out(&execute, asked))
+        AtomicResponse::new(self.carry_out(execute, asked))
+    }
+}
+
+impl Handler<Refit> for LedgerActor {
+    type Result = AtomicResponse<LedgerActor, Outcome>;
+
+    fn handle(&mut self, Refit { machine }: Refit, _: &mut Context<LedgerActor>) -> Self::Result {
+        AtomicResponse::new(self.refit(machine))
     }
 }
 
@@ -232,7 +282,7 @@ impl Handler<GiveBack> for LedgerActor {
         _: &mut Context<LedgerActor>,
     ) -> Self::Result {
         let command = LedgerCommand::Release { pod, reason };
-        let released = self.carry_out(&Execute { command, by: By { key: None, ..by } }, None);
+        let released = self.carry_out(Execute { command, by: By { key: None, ..by } }, None);
         AtomicResponse::new(Box::pin(released.map(move |outcome, _, _| {
             if let Err(error) = outcome {
                 tracing::error!(%pod, %error, "failed to record that a pod has its resources no longer; it is tried again");
@@ -258,7 +308,7 @@ impl Handler<PutDown> for LedgerActor {
         };
         let command = LedgerCommand::Admit(Box::new(admit));
         // What it is given at once it is told of as any other that waits.
-        let put_down = self.carry_out(&Execute { command, by: By { key: None, ..by } }, None);
+        let put_down = self.carry_out(Execute { command, by: By { key: None, ..by } }, None);
         AtomicResponse::new(Box::pin(put_down.map(move |outcome, _, _| {
             if let Err(error) = outcome {
                 tracing::error!(%pod, %error, "a pod's resources could not be put down");
@@ -296,7 +346,7 @@ impl Handler<AdmitPod> for LedgerActor {
 }
 
 /// What a pod asks of the ledger.
-fn admit(uid: PodUid, spec: &PodSpec, by: &By) -> Result<Admit, LedgerRejection> {
+pub(crate) fn admit(uid: PodUid, spec: &PodSpec, by: &By) -> Result<Admit, LedgerRejection> {
     let demand = Demand::of(spec).map_err(|error| LedgerRejection::Uncountable { kind: error.kind })?;
     let owner = by.origin.principal.to_string();
     Ok(Admit {

@@ -5,32 +5,35 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use actix::Addr;
-use purser_events::ledger::{Grant, HolderId, LedgerCommand, Port};
+use purser_events::ledger::{Grant, HolderId, Port};
 use purser_events::pod::spec::Protocol;
 use purser_events::{PodUid, World};
 
-use super::tell;
-use crate::ledger::LedgerActor;
+use super::report;
 use crate::ledger::drift::own_processes;
+use crate::ledger::{LedgerActor, Refit};
 use crate::port::MachineCapacity;
 use crate::shell::Shell;
 
 /// Tells the ledger what the machine has now, if that is not what it knows.
 pub(super) async fn at_capacity(shell: &Shell, ledger: &Addr<LedgerActor>) {
-    let MachineCapacity { cpus, memory, disk } = match shell.machine.capacity().await {
-        Ok(found) => found,
+    let machine = match shell.machine.capacity().await {
+        Ok(machine) => machine,
         Err(error) => {
             tracing::warn!(%error, "failed to look what the machine has; what is known stands");
             return;
         }
     };
-    let mut capacity = shell.live.read(|world| world.ledger.capacity.as_ref().clone());
-    if (&capacity.cpus, capacity.memory, capacity.disk) == (&cpus, memory, disk) {
+    let is_known = |world: &World| {
+        let known = &world.ledger.capacity;
+        (&known.cpus, known.memory, known.disk) == (&machine.cpus, machine.memory, machine.disk)
+    };
+    if shell.live.read(is_known) {
         return;
     }
+    let MachineCapacity { cpus, memory, disk } = &machine;
     tracing::info!(processors = cpus.cpus.len(), %memory, %disk, "the machine has other resources than before");
-    (capacity.cpus, capacity.memory, capacity.disk) = (cpus, memory, disk);
-    tell(shell, ledger, LedgerCommand::SetCapacity(Box::new(capacity)), "what the machine has").await;
+    report(ledger.send(Refit { machine: Some(machine) }).await, "what the machine has");
 }
 
 /// Leased ports on which the pods that lease them listen.

@@ -114,7 +114,7 @@ impl Window {
             node: self.latest_node,
             pods: self.latest.iter().map(with_disk).collect(),
             running: self.running,
-            ports: None,
+            ..Latest::default()
         }
     }
 

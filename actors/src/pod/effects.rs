@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::{Actor, AsyncContext, Context};
-use purser_events::ledger::environment::environment;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass};
 use purser_events::pod::{ContainerState, PodCommand, PodState, Setup, expansion};
 use purser_events::worker::event::Registered;
 use purser_events::{Cause, ContainerName, PodUid, Seq};
 
+use super::granted::Granted;
 use super::{PodActor, report};
-use crate::ledger::pins;
 use crate::port::{
     Clock, ContainerKey, ContainerPlan, Containers, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
 };
@@ -28,7 +27,9 @@ impl PodActor {
     /// Fetches images and makes volumes. Idempotent.
     pub(super) fn begin_setup(&mut self, attempt: u32, seq: Seq, ctx: &mut Context<PodActor>) {
         let Some(pod) = self.live() else { return };
-        let (run, plan) = (pod.run, PodPlan { uid: self.uid, spec: pod.spec.clone() });
+        let granted = self.shell.live.read(|world| world.ledger.grant(self.uid).cloned());
+        let gpus = granted.into_iter().flat_map(|grant| grant.gpus).map(|gpu| gpu.uuid).collect();
+        let (run, plan) = (pod.run, PodPlan { uid: self.uid, spec: pod.spec.clone(), gpus });
         let (runtime, addr, by) = (self.runtime.clone(), ctx.address(), self.by(Cause::Observation(seq)));
         let task = tokio::task::spawn_local(async move {
             let setup = tokio::time::timeout(SETUP_TIMEOUT, runtime.set_up(&plan)).await;
@@ -110,15 +111,15 @@ impl PodActor {
         let pod = self.live()?;
         let spec = pod.spec.container(container)?.clone();
         let mut resolved = expansion::resolve(&spec);
-        let (granted, cpus) = self.shell.live.read(|world| {
-            let ledger = &world.ledger;
-            let granted = ledger.grant(self.uid).map(|grant| environment(grant, ledger.capacity.subnets));
-            (granted.unwrap_or_default(), pins::cpus(ledger, self.uid))
-        });
+        let Granted { env, cpus, gpus, visible } =
+            self.shell.live.read(|world| Granted::of(&world.ledger, self.uid, &pod.spec, container));
         // What the manifest sets under such a name is what its author wants.
         let is_set = |name: &str| resolved.env.iter().any(|(set, _)| set == name);
-        let granted: Vec<_> = granted.into_iter().filter(|(name, _)| !is_set(name)).collect();
-        resolved.env.splice(0..0, granted);
+        let env: Vec<_> = env.into_iter().filter(|(name, _)| !is_set(name)).collect();
+        resolved.env.splice(0..0, env);
+        // Which GPUs are its own is not for the manifest to say.
+        resolved.env.retain(|(name, _)| !visible.iter().any(|(set, _)| set == name));
+        resolved.env.extend(visible);
         Some(ContainerPlan {
             key: self.key(container, attempt),
             pod: pod.spec.clone(),
@@ -127,6 +128,7 @@ impl PodActor {
             args: resolved.args,
             image: pod.container(container).and_then(|container| container.image.clone()),
             cpus,
+            gpus,
             spec,
         })
     }

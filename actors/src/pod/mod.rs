@@ -3,6 +3,7 @@
 mod begin;
 pub(crate) mod effects;
 mod exec;
+mod granted;
 mod probing;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::directory::{Directory, Forget};
 use crate::entity::{By, Committed, Done, Entity, Execute, Refusal};
 use crate::ledger::LedgerActor;
 use crate::mailbox;
+use crate::monitor::tell;
 use crate::port::{ContainerKey, Containers};
 use crate::shell::Shell;
 use crate::worker::WorkerActor;
@@ -187,6 +189,7 @@ impl PodActor {
             | E::ResourcesGranted(_)
             | E::StartRequested(_)
             | E::ExecFinished(_) => {}
+            E::Violation(event) => tell::happened(None, event, &self.shell),
         }
     }
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use purser_events::ledger::GpuUuid;
 use purser_events::pod::PodState;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
@@ -49,6 +50,8 @@ pub struct PodPlan {
     pub uid: PodUid,
     /// What it is to be.
     pub spec: Arc<PodSpec>,
+    /// The GPUs that it was given.
+    pub gpus: Vec<GpuUuid>,
 }
 
 /// What a runtime must start.
@@ -70,6 +73,8 @@ pub struct ContainerPlan {
     pub image: Option<ResolvedImage>,
     /// The processors that it may run on; none for every processor that the runtime may use.
     pub cpus: Option<CpuSet>,
+    /// Its GPUs, of those that the pod was given.
+    pub gpus: Vec<GpuUuid>,
 }
 
 /// A container that runs.

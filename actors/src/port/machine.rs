@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use purser_events::ledger::Port;
 use purser_events::{Bytes, CpuSet, CpuTopology};
 
+use super::gpus::ProcessOwner;
+
 /// What is used of the machine by everything that runs on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineUse {
@@ -62,4 +64,7 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// The kernel cannot be asked.
     async fn allowed_cpus(&self, pid: u32) -> io::Result<Option<CpuSet>>;
+
+    /// Whose a process is, as the control group says in which it runs. Unknown is whatever cannot be told for certain.
+    async fn owner(&self, pid: u32) -> ProcessOwner;
 }

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod clock;
 pub mod containers;
+pub mod gpus;
 pub mod machine;
 pub mod probes;
 
@@ -11,6 +12,10 @@ pub use clock::{Clock, Ids};
 pub use containers::{
     ContainerKey, ContainerPlan, ContainerUse, Containers, ExecChunk, ExecIo, FieldError, LoadedImage,
     Notice, OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
+};
+pub use gpus::{
+    DriverState, GpuPart, GpuProcess, GpuReadings, GpuState, GpuUse, Gpus, ProcessOwner, Reading, SeenGpu,
+    SeenGpus, SeenXid, Slowdown,
 };
 pub use machine::{Machine, MachineCapacity, MachineUse};
 pub use probes::{ProbeTransport, ProbeVerdict};

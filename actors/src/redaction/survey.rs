@@ -60,8 +60,8 @@ impl Survey {
                 }
                 return;
             }
-            // It names pods by their uid alone.
-            StreamKind::Ledger => return,
+            // They name pods by their uid alone.
+            StreamKind::Ledger | StreamKind::Gpu => return,
             StreamKind::Pod => self.note_pod(PodUid(id), record),
             StreamKind::Worker => self.note_worker(WorkerUid(id), record),
         };

@@ -1,5 +1,6 @@
 //! Why a request was not carried out.
 
+use purser_events::gpu::GpuRejection;
 use purser_events::ledger::LedgerRejection;
 use purser_events::node::NodeRejection;
 use purser_events::pod::PodRejection;
@@ -19,6 +20,9 @@ pub enum ServiceError {
     /// The ledger refuses.
     #[error(transparent)]
     Ledger(LedgerRejection),
+    /// The GPU refuses.
+    #[error(transparent)]
+    Gpu(GpuRejection),
     /// The manifest asks for what this node cannot do.
     #[error("the manifest asks for what this node cannot do")]
     Invalid(Vec<FieldError>),

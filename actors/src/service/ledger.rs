@@ -15,6 +15,7 @@ use crate::entity::{By, Done, Execute, Refusal};
 use crate::ledger::count::Counts;
 use crate::metering::Latest;
 use crate::pod::{Begin, Beginning};
+use crate::port::{ProcessOwner, SeenGpus};
 
 /// A reservation that was made.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -172,6 +173,18 @@ impl Service {
         self.ledger_command(LedgerCommand::Cancel { reservation, owner }, by).await
     }
 
+    /// Gives up a reservation in its owner's place. Whoever takes it up afterwards is refused as with any that is over.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn revoke_reservation(
+        &self,
+        reservation: Uuid,
+        by: Request,
+    ) -> Result<LedgerChange, ServiceError> {
+        self.ledger_command(LedgerCommand::Revoke { reservation }, by).await
+    }
+
     /// Has the ledger look who can have what he waits for. If it cannot now, the next change leads to it.
     pub(super) async fn serve_waiting(&self, by: Request) {
         let by = By { key: None, ..by.into_by() };
@@ -185,6 +198,17 @@ impl Service {
     #[must_use]
     pub fn measured(&self) -> Latest {
         self.inner.meter.latest()
+    }
+
+    /// Whose a process of the machine is now.
+    pub async fn process_owner(&self, pid: u32) -> ProcessOwner {
+        self.inner.shell.machine.owner(pid).await
+    }
+
+    /// What was seen of the machine's GPUs last.
+    #[must_use]
+    pub fn gpus(&self) -> SeenGpus {
+        self.inner.shell.gpus.seen()
     }
 
     /// What the ledger has given, taken back and refused since the service started.
@@ -226,7 +250,12 @@ pub fn holders_of(world: &World, shortage: &Shortage) -> Vec<String> {
         | Bound::PodMax { .. }
         | Bound::Stopped { .. }
         | Bound::Unstated
-        | Bound::Reservation => vec![],
+        | Bound::Reservation
+        | Bound::UnknownGpu { .. }
+        | Bound::LargestGpu { .. }
+        | Bound::UnknownModel { .. }
+        | Bound::BeyondModel { .. }
+        | Bound::BelowOnePercent { .. } => vec![],
     }
 }
 

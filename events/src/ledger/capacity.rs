@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resource::CustomName;
 use crate::cpu::CpuTopology;
-use crate::units::Bytes;
+use crate::units::{Bytes, MilliTflops};
 
 /// What the node can give out at most, before limits and reserves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct GpuDevice {
     pub model: String,
     /// Its memory.
     pub memory: Bytes,
+    /// Its compute; none if the figure of its model is not known.
+    #[serde(default)]
+    pub tflops: Option<MilliTflops>,
 }
 
 /// Name of a GPU, as its driver has it: `GPU-` or `MIG-` and a uuid.

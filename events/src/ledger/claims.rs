@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capacity::GpuUuid;
+use super::division::GpuPick;
 use super::resource::{Amounts, CustomName, ResourceKind};
+use crate::names::ContainerName;
 use crate::pod::PodSpec;
 use crate::pod::spec::{ContainerSpec, Protocol, Resources};
-use crate::units::{Bytes, MilliCpu};
+use crate::units::{Bytes, MilliCpu, MilliTflops};
 
 /// What a pod's manifest asks of the node beside the resources of its containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,13 @@ pub struct Claims {
     pub when_full: WhenFull,
     /// The reservation that it takes up.
     pub reservation: Option<ReservationRef>,
+    /// How much it matters beside others on the same GPU.
+    #[serde(default)]
+    pub qos: Qos,
+    /// Which of its GPUs each container gets; one that is not in it gets none. Every container gets all of them if it is
+    /// empty.
+    #[serde(default)]
+    pub container_gpus: BTreeMap<ContainerName, BTreeSet<GpuPick>>,
 }
 
 /// GPUs that a pod asks for.
@@ -43,6 +52,40 @@ pub struct GpuClaim {
     pub memory: Option<Bytes>,
     /// The devices that will do; any if empty.
     pub uuids: BTreeSet<GpuUuid>,
+    /// Compute of each, of which the share is worked out for the device that it is placed on; never beside `share`.
+    #[serde(default)]
+    pub tflops: Option<MilliTflops>,
+}
+
+/// How much a pod matters beside others on the same GPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Qos {
+    /// It gives way first.
+    Low,
+    /// As most do.
+    #[default]
+    Medium,
+    /// It gives way after most.
+    High,
+    /// It gives way last.
+    Critical,
+}
+
+impl Qos {
+    /// Each of them, the least first.
+    pub const ALL: [Qos; 4] = [Qos::Low, Qos::Medium, Qos::High, Qos::Critical];
+
+    /// The word for it, as in a manifest.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Qos::Low => "low",
+            Qos::Medium => "medium",
+            Qos::High => "high",
+            Qos::Critical => "critical",
+        }
+    }
 }
 
 /// What happens to a pod for which there is no room now.
@@ -144,13 +187,15 @@ impl Demand {
     }
 
     /// What is asked for by kind, apart from which devices and ports. The memory of GPUs is what is asked for in so
-    /// many words: what a share brings with it depends on the device.
+    /// many words: what a share brings with it depends on the device, and so does the share that TFLOPS are.
     #[must_use]
     pub fn amounts(&self) -> Amounts {
         let gpu = self.gpu.as_ref();
         let count = gpu.map_or(0, |gpu| u64::from(gpu.count));
-        let whole = gpu.is_some_and(|gpu| gpu.share.is_none());
-        let share = gpu.and_then(|gpu| gpu.share).map_or(100, u64::from);
+        let whole = gpu.is_some_and(GpuClaim::is_whole);
+        // What TFLOPS are depends on the device, and is 1 percent at least.
+        let least = if whole { 100 } else { 1 };
+        let share = gpu.and_then(|gpu| gpu.share).map_or(least, u64::from);
         let gpu_memory = gpu.and_then(|gpu| gpu.memory).map_or(0, |memory| memory.0);
         let ports = self.fixed_ports.len() as u64 + u64::from(self.ports);
         let known = [

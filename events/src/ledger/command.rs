@@ -60,6 +60,11 @@ pub enum LedgerCommand {
         /// Who asks.
         owner: String,
     },
+    /// Give up a reservation in its owner's place: for operators.
+    Revoke {
+        /// Which.
+        reservation: Uuid,
+    },
     /// A time that the ledger waits for may have come, or the node takes pods again: look who can have what he waits for.
     CheckTime,
     /// Give out nothing of this from now on.

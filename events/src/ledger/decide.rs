@@ -58,6 +58,10 @@ pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context
         C::Release { .. } => Ok(vec![]),
         C::Reserve(reserve) => answer_reserve(ledger, reserve, context),
         C::Cancel { reservation, owner } => cancel(ledger, *reservation, owner, context),
+        C::Revoke { reservation } => {
+            let cancelled = ReservationCancelled { reservation: *reservation }.into();
+            Ok(if ledger.reservations.contains_key(reservation) { vec![cancelled] } else { vec![] })
+        }
         C::CheckTime => Ok(expired(ledger, context.now)),
         C::StopManager { kind, reason } => stop_manager(ledger, kind, reason),
         C::StartManager { kind } => {
@@ -102,6 +106,10 @@ fn check_policy(ledger: &Ledger, policy: &LedgerPolicy) -> Result<(), LedgerReje
 }
 
 fn set_limits(ledger: &Ledger, kind: &ResourceKind, limits: Limits) -> Answer {
+    // Of what nobody counts it is said that it is not there, before anything of its limits.
+    if matches!(kind, ResourceKind::Custom(_)) {
+        manager(ledger, kind)?;
+    }
     ledger.managers.check_limits(kind, limits)?;
     manager(ledger, kind)?;
     if ledger.policy.limits.get(kind).copied().unwrap_or_default() == limits {
@@ -274,7 +282,7 @@ fn activate(
         Ok(kept) => kept,
         Err(reason) => return stale(ledger, reservation, ReservationVerb::Activate, reason),
     };
-    let shortages = kept.lacks(demand);
+    let shortages = kept.lacks(demand, |uuid| ledger.managers.gpu.device(uuid));
     if !shortages.is_empty() {
         return Err(LedgerRejection::Insufficient { shortages });
     }

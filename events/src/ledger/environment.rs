@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::capacity::SubnetRange;
+use super::capacity::{GpuUuid, SubnetRange};
 use super::grant::Grant;
 
 /// The variables that tell a pod what it was given, in a fixed order; what it was not given has none. `subnets` is the
@@ -36,6 +36,15 @@ pub fn environment(grant: &Grant, subnets: SubnetRange) -> Vec<(String, String)>
     variables
 }
 
+/// The variables by which CUDA and NVIDIA's tools learn which GPUs a process may use: these and no others, none if there
+/// are none.
+#[must_use]
+pub fn visible_gpus(gpus: &[GpuUuid]) -> [(String, String); 2] {
+    let listed = list(gpus);
+    let void = if listed.is_empty() { "void".to_owned() } else { listed.clone() };
+    [("CUDA_VISIBLE_DEVICES".to_owned(), listed), ("NVIDIA_VISIBLE_DEVICES".to_owned(), void)]
+}
+
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     items.join(",")
@@ -44,7 +53,6 @@ fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::capacity::GpuUuid;
     use crate::ledger::grant::GpuGrant;
     use crate::units::{Bytes, MilliCpu};
 
@@ -76,6 +84,15 @@ mod tests {
             "PURSER_GPU_MEMORY_BYTES=40",
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn tools_see_the_gpus_that_were_given_and_no_others() {
+        let uuid = |name| GpuUuid::new(name).expect("a name");
+        let told = |gpus: &[GpuUuid]| visible_gpus(gpus).map(|(name, value)| format!("{name}={value}"));
+        let both = ["CUDA_VISIBLE_DEVICES=GPU-b,GPU-a", "NVIDIA_VISIBLE_DEVICES=GPU-b,GPU-a"];
+        assert_eq!(told(&[uuid("GPU-b"), uuid("GPU-a")]), both);
+        assert_eq!(told(&[]), ["CUDA_VISIBLE_DEVICES=", "NVIDIA_VISIBLE_DEVICES=void"]);
     }
 
     #[test]

@@ -99,7 +99,7 @@ from_payload!(
 
 from_large_payload!(CapacitySet, PolicySet, TenantSet, Allocated, Queued, Reserved, UseRecorded);
 
-/// `ledger.capacity-set` version 1.
+/// `ledger.capacity-set` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacitySet {
@@ -135,7 +135,7 @@ pub struct TenantRemoved {
     pub id: TenantId,
 }
 
-/// `ledger.allocated` version 1.
+/// `ledger.allocated` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocated {
@@ -153,7 +153,7 @@ pub struct Allocated {
     pub at: Timestamp,
 }
 
-/// `ledger.queued` version 1.
+/// `ledger.queued` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Queued {
@@ -215,7 +215,7 @@ pub struct PreemptionRequested {
     pub grace_s: u32,
 }
 
-/// `ledger.reserved` version 1.
+/// `ledger.reserved` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reserved {

@@ -6,14 +6,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::capacity::GpuUuid;
+use super::capacity::{GpuDevice, GpuUuid};
 use super::claims::{Demand, GpuClaim, Port};
 use super::resource::{Amounts, CustomName, ResourceKind};
 use super::tenant::TenantId;
 use crate::cpu::CpuSet;
 use crate::ids::PodUid;
 use crate::pod::spec::Protocol;
-use crate::units::{Bytes, MilliCpu};
+use crate::units::{Bytes, MilliCpu, MilliTflops};
 
 /// Who holds something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,9 +90,13 @@ impl Grant {
         known.into_iter().chain(custom).collect()
     }
 
-    /// What a demand asks for that this grant of a reservation has not.
+    /// What a demand asks for that this grant of a reservation has not. `device` knows the GPUs.
     #[must_use]
-    pub fn lacks(&self, demand: &Demand) -> Vec<Shortage> {
+    pub fn lacks<'a>(
+        &self,
+        demand: &Demand,
+        device: impl Fn(&GpuUuid) -> Option<&'a GpuDevice>,
+    ) -> Vec<Shortage> {
         let (had, asked) = (self.amounts(), demand.amounts());
         let mut found = vec![];
         let mut check = |kind: &ResourceKind, asked: u64, free: u64| {
@@ -110,7 +114,7 @@ impl Grant {
         demand.fixed_ports.difference(&self.fixed_ports).for_each(|_| check(&ResourceKind::Ports, 1, 0));
         check(&ResourceKind::Ports, u64::from(demand.ports), self.ports.len() as u64);
         if let Some(claim) = &demand.gpu {
-            let will_do = self.gpus.iter().filter(|gpu| gpu.meets(claim)).count() as u64;
+            let will_do = self.gpus.iter().filter(|gpu| gpu.meets(claim, device(&gpu.uuid))).count() as u64;
             check(&ResourceKind::Gpus, u64::from(claim.count), will_do);
         }
         found
@@ -127,9 +131,13 @@ impl Grant {
 
 impl GpuGrant {
     /// Whether this is as much of a device that will do as a claim asks for.
-    fn meets(&self, claim: &GpuClaim) -> bool {
+    fn meets(&self, claim: &GpuClaim, device: Option<&GpuDevice>) -> bool {
         let is_named = claim.uuids.is_empty() || claim.uuids.contains(&self.uuid);
-        let is_enough = claim.share.map_or(self.whole, |share| share <= self.share);
+        let is_enough = match device.map_or(Ok(claim.share), |device| claim.share_of(device)) {
+            Ok(Some(share)) => share <= self.share,
+            Ok(None) => self.whole,
+            Err(_) => false,
+        };
         is_named && is_enough && claim.memory.is_none_or(|memory| memory <= self.memory)
     }
 }
@@ -188,6 +196,39 @@ pub enum Bound {
     Unstated,
     /// What the reservation has.
     Reservation,
+    /// There is no GPU of that name.
+    UnknownGpu {
+        /// Which.
+        uuid: GpuUuid,
+    },
+    /// What the largest GPU that will do gives out.
+    LargestGpu {
+        /// The bound.
+        most: u64,
+    },
+    /// The compute of a model of GPU is not known.
+    UnknownModel {
+        /// Which.
+        model: String,
+    },
+    /// A model of GPU has less compute.
+    BeyondModel {
+        /// How much was asked for.
+        asked: MilliTflops,
+        /// Which.
+        model: String,
+        /// What it has.
+        most: MilliTflops,
+    },
+    /// It is less than half a percent of a model of GPU.
+    BelowOnePercent {
+        /// How much was asked for.
+        asked: MilliTflops,
+        /// Which.
+        model: String,
+        /// The least that can be given.
+        least: MilliTflops,
+    },
 }
 
 impl Shortage {
@@ -198,6 +239,8 @@ impl Shortage {
             Bound::Free | Bound::Port(_) | Bound::Device | Bound::Stopped { .. } => true,
             Bound::Quota { most, .. } => self.asked <= most,
             Bound::Node { .. } | Bound::PodMax { .. } | Bound::Unstated | Bound::Reservation => false,
+            Bound::UnknownGpu { .. } | Bound::LargestGpu { .. } | Bound::UnknownModel { .. } => false,
+            Bound::BeyondModel { .. } | Bound::BelowOnePercent { .. } => false,
         }
     }
 }
@@ -228,6 +271,25 @@ impl fmt::Display for Shortage {
                 write!(f, "{kind}: the node is strict, and the pod does not say how much it needs")
             }
             Bound::Reservation => write!(f, "{kind}: {wanted} asked, the reservation has {left}"),
+            Bound::UnknownGpu { uuid } => {
+                write!(f, "gpu-uuids: there is no GPU {uuid} on this node that can be given out")
+            }
+            Bound::LargestGpu { most } => {
+                let most = kind.show(*most);
+                write!(f, "{kind}: {wanted} asked of one GPU, no GPU that will do gives out more than {most}")
+            }
+            Bound::UnknownModel { model } => write!(
+                f,
+                "gpu-tflops: the TFLOPS of the GPU model `{model}` are not known; name them in the config under \
+                 `gpu.models`, or ask for a gpu-share"
+            ),
+            Bound::BeyondModel { asked, model, most } => {
+                write!(f, "gpu-tflops: {asked} asked, the GPU model `{model}` has {most}")
+            }
+            Bound::BelowOnePercent { asked, model, least } => write!(
+                f,
+                "gpu-tflops: {asked} is less than half a percent of the GPU model `{model}`; ask for at least {least}"
+            ),
         }
     }
 }

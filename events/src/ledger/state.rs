@@ -203,13 +203,16 @@ impl Ledger {
         Err(short)
     }
 
-    /// What is asked for at least. How much memory comes with a GPU is known once it is known which: that of the smallest
-    /// counts until then.
+    /// What is asked for at least. How much memory comes with a GPU, and how much of its compute TFLOPS are, is known once
+    /// it is known which: the least counts until then.
     fn asked(&self, demand: &Demand) -> Amounts {
         let mut asked = demand.amounts();
         if let Some(claim) = &demand.gpu {
             let memory = self.managers.gpu.least_memory(claim, self.policy.strict);
             asked.set(ResourceKind::GpuMemory, memory);
+            if claim.tflops.is_some() {
+                asked.set(ResourceKind::GpuShare, self.managers.gpu.least_share(claim, self.policy.strict));
+            }
         }
         asked
     }
@@ -276,6 +279,25 @@ impl Ledger {
         kept.more_of_quota(&waiting.tenant, &self.asked(&waiting.demand));
         if !shortages.iter().any(|it| matches!(it.bound, Bound::Quota { .. })) {
             self.managers.keep(&waiting.demand, &self.policy, kept);
+        }
+    }
+
+    /// The ledger as it would be after a command. Nothing is recorded by it: for those who want to know beforehand.
+    ///
+    /// # Errors
+    /// It would be refused.
+    ///
+    /// # Panics
+    /// The ledger cannot follow what it decides.
+    pub fn prospect(&self, command: &LedgerCommand, context: &Context) -> Result<Ledger, LedgerRejection> {
+        let events = self.decide(command, context)?;
+        match Ledger::refusal(&events) {
+            Some(rejection) => Err(rejection),
+            None => {
+                let follow = |ledger: Ledger, event| ledger.evolve(event);
+                let after = events.iter().try_fold(self.clone(), follow);
+                Ok(after.expect("the ledger can follow what it decides"))
+            }
         }
     }
 

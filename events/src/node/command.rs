@@ -7,6 +7,9 @@ use super::event::{
     RuntimeLost, SegmentSealed, Started,
 };
 use crate::context::Policy;
+use crate::gpu::{GpuHealthPolicy, GpuPolicyError};
+use crate::violation::MonitorPolicy;
+use crate::violation::policy::MonitorPolicyError;
 
 /// A request to the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +28,15 @@ pub enum NodeCommand {
     },
     /// Take new pods again.
     Uncordon,
-    /// Put these numbers in force.
+    /// Put the config's numbers in force. They hold from when they are first seen: what an operator sets later stays until
+    /// the config changes.
     SetPolicy(Policy),
+    /// Put these numbers of the GPUs in force.
+    SetGpuPolicy(GpuHealthPolicy),
+    /// See and answer violations as the config says, unless it said so before.
+    ConfigureMonitor(Box<MonitorPolicy>),
+    /// See and answer violations so.
+    SetMonitor(Box<MonitorPolicy>),
     /// A runtime does not answer.
     ReportRuntimeLost(RuntimeLost),
     /// A runtime answers.
@@ -67,6 +77,18 @@ pub enum NodeRejection {
     /// Waits must not be zero, nor the first longer than the longest.
     #[error("back-off must satisfy 0 < first <= max and 0 < reset")]
     BadBackOff,
+    /// A number of the monitor's policy is out of range.
+    #[error("monitor policy: {error}")]
+    BadMonitorPolicy {
+        /// Which.
+        error: MonitorPolicyError,
+    },
+    /// A number of the GPUs' health is out of range.
+    #[error("policy of GPUs: {error}")]
+    BadGpuPolicy {
+        /// Which.
+        error: GpuPolicyError,
+    },
     /// A redaction was asked for without saying why, or in words that a terminal would obey.
     #[error("reason must be one line of text without control characters")]
     BadReason,
@@ -93,6 +115,8 @@ impl NodeRejection {
             NodeRejection::OtherNode { .. } => "other-node",
             NodeRejection::ReasonTooLong { .. } => "reason-too-long",
             NodeRejection::BadBackOff => "bad-back-off",
+            NodeRejection::BadMonitorPolicy { .. } => "bad-monitor-policy",
+            NodeRejection::BadGpuPolicy { .. } => "bad-gpu-policy",
             NodeRejection::BadReason => "bad-reason",
             NodeRejection::RedactionPending { .. } => "redaction-pending",
             NodeRejection::NoSuchRedaction { .. } => "no-such-redaction",

@@ -7,6 +7,7 @@ use crate::context::Policy;
 use crate::ids::{NodeUid, PodUid, Seq, WorkerUid};
 use crate::pod::spec::RuntimeClass;
 use crate::units::Bytes;
+use crate::violation::MonitorPolicy;
 
 /// What has happened to the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum NodeEvent {
     RedactionRequested(RedactionRequested),
     /// It was taken out.
     RedactionCompleted(RedactionCompleted),
+    /// Violations are seen and answered by these numbers from now on.
+    MonitorPolicySet(MonitorPolicySet),
 }
 
 macro_rules! from_payload {
@@ -63,6 +66,7 @@ from_payload!(
     DiskPressureChanged,
     RedactionRequested,
     RedactionCompleted,
+    MonitorPolicySet,
 );
 
 /// `node.started` version 2.
@@ -117,7 +121,31 @@ pub enum StoreRecovery {
 
 /// Payloads of the past, and how today's are made of them.
 pub mod past {
-    use super::{Bytes, Deserialize, NodeUid, Serialize, Started, Uuid};
+    use super::{Bytes, Deserialize, NodeUid, Policy, PolicySet, Serialize, Started, Uuid};
+    use crate::context::BackOffPolicy;
+    use crate::gpu::GpuHealthPolicy;
+
+    /// `node.policy-set` version 1: there was nothing about GPUs.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename = "PolicySet")]
+    pub struct PolicySetV1 {
+        /// The numbers.
+        pub policy: PolicyV1,
+    }
+
+    /// The numbers of then.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename = "Policy", rename_all = "camelCase")]
+    pub struct PolicyV1 {
+        /// How long a container waits for its next try.
+        pub back_off: BackOffPolicy,
+    }
+
+    impl From<PolicySetV1> for PolicySet {
+        fn from(PolicySetV1 { policy: PolicyV1 { back_off } }: PolicySetV1) -> PolicySet {
+            PolicySet { policy: Policy { back_off, gpus: GpuHealthPolicy::default() }, from_config: true }
+        }
+    }
 
     /// `node.started` version 1: it did not say how the journal was found.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,11 +195,24 @@ pub struct Cordoned {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uncordoned {}
 
-/// `node.policy-set` version 1.
+/// `node.policy-set` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicySet {
     /// The numbers.
     pub policy: Policy,
+    /// Whether they are the config's.
+    pub from_config: bool,
+}
+
+/// `node.monitor-policy-set` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MonitorPolicySet {
+    /// The numbers.
+    pub policy: MonitorPolicy,
+    /// Whether they are the config's.
+    pub from_config: bool,
 }
 
 /// `node.runtime-lost` version 1.

@@ -8,6 +8,7 @@ use super::event::{
     Cordoned, DiskPressure, DiskPressureChanged, NodeEvent, PolicySet, RuntimeFound, RuntimeLost, Started,
     Stopped, Uncordoned,
 };
+use super::monitor::MonitorPolicies;
 use super::redaction::{self, PendingRedaction};
 use super::{NodeCommand, NodeRejection};
 use crate::context::{Context, Policy};
@@ -45,6 +46,12 @@ pub struct NodeState {
     pub cordoned: Option<String>,
     /// The numbers in force.
     pub policy: Policy,
+    /// The config's, as it was seen last; none if those in force are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_policy: Option<Policy>,
+    /// How violations are seen and answered.
+    #[serde(default, skip_serializing_if = "MonitorPolicies::is_unset")]
+    pub monitor: MonitorPolicies,
     /// Runtimes by whether they answer: a version, or what was seen instead.
     pub runtimes: BTreeMap<RuntimeClass, RuntimeStanding>,
     /// Orphans removed so far.
@@ -99,6 +106,11 @@ impl Node {
 }
 
 impl NodeState {
+    /// The numbers of the config, as it was seen last.
+    fn config_policy(&self) -> &Policy {
+        self.config_policy.as_ref().unwrap_or(&self.policy)
+    }
+
     /// How full the journal's disk is.
     #[must_use]
     pub fn disk_pressure(&self) -> DiskPressure {
@@ -135,11 +147,18 @@ impl Decider for Node {
                 vec![Cordoned { reason: reason.clone() }.into()]
             }
             (C::Uncordon, Node::Known(node)) if node.cordoned.is_some() => vec![Uncordoned {}.into()],
-            (C::SetPolicy(policy), Node::Known(node)) if *policy != node.policy => {
+            (C::SetPolicy(policy), Node::Known(node)) if policy != node.config_policy() => {
                 check_policy(policy)?;
-                vec![PolicySet { policy: policy.clone() }.into()]
+                vec![PolicySet { policy: policy.clone(), from_config: true }.into()]
             }
-            (C::Cordon { .. } | C::Uncordon | C::SetPolicy(_), Node::Known(_)) => vec![],
+            (C::SetGpuPolicy(gpus), Node::Known(node)) if *gpus != node.policy.gpus => {
+                let policy = Policy { gpus: gpus.clone(), ..node.policy.clone() };
+                check_policy(&policy)?;
+                vec![PolicySet { policy, from_config: false }.into()]
+            }
+            (C::Cordon { .. } | C::Uncordon | C::SetPolicy(_) | C::SetGpuPolicy(_), Node::Known(_)) => vec![],
+            (C::ConfigureMonitor(policy), Node::Known(node)) => node.monitor.configure(policy)?,
+            (C::SetMonitor(policy), Node::Known(node)) => node.monitor.set(policy)?,
             (C::ReportRuntimeLost(lost), Node::Known(node)) => match node.runtimes.get(&lost.runtime) {
                 Some(RuntimeStanding::Down { .. }) => vec![],
                 Some(RuntimeStanding::Up { .. }) | None => vec![lost.clone().into()],
@@ -193,8 +212,13 @@ impl Decider for Node {
                 NodeState { cordoned: Some(reason.clone()), ..NodeState::clone(node) }
             }
             (E::Uncordoned(_), Node::Known(node)) => NodeState { cordoned: None, ..NodeState::clone(node) },
-            (E::PolicySet(PolicySet { policy }), Node::Known(node)) => {
-                NodeState { policy: policy.clone(), ..NodeState::clone(node) }
+            (E::PolicySet(PolicySet { policy, from_config }), Node::Known(node)) => {
+                let of_config = if *from_config { policy } else { node.config_policy() };
+                let config_policy = Some(of_config.clone());
+                NodeState { policy: policy.clone(), config_policy, ..NodeState::clone(node) }
+            }
+            (E::MonitorPolicySet(set), Node::Known(node)) => {
+                NodeState { monitor: node.monitor.after(set), ..NodeState::clone(node) }
             }
             (E::RuntimeLost(RuntimeLost { runtime, message }), Node::Known(node)) => {
                 with_runtime(node, *runtime, RuntimeStanding::Down { message: message.clone() })
@@ -246,6 +270,8 @@ fn first_start(facts: &Started) -> NodeState {
         up: true,
         cordoned: None,
         policy: Policy::default(),
+        config_policy: None,
+        monitor: MonitorPolicies::default(),
         runtimes: BTreeMap::new(),
         orphans_removed: 0,
         sealed_upto: Seq::ZERO,
@@ -258,7 +284,10 @@ fn first_start(facts: &Started) -> NodeState {
 fn check_policy(policy: &Policy) -> Result<(), NodeRejection> {
     let back_off = &policy.back_off;
     let fine = 0 < back_off.first_ms && back_off.first_ms <= back_off.max_ms && 0 < back_off.reset_after_ms;
-    if fine { Ok(()) } else { Err(NodeRejection::BadBackOff) }
+    if !fine {
+        return Err(NodeRejection::BadBackOff);
+    }
+    policy.gpus.check().map_err(|error| NodeRejection::BadGpuPolicy { error })
 }
 
 fn with_runtime(node: &NodeState, runtime: RuntimeClass, standing: RuntimeStanding) -> NodeState {

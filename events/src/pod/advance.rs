@@ -23,10 +23,20 @@ pub(super) fn complete(pod: &Pod, mut events: Vec<PodEvent>, context: &Context) 
     let mut next = events.iter().fold(pod.clone(), evolved);
     for _ in 0..STEPS_MAX {
         let Some(event) = next.live().and_then(|pod| step(pod, context)) else { return events };
-        next = evolved(next, &event);
-        events.push(event);
+        for event in with_violations(&next, event, context) {
+            next = evolved(next, &event);
+            events.push(event);
+        }
     }
     unreachable!("a pod does a bounded number of things by itself")
+}
+
+/// An event, and before it the ends of what ends with it: once nothing of the pod runs it violates nothing.
+fn with_violations(pod: &Pod, event: PodEvent, context: &Context) -> Vec<PodEvent> {
+    let ends = matches!(event, PodEvent::Stopped(_) | PodEvent::Failed(_) | PodEvent::CleanupRequested(_));
+    let violations = pod.live().filter(|_| ends).map(|pod| &pod.violations);
+    let over = violations.map(|known| known.end("nothing of the pod runs any more", context.now));
+    over.into_iter().flatten().map(PodEvent::from).chain([event]).collect()
 }
 
 /// The next event, if one is due now.

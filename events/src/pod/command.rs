@@ -9,6 +9,7 @@ use crate::ids::PodUid;
 use crate::ledger::{Admission, LedgerRejection};
 use crate::names::{ContainerName, PodId};
 use crate::units::Timestamp;
+use crate::violation::{ViolationCommand, ViolationRejection};
 use crate::worker::ProcessIdentity;
 
 /// A request to a pod.
@@ -117,6 +118,8 @@ pub enum PodCommand {
     },
     /// The ledger has given it what it waited for.
     GrantResources,
+    /// Something was seen of its use of processor time or memory, or done about it.
+    Violation(ViolationCommand),
     /// Go for good.
     Delete {
         /// Seconds until the kill; the pod's own if none.
@@ -233,6 +236,12 @@ pub enum PodRejection {
         /// Why.
         error: LedgerRejection,
     },
+    /// What was seen or done about its violations cannot be recorded.
+    #[error("{error}")]
+    Violation {
+        /// Why.
+        error: ViolationRejection,
+    },
     /// No such run of a command is open.
     #[error("no such command runs in this pod")]
     NoSuchExec,
@@ -245,6 +254,12 @@ pub enum PodRejection {
         /// The name.
         id: PodId,
     },
+}
+
+impl From<ViolationRejection> for PodRejection {
+    fn from(error: ViolationRejection) -> PodRejection {
+        PodRejection::Violation { error }
+    }
 }
 
 impl From<LedgerRejection> for PodRejection {
@@ -272,6 +287,7 @@ impl PodRejection {
             PodRejection::TooManyExecs { .. } => "too-many-execs",
             PodRejection::EmptyCommand => "empty-command",
             PodRejection::Resources { error } => error.code(),
+            PodRejection::Violation { error } => error.code(),
             PodRejection::NoSuchExec => "no-such-exec",
             PodRejection::Unmanaged { .. } => "unmanaged",
         }

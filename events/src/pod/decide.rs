@@ -15,6 +15,7 @@ use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
 use crate::context::Context;
 use crate::ledger::{Admission, LedgerRejection};
 use crate::names::ContainerName;
+use crate::violation::ViolationCommand;
 
 /// Most commands that may run in one pod at once.
 const EXECS_MAX: usize = 32;
@@ -107,6 +108,7 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
         C::Start { admission } => start(pod, admission),
         C::GrantResources if pod.awaits_resources => Ok(vec![ResourcesGranted {}.into()]),
         C::GrantResources => Ok(vec![]),
+        C::Violation(command) => violation(pod, command, context),
         C::Delete { grace_s } => Ok(delete(pod, *grace_s, context)),
         C::CompleteCleanup => match pod.phase {
             Phase::Terminating { cleaning: true, .. } => Ok(vec![Terminated { at: context.now }.into()]),
@@ -118,6 +120,16 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
             false => Err(PodRejection::NoSuchExec),
         },
     }
+}
+
+/// Nothing begins on a pod that does not run.
+fn violation(pod: &PodState, command: &ViolationCommand, context: &Context) -> Answer {
+    let begins = matches!(command, ViolationCommand::Open { .. } | ViolationCommand::OpenGap { .. });
+    if begins && !pod.holds_resources() {
+        return Err(wrong_phase(pod, "violate its limits"));
+    }
+    let events = pod.violations.decide(command, context.now)?;
+    Ok(events.into_iter().map(PodEvent::from).collect())
 }
 
 fn wrong_phase(pod: &PodState, verb: &str) -> PodRejection {

@@ -11,6 +11,7 @@ use super::spec::PodSpec;
 use crate::ids::PodUid;
 use crate::names::ContainerName;
 use crate::units::Timestamp;
+use crate::violation::ViolationEvent;
 
 /// What has happened to one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,14 @@ pub enum PodEvent {
     ResourcesAwaited(ResourcesAwaited),
     /// It has what it waited for.
     ResourcesGranted(ResourcesGranted),
+    /// Something happened to its violations.
+    Violation(ViolationEvent),
+}
+
+impl From<ViolationEvent> for PodEvent {
+    fn from(event: ViolationEvent) -> PodEvent {
+        PodEvent::Violation(event)
+    }
 }
 
 macro_rules! from_payload {
@@ -122,7 +131,7 @@ impl From<Admitted> for PodEvent {
     }
 }
 
-/// `pod.admitted` version 2.
+/// `pod.admitted` version 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
     /// This incarnation.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::decide::counts_as_exit;
 use super::event::{
     Admitted, ContainerCreateFailed, ContainerCreateRequested, ContainerExited, ContainerStarted,
-    ContainerStopRequested, Exit, ExitReason, PodEvent, RestartScheduled, SetupCompleted, SetupFailed,
-    StopReason,
+    ContainerStopRequested, Exit, ExitReason, OutOfMemory, PodEvent, RestartScheduled, SetupCompleted,
+    SetupFailed, StopReason,
 };
 use super::spec::{ContainerSpec, Role};
 use super::state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};
@@ -15,6 +15,7 @@ use crate::decider::IllegalTransition;
 use crate::event::Event;
 use crate::names::ContainerName;
 use crate::units::Timestamp;
+use crate::violation::Violations;
 
 /// Exit code of a container that could not be started, as kubelet reports it.
 const START_ERROR_CODE: u8 = 128;
@@ -58,6 +59,7 @@ fn admit(admitted: &Admitted) -> PodState {
         execs: BTreeMap::new(),
         started_at: None,
         awaits_resources: false,
+        violations: Violations::default(),
     }
 }
 
@@ -113,11 +115,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             container(pod, &removed.container)?.garbage.remove(&removed.attempt).then_some(())
         }
         E::RestartScheduled(scheduled) => restart_scheduled(pod, scheduled),
-        E::OutOfMemory(oom) => {
-            let container = container(pod, &oom.container)?;
-            let is_running = container.attempt().is_some_and(|attempt| attempt.number == oom.attempt);
-            (is_running || container.garbage.contains(&oom.attempt)).then(|| container.oom_kills += 1)
-        }
+        E::OutOfMemory(oom) => out_of_memory(pod, oom),
         E::StopRequested(requested) => pod.is_wanted().then(|| {
             pod.phase = Phase::Stopping { grace_s: requested.grace_s };
             pod.awaits_resources = false;
@@ -146,12 +144,19 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             is_new.then(|| drop(pod.execs.insert(requested.exec, requested.container.clone())))
         }
         E::ExecFinished(finished) => pod.execs.remove(&finished.exec).map(drop),
+        E::Violation(event) => pod.violations.follow(event),
         E::ResourcesAwaited(_) => {
             (pod.phase == Phase::Pending).then_some(())?;
             flip(&mut pod.awaits_resources, true)
         }
         E::ResourcesGranted(_) => flip(&mut pod.awaits_resources, false),
     }
+}
+
+fn out_of_memory(pod: &mut PodState, oom: &OutOfMemory) -> Option<()> {
+    let container = container(pod, &oom.container)?;
+    let is_running = container.attempt().is_some_and(|attempt| attempt.number == oom.attempt);
+    (is_running || container.garbage.contains(&oom.attempt)).then(|| container.oom_kills += 1)
 }
 
 fn container<'pod>(pod: &'pod mut PodState, name: &ContainerName) -> Option<&'pod mut Container> {

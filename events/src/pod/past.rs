@@ -11,6 +11,7 @@ use super::spec::{
 };
 use crate::ids::PodUid;
 use crate::ledger::claims::Claims;
+use crate::ledger::past_gpus::ClaimsV1;
 use crate::names::{ContainerName, PodId};
 use crate::units::{Bytes, MilliCpu};
 
@@ -50,6 +51,46 @@ pub struct PodSpecV1 {
     pub init_containers: Vec<ContainerSpecV1>,
     /// Containers.
     pub containers: Vec<ContainerSpecV1>,
+}
+
+/// `pod.admitted` version 2: a pod could not ask for TFLOPS, nor divide its GPUs among its containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "Admitted")]
+pub struct AdmittedV2 {
+    /// The incarnation.
+    pub uid: PodUid,
+    /// What it was to be.
+    pub spec: PodSpecV2,
+    /// The incarnation that had the name before it.
+    pub supersedes: Option<PodUid>,
+}
+
+/// A pod as `pod.admitted` version 2 had it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "PodSpec", rename_all = "camelCase")]
+pub struct PodSpecV2 {
+    /// See [`PodSpec`]; so for all fields here.
+    pub id: PodId,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Runtime.
+    pub runtime: RuntimeClass,
+    /// Restart policy.
+    pub restart_policy: RestartPolicy,
+    /// Grace, in seconds.
+    pub termination_grace_s: u32,
+    /// Group of volumes.
+    pub fs_group: Option<u32>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Init containers.
+    pub init_containers: Vec<ContainerSpec>,
+    /// Containers.
+    pub containers: Vec<ContainerSpec>,
+    /// Claims.
+    pub claims: ClaimsV1,
 }
 
 /// A container as `pod.admitted` version 1 had it.
@@ -104,6 +145,31 @@ impl From<AdmittedV1> for Admitted {
     fn from(past: AdmittedV1) -> Admitted {
         let AdmittedV1 { uid, spec, supersedes } = past;
         Admitted { uid, spec: spec.into(), supersedes }
+    }
+}
+
+impl From<AdmittedV2> for Admitted {
+    fn from(past: AdmittedV2) -> Admitted {
+        let AdmittedV2 { uid, spec, supersedes } = past;
+        Admitted { uid, spec: spec.into(), supersedes }
+    }
+}
+
+impl From<PodSpecV2> for PodSpec {
+    fn from(past: PodSpecV2) -> PodSpec {
+        PodSpec {
+            id: past.id,
+            labels: past.labels,
+            annotations: past.annotations,
+            runtime: past.runtime,
+            restart_policy: past.restart_policy,
+            termination_grace_s: past.termination_grace_s,
+            fs_group: past.fs_group,
+            volumes: past.volumes,
+            init_containers: past.init_containers,
+            containers: past.containers,
+            claims: past.claims.into(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pod is to be: the part of a Kubernetes manifest that Purser runs, resolved and checked.
 //!
-//! On disk for ever inside `pod.admitted` version 2: a change here is a new version of that event.
+//! On disk for ever inside `pod.admitted` version 3: a change here is a new version of that event.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,6 +17,7 @@ use crate::decider::{Decider, IllegalTransition};
 use crate::ids::{PodUid, StreamKind, WorkerUid};
 use crate::names::{ContainerName, PodId};
 use crate::units::Timestamp;
+use crate::violation::Violations;
 use crate::worker::ProcessIdentity;
 
 /// One incarnation of a pod.
@@ -66,6 +67,9 @@ pub struct PodState {
     /// Whether it waits in the ledger's queue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_resources: bool,
+    /// Its violations: of its own limits, not of its share of a GPU.
+    #[serde(default, skip_serializing_if = "Violations::is_empty")]
+    pub violations: Violations,
 }
 
 /// Where a pod is in its life.

@@ -250,6 +250,7 @@ impl Incarnation {
             | E::CleanupRequested(_)
             | E::ExecRequested(_)
             | E::ExecFinished(_)
+            | E::Violation(_)
             | E::ResourcesAwaited(_)
             | E::ResourcesGranted(_) => {}
         }

@@ -9,14 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub mod history;
 mod redacted;
 pub mod registry;
+pub mod violations;
 pub mod world;
 
 pub use history::{EndResult, Incarnation, PastContainer, PastExit};
 pub use registry::{Entry, Registry, Tombstone};
+pub use violations::ViolationHistory;
 pub use world::{Quarantine, World};
 
 /// Maps whose keys are structures become maps with text keys, which is what JSON has.
-fn by_text<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+pub(crate) fn by_text<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
 where
     K: Display,
     V: Serialize,
@@ -26,7 +28,7 @@ where
 }
 
 /// The way back from [`by_text`].
-fn from_text<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+pub(crate) fn from_text<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     K: FromStr<Err: Display> + Ord,
     V: Deserialize<'de>,

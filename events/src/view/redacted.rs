@@ -21,7 +21,7 @@ impl World {
         let layout = LAYOUTS.iter().find(|layout| layout.number == layout_number);
         let name = layout.map_or("", |layout| layout.name);
         match header.stream.kind {
-            StreamKind::Node | StreamKind::Ledger => {
+            StreamKind::Node | StreamKind::Ledger | StreamKind::Gpu => {
                 let reason = "the record's payload is withheld".to_owned();
                 self.quarantine(header.stream, header.seq, reason);
             }
@@ -34,6 +34,7 @@ impl World {
     fn apply_withheld_pod(&mut self, uid: PodUid, name: &str, header: &Header) {
         if self.pods.remove(&uid).is_some() {
             self.registry.entries.retain(|_, entry| entry.uid != uid);
+            self.violations.forget(uid);
             self.withheld.insert(uid);
         }
         match name {
@@ -44,7 +45,9 @@ impl World {
             "pod.terminated" => {
                 self.withheld.remove(&uid);
                 self.registry.bury(None, uid, 0, header);
+                self.keep_gaps();
             }
+            "pod.violation-detected" => self.violations.note_withheld(header.seq),
             _ => {}
         }
     }
@@ -53,6 +56,7 @@ impl World {
     pub(super) fn forget(&mut self, requested: &RedactionRequested) {
         for pod in &requested.pods {
             self.registry.forget(*pod);
+            self.violations.forget(*pod);
         }
         for worker in &requested.workers {
             // Left only where a part of their records was withheld already.

@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::registry::Registry;
+use super::violations::ViolationHistory;
 use super::{by_text, from_text};
 use crate::decider::{Decider, IllegalTransition};
 use crate::event::Event;
+use crate::gpu::{Gpu, GpuEvent};
 use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
-use crate::ledger::Ledger;
+use crate::ledger::{GpuDevice, GpuUuid, Ledger};
 use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
-use crate::record::Record;
+use crate::record::{Header, Record};
+use crate::units::{Bytes, MilliTflops};
 use crate::worker::{Worker, WorkerEvent};
 
 /// Everything that a journal says.
@@ -33,10 +36,16 @@ pub struct World {
     /// What the node has and who holds how much of it.
     #[serde(default, skip_serializing_if = "is_unused")]
     pub ledger: Ledger,
+    /// Every GPU that was ever seen.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus: BTreeMap<GpuUuid, Gpu>,
     /// Workers that were ever registered.
     pub workers_registered: u64,
     /// Pods by name.
     pub registry: Registry,
+    /// Violations, open ones and those of late.
+    #[serde(default, skip_serializing_if = "ViolationHistory::is_empty")]
+    pub violations: ViolationHistory,
     /// Streams with a record that their entity cannot follow, and from which on nothing was folded.
     #[serde(serialize_with = "by_text", deserialize_with = "from_text")]
     pub quarantined: BTreeMap<StreamId, Quarantine>,
@@ -76,6 +85,7 @@ impl World {
             Event::Pod(event) => self.apply_pod(PodUid(header.stream.id), event, record),
             Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
             Event::Ledger(event) => self.ledger.follow(event),
+            Event::Gpu(event) => self.apply_gpu(header, event),
         };
         folded.inspect_err(|illegal| self.quarantine(header.stream, header.seq, illegal.to_string()))
     }
@@ -101,12 +111,16 @@ impl World {
             self.registry.notice(pod, &record.header);
             if pod.is_terminal() {
                 self.pods.remove(&uid);
+                self.keep_gaps();
             }
         } else {
             let mut pod = Pod::Unknown;
             pod.follow(event)?;
             self.registry.notice(&pod, &record.header);
             self.pods.insert(uid, pod);
+        }
+        if let PodEvent::Violation(event) = event {
+            self.violations.note(None, &record.header, event);
         }
         let ended_worker = match event {
             PodEvent::ContainerExited(exited) => Some(WorkerUid::of(uid, &exited.container, exited.attempt)),
@@ -126,6 +140,63 @@ impl World {
         self.workers.insert(uid, worker);
         self.forget_if_over(uid);
         Ok(())
+    }
+
+    /// Gaps are remembered as long as the pods whose they are.
+    pub(super) fn keep_gaps(&mut self) {
+        let World { pods, withheld, registry, violations, .. } = self;
+        violations.keep_gaps(|pod| {
+            let is_there = pods.contains_key(&pod) || withheld.contains(&pod);
+            is_there || registry.recent.iter().any(|gone| gone.uid == pod)
+        });
+    }
+
+    fn apply_gpu(&mut self, header: &Header, event: &GpuEvent) -> Result<(), IllegalTransition> {
+        let stream = header.stream;
+        let known = self.gpus.iter_mut().find(|(uuid, _)| uuid.stream() == stream);
+        if let Some((uuid, gpu)) = known {
+            gpu.follow(event)?;
+            if let GpuEvent::Violation(event) = event {
+                self.violations.note(Some(uuid), header, event);
+            }
+            return Ok(());
+        }
+        let gpu = Gpu::Unknown.evolve(event)?;
+        let uuid = gpu.known().map(|known| known.facts.uuid.clone());
+        // A stream of another name would be one that nobody finds again.
+        let Some(uuid) = uuid.filter(|uuid| uuid.stream() == stream) else {
+            return Err(IllegalTransition::new(gpu.word(), "gpu.found of another stream"));
+        };
+        self.gpus.insert(uuid, gpu);
+        Ok(())
+    }
+
+    /// The GPUs that take pods, in the order of their names. One whose records cannot be followed takes none.
+    fn gpus_that_take_pods(&self) -> impl Iterator<Item = (&GpuUuid, &str, Bytes, Option<MilliTflops>)> {
+        let is_sound =
+            |uuid: &GpuUuid| self.quarantined.is_empty() || !self.quarantined.contains_key(&uuid.stream());
+        self.gpus.values().filter_map(Gpu::to_give_out).filter(move |(uuid, ..)| is_sound(uuid))
+    }
+
+    /// What there is to give out of the GPUs.
+    #[must_use]
+    pub fn gpus_to_give_out(&self) -> Vec<GpuDevice> {
+        let given = self.gpus_that_take_pods();
+        given
+            .map(|(uuid, model, memory, tflops)| GpuDevice {
+                uuid: uuid.clone(),
+                model: model.to_owned(),
+                memory,
+                tflops,
+            })
+            .collect()
+    }
+
+    /// Whether these are exactly what there is to give out of the GPUs.
+    #[must_use]
+    pub fn gives_out(&self, gpus: &[GpuDevice]) -> bool {
+        let given = gpus.iter().map(|gpu| (&gpu.uuid, gpu.model.as_str(), gpu.memory, gpu.tflops));
+        self.gpus_that_take_pods().eq(given)
     }
 
     /// A worker that ended stays until its pod knows: after a crash in between, the pod must still be told.

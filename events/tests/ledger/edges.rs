@@ -16,8 +16,13 @@ use super::support::{Scene, admit, cpu, device, dongle, gpus, machine, memory};
 
 /// Everything, as much as can be written.
 fn everything() -> Demand {
-    let claim =
-        GpuClaim { count: u32::MAX, share: Some(u32::MAX), memory: Some(Bytes(u64::MAX)), uuids: [].into() };
+    let claim = GpuClaim {
+        count: u32::MAX,
+        share: Some(u32::MAX),
+        memory: Some(Bytes(u64::MAX)),
+        uuids: [].into(),
+        tflops: None,
+    };
     Demand {
         cpu: MilliCpu(u64::MAX),
         exclusive_cpus: false,

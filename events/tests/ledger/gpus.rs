@@ -13,7 +13,13 @@ fn placed(placement: GpuPlacement, memory: &[u64]) -> Scene {
 }
 
 fn share(percent: u32, memory: u64) -> Demand {
-    let claim = GpuClaim { count: 1, share: Some(percent), memory: Some(Bytes(memory)), uuids: [].into() };
+    let claim = GpuClaim {
+        count: 1,
+        share: Some(percent),
+        memory: Some(Bytes(memory)),
+        uuids: [].into(),
+        tflops: None,
+    };
     Demand { gpu: Some(claim), ..Demand::default() }
 }
 
@@ -109,7 +115,10 @@ fn a_pod_that_names_devices_gets_no_other() {
     let told = scene.refuses(3, named.clone());
     assert!(told.contains("gpu-share: 50% asked, no GPU that will do has more than 0% free"), "{told}");
     named.gpu.as_mut().unwrap().uuids = [gpu(7)].into();
-    assert_eq!(scene.refuses(4, named), "insufficient resources: gpus: 1 asked, the node gives out 0 in all");
+    assert_eq!(
+        scene.refuses(4, named),
+        "insufficient resources: gpu-uuids: there is no GPU GPU-7 on this node that can be given out"
+    );
 }
 
 #[test]

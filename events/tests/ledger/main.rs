@@ -14,3 +14,4 @@ mod reservations;
 mod shortages;
 mod support;
 mod tenants;
+mod tflops;

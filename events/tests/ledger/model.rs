@@ -303,7 +303,7 @@ impl Life {
             (None, Ok(events)) => {
                 assert!(matches!(&events[0], E::ReservationActivated(it) if it.pod == pod), "{events:?}");
                 let holding = self.model.holding(HolderId::Pod(pod)).expect("what was kept");
-                assert_eq!(holding.grant.lacks(demand), []);
+                assert_eq!(holding.grant.lacks(demand, |_| None), []);
             }
             // Which demands what is kept is enough for, the scenarios say.
             (None, Err(R::Insufficient { shortages })) => assert!(!shortages.is_empty()),

@@ -203,8 +203,12 @@ fn claim() -> impl Strategy<Value = GpuClaim> {
         prop::option::weighted(0.7, prop_oneof![40 => 1..=60_u32, 4 => 60..=100_u32, 1 => 0..300_u32]);
     let memory = prop::option::weighted(0.3, prop_oneof![9 => 0..50_u64, 1 => 0..100_u64]);
     let uuids = prop_oneof![6 => Just(BTreeSet::new()), 1 => prop::collection::btree_set((0..4_u32).prop_map(gpu), 1..3)];
-    (prop_oneof![1 => Just(0_u32), 12 => Just(1), 5 => 2..4_u32], share, memory, uuids)
-        .prop_map(|(count, share, memory, uuids)| GpuClaim { count, share, memory: memory.map(Bytes), uuids })
+    (prop_oneof![1 => Just(0_u32), 12 => Just(1), 5 => 2..4_u32], share, memory, uuids).prop_map(
+        |(count, share, memory, uuids)| {
+            let memory = memory.map(Bytes);
+            GpuClaim { count, share, memory, uuids, tflops: None }
+        },
+    )
 }
 
 fn port() -> impl Strategy<Value = Port> {

@@ -20,13 +20,13 @@ fn scene() -> Scene {
 }
 
 /// Reserves and says under which token.
-fn reserves(scene: &mut Scene, number: u128, demand: Demand) -> ReservationRef {
+pub(crate) fn reserves(scene: &mut Scene, number: u128, demand: Demand) -> ReservationRef {
     let events = scene.does(&LedgerCommand::Reserve(Box::new(reserve(number, demand))));
     let Some(E::Reserved(reserved)) = events.first() else { panic!("{events:?}") };
     ReservationRef { id: reserved.reservation, token: reserved.token }
 }
 
-fn takes_up(pod: u64, demand: Demand, reservation: ReservationRef, owner: &str) -> Admit {
+pub(crate) fn takes_up(pod: u64, demand: Demand, reservation: ReservationRef, owner: &str) -> Admit {
     Admit { reservation: Some((reservation, owner.to_owned())), ..admit(pod, "red", demand) }
 }
 
@@ -90,6 +90,17 @@ fn who_speaks_for_what_never_was_leaves_nothing_on_record() {
     assert_eq!(scene.admits(takes_up(1, memory(1), made_up, "ada")), Err(refused.clone()));
     let command = LedgerCommand::Cancel { reservation: made_up, owner: "ada".to_owned() };
     assert_eq!(scene.asks(&command), Err(refused));
+}
+
+#[test]
+fn an_operator_gives_up_what_is_anothers_and_its_owner_is_turned_away() {
+    let mut scene = scene();
+    let kept = reserves(&mut scene, 1, memory(10));
+    let revoke = LedgerCommand::Revoke { reservation: kept.id };
+    assert_eq!(scene.does(&revoke).len(), 1);
+    assert_eq!(scene.does(&revoke), [], "it is so already");
+    let events = scene.admits(takes_up(1, memory(1), kept, "ada")).unwrap();
+    assert_eq!(turned_away(&events), (Some((ReservationVerb::Activate, StaleReason::Gone)), false));
 }
 
 #[test]
@@ -164,7 +175,7 @@ fn a_pod_that_asks_for_more_than_is_kept_is_told_what() {
     let mut scene = scene();
     let share = |share, memory| {
         let memory = Some(Bytes(memory));
-        let claim = GpuClaim { count: 1, share: Some(share), memory, uuids: [].into() };
+        let claim = GpuClaim { count: 1, share: Some(share), memory, uuids: [].into(), tflops: None };
         Demand { gpu: Some(claim), ..cpu(2_000) }
     };
     let kept = reserves(&mut scene, 1, Demand { ports: 1, ..share(50, 40) });

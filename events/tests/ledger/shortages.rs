@@ -246,12 +246,13 @@ impl Reference {
         let suitable =
             self.named(claim).filter(|device| self.will_do(claim, device, (0, 0, false), 0)).count() as u64;
         if suitable < count {
-            return Err(vec![shortage(
-                ResourceKind::Gpus,
-                count,
-                had,
-                Bound::Node { allocatable: suitable },
-            )]);
+            let mut short = self.never(claim);
+            let too_few = claim.uuids.is_empty() && (self.capacity.gpus.len() as u64) < count;
+            if suitable != 0 || too_few || short.is_empty() {
+                let bound = Bound::Node { allocatable: suitable };
+                short.push(shortage(ResourceKind::Gpus, count, had, bound));
+            }
+            return Err(short);
         }
         let mut short = vec![];
         if let (Some(share), 0) = (claim.share, had) {
@@ -272,6 +273,24 @@ impl Reference {
             short.push(shortage(ResourceKind::Gpus, count, had, Bound::Free));
         }
         Err(short)
+    }
+
+    /// Names that are no GPU's, and memory that no GPU has.
+    fn never(&self, claim: &GpuClaim) -> Vec<Shortage> {
+        let is_there = |uuid: &GpuUuid| self.capacity.gpus.iter().any(|device| device.uuid == *uuid);
+        let absent = claim.uuids.iter().filter(|uuid| !is_there(uuid));
+        let unknown = absent.map(|uuid| Bound::UnknownGpu { uuid: uuid.clone() });
+        let mut short: Vec<_> = unknown.map(|bound| shortage(ResourceKind::Gpus, 1, 0, bound)).collect();
+        let gives = |device: &GpuDevice| match claim.share {
+            None => device.memory.0,
+            Some(_) => self.most(&ResourceKind::GpuMemory, device.memory.0),
+        };
+        let largest = self.named(claim).map(gives).max();
+        let beyond = claim.memory.zip(largest).filter(|(asked, most)| *most < asked.0);
+        short.extend(beyond.map(|(asked, most)| {
+            shortage(ResourceKind::GpuMemory, asked.0, most, Bound::LargestGpu { most })
+        }));
+        short
     }
 
     /// Who has a port.
@@ -403,7 +422,12 @@ impl Reference {
             | Bound::PodMax { .. }
             | Bound::Stopped { .. }
             | Bound::Unstated
-            | Bound::Reservation => false,
+            | Bound::Reservation
+            | Bound::UnknownGpu { .. }
+            | Bound::LargestGpu { .. }
+            | Bound::UnknownModel { .. }
+            | Bound::BeyondModel { .. }
+            | Bound::BelowOnePercent { .. } => false,
         };
         if !short.iter().all(passes) {
             return;

@@ -54,7 +54,7 @@ pub(crate) fn cores(count: u16) -> CpuTopology {
 }
 
 pub(crate) fn device(number: u32, memory: u64) -> GpuDevice {
-    GpuDevice { uuid: gpu(number), model: "T1000".to_owned(), memory: Bytes(memory) }
+    GpuDevice { uuid: gpu(number), model: "T1000".to_owned(), memory: Bytes(memory), tflops: None }
 }
 
 /// 8 cores, 64 of memory, 100 of disk, 2 GPUs with 80 each, 11 ports, 4 subnets, 3 dongles.
@@ -95,7 +95,7 @@ pub(crate) fn memory(bytes: u64) -> Demand {
 }
 
 pub(crate) fn gpus(count: u32, share: Option<u32>) -> Demand {
-    let claim = GpuClaim { count, share, memory: None, uuids: [].into() };
+    let claim = GpuClaim { count, share, memory: None, uuids: [].into(), tflops: None };
     Demand { gpu: Some(claim), ..Demand::default() }
 }
 

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use purser_actors::port::{Machine, MachineCapacity, MachineUse};
+use purser_actors::port::{Machine, MachineCapacity, MachineUse, ProcessOwner};
 use purser_events::ledger::Port;
 use purser_events::pod::spec::Protocol;
 use purser_events::{Bytes, CpuSet};
 
+use super::owners::Owners;
 use super::{affinity, topology};
 
 /// Most entries of `/proc` that are looked through: kernels have at most 4,194,304 processes.
@@ -30,12 +32,14 @@ pub struct ProcMachine {
     pub disk: PathBuf,
     /// Ticks of processor time in a second, as `/proc/stat` counts them.
     pub ticks_per_s: u64,
+    /// Who tells whose processes are.
+    pub owners: Arc<Owners>,
 }
 
 impl ProcMachine {
     /// The machine whose disk is that of `disk`.
     #[must_use]
-    pub fn own(disk: &Path) -> ProcMachine {
+    pub fn own(disk: &Path, owners: Arc<Owners>) -> ProcMachine {
         let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
         let ticks_per_s = ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks != 0);
         ProcMachine {
@@ -43,6 +47,7 @@ impl ProcMachine {
             sys_root: "/sys".into(),
             disk: disk.to_path_buf(),
             ticks_per_s: ticks_per_s.unwrap_or(100),
+            owners,
         }
     }
 
@@ -194,6 +199,10 @@ impl Machine for ProcMachine {
         let Ok(pid) = i32::try_from(pid) else { return Ok(None) };
         affinity::of(nix::unistd::Pid::from_raw(pid))
     }
+
+    async fn owner(&self, pid: u32) -> ProcessOwner {
+        self.owners.owner(pid)
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -203,6 +212,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn owners() -> Arc<Owners> {
+        Arc::new(Owners::new(Path::new("/proc"), "purser-of-nobody"))
+    }
 
     fn made(files: &[(&str, &str)]) -> (tempfile::TempDir, ProcMachine) {
         let folder = tempfile::tempdir().unwrap();
@@ -216,6 +229,7 @@ mod tests {
             sys_root: folder.path().to_path_buf(),
             disk: folder.path().to_path_buf(),
             ticks_per_s: 100,
+            owners: owners(),
         };
         (folder, machine)
     }
@@ -269,7 +283,7 @@ mod tests {
     async fn a_listener_of_ours_is_found() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let number = socket.local_addr().unwrap().port();
-        let machine = ProcMachine::own(Path::new("/"));
+        let machine = ProcMachine::own(Path::new("/"), owners());
         let listeners = machine.listeners().await.unwrap();
         let port = Port { number, protocol: Protocol::Tcp };
         assert!(listeners.get(&port).is_some_and(|pids| pids.contains(&std::process::id())));

@@ -1,16 +1,21 @@
-//! The outside behind the actors' ports: container runtimes, their volumes and their logs, and the machine's processors.
+//! The outside behind the actors' ports: container runtimes, their volumes and their logs, and the machine's processors
+//! and GPUs.
 
 mod affinity;
 pub mod archive;
+pub mod cdi;
 mod cgroups;
 pub mod clock;
 pub mod containerd;
 mod disk_use;
+pub mod gpu;
 pub mod logs;
 pub mod machine;
 mod out_of_memory;
+pub mod owners;
 pub mod probes;
 pub mod process;
+mod stat;
 pub mod topology;
 mod usage;
 pub mod volumes;

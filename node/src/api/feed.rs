@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -203,6 +204,15 @@ fn from_field(right: Seq) -> WrongField {
     WrongField { path: "from".to_owned(), message: format!("{right} would do") }
 }
 
+/// A record as readers get it.
+pub(super) fn json<E: Display>(stored: &StoredRecord, event: &Result<Event, E>) -> Value {
+    let event = match event {
+        Ok(event) => serde_json::to_value(event).unwrap_or(Value::Null),
+        Err(error) => json!({ "type": "unreadable", "error": error.to_string() }),
+    };
+    json!({ "header": stored.header, "event": event })
+}
+
 /// A reader's place in the journal.
 struct Feed {
     subscription: Subscription,
@@ -251,11 +261,7 @@ impl Feed {
         if !self.filter.wants(stored.header.stream, kind, event.as_ref().ok()) {
             return None;
         }
-        let event_json = match &event {
-            Ok(event) => serde_json::to_value(event).unwrap_or(Value::Null),
-            Err(error) => json!({ "type": kind, "error": error.to_string() }),
-        };
-        let data = json!({ "header": stored.header, "event": event_json });
+        let data = json(stored, &event);
         let seq = stored.header.seq.to_string();
         Some(SseEvent::default().id(seq).event(kind).data(data.to_string()))
     }

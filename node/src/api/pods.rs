@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use purser_actors::service::{Accepted, Outcome, ServiceError};
+use purser_actors::service::{Accepted, Outcome, Request, ServiceError};
 use purser_events::ledger::tenant::Operation;
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodSpec, PodState};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::footing::Footing;
-use super::ledger::grant::Standing;
+use super::ledger::grant::{Standing, WaitingView};
 use super::ledger::shortage::told;
 use super::problem::Problem;
 use super::selector::Selector;
@@ -40,6 +40,9 @@ pub struct AcceptedView {
     pub outcome: String,
     /// Whether this is the first answer, given again to a retry.
     pub replayed: bool,
+    /// Of a dry run: for what the pod would have to wait now, if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_wait: Option<WaitingView>,
 }
 
 impl From<Accepted> for AcceptedView {
@@ -56,6 +59,7 @@ impl From<Accepted> for AcceptedView {
             seq: accepted.seq.0,
             outcome: outcome.to_owned(),
             replayed: accepted.replayed,
+            would_wait: None,
         }
     }
 }
@@ -91,7 +95,7 @@ pub(super) async fn apply(
     let spec = spec_of(&api, &change, params.namespace)?;
     let _permit = api.enter(spec.id.namespace(), Operation::Create)?;
     if params.dry_run {
-        return dry_run(&api, &spec);
+        return dry_run(&api, &spec, change.by);
     }
     if api.service.would_add(&spec.id, &change.by)? {
         api.check_disk()?;
@@ -126,13 +130,27 @@ fn spec_of(api: &Api, change: &Change, namespace: Option<String>) -> Result<PodS
     Ok(manifest::pod_spec(document, &defaults)?)
 }
 
-fn dry_run(api: &Api, spec: &PodSpec) -> Result<Response, Problem> {
+fn dry_run(api: &Api, spec: &PodSpec, by: Request) -> Result<Response, Problem> {
     let errors = api.service.check(spec);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors.into_iter().map(Into::into)));
     }
     let known = api.service.world(|world| find(world, &spec.id).map(|(pod, _)| pod));
     let same = known.as_ref().and_then(Pod::live).is_some_and(|pod| *pod.spec == *spec);
+    if let Some(path) = known.as_ref().and_then(Pod::live).and_then(|pod| pod.spec.first_difference(spec)) {
+        let detail = format!("pod `{}` exists with another specification (`{path}` differs)", spec.id);
+        return Err(Problem::new(StatusCode::CONFLICT, "spec-conflict", detail));
+    }
+    let standing = if same {
+        Standing::None
+    } else {
+        let (world, uid) = api.service.prospect(spec, by).map_err(|error| told(&api.service, error))?;
+        Standing::of(&world, uid)
+    };
+    let would_wait = match standing {
+        Standing::Waits(waiting) => Some(waiting),
+        Standing::None | Standing::Holds(_) => None,
+    };
     let view = AcceptedView {
         namespace: spec.id.namespace().to_owned(),
         name: spec.id.name().to_owned(),
@@ -140,14 +158,9 @@ fn dry_run(api: &Api, spec: &PodSpec) -> Result<Response, Problem> {
         seq: api.service.journal().head().seq.0,
         outcome: if same { "unchanged" } else { "created" }.to_owned(),
         replayed: false,
+        would_wait,
     };
-    match known.as_ref().and_then(Pod::live).and_then(|pod| pod.spec.first_difference(spec)) {
-        Some(path) => {
-            let detail = format!("pod `{}` exists with another specification (`{path}` differs)", spec.id);
-            Err(Problem::new(StatusCode::CONFLICT, "spec-conflict", detail))
-        }
-        None => Ok(Json(view).into_response()),
-    }
+    Ok(Json(view).into_response())
 }
 
 impl From<ManifestError> for Problem {

@@ -113,6 +113,8 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "unauthorized" => "The bearer token is missing or unknown",
         "pod-not-found" => "There is no such pod",
         "spec-conflict" => "The pod exists with another specification",
+        "gpu-not-found" => "There is no such GPU",
+        "bad-gpu-policy" => "The policy of the GPUs cannot be put in force",
         "being-deleted" => "The pod is being deleted",
         "pod-gone" => "The pod is gone",
         "cordoned" => "The node takes no new pods",

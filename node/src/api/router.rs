@@ -13,7 +13,9 @@ use super::description::{self, Common};
 use super::ledger::{advice, gate, limits, reservations, resources, tenants};
 use super::problem::Problem;
 use super::state::Api;
-use super::{exec, export, feed, history, images, logs, node, pods, projections};
+use super::{
+    exec, export, feed, gpu, gpus, history, images, logs, node, pods, processes, projections, violations,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +54,12 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(logs::log))
         .routes(routes!(exec::exec))
         .routes(routes!(resources::resources))
+        .routes(routes!(gpus::gpus))
+        .routes(routes!(gpu::show))
+        .routes(routes!(gpu::cordon))
+        .routes(routes!(gpu::uncordon))
+        .routes(routes!(gpu::policy, gpu::set_policy))
+        .routes(routes!(processes::show))
         .routes(routes!(limits::set_limits))
         .routes(routes!(resources::stop))
         .routes(routes!(resources::start))
@@ -67,6 +75,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(advice::list))
         .routes(routes!(projections::list))
         .routes(routes!(projections::rebuild))
+        .routes(routes!(violations::list))
+        .routes(routes!(violations::policy, violations::set_policy))
         .routes(routes!(node::status))
         .routes(routes!(node::cordon))
         .routes(routes!(node::uncordon))

@@ -261,6 +261,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Ledger(rejection) => {
                 Problem::new(status_of(rejection.code()), rejection.code(), detail)
             }
+            ServiceError::Gpu(rejection) => {
+                Problem::new(status_of(rejection.code()), rejection.code(), detail)
+            }
             ServiceError::Invalid(errors) => Problem::invalid(errors.into_iter().map(Into::into)),
             ServiceError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail),
             ServiceError::Busy { retry_after_ms } => {
@@ -302,14 +305,13 @@ fn names_no_program(error: &RuntimeError) -> bool {
 /// The status that goes with the code of a refusal.
 fn status_of(code: &str) -> StatusCode {
     match code {
-        "pod-not-found" | "no-such-container" | "no-such-exec" | "no-such-tenant" | "no-such-resource" => {
-            StatusCode::NOT_FOUND
-        }
+        "pod-not-found" | "no-such-container" | "no-such-exec" | "no-such-tenant" | "no-such-resource"
+        | "gpu-not-found" => StatusCode::NOT_FOUND,
         "pod-gone" => StatusCode::GONE,
         "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
         "too-many-execs" | "queue-full" | "too-many-reservations" => StatusCode::TOO_MANY_REQUESTS,
         "bad-ttl" | "bad-limits" | "bad-tenant" | "bad-grace" | "bad-reason" | "bad-namespace"
-        | "uncountable" => StatusCode::UNPROCESSABLE_ENTITY,
+        | "uncountable" | "bad-gpu-policy" => StatusCode::UNPROCESSABLE_ENTITY,
         "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     }

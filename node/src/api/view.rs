@@ -121,6 +121,9 @@ pub struct PodFacts {
     pub limits_enforced: bool,
     /// Commands that run in it by request.
     pub open_execs: usize,
+    /// How much it matters beside others on its GPUs: `low`, `medium`, `high` or `critical`; absent if it asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<String>,
     /// What the node gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<GrantView>,
@@ -283,6 +286,7 @@ fn status(
             supersedes: pod.supersedes.map(|uid| uid.to_string()),
             limits_enforced: matches!(footing, Footing::Here { limits_enforced: true, .. }),
             open_execs: pod.execs.len(),
+            qos: pod.spec.claims.gpu.as_ref().map(|_| pod.spec.claims.qos.word().to_owned()),
             resources,
             waiting,
         },

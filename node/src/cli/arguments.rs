@@ -39,7 +39,7 @@ pub enum Verb {
     Apply(Apply),
     /// Lists pods, workers, resources, tenants or reservations, or shows the node
     Get(Get),
-    /// Shows everything about a pod or a tenant
+    /// Shows everything about a pod, a tenant or a GPU
     Describe(Describe),
     /// Prints a container's output
     Logs(Logs),
@@ -91,14 +91,21 @@ pub enum Verb {
     },
     /// Says how the node stands
     Status(Status),
-    /// Makes the node refuse new pods; those that run go on
+    /// Makes the node, or one GPU, take no new pods; those that run go on
     Cordon {
+        /// The node if absent; `gpu UUID` for a GPU, by its uuid, the beginning of it, or its index
+        #[arg(num_args = 0..=2, value_name = "WHAT")]
+        what: Vec<String>,
         /// Why, at most 256 bytes; the reason in force stays if absent
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Makes the node take new pods again
-    Uncordon,
+    /// Makes the node, or one GPU, take new pods again
+    Uncordon {
+        /// The node if absent; `gpu UUID` for a GPU: its faults are forgiven, and it takes pods after its probation
+        #[arg(num_args = 0..=2, value_name = "WHAT")]
+        what: Vec<String>,
+    },
     /// Prints a script that completes command lines of purser
     Completion {
         /// For which shell
@@ -135,9 +142,9 @@ pub struct Apply {
 /// `purser get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// What: pods, workers, node, resources, tenants or reservations; or pod/NAME
+    /// What: pods, workers, node, resources, gpus, violations, process, tenants or reservations; or pod/NAME
     pub what: String,
-    /// Which one, or whose workers; all if absent
+    /// Which one, or whose workers; all if absent. Of process, its id on the host
     pub name: Option<String>,
     /// Pods of all namespaces
     #[arg(short = 'A', long)]
@@ -148,6 +155,15 @@ pub struct Get {
     /// Go on with every change
     #[arg(short, long)]
     pub watch: bool,
+    /// Violations of this pod: NAME, NAMESPACE/NAME or pod/NAME
+    #[arg(long, value_name = "POD")]
+    pub pod: Option<String>,
+    /// Violations on this GPU
+    #[arg(long, value_name = "UUID")]
+    pub gpu: Option<String>,
+    /// Violations that had not ended before: a time as in 2026-01-31T12:00:00Z, or so long ago, as in 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = history::Moment::parse)]
+    pub since: Option<history::Moment>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -156,7 +172,8 @@ pub struct Get {
 /// `purser describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl, `tenant` for a tenant
+    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl, `tenant` for a tenant,
+    /// `gpu` for a GPU by its uuid, the beginning of it, or its index
     #[arg(required = true, num_args = 1..=2)]
     pub name: Vec<String>,
 }

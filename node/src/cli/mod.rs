@@ -71,6 +71,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Advise { output } => verb::advise::run(&client, output).await,
         Verb::Projections(projections) => verb::projections::run(&client, projections).await,
         Verb::Set { verb: SetVerb::Limits(set) } => verb::resources::set_limits(&client, set).await,
+        Verb::Set { verb: SetVerb::Monitor(set) } => verb::violations::set(&client, set).await,
         Verb::Set { verb: SetVerb::Tenant(set) } => verb::tenant::set(&client, set).await,
         Verb::Resources(resources) => verb::resources::run(&client, resources).await,
         Verb::Reserve(reserve) => verb::reserve::run(&client, namespace, *reserve).await,
@@ -78,8 +79,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Image { verb: ImageVerb::Load(load) } => verb::image::load(&client, load).await,
         Verb::Import { verb: ImportVerb::Quotas(quotas) } => verb::import::quotas(&client, quotas).await,
         Verb::Status(status) => verb::status::run(&client, status).await,
-        Verb::Cordon { reason } => verb::change::cordon(&client, reason).await,
-        Verb::Uncordon => verb::change::uncordon(&client).await,
+        Verb::Cordon { what, reason } => verb::change::cordon(&client, &what, reason).await,
+        Verb::Uncordon { what } => verb::change::uncordon(&client, &what).await,
         Verb::Completion { shell } => {
             verb::completion(shell);
             Ok(0)

@@ -47,6 +47,11 @@ impl Table {
         table
     }
 
+    /// A table of one column, without a heading.
+    pub(super) fn without_headings() -> Table {
+        Table { widths: vec![0], rows: Vec::new() }
+    }
+
     pub(super) fn row(&mut self, cells: Vec<String>) {
         for (width, cell) in self.widths.iter_mut().zip(&cells) {
             *width = (*width).max(cell.chars().count());
@@ -78,10 +83,11 @@ impl Table {
 /// A word of state in its colour, on a terminal whose user wants colours.
 pub(super) fn coloured(word: &str) -> String {
     let colour = match word {
-        "Running" | "Ready" | "Up" => 32,
-        "Pending" | "Provisioning" | "Stopping" | "Terminating" | "ContainerCreating" => 33,
+        "Running" | "Ready" | "Up" | "Healthy" => 32,
+        "Pending" | "Provisioning" | "Stopping" | "Terminating" | "ContainerCreating" | "Degraded"
+        | "Probation" | "Cordoned" => 33,
         "Failed" | "CrashLoopBackOff" | "CreateBackOff" | "Error" | "OOMKilled" | "StartError" | "Lost"
-        | "Down" | "RuntimeMissing" => 31,
+        | "Down" | "RuntimeMissing" | "Faulty" | "Unresponsive" => 31,
         _ => return word.to_owned(),
     };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

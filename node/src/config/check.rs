@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path};
 
+use purser_events::gpu::GpuPolicyError;
+
 use super::{Config, ConfigError, JournalArchive};
 use crate::adapter::archive::FILE_MARK;
 
@@ -56,17 +58,31 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let message = format!("must be `journal.reserve.warn-percent` ({}) to 100", reserve.warn_percent);
         return Err(ConfigError::value("journal.reserve.refuse-percent", message));
     }
+    check_library("gpu.nvml-library", &config.gpu.nvml_library)?;
+    for (index, folder) in config.gpu.cdi_dirs.iter().enumerate() {
+        check_path(&format!("gpu.cdi-dirs[{index}]"), folder)?;
+    }
+    config.gpu.models()?;
     config.resources.ports()?;
     config.resources.subnets()?;
     config.resources.custom()?;
     config.resources.gpus()?;
     config.policy.resources.in_force()?;
+    config.policy.monitor.in_force()?;
     let back_off = &config.policy.back_off;
     if back_off.max_ms < back_off.first_ms {
         let message = format!("must be at most `policy.back-off.max-ms` ({})", back_off.max_ms);
         return Err(ConfigError::value("policy.back-off.first-ms", message));
     }
-    Ok(())
+    config.policy.gpus.in_force().check().map_err(|error| {
+        let key = match &error {
+            GpuPolicyError::Time { field, .. } if field == "probationMs" => "policy.gpus.probation-ms",
+            GpuPolicyError::Time { field, .. } if field == "settleMs" => "policy.gpus.settle-ms",
+            GpuPolicyError::Time { .. } => "policy.gpus.slowdown-ms",
+            GpuPolicyError::Xids { .. } => "policy.gpus.fatal-xids",
+        };
+        ConfigError::value(key, error.rule())
+    })
 }
 
 fn check_archive(archive: &JournalArchive) -> Result<(), ConfigError> {
@@ -94,6 +110,13 @@ fn check_path(key: &str, path: &Path) -> Result<(), ConfigError> {
         return Err(ConfigError::value(key, "must be an absolute path without `..`"));
     }
     Ok(())
+}
+
+/// A library is looked for where the loader does, unless it has a path: one that depends on the folder that the service was
+/// started in could be anybody's.
+fn check_library(key: &str, library: &Path) -> Result<(), ConfigError> {
+    let is_name = !library.as_os_str().as_encoded_bytes().contains(&b'/');
+    if is_name { Ok(()) } else { check_path(key, library) }
 }
 
 fn check_socket(key: &str, path: &Path) -> Result<(), ConfigError> {

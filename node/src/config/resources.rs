@@ -23,7 +23,7 @@ pub struct Resources {
     pub subnets: String,
     /// What the operator counts, as in `"example.com/dongle" = 4`.
     pub custom: BTreeMap<String, u64>,
-    /// GPUs that are given out without being looked at.
+    /// GPUs that are given out without being looked at; where there is a driver, what is said of those that it lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<Gpu>,
 }
@@ -202,12 +202,25 @@ impl Resources {
                 GpuUuid::new(&gpu.uuid).map_err(|error| ConfigError::value(at("uuid"), error.to_string()))?;
             let memory = amount::read(&ResourceKind::GpuMemory, &gpu.memory)
                 .map_err(|error| ConfigError::value(at("memory"), error.to_string()))?;
-            let device = GpuDevice { uuid: uuid.clone(), model: gpu.model.clone(), memory: Bytes(memory) };
+            let device = GpuDevice {
+                uuid: uuid.clone(),
+                model: gpu.model.clone(),
+                memory: Bytes(memory),
+                tflops: None,
+            };
             if gpus.insert(uuid, device).is_some() {
                 return Err(ConfigError::value(at("uuid"), "is given twice"));
             }
         }
         Ok(gpus.into_values().collect())
+    }
+}
+
+impl ConfigError {
+    /// A GPU of which the config says what the driver denies.
+    pub(crate) fn of_gpu(resources: &Resources, gpu: &GpuUuid, reason: &str) -> ConfigError {
+        let index = resources.gpus.iter().position(|named| named.uuid == gpu.as_str()).unwrap_or_default();
+        ConfigError::value(format!("resources.gpus[{index}].memory"), reason)
     }
 }
 

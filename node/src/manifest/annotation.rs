@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use purser_events::Bytes;
-use purser_events::ledger::{GpuUuid, ReservationRef, ResourceKind, WhenFull};
+use purser_events::ledger::{GpuPick, GpuUuid, Qos, ReservationRef, ResourceKind, WhenFull};
+use purser_events::{Bytes, ContainerName, MilliTflops};
 use uuid::Uuid;
 
 use super::error::FieldErrors;
 use super::table::SupportedField;
-use super::{path, quantity};
+use super::{path, quantity, tensor_fusion};
 use crate::amount;
 
 pub(super) const GPU_SHARE: &str = "purser.dev/gpu-share";
 pub(super) const GPU_COUNT: &str = "purser.dev/gpu-count";
 pub(super) const GPU_MEMORY: &str = "purser.dev/gpu-memory";
 pub(super) const GPU_UUIDS: &str = "purser.dev/gpu-uuids";
+pub(super) const GPU_TFLOPS: &str = "purser.dev/gpu-tflops";
+pub(super) const CONTAINER_GPUS: &str = "purser.dev/container-gpus";
+pub(super) const QOS: &str = "purser.dev/qos";
 pub(super) const EXCLUSIVE_CPUS: &str = "purser.dev/exclusive-cpus";
 const PORTS: &str = "purser.dev/ports";
 const SUBNET: &str = "purser.dev/subnet";
@@ -28,13 +31,19 @@ const PREFIX: &str = "purser.dev/";
 const PORTS_MAX: u64 = 1_000;
 
 /// Each annotation: its key, what it holds, what it means.
-const ALL: [(&str, &str, &str); 9] = [
+pub(super) const ALL: [(&str, &str, &str); 12] = [
     (
         GPU_SHARE,
         "1 to 100, with or without `%`",
         "a part of the compute of a GPU; not beside `nvidia.com/gpu`",
     ),
-    (GPU_COUNT, "whole number from 1", "of so many GPUs; with `gpu-share`, 1 if absent"),
+    (
+        GPU_TFLOPS,
+        "number with `m`, `k`, `M`, `G` or without",
+        "more than 0: compute of a GPU in TFLOPS (16-bit, dense), of which each model has its share; neither beside \
+         `gpu-share` nor `nvidia.com/gpu`",
+    ),
+    (GPU_COUNT, "whole number from 1", "of so many GPUs; with `gpu-share` or `gpu-tflops`, 1 if absent"),
     (
         GPU_MEMORY,
         "quantity",
@@ -42,6 +51,17 @@ const ALL: [(&str, &str, &str); 9] = [
          whole GPUs, only those that have as much",
     ),
     (GPU_UUIDS, "names, separated by commas", "the GPUs that will do, at least as many as are asked for"),
+    (
+        CONTAINER_GPUS,
+        "`CONTAINER=GPU,…;…`",
+        "which GPUs each container gets: numbers from 0 in the order in which the pod has them, or names that \
+         `gpu-uuids` all gives; one that is not named gets none, and every GPU is somebody's; all get all if absent",
+    ),
+    (
+        QOS,
+        "`low`, `medium`, `high`, `critical`",
+        "how much the pod matters beside others on its GPUs; `medium` if absent",
+    ),
     (
         EXCLUSIVE_CPUS,
         "`true`, `false`",
@@ -55,7 +75,11 @@ const ALL: [(&str, &str, &str); 9] = [
 
 /// Every annotation, as documentation shows fields.
 pub(super) fn supported() -> impl Iterator<Item = SupportedField> {
-    ALL.into_iter().map(|(key, holds, note)| SupportedField { path: at(key), holds: holds.to_owned(), note })
+    ALL.into_iter().chain(tensor_fusion::ALL).map(|(key, holds, note)| SupportedField {
+        path: at(key),
+        holds: holds.to_owned(),
+        note,
+    })
 }
 
 /// The path of an annotation.
@@ -70,17 +94,35 @@ pub(super) struct Asked {
     pub(super) gpu_count: Option<u32>,
     pub(super) gpu_memory: Option<Bytes>,
     pub(super) gpu_uuids: Option<BTreeSet<GpuUuid>>,
+    pub(super) gpu_tflops: Option<MilliTflops>,
+    pub(super) gpus_by_container: ByContainer,
+    pub(super) qos: Option<Qos>,
     pub(super) exclusive_cpus: bool,
     pub(super) ports: u16,
     pub(super) subnet: bool,
     pub(super) when_full: WhenFull,
     pub(super) reservation: Option<ReservationRef>,
+    /// Each of our keys for which something is given, right or wrong, with the key under which it is.
+    given: BTreeMap<&'static str, &'static str>,
+}
+
+/// Which containers get which of the pod's GPUs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum ByContainer {
+    /// Every container all of them.
+    #[default]
+    All,
+    /// These containers all of them, and others none.
+    AllFor(BTreeSet<ContainerName>),
+    /// Each of these its own, and others none.
+    Each(BTreeMap<ContainerName, BTreeSet<GpuPick>>),
 }
 
 impl Asked {
     /// Reads the annotations that are for the node; each that is wrong is in `errors`.
     pub(super) fn read(annotations: &BTreeMap<String, String>, errors: &mut FieldErrors) -> Asked {
-        let mut asked = Asked::default();
+        let given = ALL.iter().filter(|it| annotations.contains_key(it.0)).map(|it| (it.0, it.0));
+        let mut asked = Asked { given: given.collect(), ..Asked::default() };
         // Kubernetes reads keys without regard to case.
         let ours = annotations.iter().filter(|(key, _)| key.to_ascii_lowercase().starts_with(PREFIX));
         for (key, value) in ours {
@@ -88,7 +130,27 @@ impl Asked {
                 errors.add(&at(key), message);
             }
         }
+        tensor_fusion::read(&mut asked, annotations, errors);
         asked
+    }
+
+    /// The key under which something is given that ours is about, if it is.
+    pub(super) fn given(&self, ours: &str) -> Option<&'static str> {
+        self.given.get(ours).copied()
+    }
+
+    /// Notes that something that ours is about is given under another key.
+    ///
+    /// # Errors
+    /// It is given already, under this key.
+    pub(super) fn give(&mut self, ours: &'static str, key: &'static str) -> Result<(), &'static str> {
+        match self.given.insert(ours, key) {
+            None => Ok(()),
+            Some(other) => {
+                self.given.insert(ours, other);
+                Err(other)
+            }
+        }
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -97,6 +159,9 @@ impl Asked {
             GPU_COUNT => self.gpu_count = Some(whole(value, 1..=u64::from(u32::MAX))?),
             GPU_MEMORY => self.gpu_memory = Some(memory(value)?),
             GPU_UUIDS => self.gpu_uuids = Some(uuids(value)?),
+            GPU_TFLOPS => self.gpu_tflops = Some(tflops(value)?),
+            CONTAINER_GPUS => self.gpus_by_container = ByContainer::Each(by_container(value)?),
+            QOS => self.qos = Some(qos(value)?),
             EXCLUSIVE_CPUS => self.exclusive_cpus = flag(value)?,
             PORTS => self.ports = whole(value, 1..=PORTS_MAX)?,
             SUBNET => self.subnet = flag(value)?,
@@ -128,7 +193,7 @@ fn whole<T: TryFrom<u64>>(value: &str, range: RangeInclusive<u64>) -> Result<T, 
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(wrong)
 }
 
-fn memory(value: &str) -> Result<Bytes, String> {
+pub(super) fn memory(value: &str) -> Result<Bytes, String> {
     match quantity::bytes(value) {
         Ok(Bytes(0)) => Err("must be more than 0".to_owned()),
         Ok(bytes) => Ok(bytes),
@@ -136,7 +201,7 @@ fn memory(value: &str) -> Result<Bytes, String> {
     }
 }
 
-fn uuids(value: &str) -> Result<BTreeSet<GpuUuid>, String> {
+pub(super) fn uuids(value: &str) -> Result<BTreeSet<GpuUuid>, String> {
     let mut uuids = BTreeSet::new();
     for (index, part) in value.split(',').enumerate() {
         let uuid = GpuUuid::new(part.trim()).map_err(|error| format!("name {}: {error}", index + 1))?;
@@ -145,6 +210,49 @@ fn uuids(value: &str) -> Result<BTreeSet<GpuUuid>, String> {
         }
     }
     Ok(uuids)
+}
+
+pub(super) fn tflops(value: &str) -> Result<MilliTflops, String> {
+    match quantity::milli_tflops(value) {
+        Ok(MilliTflops(0)) => Err("must be more than 0".to_owned()),
+        Ok(tflops) => Ok(tflops),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn qos(value: &str) -> Result<Qos, String> {
+    let known = Qos::ALL.into_iter().find(|qos| qos.word() == value);
+    known.ok_or_else(|| "must be low, medium, high or critical".to_owned())
+}
+
+fn by_container(value: &str) -> Result<BTreeMap<ContainerName, BTreeSet<GpuPick>>, String> {
+    let mut containers = BTreeMap::new();
+    for (index, part) in value.split(';').enumerate() {
+        let wrong = |message: String| format!("part {}: {message}", index + 1);
+        let (name, picks) = part
+            .split_once('=')
+            .ok_or_else(|| wrong("must be a container, '=' and its GPUs, as in main=0,1".to_owned()))?;
+        let name = ContainerName::new(name.trim()).map_err(|error| wrong(error.to_string()))?;
+        let mut picked = BTreeSet::new();
+        for text in picks.split(',').map(str::trim) {
+            if !picked.insert(pick(text).map_err(wrong)?) {
+                return Err(wrong("names a GPU more than once".to_owned()));
+            }
+        }
+        if containers.insert(name, picked).is_some() {
+            return Err(wrong("names a container that was named before".to_owned()));
+        }
+    }
+    Ok(containers)
+}
+
+fn pick(text: &str) -> Result<GpuPick, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        let number = text.parse().map_err(|_| "a GPU's number is too large".to_owned())?;
+        return Ok(GpuPick::Nth(number));
+    }
+    GpuUuid::new(text).map(GpuPick::Named).map_err(|error| error.to_string())
 }
 
 fn flag(value: &str) -> Result<bool, String> {

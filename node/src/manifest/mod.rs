@@ -6,6 +6,7 @@
 mod annotation;
 mod claims;
 mod container;
+mod division;
 mod documents;
 mod error;
 mod metadata;
@@ -16,6 +17,7 @@ mod render;
 mod resources;
 mod shape;
 mod table;
+mod tensor_fusion;
 mod volume;
 
 use std::collections::BTreeSet;
@@ -124,7 +126,9 @@ fn convert(pod: k8s::Pod, defaults: &Defaults, errors: &mut FieldErrors) -> Opti
     let (init_containers, containers) =
         all_containers.convert(spec.init_containers.unwrap_or_default(), spec.containers, errors);
     let grace_s = spec.termination_grace_period_seconds.unwrap_or(TERMINATION_GRACE_S);
-    let claims = claims::claims(&annotations, spec.priority.unwrap_or(0), gpus, errors);
+    let names = init_containers.iter().chain(&containers).map(|container| container.name.clone()).collect();
+    let asking = claims::Asking { priority: spec.priority.unwrap_or(0), gpus, containers: names };
+    let claims = claims::claims(&annotations, asking, errors);
     let mut spec = PodSpec {
         id: id?,
         labels,

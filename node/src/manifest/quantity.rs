@@ -1,6 +1,6 @@
 //! Kubernetes quantities: exact numbers with a suffix, such as `250m`, `1.5Gi` or `1e3`.
 
-use purser_events::{Bytes, MilliCpu};
+use purser_events::{Bytes, MilliCpu, MilliTflops};
 
 /// Most characters of a quantity; real ones have a dozen.
 const TEXT_LEN_MAX: usize = 64;
@@ -24,6 +24,9 @@ pub(crate) enum QuantityError {
     /// Cores counted as bytes are.
     #[error("has a unit of bytes: cores are written as in 250m, 1.5 or 2")]
     BytesOfCore,
+    /// TFLOPS with another suffix than theirs.
+    #[error("must be a number of TFLOPS such as 62.5, 500m or 1k: `m`, `k`, `M` and `G` are its suffixes")]
+    NotTflops,
     /// More than Kubernetes can count.
     #[error("is larger than the largest quantity")]
     TooLarge,
@@ -38,6 +41,18 @@ pub(crate) fn milli_cpu(text: &str) -> Result<MilliCpu, QuantityError> {
     let milli = quantity.times_rounded_up(1_000)?;
     // The range of a quantity is that of whole cores.
     if milli / 1_000 > i64::MAX.unsigned_abs() { Err(QuantityError::TooLarge) } else { Ok(MilliCpu(milli)) }
+}
+
+/// Reads an amount of compute of a GPU in TFLOPS; less than a thousandth of one counts as one.
+pub(crate) fn milli_tflops(text: &str) -> Result<MilliTflops, QuantityError> {
+    let is_known =
+        text.ends_with(['m', 'k', 'M', 'G', '.']) || text.ends_with(|last: char| last.is_ascii_digit());
+    let quantity = Quantity::parse(text)?;
+    let has_exponent = text.contains(['e', 'E']);
+    if quantity.two != 0 || has_exponent || !is_known {
+        return Err(QuantityError::NotTflops);
+    }
+    quantity.times_rounded_up(1_000).map(MilliTflops)
 }
 
 /// Reads an amount of memory; part of a byte counts as one. Unlike Kubernetes, which takes it and warns, this refuses
@@ -206,6 +221,32 @@ mod tests {
             ("00000000000000000000000000001", 1),
         ] {
             assert_eq!(bytes(text), Ok(Bytes(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn compute_of_gpus_is_read_in_every_form() {
+        for (text, milli) in [
+            ("312", 312_000),
+            ("62.5", 62_500),
+            ("500m", 500),
+            ("0.5m", 1),
+            ("1.979k", 1_979_000),
+            ("1M", 1_000_000_000),
+            ("2G", 2_000_000_000_000),
+            ("0", 0),
+        ] {
+            assert_eq!(milli_tflops(text), Ok(MilliTflops(milli)), "{text}");
+        }
+        for text in ["1Ki", "1T", "1P", "1E", "1e3", "1u", "1n", "1Gi"] {
+            assert_eq!(milli_tflops(text), Err(QuantityError::NotTflops), "{text}");
+        }
+        for (text, error) in [
+            ("", QuantityError::Malformed),
+            ("10K", QuantityError::Malformed),
+            ("-1", QuantityError::Negative),
+        ] {
+            assert_eq!(milli_tflops(text), Err(error), "{text}");
         }
     }
 

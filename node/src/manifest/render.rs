@@ -26,7 +26,7 @@ pub fn to_manifest(spec: &PodSpec) -> Value {
         })
         .collect();
     // Whole GPUs are the pod's: which of its containers asked for them makes no difference.
-    let gpus = spec.claims.gpu.as_ref().filter(|gpu| gpu.share.is_none()).map(|gpu| gpu.count);
+    let gpus = spec.claims.gpu.as_ref().filter(|gpu| gpu.is_whole()).map(|gpu| gpu.count);
     let containers = spec.containers.iter().enumerate();
     compact(json!({
         "apiVersion": "v1",

@@ -1,15 +1,23 @@
 //! Metrics as Prometheus scrapes them. What counts events of this process is kept by the global recorder; what
 //! the world says is rendered anew for each scrape, so that the series of a pod that is gone are gone too.
 
+mod gpus;
 pub mod journal;
 mod ledger;
+mod pods;
 mod process;
 pub mod request;
+mod violations;
 mod world;
+
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use purser_actors::metric::{self, Kind, Metric};
 use purser_actors::service::Service;
+
+/// Time between two times that what was counted is summed up.
+const UPKEEP: Duration = Duration::from_secs(15);
 
 /// What `/metrics` shows.
 #[derive(Clone)]
@@ -26,6 +34,18 @@ impl Exposition {
         let counted = builder(metric::ALL)?.install_recorder()?;
         for metric in metric::ALL.iter().filter(|metric| !world::renders(metric)) {
             metric::describe(metric);
+        }
+        let kept = counted.clone();
+        // Without it, figures for histograms would pile up where nobody scrapes. A service without the thread is none the
+        // worse while somebody does.
+        let upkeep = std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
+            loop {
+                std::thread::sleep(UPKEEP);
+                kept.run_upkeep();
+            }
+        });
+        if let Err(error) = upkeep {
+            tracing::warn!(%error, "no thread can sum up metrics between scrapes");
         }
         Ok(Exposition { counted })
     }

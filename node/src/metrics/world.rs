@@ -18,10 +18,18 @@ use purser_storage::projection::ProjectionState;
 use purser_storage::sealer::SealingState;
 
 use super::process::exact;
-use super::{ledger, process};
+use super::{gpus, ledger, pods, process, violations};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 13] = [
+const COUNTED: [Metric; 21] = [
+    metric::VIOLATIONS,
+    metric::VIOLATION_DURATION,
+    metric::MONITORING_CYCLES,
+    metric::MONITORING_ERRORS,
+    metric::MONITORING_SECONDS,
+    metric::NVML_CALL,
+    metric::NVML_ERRORS,
+    metric::NVML_DISCARDED,
     metric::ADMISSIONS_REFUSED,
     metric::TENANT_REFUSED,
     metric::JOURNAL_CHECKPOINTS,
@@ -51,6 +59,11 @@ pub(super) fn render(service: &Service) -> String {
         let figures = service.world(|world| Figures::of(world, |class| service.has_runtime(class)));
         figures.record();
         ledger::record(service);
+        let now = service.now();
+        service.world(|world| violations::Figures::of(world, now)).record();
+        gpus::record(&service.gpus());
+        service.world(gpus::record_health);
+        pods::record(service);
         gauge!(metric::PODS_UNMANAGED.name).set(exact(service.unmanaged().len() as u64));
         record_journal(service);
         record_segments(service);
@@ -129,6 +142,8 @@ impl Figures {
         for (state, count) in &self.workers {
             gauge!(metric::WORKERS.name, "state" => *state).set(exact(*count));
         }
+        let running = self.workers.get("Running").copied().unwrap_or_default();
+        gauge!(metric::SEED_WORKERS.name).set(exact(running));
         for (runtime, up) in &self.runtimes {
             gauge!(metric::RUNTIME_UP.name, "runtime" => *runtime).set(f64::from(u8::from(*up)));
         }

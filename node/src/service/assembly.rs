@@ -25,9 +25,10 @@ use crate::adapter::archive::{CommandArchive, FolderArchive};
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::machine::ProcMachine;
+use crate::adapter::owners::Owners;
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
-use crate::config::{self, Codec, Config, Enabled, Encryption};
+use crate::config::{self, Codec, Config, Encryption};
 use crate::metrics::journal::JournalMeter;
 
 /// Makes the data folder for the service alone.
@@ -48,11 +49,14 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
     let probes = Arc::new(NetworkProbes);
-    let machine = Arc::new(ProcMachine::own(&config.data_dir));
+    let owners = Arc::new(Owners::new(Path::new("/proc"), &node_name(&config.data_dir)));
+    let machine = Arc::new(ProcMachine::own(&config.data_dir, Arc::clone(&owners)));
+    let gpus = Arc::new(resources::sensor(config, owners, Arc::clone(&clock))?);
     let keeping = keeping(&config.journal);
-    let resources = resources::resources(config, &machine)?;
-    let shell = Shell { journal, live, clock, ids, runtimes, machine, probes, paths };
-    Ok(Parts { shell, host, policy: config.policy.in_force(), resources, default_runtime, keeping })
+    let resources = resources::resources(config, &machine, &gpus)?;
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, gpus, probes, paths };
+    let monitor = config.policy.monitor.in_force()?;
+    Ok(Parts { shell, host, policy: config.policy.in_force(), monitor, resources, default_runtime, keeping })
 }
 
 /// How the journal's past is kept.
@@ -166,12 +170,7 @@ fn runtimes(
     };
     let mut runtimes = Runtimes::new();
     runtimes.insert(RuntimeClass::Process, Arc::new(ProcessRuntime::new(paths.clone(), settings)));
-    let used = match config.containerd.enabled {
-        Enabled::Always => true,
-        Enabled::Never => false,
-        Enabled::Auto => config.containerd.socket.exists(),
-    };
-    if used {
+    if config.containerd.is_used() {
         let runtime = ContainerdRuntime::new(
             containerd_config(config, &own),
             paths.clone(),
@@ -199,6 +198,7 @@ fn containerd_config(config: &Config, own: &str) -> ContainerdConfig {
         plain_http_registries: given.plain_http.clone(),
         mirrors: given.mirrors.clone(),
         images_dir: given.images_dir.clone(),
+        cdi_dirs: config.gpu.cdi_folders(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use purser_events::ledger::{Claims, CustomName, Demand, GpuClaim, GpuUuid, WhenFull};
-use purser_events::{Bytes, MilliCpu};
+use purser_events::ledger::{Claims, CustomName, Demand, GpuClaim, GpuPick, GpuUuid, Qos, WhenFull};
+use purser_events::{Bytes, ContainerName, MilliCpu};
 use purser_node::manifest::to_manifest;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +26,10 @@ fn gpus(count: u64) -> Value {
     json!({ "limits": { "nvidia.com/gpu": count } })
 }
 
+fn container(name: &str) -> ContainerName {
+    ContainerName::new(name).expect("a name")
+}
+
 fn at(name: &str) -> String {
     format!("metadata.annotations[purser.dev/{name}]")
 }
@@ -37,11 +41,23 @@ fn what_is_asked_for_is_what_is_claimed() {
     let claims = Claims {
         priority: -7,
         exclusive_cpus: false,
-        gpu: Some(GpuClaim { count: 2, share: None, memory: Some(Bytes(40 << 30)), uuids: uuids.into() }),
+        gpu: Some(GpuClaim {
+            count: 2,
+            share: None,
+            memory: Some(Bytes(40 << 30)),
+            uuids: uuids.clone().into(),
+            tflops: None,
+        }),
         ports: 2,
         subnet: true,
         when_full: WhenFull::Wait,
         reservation: spec.claims.reservation,
+        qos: Qos::Critical,
+        container_gpus: [
+            (container("first"), [GpuPick::Named(uuids[1].clone())].into()),
+            (container("main"), uuids.clone().map(GpuPick::Named).into()),
+        ]
+        .into(),
     };
     assert_eq!(spec.claims, claims);
     let reservation = spec.claims.reservation.expect("it takes one up");
@@ -56,7 +72,13 @@ fn what_is_asked_for_is_what_is_claimed() {
     assert_eq!(resources.custom, [(dongle, 3)].into());
 
     let shared = read(sharing()).expect("the sample with shares");
-    let gpu = GpuClaim { count: 2, share: Some(50), memory: Some(Bytes(10 << 30)), uuids: BTreeSet::new() };
+    let gpu = GpuClaim {
+        count: 2,
+        share: Some(50),
+        memory: Some(Bytes(10 << 30)),
+        uuids: BTreeSet::new(),
+        tflops: None,
+    };
     assert_eq!(shared.claims, Claims { gpu: Some(gpu), exclusive_cpus: true, ..Claims::default() });
     assert_eq!(Demand::of(&shared).expect("it can be counted").cpu, MilliCpu(2_000));
     assert_eq!(read(small()).expect("the small sample").claims, Claims::default());
@@ -193,6 +215,9 @@ fn some_annotations() -> impl Strategy<Value = Map<String, Value>> {
         (Just("gpu-memory"), "[0-9]{1,4}(Gi|M)?"),
         (Just("gpu-uuids"), "GPU-[a-c](, ?GPU-[a-c]){0,2}"),
         (Just("exclusive-cpus"), "true|false"),
+        (Just("gpu-tflops"), "[0-9]{1,4}m?"),
+        (Just("container-gpus"), "(main|c[0-2])=[0-2](,[0-2])?(;c[12]=[0-2])?"),
+        (Just("qos"), "low|medium|high|critical|none"),
         (Just("ports"), "[0-9]{1,4}"),
         (Just("subnet"), "true|false"),
         (Just("when-full"), "wait|refuse"),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sample::{full, read, refused_paths, sharing, small, with};
+use crate::sample::{by_tflops, full, read, refused_paths, sharing, small, tensor_fusion, with};
 
 const MAIN: &str = "spec.containers[0]";
 
@@ -11,7 +11,7 @@ fn wrong(path: &str) -> Vec<Value> {
     let field = path.rsplit('.').next().expect("a path has a last part");
     let mut wrong = vec![json!([1]), json!({ "x": { "y": 1 } })];
     wrong.extend(match field {
-        _ if path.contains("purser.dev/") => wrong_annotation(path),
+        _ if path.contains("purser.dev/") || path.contains("tensor-fusion.ai/") => wrong_annotation(path),
         _ if path.contains("resources.") && path.ends_with(']') => {
             vec![json!(0), json!(-1), json!(1.5), json!("1k"), json!(""), json!(true), json!(1_u64 << 63)]
         }
@@ -83,6 +83,14 @@ fn wrong_annotation(path: &str) -> Vec<Value> {
         "gpu-count" => &["0", "-1", "1.5", "4294967296", "2 "],
         "gpu-memory" => &["0", "-1Gi", "lots", "1GB", "9E99", "8Ei"],
         "gpu-uuids" => &[",", "GPU-a,", "GPU-a,GPU-a", "GPU a,GPU-b", "GPU-a"],
+        "gpu-tflops" | "tflops-request" | "tflops-limit" => &["0", "-1", "1Gi", "1e3", "fast", "10K", "1T"],
+        "vram-request" | "vram-limit" => &["0", "-1Gi", "lots", "1GB", "8Ei"],
+        "gpu-ids" => &[",", "GPU-a,", "GPU-a,GPU-a", "GPU a,GPU-b"],
+        "container-gpus" => &["main", "main=GPU-a;", "{", "{\"main\": 1}", "main=0;main=0", "other=0"],
+        "inject-container" => &["other", "main,main", "main,", "Main"],
+        "qos" => &["urgent", "High", "3"],
+        "isolation" => &["soft", "hard", "partitioned", "Shared"],
+        "workload" => &["a b", "-a"],
         "exclusive-cpus" | "subnet" => &["yes", "True", "1", " true"],
         "ports" => &["0", "1001", "-1", "2.5", "many"],
         "when-full" => &["as-policy", "Wait", "never"],
@@ -124,7 +132,7 @@ fn scalars(value: &Value, pointer: &str, path: &str, found: &mut Vec<(String, St
 
 #[test]
 fn every_field_is_accepted_and_its_wrong_values_are_refused_at_its_path() {
-    for sample in [full(), sharing()] {
+    for sample in [full(), sharing(), by_tflops(), tensor_fusion()] {
         read(sample.clone()).unwrap_or_else(|error| panic!("{error}"));
         let mut places = Vec::new();
         scalars(&sample, "", "", &mut places);
@@ -156,7 +164,9 @@ fn every_supported_field_is_in_the_full_sample() {
     };
     let mut places = Vec::new();
     scalars(&full(), "", "", &mut places);
-    scalars(&sharing(), "", "", &mut places);
+    for sample in [sharing(), by_tflops(), tensor_fusion()] {
+        scalars(&sample, "", "", &mut places);
+    }
     assert!(places.len() > 80, "only {} fields were found", places.len());
     let any_domain = |path: &str| path.replace("[example.com/dongle]", ".DOMAIN/NAME");
     let written = |path: &String| [pattern(path), pattern(&any_domain(path)), path.clone()];

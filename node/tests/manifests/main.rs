@@ -5,6 +5,7 @@ mod claims;
 mod document;
 mod examples;
 mod fields;
+mod gpus;
 mod hostile;
 mod kubernetes_docs;
 mod reference;

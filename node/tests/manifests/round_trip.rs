@@ -3,11 +3,13 @@
 use purser_node::manifest::to_manifest;
 use serde_json::json;
 
-use crate::sample::{full, read, read_text, sharing, small, with, yaml_files};
+use crate::sample::{by_tflops, full, read, read_text, sharing, small, tensor_fusion, with, yaml_files};
 
 #[test]
 fn applying_what_was_got_changes_nothing() {
-    let mut specs: Vec<_> = [full(), sharing(), small()].map(|sample| read(sample).expect("a sample")).into();
+    let mut specs: Vec<_> = [full(), sharing(), by_tflops(), tensor_fusion(), small()]
+        .map(|sample| read(sample).expect("a sample"))
+        .into();
     for folder in ["tests/k8s-docs/accepted", "examples", "examples/containerd", "examples/root"] {
         for (path, text) in yaml_files(folder) {
             specs.push(read_text(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())));

@@ -34,6 +34,7 @@ pub(crate) fn full() -> Value {
             "name": "full", "namespace": "team-a", "labels": { "app": "full" },
             "annotations": {
                 "example.com/note": "any text", "purser.dev/gpu-memory": "40Gi", "purser.dev/gpu-uuids": "GPU-a, GPU-b",
+                "purser.dev/container-gpus": "main=GPU-a,GPU-b; first=GPU-b", "purser.dev/qos": "critical",
                 "purser.dev/ports": "2", "purser.dev/subnet": "true", "purser.dev/when-full": "wait",
                 "purser.dev/reservation": "0190b5d0-0000-7000-8000-000000000001:7",
             },
@@ -86,6 +87,27 @@ pub(crate) fn sharing() -> Value {
     });
     let resources = json!({ "requests": { "cpu": 2 } });
     with(with(small(), "/metadata/annotations", annotations), "/spec/containers/0/resources", resources)
+}
+
+/// A manifest with the annotations that cannot stand beside those of [`full`] and [`sharing`].
+pub(crate) fn by_tflops() -> Value {
+    let annotations = json!({
+        "purser.dev/gpu-tflops": "62.5", "purser.dev/gpu-count": "2", "purser.dev/container-gpus": "main=0,1",
+        "purser.dev/qos": "low",
+    });
+    with(small(), "/metadata/annotations", annotations)
+}
+
+/// A manifest with every annotation of TensorFusion that is read.
+pub(crate) fn tensor_fusion() -> Value {
+    let annotations = json!({
+        "tensor-fusion.ai/tflops-request": "10", "tensor-fusion.ai/tflops-limit": "62.5",
+        "tensor-fusion.ai/vram-request": "1Gi", "tensor-fusion.ai/vram-limit": "2Gi",
+        "tensor-fusion.ai/gpu-ids": "GPU-a,GPU-b", "tensor-fusion.ai/container-gpus": "{\"main\": [\"GPU-a\", \"GPU-b\"]}",
+        "tensor-fusion.ai/qos": "low", "tensor-fusion.ai/isolation": "shared", "tensor-fusion.ai/workload": "train",
+        "tensor-fusion.ai/inject-container": "main",
+    });
+    with(small(), "/metadata/annotations", annotations)
 }
 
 /// The smallest manifest.

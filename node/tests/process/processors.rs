@@ -178,7 +178,7 @@ async fn a_pod_says_what_it_has_on_disk() {
     let mut scene = Scene::new();
     assert_eq!(scene.runtime.disk_use(scene.pod).await.unwrap(), Bytes(0));
     scene.volumes = vec![Volume { name: name("scratch"), source: VolumeSource::EmptyDir }];
-    let plan = PodPlan { uid: scene.pod, spec: scene.spec(container(&["true"])).into() };
+    let plan = PodPlan { uid: scene.pod, spec: scene.spec(container(&["true"])).into(), gpus: vec![] };
     scene.runtime.set_up(&plan).await.unwrap();
     let scratch = scene.paths.volume(scene.pod, &name("scratch")).join("file");
     fs::write(scratch, vec![1; 2 << 20]).unwrap();

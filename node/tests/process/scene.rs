@@ -122,6 +122,7 @@ impl Scene {
             spec: container,
             image: None,
             cpus: None,
+            gpus: vec![],
         }
     }
 

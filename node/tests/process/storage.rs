@@ -28,7 +28,11 @@ async fn an_empty_dir_is_shared_and_is_the_groups() {
     spec.working_dir = Some(target.path().to_str().unwrap().into());
     spec.mounts = vec![mount("scratch", target.path(), false)];
     spec.user = User { uid: Some(65534), gid: Some(12345), ..User::default() };
-    scene.runtime.set_up(&PodPlan { uid: scene.pod, spec: scene.spec(spec.clone()).into() }).await.unwrap();
+    scene
+        .runtime
+        .set_up(&PodPlan { uid: scene.pod, spec: scene.spec(spec.clone()).into(), gpus: vec![] })
+        .await
+        .unwrap();
     scene.start(spec).await.unwrap();
     scene.printed("12345 4242").await;
     let (code, out, err) = scene.exec(&["cat", "greeting"], b"").await;
@@ -71,7 +75,7 @@ async fn host_paths_need_the_operators_leave() {
     assert_eq!((exit.code, log.as_str()), (0, "of the host"));
     let mut scene = Scene::new();
     scene.volumes = vec![volume("data", host_path(host.path(), HostPathKind::Directory))];
-    let plan = PodPlan { uid: scene.pod, spec: scene.spec(spec).into() };
+    let plan = PodPlan { uid: scene.pod, spec: scene.spec(spec).into(), gpus: vec![] };
     let error = scene.runtime.set_up(&plan).await.unwrap_err();
     assert_eq!(error.class, FailureClass::Volume);
     assert!(error.message.starts_with("volume `data`: hostPath"), "{error}");

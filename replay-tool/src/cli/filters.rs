@@ -1,6 +1,8 @@
 //! Arguments of `log`, and the filters that other verbs share with it.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
 use super::{LogOutput, PodName, SeqRange, StreamName, TypeName};
@@ -24,7 +26,7 @@ pub struct FilterArgs {
     /// Only records from the Nth start of the node in the source to the next; 0 is the last start, -1 the one before
     #[arg(short = 'b', long, value_name = "N", allow_negative_numbers = true)]
     pub boot: Option<i64>,
-    /// Only records of this pod and its workers: namespace/name, name or uid
+    /// Only records of this pod and its workers, and the ledger's about it: namespace/name, name or uid
     #[arg(long, value_name = "POD")]
     pub pod: Option<PodName>,
     /// Only records of this worker
@@ -50,6 +52,19 @@ pub struct FilterArgs {
     pub grep: Option<Pattern>,
 }
 
+impl FilterArgs {
+    /// Whether every record is meant.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let FilterArgs { seq, since, until, boot, pod, worker, gpu, tenant, stream, types, holds, grep } =
+            self;
+        let place = seq.is_none() && since.is_none() && until.is_none() && boot.is_none();
+        let whose =
+            pod.is_none() && worker.is_none() && gpu.is_none() && tenant.is_none() && stream.is_none();
+        place && whose && types.is_empty() && holds.is_none() && grep.is_none()
+    }
+}
+
 /// Arguments of `log`.
 #[derive(Debug, Default, Args)]
 #[command(after_help = LOG_EXAMPLES)]
@@ -60,6 +75,9 @@ pub struct LogArgs {
     /// Only records after the one that --show-cursor told of
     #[arg(long, value_name = "CURSOR")]
     pub after_cursor: Option<Cursor>,
+    /// Go on after the record that this file names, if it is there, and note in it up to which record was read
+    #[arg(long, value_name = "FILE", conflicts_with = "after_cursor")]
+    pub cursor_file: Option<PathBuf>,
     /// Tell on standard error up to which record the journal was read, for --after-cursor
     #[arg(long)]
     pub show_cursor: bool,
@@ -77,9 +95,53 @@ pub struct LogArgs {
     pub output: LogOutput,
 }
 
+/// Arguments of `follow`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  purser-replay follow
+  purser-replay follow --pod web -o jsonl
+  purser-replay follow --cursor-file seen --where 'exit.code != 0'")]
+pub struct FollowArgs {
+    /// Which records.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// First show the last N that match
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub lines: usize,
+    /// Go on after the record that this file names, if it is there, and note in it up to which record was read
+    #[arg(long, value_name = "FILE")]
+    pub cursor_file: Option<PathBuf>,
+    /// How to show them
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: FollowOutput,
+}
+
+/// How `follow` shows records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FollowOutput {
+    /// Two lines a record, and its payload
+    Text,
+    /// One line a record
+    #[default]
+    Oneline,
+    /// One JSON object a line
+    Jsonl,
+}
+
+impl From<FollowOutput> for LogOutput {
+    fn from(output: FollowOutput) -> LogOutput {
+        match output {
+            FollowOutput::Text => LogOutput::Text,
+            FollowOutput::Oneline => LogOutput::Oneline,
+            FollowOutput::Jsonl => LogOutput::Jsonl,
+        }
+    }
+}
+
 const LOG_EXAMPLES: &str = "Examples:
   purser-replay log --since yesterday -t pod.failed
   purser-replay log --boot 0 --pod web -o oneline
   purser-replay log --where 'exit.code > 128 and @time >= \"2026-03-01T12:00:00Z\"'
   purser-replay log --graph --pod web -n 40
+  purser-replay log --cursor-file seen --where 'exit.code != 0' -o jsonl
   purser-replay log --after-cursor 11:7fcc9176e59188fb --show-cursor -o jsonl";

@@ -1,6 +1,7 @@
 //! What arguments are made of: each is read once, here, and refused with what would have been right.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use purser_events::event::LAYOUTS;
@@ -34,6 +35,9 @@ pub enum ArgumentError {
     /// Not an event type.
     #[error("no event type is called so; there are {}", type_names())]
     Type,
+    /// Not a node.
+    #[error("expected a name and a path, as in gpu-01=gpu-01.journal")]
+    Node,
     /// Not a moment.
     #[error(
         "expected a record's number or a time as in 2026-03-01T12:30:00Z, 2026-03-01, today, yesterday or -2h"
@@ -137,6 +141,28 @@ impl FromStr for RecordOrPod {
             Ok(0) => Err(ArgumentError::Range),
             Ok(seq) => Ok(RecordOrPod::Record(Seq(seq))),
             Err(_) => text.parse().map(RecordOrPod::Pod),
+        }
+    }
+}
+
+/// A node by a name that is given to it here, and the way to its journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSource {
+    /// What it is called in what is shown.
+    pub name: String,
+    /// An export, a copied folder or a socket.
+    pub path: PathBuf,
+}
+
+impl FromStr for NodeSource {
+    type Err = ArgumentError;
+
+    fn from_str(text: &str) -> Result<NodeSource, ArgumentError> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(NodeSource { name: name.to_owned(), path: path.into() })
+            }
+            Some(_) | None => Err(ArgumentError::Node),
         }
     }
 }

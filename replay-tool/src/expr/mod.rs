@@ -74,20 +74,92 @@ impl RecordExpr {
     /// Whether it holds for a record; `kind` is its type's name.
     #[must_use]
     pub fn holds(&self, header: &Header, kind: &str, payload: &Value) -> bool {
-        let origin = &header.origin;
-        let about = |name: &str| match name {
-            "seq" => header.seq.0.into(),
-            "time" => header.time.to_string().into(),
-            "type" => kind.into(),
-            "stream" => header.stream.to_string().into(),
-            "version" => header.version.0.into(),
-            "epoch" => header.epoch.into(),
-            "principal" => origin.principal.as_str().into(),
-            "cause" => origin.cause.to_string().into(),
-            "correlation" => origin.correlation.to_string().into(),
-            _ => Value::Null,
-        };
-        self.0.holds(payload, &about)
+        self.0.holds(payload, &|name| about_record(header, kind, name))
+    }
+}
+
+/// What `@name` says of a record.
+fn about_record(header: &Header, kind: &str, name: &str) -> Value {
+    let origin = &header.origin;
+    match name {
+        "seq" => header.seq.0.into(),
+        "time" => header.time.to_string().into(),
+        "type" => kind.into(),
+        "stream" => header.stream.to_string().into(),
+        "version" => header.version.0.into(),
+        "epoch" => header.epoch.into(),
+        "principal" => origin.principal.as_str().into(),
+        "cause" => origin.cause.to_string().into(),
+        "correlation" => origin.correlation.to_string().into(),
+        _ => Value::Null,
+    }
+}
+
+/// One field of a record, as a column has it: a path alone.
+#[derive(Debug, Clone)]
+pub struct RecordField {
+    text: String,
+    path: Path,
+}
+
+impl FromStr for RecordField {
+    type Err = ExprError;
+
+    fn from_str(text: &str) -> Result<RecordField, ExprError> {
+        let text = text.trim();
+        match read::read(text, ABOUT_RECORDS)? {
+            Node::Test(path, Test::IsSet) => Ok(RecordField { text: text.to_owned(), path }),
+            _ => Err(ExprError::new(text, 0, "a path alone, as in exit.code or @type")),
+        }
+    }
+}
+
+impl RecordField {
+    /// The path as it was given.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What stands there: of a path with `*` a list, null if there is nothing.
+    #[must_use]
+    pub fn value(&self, header: &Header, kind: &str, payload: &Value) -> Value {
+        match &self.path {
+            Path::About(name) => about_record(header, kind, name),
+            Path::Body(steps) => {
+                let mut found = Vec::new();
+                path::any(steps, payload, &mut |value| {
+                    found.push(value.clone());
+                    false
+                });
+                if path::is_many(steps) { found.into() } else { found.pop().unwrap_or_default() }
+            }
+        }
+    }
+}
+
+/// The fields of payloads that a condition names and that no payload has had yet.
+pub(crate) struct Unmet<'a> {
+    paths: Vec<&'a Path>,
+}
+
+impl<'a> Unmet<'a> {
+    /// Every field of a condition.
+    pub(crate) fn of(expr: &'a RecordExpr) -> Unmet<'a> {
+        let mut paths = Vec::new();
+        expr.0.fields(&mut paths);
+        Unmet { paths }
+    }
+
+    /// Takes notice of a payload.
+    pub(crate) fn note(&mut self, payload: &Value) {
+        let leads = |path: &Path| matches!(path, Path::Body(steps) if path::leads_somewhere(steps, payload));
+        self.paths.retain(|path| !leads(path));
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.paths.iter().map(|path| render::safe(&path.to_string())).collect()
     }
 }
 
@@ -105,6 +177,16 @@ impl StateExpr {
 }
 
 impl Node {
+    /// Every path into the body, each once.
+    fn fields<'a>(&'a self, found: &mut Vec<&'a Path>) {
+        match self {
+            Node::Any(nodes) | Node::All(nodes) => nodes.iter().for_each(|node| node.fields(found)),
+            Node::Not(node) => node.fields(found),
+            Node::Test(path @ Path::Body(_), _) if !found.contains(&path) => found.push(path),
+            Node::Test(..) => {}
+        }
+    }
+
     fn holds(&self, body: &Value, about: &dyn Fn(&str) -> Value) -> bool {
         match self {
             Node::Any(nodes) => nodes.iter().any(|node| node.holds(body, about)),

@@ -1,39 +1,108 @@
 //! `export`: a file that can be read anywhere, checked while it is written.
 
-use std::fs::{self, OpenOptions};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::io::Write;
 
-use purser_events::Seq;
+use purser_events::{Seq, Timestamp};
 use purser_storage::export::Writer;
 use purser_storage::offline::Item;
 use purser_storage::{Head, StoredRecord};
 
-use crate::cli::ExportArgs;
+use crate::cli::{ExportArgs, ExportFormat};
+use crate::export::arrows::Arrows;
+use crate::export::csv::Csv;
+use crate::export::jsonl::Jsonl;
+use crate::export::otlp::Otlp;
+use crate::export::parquet::Parquet;
+use crate::export::perfetto::Perfetto;
+use crate::export::{Shown, Sink};
 use crate::failure::{Exit, Failure};
+use crate::filter::Filter;
+use crate::out_file::write_new;
+use crate::reading::Reading;
 use crate::source::Place;
 use crate::{Console, render};
 
-pub(crate) fn run(args: &ExportArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    if args.to == Path::new("-") {
-        let (head, count) = copy(args, place, &mut *console.out)?;
-        return Ok(tell(head, count, console));
+pub(crate) fn run(
+    args: &ExportArgs,
+    place: &Place,
+    now: Timestamp,
+    console: &mut Console<'_>,
+) -> Result<Exit, Failure> {
+    let not_with = |option, format| Err(Failure::NotWith { option, format });
+    if args.format == ExportFormat::Journal {
+        if args.redact {
+            return not_with("--redact", "journal: its hashes are of what was recorded");
+        }
+        if !args.filter.is_empty() {
+            return not_with("a filter", "journal: it has no gaps; see also `purser-replay blackbox`");
+        }
+    } else if args.from != 1 {
+        return not_with("--from", "other than journal: use --seq FROM..");
     }
-    let open = |source| Failure::Open { path: args.to.clone(), source };
-    // Pods' environments are in it.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.to).map_err(open)?;
-    let mut out = BufWriter::new(file);
-    let copied = copy(args, place, &mut out).and_then(|copied| {
-        out.get_ref().sync_all().map_err(Failure::Output)?;
-        Ok(copied)
-    });
-    if copied.is_err() {
-        // A part of an export is of no use; that it cannot be removed is not what went wrong.
-        let _ = fs::remove_file(&args.to);
+    if args.format != ExportFormat::Csv && !args.fields.is_empty() {
+        return not_with("--fields", "other than csv");
     }
-    let (head, count) = copied?;
-    Ok(tell(head, count, console))
+    if args.format == ExportFormat::Journal {
+        let (head, count) = write_new(&args.to, console, |out| copy(args, place, out))?;
+        let hash = render::hex(&head.hash);
+        console.note(format_args!("{count} records exported, the last is {} with hash {hash}", head.seq));
+        return Ok(Exit::Ok);
+    }
+    let mut reading = Reading::from(place, Seq(1))?;
+    let count = write_new(&args.to, console, |out| {
+        let mut sink = sink(args, place, now, out)?;
+        pour(args, place, now, &mut reading, &mut *sink)
+    })?;
+    console.note(format_args!("{count} records exported"));
+    let found = if count == 0 { Exit::NothingMatched } else { Exit::Ok };
+    reading.end(found, console)
+}
+
+/// What makes the format that is asked for.
+fn sink<'a>(
+    args: &'a ExportArgs,
+    place: &Place,
+    now: Timestamp,
+    out: &'a mut dyn Write,
+) -> Result<Box<dyn Sink + 'a>, Failure> {
+    let shown = Shown::new(args.redact);
+    Ok(match args.format {
+        ExportFormat::Journal | ExportFormat::Jsonl => Box::new(Jsonl::new(out, shown)),
+        ExportFormat::Csv => Box::new(Csv::new(out, shown, &args.fields)?),
+        ExportFormat::Perfetto => {
+            let arrows = Arrows::read(&args.filter, place, now)?;
+            Box::new(Perfetto::new(out, shown, arrows)?)
+        }
+        ExportFormat::Otlp => Box::new(Otlp::new(out, shown)),
+        ExportFormat::Parquet => Box::new(Parquet::new(out, shown)?),
+    })
+}
+
+/// Gives every record to the sink, and says how many were meant. What is before a damage is written, and the damage is
+/// told at the end.
+fn pour(
+    args: &ExportArgs,
+    place: &Place,
+    now: Timestamp,
+    reading: &mut Reading,
+    sink: &mut dyn Sink,
+) -> Result<u64, Failure> {
+    let mut filter = Filter::new(&args.filter, place, now)?;
+    let mut count = 0;
+    while let Some(stored) = reading.next() {
+        let event = stored.event();
+        let wanted = filter.wants(&stored, &event);
+        if filter.is_past(stored.header.seq) {
+            break;
+        }
+        if wanted {
+            reading.note(&stored, &event);
+            count += 1;
+        }
+        sink.record(&stored, &event, wanted)?;
+    }
+    sink.end()?;
+    Ok(count)
 }
 
 /// Copies the records that are asked for; gives the last and how many there were.
@@ -54,7 +123,8 @@ fn copy(args: &ExportArgs, place: &Place, out: &mut dyn Write) -> Result<(Head, 
     let Some(first) = first else {
         return Err(Failure::NoRecord { first: start.next(), last: source.head().seq, asked: from });
     };
-    let mut writer = Writer::new(out, before)?;
+    let begin = if source.is_excerpt() { Writer::excerpt } else { Writer::new };
+    let mut writer = begin(out, before)?;
     writer.write(&first)?;
     let mut count = 1;
     while let Some(item) = source.next_item() {
@@ -68,10 +138,4 @@ fn copy(args: &ExportArgs, place: &Place, out: &mut dyn Write) -> Result<(Head, 
     }
     writer.finish()?;
     Ok((source.head(), count))
-}
-
-fn tell(head: Head, count: u64, console: &mut Console<'_>) -> Exit {
-    let hash = render::hex(&head.hash);
-    console.note(format_args!("{count} records exported, the last is {} with hash {hash}", head.seq));
-    Exit::Ok
 }

@@ -151,6 +151,7 @@ impl Found {
             "sealed": self.sealed,
             "trimmedUpto": self.trimmed,
             "redacted": self.redacted,
+            "excerpt": reading.is_excerpt(),
         })
     }
 }
@@ -219,6 +220,11 @@ fn tell(found: &Found, place: &Place, reading: &Reading, console: &mut Console<'
             "signed    {count} checkpoints, the last of {} records; see verify --key",
             found.sealed
         ))?,
+    }
+    if reading.is_excerpt() {
+        console.line(format_args!(
+            "excerpt   payloads were left out when this was made: they count as redacted"
+        ))?;
     }
     console.line(format_args!("redacted  {} payloads", found.redacted))?;
     console.line(format_args!("starts    {}", found.starts))?;

@@ -6,7 +6,7 @@ use purser_events::{Event, Seq, Timestamp};
 use purser_storage::{Head, PayloadError, StoredRecord};
 
 use crate::cli::{LogArgs, LogOutput};
-use crate::cursor::Cursor;
+use crate::cursor::{self, Cursor};
 use crate::failure::{Exit, Failure};
 use crate::filter::Filter;
 use crate::graph::Graph;
@@ -22,7 +22,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let mut graph = if args.graph { Some(plan(args, place, now)?) } else { None };
     let mut matches = Matches::new(args, place, now)?;
-    let mut listing = Listing { output: args.output, shown: 0, worst: Exit::Ok };
+    let mut listing = Listing::new(args.output);
     let mut held: VecDeque<StoredRecord> = VecDeque::new();
     let holds = graph.is_none() && (args.reverse || args.lines.is_some());
     let lines_max = args.lines.unwrap_or(usize::MAX);
@@ -32,7 +32,7 @@ pub(crate) fn run(
             console.line(format_args!("{lanes}{}", render::brief(&stored)))?;
             listing.count(&event);
         } else if !holds {
-            listing.show(&stored, &event, console)?;
+            listing.show(None, &stored, &event, console)?;
         } else if lines_max > 0 {
             if held.len() == lines_max {
                 held.pop_front();
@@ -44,11 +44,12 @@ pub(crate) fn run(
         held.make_contiguous().reverse();
     }
     for stored in held {
-        listing.show(&stored, &stored.event(), console)?;
+        listing.show(None, &stored, &stored.event(), console)?;
     }
     listing.end(console)?;
-    matches.tell(args, console);
-    matches.reading.end(listing.exit(), console)
+    matches.keep(args, console)?;
+    let found = matches.tell(args, listing.exit(), console);
+    matches.reading.end(found, console)
 }
 
 /// Looks through what will be shown, so that the graph knows which of it led to something.
@@ -68,7 +69,7 @@ type Match = (StoredRecord, Result<Event, PayloadError>);
 /// The records that match, one after the other.
 struct Matches<'a> {
     filter: Filter<'a>,
-    after: Option<&'a Cursor>,
+    after: Option<Cursor>,
     reading: Reading,
     /// The last record that was looked at.
     last: Option<Head>,
@@ -77,10 +78,14 @@ struct Matches<'a> {
 impl<'a> Matches<'a> {
     fn new(args: &'a LogArgs, place: &Place, now: Timestamp) -> Result<Matches<'a>, Failure> {
         let filter = Filter::new(&args.filter, place, now)?;
-        let after = args.after_cursor.as_ref();
+        let after = match &args.cursor_file {
+            Some(path) => cursor::read(path)?,
+            None => args.after_cursor.clone(),
+        };
         let from = filter.from();
         // The record of the cursor is read too: it must be the one that is meant.
-        let from = if from == Seq(1) { from } else { after.map_or(from, |cursor| cursor.seq.min(from)) };
+        let from =
+            if from == Seq(1) { from } else { after.as_ref().map_or(from, |cursor| cursor.seq.min(from)) };
         Ok(Matches { filter, after, reading: Reading::from(place, from)?, last: None })
     }
 
@@ -93,7 +98,7 @@ impl<'a> Matches<'a> {
                 break;
             }
             self.last = Some(Head { seq, hash: stored.hash });
-            match self.after {
+            match &self.after {
                 Some(cursor) if cursor.seq == seq && !cursor.is_of(&stored) => {
                     return Err(Failure::OtherJournal { seq });
                 }
@@ -105,7 +110,15 @@ impl<'a> Matches<'a> {
         Ok(None)
     }
 
-    fn tell(&self, args: &LogArgs, console: &mut Console<'_>) {
+    /// Notes up to which record was read, once all that was to be shown is out.
+    fn keep(&self, args: &LogArgs, console: &mut Console<'_>) -> Result<(), Failure> {
+        let (Some(path), Some(last)) = (&args.cursor_file, &self.last) else { return Ok(()) };
+        console.out.flush().map_err(Failure::Output)?;
+        cursor::write(&Cursor::of(last.seq, &last.hash), path)
+    }
+
+    /// Says what must be known beside what was shown, and how the verb ends then.
+    fn tell(&self, args: &LogArgs, found: Exit, console: &mut Console<'_>) -> Exit {
         if let (true, Some(pod)) = (self.reading.is_sound(), self.filter.unknown_pod()) {
             let before =
                 args.filter.seq.map_or(String::new(), |range| format!(" up to record {}", range.last));
@@ -118,16 +131,29 @@ impl<'a> Matches<'a> {
             (true, None) => console.note(format_args!("cursor none: no record was read")),
             (false, _) => {}
         }
+        let unmet = if self.reading.is_sound() { self.filter.unmet_fields() } else { Vec::new() };
+        for field in &unmet {
+            console.note(format_args!(
+                "purser-replay: no record that --where was asked about has the field `{field}`"
+            ));
+        }
+        if unmet.is_empty() { found } else { found.or_worse(Exit::NothingMatched) }
     }
 }
 
-struct Listing {
+/// Records as they are shown.
+pub(crate) struct Listing {
     output: LogOutput,
     shown: u64,
     worst: Exit,
 }
 
 impl Listing {
+    /// Nothing yet.
+    pub(crate) fn new(output: LogOutput) -> Listing {
+        Listing { output, shown: 0, worst: Exit::Ok }
+    }
+
     fn count(&mut self, event: &Result<Event, PayloadError>) {
         if let Err(error) = event {
             self.worst = self.worst.or_worse(Exit::of_payload(error));
@@ -135,30 +161,37 @@ impl Listing {
         self.shown += 1;
     }
 
-    fn show(
+    /// Shows a record, of a node if there are several.
+    pub(crate) fn show(
         &mut self,
+        node: Option<&str>,
         stored: &StoredRecord,
         event: &Result<Event, PayloadError>,
         console: &mut Console<'_>,
     ) -> Result<(), Failure> {
         self.count(event);
         let first = self.shown == 1;
+        let whose = node.map_or_else(String::new, |node| format!("{node} "));
+        let json = || {
+            let mut value = render::record_json(stored, event);
+            if let Some(node) = node {
+                value["node"] = node.into();
+            }
+            render::compact(&value)
+        };
         match self.output {
-            LogOutput::Text if first => console.out.write_all(render::text(stored, event).as_bytes()),
-            LogOutput::Text => write!(console.out, "\n{}", render::text(stored, event)),
-            LogOutput::Oneline => writeln!(console.out, "{}", render::oneline(stored, event)),
+            LogOutput::Text if first => write!(console.out, "{whose}{}", render::text(stored, event)),
+            LogOutput::Text => write!(console.out, "\n{whose}{}", render::text(stored, event)),
+            LogOutput::Oneline => writeln!(console.out, "{whose}{}", render::oneline(stored, event)),
             LogOutput::Json => {
-                let json = render::compact(&render::record_json(stored, event));
-                write!(console.out, "{}{json}", if first { "[\n" } else { ",\n" })
+                write!(console.out, "{}{}", if first { "[\n" } else { ",\n" }, json())
             }
-            LogOutput::Jsonl => {
-                writeln!(console.out, "{}", render::compact(&render::record_json(stored, event)))
-            }
+            LogOutput::Jsonl => writeln!(console.out, "{}", json()),
         }
         .map_err(Failure::Output)
     }
 
-    fn end(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+    pub(crate) fn end(&self, console: &mut Console<'_>) -> Result<(), Failure> {
         match (self.output, self.shown) {
             (LogOutput::Json, 0) => console.line(format_args!("[]")),
             (LogOutput::Json, _) => console.line(format_args!("\n]")),
@@ -166,7 +199,7 @@ impl Listing {
         }
     }
 
-    fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         if self.shown == 0 { Exit::NothingMatched } else { self.worst }
     }
 }

@@ -1,15 +1,23 @@
 //! What the tool can do: one file a verb.
 
+pub(crate) mod bill;
 pub(crate) mod bisect;
+pub(crate) mod blackbox;
 pub(crate) mod blame;
 pub(crate) mod completion;
 pub(crate) mod diff;
 pub(crate) mod export;
+pub(crate) mod follow;
 pub(crate) mod info;
 pub(crate) mod intents;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod proof;
+pub(crate) mod replay_check;
+pub(crate) mod report;
+pub(crate) mod salvage;
 pub(crate) mod schema;
+pub(crate) mod several;
 pub(crate) mod show;
 pub(crate) mod state;
 pub(crate) mod stats;
@@ -17,4 +25,5 @@ pub(crate) mod streams;
 pub(crate) mod timeline;
 pub(crate) mod trace;
 pub(crate) mod verify;
+pub(crate) mod whatif;
 pub(crate) mod why;

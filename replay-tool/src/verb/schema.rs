@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 use crate::{Console, render};
 
 /// The shape of each layout by its name and version, as it was frozen with its golden bytes.
-const SHAPES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
+pub(crate) const SHAPES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
 
 pub(crate) fn run(args: &SchemaArgs, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let mut layouts: Vec<&Layout> = LAYOUTS.iter().chain(PAST_LAYOUTS).collect();
@@ -53,6 +53,10 @@ fn shape(layout: &Layout) -> Value {
 /// The name of the payload's own type: the last part of the event's name, in another spelling.
 fn payload_name(layout: &Layout) -> String {
     let (_, last) = layout.name.split_once('.').unwrap_or(("", layout.name));
+    // Violations are the same of whatever they are.
+    let of_violation = last.strip_prefix("violation-");
+    let of_gap = last.strip_prefix("enforcement-").filter(|rest| rest.starts_with("gap-"));
+    let last = of_violation.or(of_gap).unwrap_or(last);
     let capital = |word: &str| {
         let mut chars = word.chars();
         chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect::<String>())

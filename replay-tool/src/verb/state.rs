@@ -65,6 +65,11 @@ fn tell_world(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure>
         world.workers.len(),
         world.workers_registered
     ))?;
+    for (uuid, gpu) in &world.gpus {
+        let Some(known) = gpu.known() else { continue };
+        let detail = known.health.detail().map_or_else(String::new, |detail| render::safe(&detail));
+        console.line(format_args!("gpu      {uuid} {} since {} {detail}", known.word(), known.since))?;
+    }
     let registry = &world.registry;
     console.line(format_args!(
         "pods     {} of {} ever admitted",

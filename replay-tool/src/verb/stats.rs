@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use purser_events::{Seq, StreamKind, Timestamp};
+use purser_storage::StoredRecord;
 use serde_json::{Value, json};
 
 use crate::cli::{Output, StatsArgs};
 use crate::failure::{Exit, Failure};
 use crate::filter::Filter;
-use crate::pairs::Pending;
+use crate::pairs::{Ended, Pending};
 use crate::reading::Reading;
 use crate::source::Place;
 use crate::spans::Spans;
@@ -25,7 +26,7 @@ struct Count {
 }
 
 #[derive(Default)]
-struct Stats {
+pub(crate) struct Stats {
     all: Count,
     kinds: BTreeMap<StreamKind, Count>,
     types: BTreeMap<u16, Count>,
@@ -60,18 +61,7 @@ pub(crate) fn run(
             continue;
         }
         reading.note(&stored, &event);
-        let (header, len) = (&stored.header, stored.as_bytes().len() as u64);
-        stats.all.note(len);
-        stats.kinds.entry(header.stream.kind).or_default().note(len);
-        stats.types.entry(stored.layout_number).or_default().note(len);
-        stats.note_time(header.time);
-        for end in ended {
-            if end.is_given_up {
-                *stats.given_up.entry(end.pair.begins).or_default() += 1;
-            } else {
-                stats.took.entry(end.pair.begins).or_default().note(end.open.us_until(header.time));
-            }
-        }
+        stats.note(&stored, &ended);
     }
     match args.output {
         Output::Text => stats.tell(console)?,
@@ -100,6 +90,32 @@ impl Count {
 }
 
 impl Stats {
+    /// Counts a record, and what it ended.
+    pub(crate) fn note(&mut self, stored: &StoredRecord, ended: &[Ended]) {
+        let (header, len) = (&stored.header, stored.as_bytes().len() as u64);
+        self.all.note(len);
+        self.kinds.entry(header.stream.kind).or_default().note(len);
+        self.types.entry(stored.layout_number).or_default().note(len);
+        self.note_time(header.time);
+        for end in ended {
+            if end.is_given_up {
+                *self.given_up.entry(end.pair.begins).or_default() += 1;
+            } else {
+                self.took.entry(end.pair.begins).or_default().note(end.open.us_until(header.time));
+            }
+        }
+    }
+
+    /// Whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.records == 0
+    }
+
+    /// How much there is, in one line.
+    pub(crate) fn words(&self) -> String {
+        self.all.words()
+    }
+
     fn note_time(&mut self, time: Timestamp) {
         let (first, last) = self.times.unwrap_or((time, time));
         self.times = Some((first.min(time), last.max(time)));
@@ -124,7 +140,7 @@ impl Stats {
         Timestamp(self.busiest.0.saturating_mul(MINUTE_US))
     }
 
-    fn tell(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+    pub(crate) fn tell(&self, console: &mut Console<'_>) -> Result<(), Failure> {
         console.line(format_args!("all  {}", self.all.words()))?;
         if let (Some((first, last)), Some(rate)) = (self.times, self.per_1000_s()) {
             let (whole, part) = (rate / 1_000, rate % 1_000);
@@ -147,7 +163,7 @@ impl Stats {
         Ok(())
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let kinds: BTreeMap<&str, Value> =
             self.kinds.iter().map(|(kind, count)| (kind.word(), count.json())).collect();
         let types: BTreeMap<String, Value> =

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Output, PodName, TimelineArgs};
 use crate::failure::{Exit, Failure};
-use crate::members::{incarnations, pods_of_ledger};
+use crate::members::incarnations;
 use crate::pairs::{Ended, Pending};
 use crate::reading::Reading;
 use crate::rows::Rows;
@@ -26,7 +26,7 @@ struct Life {
 }
 
 /// What is kept while the records pass.
-struct Timeline {
+pub(crate) struct Timeline {
     pods: Vec<PodUid>,
     lives: BTreeMap<PodUid, Life>,
     /// The pod of each worker.
@@ -35,18 +35,14 @@ struct Timeline {
     took: BTreeMap<&'static str, Spans>,
     /// What the pod is called, if that was said.
     name: String,
+    /// The node, if there are several.
+    node: Option<String>,
     /// The incarnation that the last line is of.
     shown: Option<PodUid>,
 }
 
 pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let pods = incarnations(&args.pod, None, place)?;
-    let (lives, workers, pending, took, shown) = <_>::default();
-    let name = match &args.pod {
-        PodName::Name(id) => format!(" {id}"),
-        PodName::Incarnation(_) => String::new(),
-    };
-    let mut timeline = Timeline { pods, lives, workers, pending, took, name, shown };
+    let mut timeline = Timeline::of(&args.pod, place, None)?;
     let mut reading = Reading::from(place, Seq(1))?;
     let mut rows = Rows::new(args.output);
     while let Some(stored) = reading.next() {
@@ -57,11 +53,8 @@ pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>)
         timeline.show(pod, &stored, event.as_ref().ok(), &mut rows, console)?;
     }
     rows.end(console)?;
-    if args.output == Output::Text && !timeline.took.is_empty() {
-        console.line(format_args!(""))?;
-        for (begins, spans) in &timeline.took {
-            console.line(format_args!("{begins}: {}", spans.words()))?;
-        }
+    if args.output == Output::Text {
+        timeline.tell_spans(console)?;
     }
     if rows.is_empty() && reading.is_sound() {
         console.note(format_args!("purser-replay: there is no pod `{}` in the journal", args.pod));
@@ -71,8 +64,36 @@ pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>)
 }
 
 impl Timeline {
+    /// Nothing yet of a pod, of a node if there are several.
+    pub(crate) fn of(pod: &PodName, place: &Place, node: Option<String>) -> Result<Timeline, Failure> {
+        let pods = incarnations(pod, None, place)?;
+        let (lives, workers, pending, took, shown) = <_>::default();
+        let name = match pod {
+            PodName::Name(id) => format!(" {id}"),
+            PodName::Incarnation(_) => String::new(),
+        };
+        Ok(Timeline { pods, lives, workers, pending, took, name, node, shown })
+    }
+
+    /// Has the next line say whose it is.
+    pub(crate) fn begins_anew(&mut self) {
+        self.shown = None;
+    }
+
+    /// Says how long what was requested took.
+    pub(crate) fn tell_spans(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+        if !self.took.is_empty() {
+            console.line(format_args!(""))?;
+        }
+        let of = self.node.as_ref().map_or_else(String::new, |node| format!("{node} "));
+        for (begins, spans) in &self.took {
+            console.line(format_args!("{of}{begins}: {}", spans.words()))?;
+        }
+        Ok(())
+    }
+
     /// The incarnation that a record is about, if it is one of those that are meant.
-    fn pod_of(&mut self, stored: &StoredRecord, event: Option<&Event>) -> Option<PodUid> {
+    pub(crate) fn pod_of(&mut self, stored: &StoredRecord, event: Option<&Event>) -> Option<PodUid> {
         let stream = stored.header.stream;
         let meant = |pod: &PodUid| self.pods.contains(pod);
         match (stream.kind, event) {
@@ -81,12 +102,12 @@ impl Timeline {
                 self.workers.insert(stream, worker.pod);
                 Some(worker.pod)
             }
-            (_, Some(Event::Ledger(event))) => pods_of_ledger(event).into_iter().find(meant),
+            (_, Some(Event::Ledger(event))) => event.pods().into_iter().find(meant),
             _ => self.workers.get(&stream).copied(),
         }
     }
 
-    fn show(
+    pub(crate) fn show(
         &mut self,
         uid: PodUid,
         stored: &StoredRecord,
@@ -115,15 +136,19 @@ impl Timeline {
         for (us, end) in took.iter().filter(|(_, end)| !end.is_given_up) {
             self.took.entry(end.pair.begins).or_default().note(*us);
         }
-        let row = json!({
+        let mut row = json!({
             "seq": header.seq, "time": header.time, "offsetUs": offset, "deltaUs": delta, "type": kind,
             "stream": header.stream.to_string(), "incarnation": uid, "phase": phase,
             "took": took.iter().map(|(us, end)| took_json(end, *us)).collect::<Vec<_>>(),
         });
+        if let Some(node) = &self.node {
+            row["node"] = json!(node);
+        }
         let took: String = took.iter().map(|(us, end)| took_words(end, *us)).collect();
         let line = format!("{:>12}  {} {kind}  {phase}{took}", signed_seconds(offset), header.seq);
         if self.shown.replace(uid) != Some(uid) && !rows.is_json() {
-            console.line(format_args!("pod/{uid}{} from {}", self.name, header.time))?;
+            let on = self.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
+            console.line(format_args!("pod/{uid}{}{on} from {}", self.name, header.time))?;
         }
         rows.show(&line, &row, console)
     }

@@ -33,6 +33,8 @@ struct Findings {
     unknown: u64,
     malformed: u64,
     told: u64,
+    /// Whether payloads were left out when the source was made.
+    is_excerpt: bool,
     /// What does not hold about redactions.
     redactions: Vec<String>,
     /// The redaction that is not over.
@@ -62,7 +64,8 @@ pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -
     }
     let audit = auditor.finish();
     let head = source.head();
-    (findings.redactions, findings.unfinished) = redactions.finish(&source.segments());
+    (findings.redactions, findings.unfinished) = redactions.finish(&source);
+    findings.is_excerpt = source.is_excerpt();
     let exit = match (&failure, &findings) {
         (Some(failure), _) => failure.exit(),
         (None, _) if audit.findings_count > 0 || !findings.redactions.is_empty() => Exit::Integrity,
@@ -108,7 +111,9 @@ impl Findings {
                 return;
             }
             Exit::Unknown => self.unknown += 1,
-            Exit::NothingMatched | Exit::Usage | Exit::Io | Exit::Integrity => self.malformed += 1,
+            Exit::NothingMatched | Exit::Usage | Exit::Io | Exit::Integrity | Exit::Determinism => {
+                self.malformed += 1;
+            }
         }
         self.told += 1;
         if self.told <= TOLD_MAX {
@@ -142,7 +147,7 @@ fn tell(
         Exit::Ok => "sound",
         Exit::Unknown => "NOT FULLY READABLE: a newer release is needed",
         Exit::Integrity => "DAMAGED",
-        Exit::Io | Exit::NothingMatched | Exit::Usage => "NOT READ TO ITS END",
+        Exit::Io | Exit::NothingMatched | Exit::Usage | Exit::Determinism => "NOT READ TO ITS END",
     };
     console.line(format_args!("verdict   {verdict}"))?;
     if let Some(failure) = failure {
@@ -160,6 +165,11 @@ fn tell(
         ))?;
     }
     console.line(format_args!("hash      {}", render::hex(&head.hash)))?;
+    if findings.is_excerpt {
+        console.line(format_args!(
+            "excerpt   payloads were left out when this was made, and count as redacted"
+        ))?;
+    }
     for (count, what) in findings.lines() {
         console.line(format_args!("payloads  {count} {what}"))?;
     }
@@ -225,8 +235,17 @@ fn tell_json(
     exit: Exit,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let Findings { records, redacted, sealed, unknown, malformed, told: _, redactions, unfinished } =
-        findings;
+    let Findings {
+        records,
+        redacted,
+        sealed,
+        unknown,
+        malformed,
+        told: _,
+        is_excerpt,
+        redactions,
+        unfinished,
+    } = findings;
     let value = json!({
         "sound": exit == Exit::Ok,
         "exit": exit.code(),
@@ -245,6 +264,7 @@ fn tell_json(
             "findings": audit.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "findingsCount": audit.findings_count,
         },
+        "excerpt": is_excerpt,
         "redactions": { "findings": redactions, "unfinished": unfinished.as_ref().map(|pending| pending.id) },
         "payloads": { "redacted": redacted, "sealed": sealed, "unknown": unknown, "malformed": malformed },
     });

@@ -54,11 +54,13 @@ fn last_of(pod: &PodName, place: &Place) -> Result<(Seq, Option<SourceError>), F
 struct Ring {
     header: Header,
     kind: String,
+    /// What had asked for the end that it tells of.
+    asked_by: Option<Seq>,
 }
 
 impl Ring {
     fn of(stored: &StoredRecord) -> Ring {
-        Ring { header: stored.header.clone(), kind: render::type_name(stored) }
+        Ring { header: stored.header.clone(), kind: render::type_name(stored), asked_by: None }
     }
 
     fn line(&self) -> String {
@@ -68,10 +70,14 @@ impl Ring {
 
     fn json(&self) -> Value {
         let Header { seq, time, stream, version, origin, .. } = &self.header;
-        json!({
+        let mut value = json!({
             "seq": seq, "time": time, "type": self.kind, "stream": stream.to_string(), "version": version,
             "cause": origin.cause, "principal": origin.principal, "correlation": origin.correlation,
-        })
+        });
+        if let Some(ask) = self.asked_by {
+            value["askedBy"] = json!(ask);
+        }
+        value
     }
 }
 
@@ -108,6 +114,7 @@ fn up(args: &WhyArgs, target: Seq, place: &Place, console: &mut Console<'_>) -> 
             rings.insert(seq, Ring::of(&stored));
         }
     }
+    ask(&chain, &mut rings);
     let chain: Vec<&Ring> = chain.iter().filter_map(|seq| rings.get(seq)).collect();
     match (args.dot, args.output) {
         (true, _) => dot(&chain, console)?,
@@ -119,6 +126,15 @@ fn up(args: &WhyArgs, target: Seq, place: &Place, console: &mut Console<'_>) -> 
         }
     }
     reading.end(Exit::Ok, console)
+}
+
+/// Notes which of the records tell of ends that were asked for: their chain goes on with the request.
+fn ask(chain: &[Seq], rings: &mut BTreeMap<Seq, Ring>) {
+    for (seq, next) in chain.iter().zip(chain.iter().skip(1)) {
+        if let Some(ring) = rings.get_mut(seq) {
+            ring.asked_by = Some(*next).filter(|next| cause_of(ring.header.origin.cause) != Some(*next));
+        }
+    }
 }
 
 fn tell(
@@ -140,6 +156,10 @@ fn tell(
             Cause::Record(seq) => format!("followed from record {seq}"),
             Cause::Timer(seq) => format!("a time came that record {seq} had set"),
             Cause::Observation(seq) => format!("was seen outside, of what record {seq} speaks of"),
+        };
+        let why = match ring.asked_by {
+            Some(ask) => format!("{why}; record {ask} had asked for it"),
+            None => why,
         };
         let after = cause.map(|cause| signed_seconds(ring.header.time.0.saturating_sub(cause.header.time.0)));
         let after = after.map_or_else(String::new, |after| format!(", {after} after it"));
@@ -204,6 +224,7 @@ fn dot(rings: &[&Ring], console: &mut Console<'_>) -> Result<(), Failure> {
             Cause::Observation(seq) => (seq, "dotted"),
             Cause::Command(_) | Cause::Node => continue,
         };
+        let from = ring.asked_by.unwrap_or(from);
         if shown.contains(&from) {
             let _ = writeln!(text, "  r{from} -> r{seq} [style={style}];");
         }

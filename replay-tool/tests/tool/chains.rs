@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use purser_events::{Cause, Record};
+use purser_events::{Cause, Record, Seq, StreamId};
 use purser_replay::Exit;
 use serde_json::{Value, json};
 
 use crate::answers::Lived;
+use crate::life::{self, Step};
 use crate::support::golden;
 
 #[test]
@@ -43,21 +44,26 @@ fn seqs(rows: &Value) -> Vec<u64> {
 
 #[test]
 fn chains_lead_through_every_cause_and_effect() {
-    for seed in 0..6 {
-        let lived = Lived::new(seed, 80);
+    let mut ends = 0;
+    for seed in 0..10 {
+        let lived = Lived::of(as_a_node_does(life::life(seed, 80)));
         let records = lived.records();
         let causes: BTreeMap<u64, Option<u64>> =
             records.iter().map(|record| (record.header.seq.0, cause_of(record))).collect();
-        let chain = |seq: u64| {
+        let follow = |seq: u64, led: &dyn Fn(u64) -> Option<u64>| {
             let mut chain = vec![seq];
-            while let Some(cause) = causes[chain.last().unwrap()] {
+            while let Some(cause) = led(*chain.last().unwrap()) {
                 chain.push(cause);
             }
             chain
         };
-        for seq in (1..=records.len() as u64).step_by(7) {
+        let chain = |seq: u64| follow(seq, &|seq| causes[&seq]);
+        let asks = asks(&records);
+        ends += asks.len();
+        let asked = |seq: u64| follow(seq, &|seq| asks.get(&seq).copied().or(causes[&seq]));
+        for seq in (1..=records.len() as u64).step_by(7).chain(asks.keys().copied()) {
             let told = lived.json(&["why", &seq.to_string()]);
-            assert_eq!(seqs(&told["chain"]), chain(seq), "seed {seed}: why {seq}");
+            assert_eq!(seqs(&told["chain"]), asked(seq), "seed {seed}: why {seq}");
             let effects: Vec<u64> =
                 causes.keys().copied().filter(|other| chain(*other).contains(&seq)).collect();
             let told = lived.json(&["why", &seq.to_string(), "--down"]);
@@ -69,6 +75,62 @@ fn chains_lead_through_every_cause_and_effect() {
             }
         }
     }
+    assert!(ends > 5, "only {ends} ends were asked for and seen outside");
+}
+
+/// Steps of which the end of a worker names its registration as its cause.
+fn as_a_node_does(mut steps: Vec<Step>) -> Vec<Step> {
+    let mut registered: BTreeMap<StreamId, u64> = BTreeMap::new();
+    for (step, seq) in steps.iter_mut().zip(1..) {
+        match step.event.layout().name {
+            "worker.registered" => {
+                registered.insert(step.stream, seq);
+            }
+            "worker.exited" => step.origin.cause = Cause::Record(Seq(registered[&step.stream])),
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// Of every record of a decision that tells of an end which was seen outside: the last request for that end, if there is
+/// one since the end before it.
+fn asks(records: &[Record]) -> BTreeMap<u64, u64> {
+    let mut found = BTreeMap::new();
+    let mut goes_on: BTreeMap<u64, u64> = BTreeMap::new();
+    for (at, record) in records.iter().enumerate() {
+        let (header, name) = (&record.header, record.event.layout().name);
+        let payload = record.event.payload_json();
+        let (pod, container) = match name {
+            "worker.exited" => {
+                let born = records.iter().find(|other| other.header.stream == header.stream).unwrap();
+                let born = born.event.payload_json();
+                (born["pod"].clone(), born["container"].clone())
+            }
+            _ => (json!(header.stream.id), payload["container"].clone()),
+        };
+        let of_it = |other: &&Record| {
+            json!(other.header.stream.id) == pod && other.event.payload_json()["container"] == container
+        };
+        let last = records[..at].iter().rev().filter(of_it).find(|other| {
+            let name = other.event.layout().name;
+            ["pod.container-exited", "pod.container-stop-requested", "pod.container-kill-requested"]
+                .contains(&name)
+        });
+        let ask = last.filter(|_| name.ends_with(".exited") || name == "pod.container-exited");
+        let ask = ask.filter(|last| last.event.layout().name != "pod.container-exited");
+        let before = records[..at].last().filter(|before| {
+            before.header.stream == header.stream && before.header.origin.cause == header.origin.cause
+        });
+        let before = before.and_then(|before| goes_on.get(&before.header.seq.0).copied());
+        if let Some(ask) = ask.map(|ask| ask.header.seq.0).or(before) {
+            goes_on.insert(header.seq.0, ask);
+            if cause_of(record).is_some_and(|cause| cause < ask) {
+                found.insert(header.seq.0, ask);
+            }
+        }
+    }
+    found
 }
 
 #[test]

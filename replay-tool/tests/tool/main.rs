@@ -6,7 +6,17 @@
 
 mod answers;
 mod chains;
+mod decided;
+mod exports;
+mod figures;
+mod follow;
+mod hostile;
+mod library;
 mod life;
+mod pages;
+mod readings;
+mod salvaged;
+mod several;
 mod support;
 
 use std::fs;
@@ -179,7 +189,7 @@ fn every_way_to_the_journal_tells_the_same() {
 }
 
 /// Answers one request with what a node's export would be, and gives what was asked.
-fn serve(listener: &UnixListener, head: &str, body: &[u8]) -> String {
+pub(crate) fn serve(listener: &UnixListener, head: &str, body: &[u8]) -> String {
     let (stream, _) = listener.accept().unwrap();
     let mut asked = String::new();
     let mut lines = BufReader::new(&stream);
@@ -217,10 +227,12 @@ fn a_live_node_is_asked_over_its_socket() {
     let socket = fixture.path("purser.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let server = std::thread::spawn(move || {
+        // The name of a pod is looked up first.
+        let names = serve(&listener, OK, &export);
         let whole = serve(&listener, OK, &export);
         let cut = serve(&listener, OK, &export[..export.len() - 60]);
         let refused = serve(&listener, REFUSED, b"{\"title\":\"not for you\"}");
-        (whole, cut, refused)
+        (names, whole, cut, refused)
     });
     let chosen = Surroundings { socket: Some(PathBuf::from(&socket)), ..surroundings() };
     let told = tool_in(&chosen, &["log", "-o", "oneline", "--pod", "web", "--seq", "5..6"]);
@@ -231,8 +243,8 @@ fn a_live_node_is_asked_over_its_socket() {
     let told = tool(&["log", "--socket", &socket]);
     assert_eq!(told.exit, Exit::Io);
     assert!(told.notes.contains("it answered 403: {\"title\":\"not for you\"}"), "{}", told.notes);
-    let (whole, cut, refused) = server.join().unwrap();
-    for asked in [whole, cut, refused] {
+    let (names, whole, cut, refused) = server.join().unwrap();
+    for asked in [names, whole, cut, refused] {
         assert_eq!(asked, "GET /v1/journal/export?from=1 HTTP/1.1\r\n");
     }
 }

@@ -133,6 +133,7 @@ pub(crate) fn surroundings() -> Surroundings {
         standard_sockets,
         input: || Box::new(Cursor::new(*b"PURSERX\n\x01\0and then nothing")),
         now: || Timestamp(START + 3_600_000_000),
+        terminal: None,
     }
 }
 

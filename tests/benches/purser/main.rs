@@ -1,8 +1,9 @@
 //! Benchmarks of the node against what it stands on. They print and never fail on a time: machines differ. Each
 //! compares with its reference in the same run, turn by turn.
 //!
-//! `make bench` runs all; `make bench ONLY=restart` one of `start`, `memory`, `restart`.
+//! `make bench` runs all; `make bench ONLY=restart` one of `start`, `memory`, `restart`, `gpus`.
 
+mod gpus;
 mod memory;
 mod restart;
 mod start;
@@ -18,5 +19,8 @@ fn main() {
     }
     if wanted("restart") {
         restart::run();
+    }
+    if wanted("gpus") {
+        gpus::run();
     }
 }

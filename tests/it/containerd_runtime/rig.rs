@@ -136,7 +136,7 @@ impl Planned {
     }
 
     pub(crate) fn pod(&self) -> PodPlan {
-        PodPlan { uid: self.uid, spec: self.spec.clone() }
+        PodPlan { uid: self.uid, spec: self.spec.clone(), gpus: vec![] }
     }
 
     pub(crate) fn key(&self) -> ContainerKey {
@@ -153,6 +153,7 @@ impl Planned {
             args: spec.args.clone(),
             image: images.iter().find(|image| image.container == spec.name).cloned(),
             cpus: None,
+            gpus: vec![],
             spec,
         }
     }

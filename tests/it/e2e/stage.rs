@@ -24,6 +24,9 @@ const IMAGE: &str = "test.invalid/plain:1";
 /// Seconds from SIGTERM to SIGKILL where a scenario does not say otherwise.
 const GRACE_S: u64 = 2;
 
+/// The folder of a stage in which devices are described.
+const DEVICES: &str = "devices";
+
 /// What runs the pods of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Runtime {
@@ -81,7 +84,8 @@ impl Stage {
         fs::create_dir(&host).expect("a folder can be made");
         // The folder of Kubernetes' own example is allowed too; no host has to have it.
         let roots = format!("host-path-roots = [{host:?}, \"/data/foo\"]");
-        let mut setup = Setup { runtime_more: roots, more: more.to_owned(), ..Setup::default() };
+        let gpu_more = format!("cdi-dirs = [{:?}]", ground.path().join(DEVICES));
+        let mut setup = Setup { runtime_more: roots, gpu_more, more: more.to_owned(), ..Setup::default() };
         let containerd = (runtime == Runtime::Containerd).then(|| {
             let containerd = Containerd::start();
             let archive = ground.path().join("test.invalid_plain_1.tar");
@@ -98,6 +102,18 @@ impl Stage {
     /// A folder of the host that pods may mount.
     pub(super) fn host(&self) -> PathBuf {
         self.ground.path().join("host")
+    }
+
+    /// Describes devices in a file of this name.
+    pub(super) fn describe_devices(&self, name: &str, content: &str) {
+        let folder = self.ground.path().join(DEVICES);
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        fs::write(folder.join(name), content).expect("a file can be written");
+    }
+
+    /// Takes such a file away.
+    pub(super) fn forget_devices(&self, name: &str) {
+        fs::remove_file(self.ground.path().join(DEVICES).join(name)).expect("the file is there");
     }
 
     /// The manifest of a pod with this specification, completed with what the runtime needs.

@@ -1,33 +1,14 @@
 //! The metrics of a node that runs pods, as Prometheus' own tool judges them.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
+use purser_tests::promtool::check_metrics;
 use purser_tests::purserd::{Purserd, Setup};
 
 use super::client::{apply, sleeper};
 
-/// Sees that `promtool` has nothing to say.
-fn assert_clean(text: &str) {
-    assert!(Path::new("/usr/bin/promtool").exists(), "`promtool` is missing: apt-get install prometheus");
-    let mut promtool = Command::new("/usr/bin/promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
-}
-
 #[test]
 fn metrics_stay_clean_while_pods_come_fail_and_go() {
     let purserd = Purserd::start(&Setup::default());
-    assert_clean(&purserd.metrics());
+    check_metrics(&purserd.metrics());
     for name in ["web", "shop"] {
         assert_eq!(apply(&purserd, &sleeper(name)).status, 201);
     }
@@ -40,13 +21,13 @@ fn metrics_stay_clean_while_pods_come_fail_and_go() {
     // A request that fails is counted too.
     assert!(!purserd.purser(["get", "pods", "none"]).status.success());
     let text = purserd.metrics();
-    assert_clean(&text);
+    check_metrics(&text);
     for pod in ["web", "shop", "failing"] {
         assert!(text.contains(&format!("pod=\"{pod}\"")), "no series of {pod}: {text}");
     }
     purserd.purser_ok(["delete", "web", "failing", "--wait"]);
     let text = purserd.metrics();
-    assert_clean(&text);
+    check_metrics(&text);
     assert!(text.contains("pod=\"shop\""), "{text}");
     for pod in ["web", "failing"] {
         assert!(!text.contains(&format!("pod=\"{pod}\"")), "series of {pod} are left: {text}");

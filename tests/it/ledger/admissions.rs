@@ -1,5 +1,8 @@
 //! Who is refused, and who waits and runs once there is room.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
 use serde_json::{Value, json};
 
 use super::{apply, ask, fine, get, manifest, node, read_shortages, resource, shortages, taken, until_phase};
@@ -93,4 +96,64 @@ fn a_pod_that_is_started_again_asks_again() {
     let told = String::from_utf8(said.stderr).unwrap();
     assert!(told.contains("Insufficient memory: 200Mi asked, 56Mi free (held by default/b)"), "{told}");
     assert_eq!(said.status.code(), Some(1));
+}
+
+#[test]
+fn a_dry_run_tells_what_the_ledger_would_and_changes_nothing() {
+    let purserd = node("256Mi", "wait");
+    let folder = tempfile::tempdir().unwrap();
+    let try_out = |manifest: &str| {
+        let file = folder.path().join("pod.json");
+        std::fs::write(&file, manifest).unwrap();
+        let ended = purserd.purser(["apply", "--dry-run", "-f", file.to_str().unwrap()]);
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stdout).unwrap(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    taken(&purserd, &manifest("default", "big", "10m", "200Mi"));
+    until_phase(&purserd, "big", "Running");
+    let fits = try_out(&manifest("default", "small", "10m", "50Mi"));
+    assert_eq!(fits, (Some(0), "pod/small created (dry run)\n".to_owned(), String::new()));
+    let waits = try_out(&manifest("default", "next", "10m", "100Mi"));
+    let short = "    Insufficient memory: 100Mi asked, 56Mi free (held by default/big)\n";
+    assert_eq!(waits.1, format!("pod/next created (dry run)\n  it would wait now:\n{short}"));
+    let (code, said, told) = try_out(&manifest("default", "huge", "10m", "1Gi"));
+    assert_eq!((code, &*said), (Some(1), ""));
+    assert!(told.contains("memory: 1Gi asked, the node gives out 256Mi in all"), "{told}");
+    let admitted = purserd.purser_ok(["events", "-t", "pod.admitted", "-o", "json"]);
+    assert_eq!(admitted.lines().count(), 1, "nothing was recorded: {admitted}");
+    assert_eq!(purserd.purser_ok(["events", "-t", "ledger.queued", "-o", "json"]), "");
+    purserd.purser_ok(["cordon", "--reason", "repair"]);
+    let (code, _, told) = try_out(&manifest("default", "small", "10m", "50Mi"));
+    assert_eq!(code, Some(1));
+    assert!(told.contains("cordoned"), "{told}");
+}
+
+#[test]
+fn resources_are_shown_again_when_they_change() {
+    let purserd = node("256Mi", "wait");
+    let mut watch = purserd.command();
+    watch.args(["get", "resources", "memory", "-w"]).stdout(Stdio::piped());
+    let mut watch = Reaped(watch.spawn().unwrap());
+    let mut rows = BufReader::new(watch.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(rows.next().unwrap().starts_with("RESOURCE"));
+    assert!(rows.next().unwrap().contains("256Mi"));
+    taken(&purserd, &manifest("default", "a", "10m", "64Mi"));
+    let row = rows.find(|row| row.starts_with("memory")).unwrap();
+    assert!(row.contains(" 64Mi ("), "{row}");
+    let others = purserd.purser(["get", "tenants", "-w"]);
+    assert_eq!(others.status.code(), Some(2));
+}
+
+/// A program that ends with its test.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // One that has ended is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -38,6 +38,27 @@ fn a_reservation_holds_what_it_keeps_until_it_is_given_up() {
 }
 
 #[test]
+fn an_operator_gives_up_a_reservation_without_its_token() {
+    let purserd = node("256Mi", "refuse");
+    let wish = json!({ "namespace": "default", "ttlMs": 600_000, "resources": { "memory": "200Mi" } });
+    let made = fine(&purserd, "POST", "/v1/reservations", &wish);
+    let (id, token) = (made["id"].as_str().unwrap(), &made["token"]);
+    for query in ["", "?force=true&token=1"] {
+        let unclear = ask(&purserd, "DELETE", &format!("/v1/reservations/{id}{query}"), &Value::Null);
+        assert_eq!((unclear.status, &unclear.body["code"]), (400, &json!("malformed-query")), "{query}");
+    }
+    let neither = purserd.purser(["cancel-reservation", id]);
+    assert_eq!(neither.status.code(), Some(2));
+    let said = purserd.purser_ok(["cancel-reservation", id, "--force"]);
+    assert_eq!(said, format!("reservation/{id} cancelled\n"));
+    assert_eq!(resource(&purserd, "memory")["reserved"], 0);
+    let late = ask(&purserd, "DELETE", &format!("/v1/reservations/{id}?token={token}"), &Value::Null);
+    assert_eq!((late.status, &late.body["code"]), (409, &json!("stale-token")));
+    let again = ask(&purserd, "DELETE", &format!("/v1/reservations/{id}?force=true"), &Value::Null);
+    assert_eq!((again.status, &again.body["code"]), (404, &json!("no-such-reservation")));
+}
+
+#[test]
 fn a_pod_that_took_up_a_reservation_can_be_started_again() {
     let purserd = node("256Mi", "refuse");
     let wish =

@@ -65,9 +65,17 @@ pub(crate) const ALLOWANCES: &[Allowance] = &[
     },
     Allowance {
         folder: "tests",
-        inner: &["purser-events", "purser-storage", "purser-actors", "purser-node", "purser-replay"],
+        inner: &[
+            "purser-events",
+            "purser-storage",
+            "purser-actors",
+            "purser-node",
+            "purser-replay",
+            "purser-fake-nvml",
+        ],
         never: &[],
     },
+    Allowance { folder: "tests/fake-nvml", inner: &[], never: &["libloading", "nvml-wrapper"] },
 ];
 
 const SHIPPED: [&str; 2] = ["dependencies", "build-dependencies"];

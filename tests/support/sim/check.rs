@@ -3,6 +3,7 @@
 use purser_events::{Seq, World, invariant};
 use purser_storage::{Head, Journal, StoredRecord};
 
+use super::gpus::Out;
 use super::node::Node;
 use crate::counts::Counts;
 
@@ -11,6 +12,7 @@ use crate::counts::Counts;
 pub(super) struct Shadow {
     pub world: World,
     pub records: Vec<StoredRecord>,
+    gpus: Out,
 }
 
 impl Shadow {
@@ -24,6 +26,7 @@ impl Shadow {
         if head == self.head() {
             return Ok(());
         }
+        self.gpus.begin_group();
         self.read(node.journal())?;
         if head != self.head() {
             return Err(format!("the journal ends at {:?}, what is read of it at {:?}", head, self.head()));
@@ -44,6 +47,7 @@ impl Shadow {
                 if record.header.seq != self.head().seq.next() {
                     return Err(format!("record {} follows {}", record.header.seq, self.head().seq));
                 }
+                self.gpus.look(&self.world, &record.event)?;
                 self.world.apply(&record).map_err(|illegal| format!("{}: {illegal}", record.header.seq))?;
                 self.records.push(stored);
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use purser_actors::port::{
     self, Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage,
-    MachineCapacity, MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, RuntimeError, Signal,
-    Standing, StartedContainer,
+    MachineCapacity, MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, ProcessOwner, RuntimeError,
+    Signal, Standing, StartedContainer,
 };
 use purser_events::ledger::{Capacity, Port};
 use purser_events::pod::PodSpec;
@@ -416,6 +416,18 @@ impl port::Machine for Machine {
         let state = self.state();
         let of_process = |held: &&Held| held.exit.is_none() && held.started.process.host_pid == pid;
         Ok(state.containers.values().find(of_process).and_then(|held| held.cpus.clone()))
+    }
+
+    async fn owner(&self, pid: u32) -> ProcessOwner {
+        let state = self.state();
+        let of_process = |held: &Held| held.exit.is_none() && held.started.process.host_pid == pid;
+        let found = state.containers.iter().find(|(_, held)| of_process(held));
+        found.map_or(ProcessOwner::Gone, |(key, _)| ProcessOwner::Pod {
+            pod: key.pod,
+            container: key.container.clone(),
+            attempt: key.attempt,
+            inner_pid: None,
+        })
     }
 }
 

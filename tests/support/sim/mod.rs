@@ -6,12 +6,13 @@
 //! only when it is let on. What a seed does not fix: which branch of a `select!` of the actors is tried first when both
 //! are ready, how the rows of a projection are divided into batches, and files of the journal that are not written
 //! through [`purser_storage::disk::Disk`], which are real.
-//! GPUs are not simulated: the node has none yet.
+//! Of a third of the runs the machine has GPUs, which fail and come back; their driver is scripted.
 
 mod check;
 mod disk;
 mod failure;
 mod gate;
+mod gpus;
 mod machine;
 mod node;
 mod panics;

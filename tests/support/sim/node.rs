@@ -36,6 +36,7 @@ use super::store::SimStores;
 use super::time::SimClock;
 use super::turns::Turns;
 use crate::counts::Counts;
+use crate::gpus::ScriptedGpus;
 
 /// Age at which a segment is sealed, in milliseconds: little, so that a run seals many.
 const SEGMENT_AGE_MS: u64 = 20_000;
@@ -55,17 +56,20 @@ pub(super) struct Ground {
     pub(super) turns: Turns,
     /// Containers.
     pub(super) machine: Machine,
+    /// GPUs.
+    pub(super) gpus: ScriptedGpus,
     /// Longest time until a lazy append is synced, in milliseconds: 0, or for ever. Anything between would depend on
     /// how fast threads are.
     pub(super) lazy_ms_max: u64,
 }
 
 impl Ground {
-    /// A machine on which nothing has happened.
-    pub(super) fn new() -> Ground {
+    /// A machine on which nothing has happened, with so many GPUs.
+    pub(super) fn new(gpus: u32) -> Ground {
+        let gpus = ScriptedGpus::fine(gpus);
         let (clock, turns) = (SimClock::default(), Turns::default());
         let machine = Machine::new(clock.clone(), turns.clone());
-        Ground { clock, turns, machine, ..Ground::default() }
+        Ground { clock, turns, machine, gpus, ..Ground::default() }
     }
 }
 
@@ -252,6 +256,7 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         ids: Arc::new(clock.clone()),
         runtimes: Runtimes::from([(RuntimeClass::Process, Arc::new(machine.clone()) as _)]),
         machine: Arc::new(machine.clone()),
+        gpus: Arc::new(ground.gpus.clone()),
         probes: Arc::new(machine.clone()),
         paths: PodPaths::new("/pods"),
     };
@@ -268,6 +273,7 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         shell,
         host,
         policy: Policy::default(),
+        monitor: purser_events::violation::MonitorPolicy::default(),
         resources: resources(),
         default_runtime: RuntimeClass::Process,
         keeping: Keeping { disk_work: DiskWork::InOrder, ..Keeping::default() },

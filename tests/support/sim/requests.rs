@@ -1,12 +1,13 @@
 //! Those who ask the node for this and that, and remember what they were told.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use purser_actors::Service;
 use purser_actors::port::ExecIo;
 use purser_actors::service::{Accepted, CommandKey, Request, ServiceError};
-use purser_events::ledger::WhenFull;
+use purser_events::ledger::{GpuClaim, GpuUuid, WhenFull};
 use purser_events::pod::PodSpec;
 use purser_events::pod::spec::{ProbeCheck, RestartPolicy};
 use purser_events::{Bytes, CommandId, MilliCpu, PodId, Principal, Seq};
@@ -14,7 +15,9 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::gpus;
 use super::turns::{Asked, Turns};
+use crate::gpus::ScriptedGpus;
 use crate::random::Random;
 use crate::specs;
 
@@ -34,6 +37,10 @@ pub(super) enum Wish {
     Delete(PodId),
     /// To run a command in it.
     Exec(PodId),
+    /// To give out nothing of a GPU.
+    CordonGpu(GpuUuid),
+    /// To give it out again.
+    UncordonGpu(GpuUuid),
     /// To take no more pods.
     Cordon,
     /// To take pods again.
@@ -104,7 +111,9 @@ impl Ask {
             10..=11 => Wish::Stop(id),
             12..=13 => Wish::Start(id),
             14..=15 => Wish::Delete(id),
-            16..=17 => Wish::Exec(id),
+            16 => Wish::Exec(id),
+            17 if random.percent(30) => Wish::CordonGpu(gpu(random)),
+            17 => Wish::UncordonGpu(gpu(random)),
             18 => Wish::Cordon,
             _ => Wish::Uncordon,
         };
@@ -137,6 +146,13 @@ impl Ask {
                 let seq = service.cordon(Some("the simulator's wish".to_owned()), by).await;
                 seq.map(|seq| self.note_seq(&replies, seq))
             }
+            Wish::CordonGpu(gpu) => {
+                let seq = service.cordon_gpu(gpu, Some("the simulator's wish".to_owned()), by).await;
+                seq.map(|seq| self.note_seq(&replies, seq))
+            }
+            Wish::UncordonGpu(gpu) => {
+                service.uncordon_gpu(gpu, by).await.map(|seq| self.note_seq(&replies, seq))
+            }
             Wish::Uncordon => service.uncordon(by).await.map(|seq| self.note_seq(&replies, seq)),
         };
         // On its way to who asked; it may never come.
@@ -158,6 +174,7 @@ impl Ask {
             (Err(error), None) => match error {
                 ServiceError::Pod(_)
                 | ServiceError::Node(_)
+                | ServiceError::Gpu(_)
                 | ServiceError::AlreadyRun
                 | ServiceError::Exec(_) => replies.refused += 1,
                 error => replies.strange.push((None, format!("{:?}: {error}", self.wish))),
@@ -169,6 +186,16 @@ impl Ask {
         replies.0.borrow_mut().seqs.push(seq);
         None
     }
+}
+
+fn gpu(random: &mut Random) -> GpuUuid {
+    ScriptedGpus::uuid(u32::try_from(random.below(u64::from(gpus::COUNT))).expect("a small number"))
+}
+
+/// A whole GPU, or a part of one, which others may share.
+fn gpu_claim(random: &mut Random) -> GpuClaim {
+    let share = random.percent(60).then_some(40);
+    GpuClaim { count: 1, share, memory: None, uuids: BTreeSet::new(), tflops: None }
 }
 
 fn pod_id(number: u64) -> PodId {
@@ -203,7 +230,8 @@ fn spec(id: &PodId, random: &mut Random) -> PodSpec {
 /// Asks for something of the machine, so that not all find room at once.
 fn claim(spec: &mut PodSpec, random: &mut Random) {
     let main = &mut spec.containers[0].resources;
-    match random.below(4) {
+    match random.below(5) {
+        4 => spec.claims.gpu = Some(gpu_claim(random)),
         0 => main.cpu_request = Some(MilliCpu(2_000)),
         1 => main.memory_request = Some(Bytes(3 << 29)),
         2 => {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::check::Shadow;
 use super::disk::Cut;
 use super::failure::Failure;
+use super::gpus;
 use super::machine::Held;
 use super::node::{Ground, Node};
 use super::panics;
@@ -123,7 +124,8 @@ impl Simulation {
     fn new(seed: u64, plan: &Plan) -> Simulation {
         // Of half of the runs lazy appends gather until something else is synced.
         let lazy_ms_max = if seed.is_multiple_of(2) { 0 } else { u64::MAX };
-        let ground = Ground { lazy_ms_max, ..Ground::new() };
+        let gpus = if seed.is_multiple_of(3) { gpus::COUNT } else { 0 };
+        let ground = Ground { lazy_ms_max, ..Ground::new(gpus) };
         match plan.defect {
             Some(Defect::SyncsIgnored) => ground.disk.ignore_syncs(),
             Some(Defect::RemovalsForgotten) => ground.machine.forget_removals(),
@@ -155,7 +157,8 @@ impl Simulation {
             40..=64 => self.write_group(),
             65..=79 => self.request(),
             80..=89 => self.pass_time(),
-            90..=95 => self.outside_event(),
+            90..=93 => self.outside_event(),
+            94..=95 => self.gpu_event(),
             96..=97 => return self.keep_house(true),
             98 => self.set_clock(),
             _ => match self.random.below(10) {
@@ -382,6 +385,7 @@ impl Simulation {
         }
         self.report.turns = self.ground.turns.taken();
         self.ground.turns.revive();
+        self.ground.gpus.forget_faults();
         self.replies = Replies::default();
         self.again = self.told.iter().rev().take(ASKED_AGAIN).cloned().collect();
         // A panic of the node's own thread while it dies says nothing.

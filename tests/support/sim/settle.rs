@@ -32,6 +32,7 @@ impl Simulation {
         if self.ground.machine.is_down() {
             self.ground.machine.set_down(false, true);
         }
+        self.heal_gpus();
         self.rest()?;
         self.agree()?;
         self.delete_all()?;
@@ -140,6 +141,7 @@ impl Simulation {
     /// The machine holds exactly what is on record, and the ledger has put down exactly the pods that are to have
     /// something.
     fn agree(&self) -> Result<(), Broken> {
+        self.gpus_agree()?;
         let ledger = &self.shadow.world.ledger;
         for (uid, pod) in self.shadow.world.pods.iter().filter_map(|(uid, pod)| Some((*uid, pod.live()?))) {
             let (holds, waits) = (ledger.grant(uid).is_some(), ledger.waits(uid).is_some());

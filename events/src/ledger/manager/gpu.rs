@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
+use super::gpu_short::{Lacks, Part};
 use super::{Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, percent_of, plus};
 use crate::ledger::capacity::{Capacity, GpuDevice, GpuUuid};
 use crate::ledger::claims::{Demand, GpuClaim};
-use crate::ledger::grant::{Bound, GpuGrant, Grant, HolderId, Shortage};
+use crate::ledger::grant::{GpuGrant, Grant, HolderId, Shortage};
 use crate::ledger::kept::{Kept, KeptGpu};
 use crate::ledger::pairs;
 use crate::ledger::policy::{GpuPlacement, LedgerPolicy, Limits, LimitsError, scaled};
@@ -25,9 +26,9 @@ const WHOLE: u32 = 100;
 #[serde(rename_all = "camelCase")]
 pub struct GpuManager {
     share: Limits,
-    memory: Limits,
+    pub(super) memory: Limits,
     #[serde(with = "by_uuid")]
-    devices: BTreeMap<GpuUuid, Arc<GpuStanding>>,
+    pub(super) devices: BTreeMap<GpuUuid, Arc<GpuStanding>>,
     #[serde(flatten)]
     state: ManagerState,
 }
@@ -84,21 +85,6 @@ impl GpuStanding {
     }
 }
 
-/// Why a device will not do.
-enum Lacks {
-    /// It is not free, or too small.
-    Whole,
-    /// Of which it has too little, or enough and of the other too little.
-    Part {
-        /// Free compute, in percent.
-        share: u64,
-        /// Memory that is asked for, in bytes.
-        asked: u64,
-        /// Free memory, in bytes.
-        memory: u64,
-    },
-}
-
 impl GpuManager {
     /// Every device, given out or not.
     pub fn devices(&self) -> impl Iterator<Item = &GpuStanding> {
@@ -123,7 +109,8 @@ impl GpuManager {
         strict: bool,
     ) -> Result<GpuGrant, Lacks> {
         let (uuid, memory) = (standing.device.uuid.clone(), standing.device.memory);
-        let Some(share) = claim.share else {
+        let share = claim.share_of(&standing.device).map_err(|_| Lacks::Whole)?;
+        let Some(share) = share else {
             let is_free = standing.holders.is_empty() && kept == KeptGpu::default();
             let is_large_enough = claim.memory.is_none_or(|asked| asked <= memory);
             let whole = GpuGrant { uuid, share: WHOLE, memory, whole: true };
@@ -136,13 +123,18 @@ impl GpuManager {
         let free_memory = free(standing.most_memory(self.memory, strict), held.1);
         let asked = claim.memory.unwrap_or(Bytes(scaled(memory.0, share)));
         if is_closed || free_share < u64::from(share) || free_memory < asked.0 {
-            return Err(Lacks::Part { share: free_share, asked: asked.0, memory: free_memory });
+            return Err(Lacks::Part(Part {
+                share: u64::from(share),
+                free_share,
+                memory: asked.0,
+                free_memory,
+            }));
         }
         Ok(GpuGrant { uuid, share, memory: asked, whole: false })
     }
 
     /// The devices that would do for a claim if nobody had anything of them.
-    fn suitable<'a>(
+    pub(super) fn suitable<'a>(
         &'a self,
         claim: &'a GpuClaim,
         strict: bool,
@@ -156,13 +148,20 @@ impl GpuManager {
 
     /// The least memory that a claim brings with it, in bytes: that of the smallest devices that would do.
     pub(in crate::ledger) fn least_memory(&self, claim: &GpuClaim, strict: bool) -> u64 {
-        let mut sizes: Vec<u64> = self.suitable(claim, strict).map(|(_, offer)| offer.memory.0).collect();
-        sizes.sort_unstable();
-        let count = usize::try_from(claim.count).unwrap_or(usize::MAX);
-        sizes.into_iter().take(count).fold(0, u64::saturating_add)
+        least(claim, self.suitable(claim, strict).map(|(_, offer)| offer.memory.0))
     }
 
-    fn named<'a>(&'a self, claim: &'a GpuClaim) -> impl Iterator<Item = &'a GpuStanding> {
+    /// The least compute that TFLOPS bring with them, in percent: that on the devices on which they are the least.
+    pub(in crate::ledger) fn least_share(&self, claim: &GpuClaim, strict: bool) -> u64 {
+        least(claim, self.suitable(claim, strict).map(|(_, offer)| u64::from(offer.share)))
+    }
+
+    /// A device, if the ledger knows it.
+    pub(in crate::ledger) fn device(&self, uuid: &GpuUuid) -> Option<&GpuDevice> {
+        self.devices.get(uuid).map(|standing| &standing.device)
+    }
+
+    pub(super) fn named<'a>(&'a self, claim: &'a GpuClaim) -> impl Iterator<Item = &'a GpuStanding> {
         let is_named =
             |standing: &&GpuStanding| claim.uuids.is_empty() || claim.uuids.contains(&standing.device.uuid);
         self.present().filter(is_named)
@@ -177,36 +176,6 @@ impl GpuManager {
             GpuPlacement::FewestNeighbours => standing.holders.size() as u64,
         };
         (rank, standing.device.uuid.clone())
-    }
-
-    /// The shortages of a claim that too few devices can meet: compute and memory if no device at all has enough of
-    /// them, else devices.
-    fn shortages(&self, claim: &GpuClaim, offers: usize, lacks: &[Lacks], strict: bool) -> Vec<Shortage> {
-        let suitable = self.suitable(claim, strict).count() as u64;
-        let count = u64::from(claim.count);
-        let of = |kind, asked, free, bound| Shortage { kind, asked, free, bound, holder: None };
-        let devices = |bound| vec![of(ResourceKind::Gpus, count, offers as u64, bound)];
-        if suitable < count {
-            return devices(Bound::Node { allocatable: suitable });
-        }
-        let parts = || {
-            lacks.iter().filter_map(|lack| match lack {
-                Lacks::Part { share, asked, memory } => Some((*share, *asked, *memory)),
-                Lacks::Whole => None,
-            })
-        };
-        let (Some(share), 0) = (claim.share, offers) else { return devices(Bound::Free) };
-        let mut found = vec![];
-        let most = parts().map(|(free, ..)| free).max().unwrap_or(0);
-        if most < u64::from(share) {
-            found.push(of(ResourceKind::GpuShare, u64::from(share), most, Bound::Device));
-        }
-        let fullest = parts().max_by_key(|(_, asked, free)| (asked <= free, *free));
-        if let Some((_, asked, free)) = fullest.filter(|(_, asked, free)| free < asked) {
-            found.push(of(ResourceKind::GpuMemory, asked, free, Bound::Device));
-        }
-        // Each is there on some device, and both on none.
-        if found.is_empty() { devices(Bound::Free) } else { found }
     }
 
     /// The shortage of memory if more of it would be given out than can be counted.
@@ -365,6 +334,7 @@ impl ResourceManager for GpuManager {
             share: Some(share),
             memory: Some(Bytes(1 - u64::from(share))),
             uuids: [].into(),
+            tflops: None,
         };
         let kept =
             |standing: &GpuStanding| terms.kept.gpus.get(&standing.device.uuid).copied().unwrap_or_default();
@@ -410,6 +380,14 @@ impl ResourceManager for GpuManager {
         };
         in_pieces(self.present().map(free))
     }
+}
+
+/// The least sum of as many amounts as a claim asks for devices.
+fn least(claim: &GpuClaim, amounts: impl Iterator<Item = u64>) -> u64 {
+    let mut amounts: Vec<u64> = amounts.collect();
+    amounts.sort_unstable();
+    let count = usize::try_from(claim.count).unwrap_or(usize::MAX);
+    amounts.into_iter().take(count).fold(0, u64::saturating_add)
 }
 
 /// How much of a sum is outside of its largest part, in percent; none of nothing.

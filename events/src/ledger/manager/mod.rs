@@ -5,6 +5,7 @@ mod composite;
 mod counted;
 mod cpu;
 mod gpu;
+mod gpu_short;
 mod network;
 
 use serde::{Deserialize, Serialize};

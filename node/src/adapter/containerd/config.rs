@@ -35,6 +35,9 @@ pub struct ContainerdConfig {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// A folder of OCI archives (`nginx_1.14.2.tar`) and OCI layouts that are used instead of a registry.
     pub images_dir: Option<PathBuf>,
+    /// Where devices are described (CDI), the last folder of which counts most; none for not looking: containers are
+    /// told of their GPUs then, and given none.
+    pub cdi_dirs: Option<Vec<PathBuf>>,
 }
 
 impl Default for ContainerdConfig {
@@ -51,6 +54,7 @@ impl Default for ContainerdConfig {
             plain_http_registries: Vec::new(),
             mirrors: BTreeMap::new(),
             images_dir: None,
+            cdi_dirs: Some(Vec::new()),
         }
     }
 }

@@ -14,11 +14,13 @@ use prost::Message;
 use prost_types::{Any, FieldMask};
 use purser_actors::port::{ContainerKey, ContainerPlan, RuntimeError, Standing, StartedContainer};
 use purser_events::ContainerName;
+use purser_events::ledger::{GpuUuid, visible_gpus};
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::spec::ContainerSpec;
 use tonic::{Code, Status};
 
 use super::connection::{CALL_LIMIT, TASK_LIMIT, within};
+use super::devices::{self, Devices};
 use super::failure::{from_create, from_status, is_absent};
 use super::images::Image;
 use super::lifecycle::BackOff;
@@ -87,10 +89,16 @@ impl ContainerdRuntime {
         let hostname = spec::hostname(plan.pod.id.name());
         let mut account = self.account(plan, image, from_image.user.as_deref().unwrap_or_default()).await?;
         account.groups.extend(plan.pod.fs_group);
+        let devices = self.devices(&plan.gpus).await?;
+        let mut env = command::environment(&from_image, &hostname, &plan.env);
+        if self.cdi.is_none() && !plan.gpus.is_empty() {
+            let told = visible_gpus(&plan.gpus).map(|(name, value)| format!("{name}={value}"));
+            devices::merge(&mut env, &told);
+        }
         let cwd = plan.spec.working_dir.clone().or(from_image.working_dir.clone());
         let decided = Decided {
             argv,
-            env: command::environment(&from_image, &hostname, &plan.env),
+            env,
             cwd: cwd.filter(|cwd| !cwd.is_empty()).unwrap_or_else(|| "/".to_owned()),
             hostname,
             account,
@@ -102,9 +110,26 @@ impl ContainerdRuntime {
             cgroup_path: self.cgroups.path(&plan.key),
             binds: self.binds(plan).await?,
         };
-        spec::build(&decided).map_err(|error| {
+        let described = spec::build(&decided).and_then(|spec| devices::add(spec, &devices));
+        described.map_err(|error| {
             RuntimeError::new(FailureClass::Invalid, format!("failed to describe the container: {error}"))
         })
+    }
+
+    /// What a container gets with these GPUs.
+    ///
+    /// # Errors
+    /// One of them is not described, or the host lacks something that its description names.
+    pub(super) async fn devices(&self, gpus: &[GpuUuid]) -> Result<Devices, RuntimeError> {
+        let (Some(cdi), false) = (self.cdi.clone(), gpus.is_empty()) else { return Ok(Devices::default()) };
+        let gpus = gpus.to_vec();
+        let found = tokio::task::spawn_blocking(move || {
+            let catalogue = cdi.look();
+            cdi.tell(&catalogue);
+            Devices::of(catalogue.edits(&gpus)?)
+        });
+        let found = found.await.expect("reading descriptions of devices does not panic");
+        found.map_err(|message| RuntimeError::new(FailureClass::Runtime, message))
     }
 
     async fn account(

@@ -12,6 +12,7 @@ mod connection;
 mod content;
 mod cpus;
 mod create;
+mod devices;
 mod document;
 mod exec;
 mod failure;
@@ -52,6 +53,7 @@ use self::connection::Connection;
 use self::failure::from_status;
 use self::images::Images;
 use self::reference::ImageName;
+use super::cdi::Cdi;
 use super::out_of_memory::Told;
 use super::{disk_use, volumes};
 
@@ -65,6 +67,7 @@ pub struct ContainerdRuntime {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     cgroups: Cgroups,
+    cdi: Option<Arc<Cdi>>,
     images: Arc<Images>,
     told: Arc<Told>,
     left: Arc<Mutex<Vec<exec::Left>>>,
@@ -93,6 +96,7 @@ impl ContainerdRuntime {
         Ok(ContainerdRuntime {
             line,
             cgroups: Cgroups::detect(&config.cgroup_prefix),
+            cdi: config.cdi_dirs.clone().map(Cdi::new).map(Arc::new),
             config: Arc::new(config),
             told: Arc::new(Told::new(paths.clone())),
             left,
@@ -151,6 +155,8 @@ impl Containers for ContainerdRuntime {
         let (pod, spec) = (plan.uid, plan.spec.clone());
         let prepared = tokio::task::spawn_blocking(move || volumes::prepare(&paths, pod, &spec, &roots));
         prepared.await.expect("preparing volumes does not panic")?;
+        // What can be told now is not found out by the first container.
+        self.devices(&plan.gpus).await?;
         let mut resolved = Vec::new();
         for (_, container) in plan.spec.all_containers() {
             let Some(image) = &container.image else { continue };

@@ -2,7 +2,7 @@
 
 pub mod advice;
 pub mod allowance;
-mod body;
+pub(super) mod body;
 pub(super) mod gate;
 pub mod grant;
 pub mod limits;

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use nix::unistd::Uid;
 use purser_actors::service::ledger::{ReservationMade, ReserveRequest};
 use purser_events::ledger::tenant::Operation;
 use purser_events::ledger::{HolderId, Reservation, ReservationRef};
@@ -177,34 +178,42 @@ pub(in crate::api) async fn show(
         let reservation = world.ledger.reservations.get(&id)?;
         Some(ReservationView::of(world, id, reservation, &caller.principal))
     });
-    view.map(Json).ok_or_else(|| {
-        let detail = format!("there is no reservation {id}, or not any more");
-        Problem::new(StatusCode::NOT_FOUND, "no-such-reservation", detail)
-    })
+    view.map(Json).ok_or_else(|| absent(id))
 }
 
-/// What shows that one has a reservation.
+fn absent(id: Uuid) -> Problem {
+    let detail = format!("there is no reservation {id}, or not any more");
+    Problem::new(StatusCode::NOT_FOUND, "no-such-reservation", detail)
+}
+
+/// What shows that one has a reservation, or is to do without.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct CancelParams {
-    /// The token that came with it.
-    token: u64,
+    /// The token that came with it; absent with `force`.
+    token: Option<u64>,
+    /// Give it up in its owner's place: for root and the user of the service, over the unix socket.
+    #[serde(default)]
+    force: bool,
 }
 
-/// Gives a reservation up. Whoever shows a token that is not the reservation's is refused, which is recorded.
+/// Gives a reservation up. Whoever shows a token that is not the reservation's is refused, which is recorded. An operator
+/// needs no token.
 #[utoipa::path(
     delete, path = "/v1/reservations/{id}", tag = "reservations",
     params(("id" = String, Path), CancelParams),
     responses(
         (status = 200, description = "it is given up", body = LedgerAccepted),
+        (status = 403, description = "the caller may not force it", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "there is none to be forced", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "the token is stale", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn cancel(
     State(api): State<Api>,
     ReservationPath(id): ReservationPath,
-    Params(CancelParams { token }): Params<CancelParams>,
+    Params(CancelParams { token, force }): Params<CancelParams>,
     change: Change,
 ) -> Result<Json<LedgerAccepted>, Problem> {
     let holder = HolderId::Reservation(id);
@@ -214,6 +223,32 @@ pub(in crate::api) async fn cancel(
         Some(tenant) => api.enter_as(&tenant, Operation::Delete)?,
         None => api.enter(DEFAULT_NAMESPACE, Operation::Delete)?,
     };
-    let done = api.service.cancel_reservation(ReservationRef { id, token }, change.by).await?;
+    let done = match token {
+        Some(token) if !force => {
+            api.service.cancel_reservation(ReservationRef { id, token }, change.by).await?
+        }
+        None if force => {
+            check_operator(&change.by.principal)?;
+            if api.service.world(|world| !world.ledger.reservations.contains_key(&id)) {
+                return Err(absent(id));
+            }
+            api.service.revoke_reservation(id, change.by).await?
+        }
+        Some(_) | None => {
+            let detail = "name either `token`, or `force=true` in its owner's place";
+            return Err(Problem::bad_request("malformed-query", detail));
+        }
+    };
     Ok(Json(done.into()))
+}
+
+/// Whether somebody may act in another's place: whoever could do all that the service does.
+fn check_operator(principal: &Principal) -> Result<(), Problem> {
+    let operators = [Uid::from_raw(0), Uid::effective()].map(|uid| format!("uid:{uid}"));
+    if operators.iter().any(|operator| operator == principal.as_str()) {
+        return Ok(());
+    }
+    let detail =
+        format!("{principal} may not give up what is another's: only root and the service's own user may");
+    Err(Problem::new(StatusCode::FORBIDDEN, "not-permitted", detail))
 }

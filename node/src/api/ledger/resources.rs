@@ -188,8 +188,9 @@ impl ResourcesView {
         let strict = ledger.policy.strict;
         let managers = ledger.managers.all().map(|manager| {
             let kinds = manager.kinds();
-            let health =
-                manager.health(kinds.first().and_then(|kind| used_by_machine(measured, kind)), strict);
+            // A GPU that is busy all the time does what it is there for.
+            let wears = kinds.first().filter(|kind| **kind != ResourceKind::GpuShare);
+            let health = manager.health(wears.and_then(|kind| used_by_machine(measured, kind)), strict);
             let resources = manager.usage(strict);
             let resources = resources.into_iter().map(|(kind, usage)| {
                 let row = Row { world, manager, reserved: reserved.get(&kind), measured };

@@ -21,8 +21,8 @@ pub struct ShortageView {
     pub asked: u64,
     /// How much there is for it now.
     pub free: u64,
-    /// What sets the bound: `free`, `node`, `quota`, `pod-max`, `port`, `device`, `stopped`, `unstated` or
-    /// `reservation`.
+    /// What sets the bound: `free`, `node`, `quota`, `pod-max`, `port`, `device`, `stopped`, `unstated`,
+    /// `reservation`, or of GPUs `unknown-gpu`, `largest-gpu`, `unknown-model`, `beyond-model` and `below-one-percent`.
     pub bound: String,
     /// Who has it: exactly who if it is one thing, else the largest.
     pub holders: Vec<String>,
@@ -70,6 +70,11 @@ fn word(bound: &Bound) -> &'static str {
         Bound::Stopped { .. } => "stopped",
         Bound::Unstated => "unstated",
         Bound::Reservation => "reservation",
+        Bound::UnknownGpu { .. } => "unknown-gpu",
+        Bound::LargestGpu { .. } => "largest-gpu",
+        Bound::UnknownModel { .. } => "unknown-model",
+        Bound::BeyondModel { .. } => "beyond-model",
+        Bound::BelowOnePercent { .. } => "below-one-percent",
     }
 }
 

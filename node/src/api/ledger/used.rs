@@ -21,13 +21,12 @@ pub(super) fn used_by_pods(measured: &Latest, kind: &ResourceKind) -> Used {
         ResourceKind::Memory => sum(|sample| Some((sample.memory.0, sample.at))),
         ResourceKind::Disk => sum(|sample| sample.disk.map(|(bytes, at)| (bytes.0, at))),
         ResourceKind::Ports => Used { amount: measured.ports, as_of: None },
-        // Subnets have no network yet, and nothing looks at GPUs or counts what operators do.
-        ResourceKind::Pods
-        | ResourceKind::Gpus
-        | ResourceKind::GpuShare
-        | ResourceKind::GpuMemory
-        | ResourceKind::Subnets
-        | ResourceKind::Custom(_) => Used::default(),
+        ResourceKind::GpuShare => Used { amount: measured.pod_gpus.share_percent, as_of: None },
+        ResourceKind::GpuMemory => Used { amount: measured.pod_gpus.memory.map(|used| used.0), as_of: None },
+        // Subnets have no network yet, and nothing counts what operators do.
+        ResourceKind::Pods | ResourceKind::Gpus | ResourceKind::Subnets | ResourceKind::Custom(_) => {
+            Used::default()
+        }
     }
 }
 
@@ -41,15 +40,15 @@ fn sum(measured: &Latest, of: fn(&PodSample) -> Option<(u64, Timestamp)>) -> Use
 
 /// What everything on the machine uses of a resource.
 pub(super) fn used_by_machine(measured: &Latest, kind: &ResourceKind) -> Option<u64> {
-    let used = measured.node?;
+    let (node, gpus) = (measured.node, measured.gpus);
     match kind {
-        ResourceKind::Cpu => Some(used.cpu_mean.0),
-        ResourceKind::Memory => Some(used.memory_mean.0),
-        ResourceKind::Disk => Some(used.disk.0),
+        ResourceKind::Cpu => node.map(|used| used.cpu_mean.0),
+        ResourceKind::Memory => node.map(|used| used.memory_mean.0),
+        ResourceKind::Disk => node.map(|used| used.disk.0),
+        ResourceKind::GpuShare => gpus.share_percent,
+        ResourceKind::GpuMemory => gpus.memory.map(|used| used.0),
         ResourceKind::Pods
         | ResourceKind::Gpus
-        | ResourceKind::GpuShare
-        | ResourceKind::GpuMemory
         | ResourceKind::Ports
         | ResourceKind::Subnets
         | ResourceKind::Custom(_) => None,
@@ -58,6 +57,7 @@ pub(super) fn used_by_machine(measured: &Latest, kind: &ResourceKind) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use purser_actors::port::GpuUse;
     use purser_events::ledger::event::NodeUse;
     use purser_events::{Bytes, MilliCpu, PodUid};
     use uuid::Uuid;
@@ -81,14 +81,20 @@ mod tests {
             (PodUid(Uuid::from_u128(2)), sample(10, None, 8)),
         ];
         let node = NodeUse { cpu_mean: MilliCpu(9_000), memory_mean: Bytes(9_000), disk: Bytes(9_000) };
-        let measured = Latest { node: Some(node), pods: pods.into(), running: 2, ports: Some(3) };
+        let gpus = GpuUse { share_percent: Some(130), memory: Some(Bytes(9_000)) };
+        let pod_gpus = GpuUse { share_percent: Some(110), memory: Some(Bytes(8_000)) };
+        let measured =
+            Latest { node: Some(node), pods: pods.into(), running: 2, ports: Some(3), gpus, pod_gpus };
         let of = |kind| (used_by_pods(&measured, &kind), used_by_machine(&measured, &kind));
         let used = |amount, as_of| Used { amount: Some(amount), as_of: Some(Timestamp(as_of)) };
         assert_eq!(of(ResourceKind::Cpu), (used(250, 20), Some(9_000)));
         assert_eq!(of(ResourceKind::Memory), (used(200, 10), Some(9_000)));
         assert_eq!(of(ResourceKind::Disk), (used(15, 1), Some(9_000)));
         assert_eq!(of(ResourceKind::Ports), (Used { amount: Some(3), as_of: None }, None));
-        for kind in [ResourceKind::Subnets, ResourceKind::GpuShare, ResourceKind::Pods] {
+        let now = |amount| Used { amount: Some(amount), as_of: None };
+        assert_eq!(of(ResourceKind::GpuShare), (now(110), Some(130)));
+        assert_eq!(of(ResourceKind::GpuMemory), (now(8_000), Some(9_000)));
+        for kind in [ResourceKind::Subnets, ResourceKind::Gpus, ResourceKind::Pods] {
             assert_eq!(of(kind), (Used::default(), None));
         }
     }

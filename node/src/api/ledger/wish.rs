@@ -128,7 +128,7 @@ impl Wish {
         if count == 0 {
             reader.refuse("gpuCount", "must be at least 1");
         }
-        is_wanted.then(|| GpuClaim { count, share, memory: memory.map(Bytes), uuids })
+        is_wanted.then(|| GpuClaim { count, share, memory: memory.map(Bytes), uuids, tflops: None })
     }
 
     fn fixed_ports(&self, reader: &mut Reader) -> BTreeSet<Port> {

@@ -45,7 +45,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn parse(text: &str) -> Result<Moment, String> {
+    pub(super) fn parse(text: &str) -> Result<Moment, String> {
         let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
         if let Some(days) = days.filter(|days| *days <= 36_500) {
             return Ok(Moment::Ago(Duration::from_secs(days * 86_400)));

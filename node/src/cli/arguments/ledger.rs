@@ -14,6 +14,24 @@ pub enum SetVerb {
     Limits(SetLimits),
     /// Says what a tenant may have, all of it at once
     Tenant(SetTenant),
+    /// Says how violations are seen and answered; what is not named stays as it is
+    Monitor(SetMonitor),
+}
+
+/// `purser set monitor`.
+#[derive(Debug, Args)]
+pub struct SetMonitor {
+    /// Numbers by the names of `policy.monitor` in the config, as in interval-ms=2000 or strict=true
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = named)]
+    pub values: Vec<(String, String)>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+fn named(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be as interval-ms=2000")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `purser set limits`.
@@ -22,10 +40,10 @@ pub struct SetLimits {
     /// The resource: cpu, memory, disk, gpu-share, gpu-memory, ports, subnets or one such as example.com/dongle
     pub kind: String,
     /// Most that is used at all, as in 64Gi; none for all that is there
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
     pub hard: Option<String>,
     /// From here on the resource counts as degraded; none for never
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
     pub soft: Option<String>,
     /// The same in percent of the hard limit, 1 to 100
     #[arg(long, value_name = "PERCENT", conflicts_with = "soft")]
@@ -141,8 +159,11 @@ pub struct CancelReservation {
     /// The reservation
     pub id: String,
     /// The token that came with it
+    #[arg(long, required_unless_present = "force", conflicts_with = "force")]
+    pub token: Option<u64>,
+    /// Give it up in its owner's place, without the token: for root and the user of the service
     #[arg(long)]
-    pub token: u64,
+    pub force: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

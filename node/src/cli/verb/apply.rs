@@ -1,5 +1,6 @@
 //! `purser apply`.
 
+use crate::api::ledger::grant::WaitingView;
 use crate::api::pods::AcceptedView;
 use crate::cli::arguments::Apply;
 use crate::cli::client::{Call, Client, with_query};
@@ -29,7 +30,10 @@ pub(in crate::cli) async fn run(
             }
         };
         match send(client, namespace, &document, apply.dry_run).await {
-            Ok(accepted) => line(&sentence(&accepted, apply.dry_run))?,
+            Ok(accepted) => {
+                line(&sentence(&accepted, apply.dry_run))?;
+                accepted.would_wait.iter().try_for_each(would_wait)?;
+            }
             Err(failure @ (Failure::Refused(_) | Failure::Senseless(_))) => {
                 refused = true;
                 eprintln!("{}: {}", document.place, failure.sentence());
@@ -57,4 +61,18 @@ fn sentence(accepted: &AcceptedView, dry_run: bool) -> String {
     let space =
         if accepted.namespace == "default" { String::new() } else { format!("{}/", accepted.namespace) };
     format!("pod/{space}{} {}{suffix}", accepted.name, accepted.outcome)
+}
+
+/// Says for what a pod would have to wait.
+fn would_wait(waiting: &WaitingView) -> Result<(), Failure> {
+    let behind = match waiting.rank {
+        0 => String::new(),
+        1 => ", behind 1 pod".to_owned(),
+        more => format!(", behind {more} pods"),
+    };
+    line(&format!("  it would wait now{behind}:"))?;
+    for shortage in &waiting.shortages {
+        line(&format!("    {}", shortage.sentence()))?;
+    }
+    waiting.make_way.iter().try_for_each(|pod| line(&format!("    {pod} would make way")))
 }

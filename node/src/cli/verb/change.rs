@@ -4,6 +4,7 @@ use purser_events::PodId;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::gpu;
 use super::wait::until;
 use crate::api::node::NodeAccepted;
 use crate::api::pods::AcceptedView;
@@ -93,16 +94,51 @@ async fn each(
     Ok(asked)
 }
 
-/// Makes the node refuse new pods.
-pub(in crate::cli) async fn cordon(client: &Client, reason: Option<String>) -> Result<u8, Failure> {
+/// What takes new pods, or none.
+enum Cordoned<'a> {
+    Node,
+    Gpu(&'a str),
+}
+
+impl Cordoned<'_> {
+    fn parse(what: &[String]) -> Result<Cordoned<'_>, Failure> {
+        match what {
+            [] => Ok(Cordoned::Node),
+            [kind] if kind == "node" => Ok(Cordoned::Node),
+            [kind, gpu] if matches!(&**kind, "gpu" | "gpus") => Ok(Cordoned::Gpu(gpu)),
+            [both] => match both.split_once('/') {
+                Some(("gpu", gpu)) => Ok(Cordoned::Gpu(gpu)),
+                _ => Err(Cordoned::senseless()),
+            },
+            _ => Err(Cordoned::senseless()),
+        }
+    }
+
+    fn senseless() -> Failure {
+        Failure::Usage("name nothing for the node, or one GPU as in `gpu UUID`".to_owned())
+    }
+}
+
+/// Makes the node, or a GPU, take no new pods.
+pub(in crate::cli) async fn cordon(
+    client: &Client,
+    what: &[String],
+    reason: Option<String>,
+) -> Result<u8, Failure> {
+    if let Cordoned::Gpu(gpu) = Cordoned::parse(what)? {
+        return gpu::cordon(client, gpu, reason).await;
+    }
     let call = Call::post("/v1/node/cordon").json(&json!({ "reason": reason }));
     client.change::<NodeAccepted>(&call).await?;
     line("node cordoned; pods that run go on")?;
     Ok(0)
 }
 
-/// Makes the node take new pods again.
-pub(in crate::cli) async fn uncordon(client: &Client) -> Result<u8, Failure> {
+/// Makes the node, or a GPU, take new pods again.
+pub(in crate::cli) async fn uncordon(client: &Client, what: &[String]) -> Result<u8, Failure> {
+    if let Cordoned::Gpu(gpu) = Cordoned::parse(what)? {
+        return gpu::uncordon(client, gpu).await;
+    }
     client.change::<NodeAccepted>(&Call::post("/v1/node/uncordon")).await?;
     line("node uncordoned")?;
     Ok(0)

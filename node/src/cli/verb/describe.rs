@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::events::{Subjects, detail, one_line};
 use super::get::status_word;
-use super::tenant;
+use super::{gpu, tenant, violations};
 use crate::api::view::{ContainerStatus, PodView, StateView};
 use crate::cli::arguments::Describe;
 use crate::cli::client::{Call, Client};
@@ -35,8 +35,10 @@ pub(in crate::cli) async fn run(
         [kind, name] if matches!(&**kind, "tenant" | "tenants") => {
             return tenant::describe(client, name).await;
         }
+        [kind, name] if matches!(&**kind, "gpu" | "gpus") => return gpu::describe(client, name).await,
         _ => {
-            let message = "describe one: `purser describe pod NAME` or `purser describe tenant NAME`";
+            let message = "describe one: `purser describe pod NAME`, `purser describe tenant NAME` or `purser \
+                           describe gpu UUID`";
             return Err(Failure::Usage(message.to_owned()));
         }
     };
@@ -53,6 +55,7 @@ pub(in crate::cli) async fn run(
     }
     resources(&pod)?;
     volumes(&pod.spec)?;
+    violations::section(client, Some(pod.metadata.uid.clone()), None).await?;
     history.print(&pod)?;
     Ok(0)
 }
@@ -67,6 +70,9 @@ fn head(pod: &PodView) -> Result<(), Failure> {
     )?;
     field("Labels", &pairs(&pod.metadata.labels))?;
     field("Annotations", &pairs(&pod.metadata.annotations))?;
+    if let Some(priority) = pod.spec.get("priority") {
+        field("Priority", &priority.to_string())?;
+    }
     field("Status", &coloured(&status_word(pod)))?;
     if let Some(message) = &pod.status.message {
         field("Message", message)?;
@@ -204,6 +210,9 @@ fn resources(pod: &PodView) -> Result<(), Failure> {
     for gpu in &grant.gpus {
         let share = if gpu.whole { "all".to_owned() } else { format!("{}%", gpu.share_percent) };
         row("gpu", &format!("{}: {share}, {} of its memory", gpu.uuid, gpu.memory))?;
+    }
+    if let Some(qos) = &pod.status.purser.qos {
+        row("qos", qos)?;
     }
     let chosen = grant.ports.iter().map(u16::to_string);
     let ports: Vec<String> = grant.fixed_ports.iter().cloned().chain(chosen).collect();

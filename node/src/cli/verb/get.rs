@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use purser_events::PodId;
 use serde_json::Value;
 
-use super::{reserve, resources, status, tenant};
+use super::{gpus, process, reserve, resources, status, tenant, violations};
 use crate::api::footing::RUNTIME_MISSING;
 use crate::api::pods::PodList;
 use crate::api::view::{ContainerStatus, PodView};
@@ -15,6 +15,9 @@ use crate::cli::failure::Failure;
 use crate::cli::feed::{Feed, FeedRecord, Wanted};
 use crate::cli::name::{self, DEFAULT_NAMESPACE};
 use crate::cli::show::{Table, age, line, structured};
+
+/// What pods may be called.
+const PODS: [&str; 3] = ["pods", "pod", "po"];
 
 /// Lists or shows.
 pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, get: Get) -> Result<u8, Failure> {
@@ -26,17 +29,25 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, get: G
     }
     let only = get.name.as_deref();
     match get.what.as_str() {
-        "resources" | "resource" => resources::get(client, only, get.output).await,
+        "resources" | "resource" => resources::get(client, only, &get).await,
+        what if get.watch && !PODS.contains(&what) => {
+            let message = format!("{what} cannot be watched: only pods and resources can");
+            Err(Failure::Usage(message))
+        }
+        "process" | "processes" => process::get(client, only, get.output).await,
+        "gpus" | "gpu" => gpus::get(client, only, get.output).await,
+        "violations" | "violation" => violations::get(client, namespace, &get).await,
         "tenants" | "tenant" => tenant::get(client, only, get.output).await,
         "reservations" | "reservation" => reserve::get(client, only, get.output).await,
-        "pods" | "pod" | "po" => pods(client, namespace, &get).await,
+        what if PODS.contains(&what) => pods(client, namespace, &get).await,
         "workers" | "worker" => workers(client, namespace, &get).await,
         "node" | "nodes" | "no" => {
             status::print(client, get.output).await?;
             Ok(0)
         }
         other => Err(Failure::Usage(format!(
-            "there are no `{other}`; get pods, workers, node, resources, tenants or reservations, or pod/NAME"
+            "there are no `{other}`; get pods, workers, node, resources, gpus, violations, tenants or reservations, \
+             process PID, or pod/NAME"
         ))),
     }
 }

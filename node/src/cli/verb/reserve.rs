@@ -53,7 +53,9 @@ pub(in crate::cli) async fn run(
 
 /// Gives a reservation up.
 pub(in crate::cli) async fn cancel(client: &Client, cancel: CancelReservation) -> Result<u8, Failure> {
-    let target = with_query(&path(&cancel.id), &[("token", Some(cancel.token.to_string()))]);
+    let force = cancel.force.then(|| "true".to_owned());
+    let query = [("token", cancel.token.map(|token| token.to_string())), ("force", force)];
+    let target = with_query(&path(&cancel.id), &query);
     let done: LedgerAccepted = client.change(&Call::delete(target)).await?;
     if !structured(&done, cancel.output)? {
         line(&format!("reservation/{} cancelled", cancel.id))?;

@@ -1,22 +1,67 @@
 //! `purser get resources`, `purser set limits` and `purser resources`.
 
 use purser_events::ledger::ResourceKind;
+use purser_events::ledger::event::Drift;
 use serde_json::json;
 
 use crate::api::ledger::LedgerAccepted;
 use crate::api::ledger::limits::LimitsRequest;
 use crate::api::ledger::resources::{ManagerView, ResourceView, ResourcesView};
-use crate::cli::arguments::Output;
 use crate::cli::arguments::ledger::{Resources, ResourcesVerb, SetLimits};
+use crate::cli::arguments::{Get, Output};
 use crate::cli::client::{Call, Client, encoded};
 use crate::cli::failure::Failure;
+use crate::cli::feed::{Feed, Wanted};
 use crate::cli::show::{Table, line, structured};
 
 /// What stands for no limit.
 const NONE: &str = "none";
 
 /// Lists what the node gives out.
-pub(super) async fn get(client: &Client, only: Option<&str>, output: Output) -> Result<u8, Failure> {
+pub(super) async fn get(client: &Client, only: Option<&str>, get: &Get) -> Result<u8, Failure> {
+    let output = get.output;
+    // Opened before it is read: what happens in between is in one of them.
+    let feed = match get.watch {
+        true => Some(Feed::open(client, &Wanted { follow: true, ..Wanted::default() }).await?),
+        false => None,
+    };
+    let mut last = read(client, only).await?;
+    if structured(&last, output)? {
+        return Ok(0);
+    }
+    let mut table = table(output);
+    print(&last, &mut table, output)?;
+    let Some(mut feed) = feed else { return Ok(0) };
+    while let Some(record) = feed.record().await? {
+        if record.header.stream.kind != "ledger" {
+            continue;
+        }
+        let next = read(client, only).await?;
+        let has_changed =
+            |row: &ResourceView| last.resource(&row.kind).is_none_or(|before| !is_alike(before, row));
+        print_rows(&next, &mut table, output, has_changed)?;
+        last = next;
+    }
+    Err(Failure::Broken("it has stopped".to_owned()))
+}
+
+/// Whether a resource is given out as before; what is really used of it changes all the time.
+fn is_alike(one: &ResourceView, other: &ResourceView) -> bool {
+    let of = |row: &ResourceView| {
+        (
+            row.capacity,
+            row.allocatable,
+            row.allocated,
+            row.reserved,
+            row.free,
+            row.limits,
+            row.holders.clone(),
+        )
+    };
+    of(one) == of(other)
+}
+
+async fn read(client: &Client, only: Option<&str>) -> Result<ResourcesView, Failure> {
     let mut resources: ResourcesView = client.read(&Call::get("/v1/resources")).await?;
     if let Some(only) = only {
         for manager in &mut resources.managers {
@@ -27,43 +72,70 @@ pub(super) async fn get(client: &Client, only: Option<&str>, output: Output) -> 
             return Err(Failure::Unknown(format!("the node has no resource `{only}`")));
         }
     }
-    if !structured(&resources, output)? {
-        print(&resources, output)?;
-    }
-    Ok(0)
+    Ok(resources)
 }
 
-fn print(view: &ResourcesView, output: Output) -> Result<(), Failure> {
-    let rows = view
-        .managers
-        .iter()
-        .flat_map(|manager| manager.resources.iter().map(move |resource| (manager, resource)));
+fn table(output: Output) -> Table {
     if output == Output::Name {
-        return rows.into_iter().try_for_each(|(_, row)| line(&format!("resource/{}", row.kind)));
+        return Table::without_headings();
     }
     let mut headings =
         vec!["RESOURCE", "CAPACITY", "ALLOCATABLE", "ALLOCATED", "RESERVED", "FREE", "USED", "HEALTH"];
     if output == Output::Wide {
         headings.extend(["ON MACHINE", "LIMITS", "FRAGMENTED", "HELD BY"]);
     }
-    let mut table = Table::new(&headings);
-    for (manager, resource) in rows {
-        table.row(cells(manager, resource, output));
+    Table::new(&headings)
+}
+
+/// Prints the rows that are wanted.
+fn print_rows(
+    view: &ResourcesView,
+    table: &mut Table,
+    output: Output,
+    is_wanted: impl Fn(&ResourceView) -> bool,
+) -> Result<(), Failure> {
+    for manager in &view.managers {
+        for resource in manager.resources.iter().filter(|resource| is_wanted(resource)) {
+            table.row(match output {
+                Output::Name => vec![format!("resource/{}", resource.kind)],
+                _ => cells(manager, resource, output),
+            });
+        }
     }
-    table.print()?;
+    table.print()
+}
+
+fn print(view: &ResourcesView, table: &mut Table, output: Output) -> Result<(), Failure> {
+    print_rows(view, table, output, |_| true)?;
+    if output == Output::Name {
+        return Ok(());
+    }
     for manager in view.managers.iter().filter(|manager| manager.reason.is_some()) {
         line(&format!("{}: {}", manager.name, manager.reason.as_deref().unwrap_or_default()))?;
     }
     for drift in &view.drifts {
-        line(&format!("drift: {} {}", drift.kind, drift.subject))?;
+        line(&format!("drift: {} {} ({})", drift.kind, drift.subject, meaning(&drift.kind)))?;
     }
     for alert in &view.alerts {
         line(&format!("alert: tenant {} nears its bound of {}", alert.tenant, alert.resource))?;
     }
-    if view.waiting > 0 {
-        line(&format!("{} pods wait for resources", view.waiting))?;
+    match view.waiting {
+        0 => Ok(()),
+        1 => line("1 pod waits for resources"),
+        more => line(&format!("{more} pods wait for resources")),
     }
-    Ok(())
+}
+
+/// What a kind of drift says.
+fn meaning(drift: &str) -> &'static str {
+    match drift {
+        Drift::STRAY_CGROUP => "a control group of a pod that is gone",
+        Drift::RUNS_WITHOUT_GRANT => "containers run of a pod that was given nothing",
+        Drift::FOREIGN_LISTENER => "a process that is none of the holder's listens on it",
+        Drift::STRAY_INTERFACE => "a network interface of a pod that is gone",
+        Drift::WRONG_CPUS => "a container runs on other processors than it was given",
+        _ => "see docs/resources.md",
+    }
 }
 
 fn cells(manager: &ManagerView, resource: &ResourceView, output: Output) -> Vec<String> {

@@ -23,6 +23,7 @@ pub(super) async fn get(client: &Client, only: Option<&str>, output: Output) -> 
     if let Some(name) = only {
         let tenant: TenantView = client.read(&Call::get(path(name))).await?;
         if !structured(&tenant, output)? {
+            tell_unset(&tenant);
             print(&[tenant], output)?;
         }
         return Ok(0);
@@ -32,6 +33,13 @@ pub(super) async fn get(client: &Client, only: Option<&str>, output: Output) -> 
         print(&list.items, output)?;
     }
     Ok(0)
+}
+
+/// Says of a tenant that nobody set that it is none but by its name.
+fn tell_unset(tenant: &TenantView) {
+    if tenant.tenant.is_none() {
+        eprintln!("nothing was set for tenant `{}`: the node's default holds for it", tenant.id);
+    }
 }
 
 fn print(tenants: &[TenantView], output: Output) -> Result<(), Failure> {
@@ -87,6 +95,7 @@ fn requests(requests: &RequestsView) -> String {
 /// Shows everything about a tenant.
 pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure> {
     let tenant: TenantView = client.read(&Call::get(path(name))).await?;
+    tell_unset(&tenant);
     field("Name", &tenant.id)?;
     if let Some(set) = &tenant.tenant {
         let own = [tenant.id.clone()];

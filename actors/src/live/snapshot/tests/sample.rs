@@ -2,15 +2,18 @@
 //!
 //! Every struct is built field by field and every state is named, so that whoever adds one has to fill it here.
 
+mod violations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use purser_events::gpu::{self, Gpu, GpuEvent, GpuHealthPolicy, Health};
 use purser_events::ledger::event::{
     AlertRaised, Allocated, CapacitySet, DriftFound, ManagerStopped, PolicySet, PreemptionRequested, Queued,
     ReservationCancelled, Reserved, TenantSet,
 };
-use purser_events::ledger::{Grant, Ledger, LedgerEvent, Limits};
+use purser_events::ledger::{GpuUuid, Grant, Ledger, LedgerEvent, Limits};
 use purser_events::node::event::{DiskPressure, DiskPressureChanged, Started};
 use purser_events::node::redaction::PendingRedaction;
 use purser_events::node::state::RuntimeStanding;
@@ -23,8 +26,8 @@ use purser_events::pod::{Attempt, Container, ContainerState, Phase, Pod, PodStat
 use purser_events::view::{Entry, Quarantine, Registry, Tombstone};
 use purser_events::worker::{ProcessIdentity, Worker, WorkerState};
 use purser_events::{
-    ContainerName, Cpu, Decider, MilliCpu, NodeUid, PodId, PodUid, Policy, Seq, StreamVersion, Timestamp,
-    WorkerUid, World,
+    ContainerName, Cpu, Decider, MilliCpu, MilliTflops, NodeUid, PodId, PodUid, Policy, Seq, StreamVersion,
+    Timestamp, WorkerUid, World,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -35,21 +38,24 @@ const AT: Timestamp = Timestamp(1_772_368_245_000_000);
 
 /// The last sample of an event's payload.
 pub(super) fn golden<T: DeserializeOwned>(stem: &str) -> T {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/golden");
-    let text = std::fs::read_to_string(folder.join(format!("{stem}.json"))).unwrap();
-    serde_json::from_str::<Vec<T>>(&text).unwrap().pop().unwrap()
+    all(stem).pop().unwrap()
 }
 
 /// The first sample of an event's payload: it is filled to the last field.
 fn first<T: DeserializeOwned>(stem: &str) -> T {
+    all(stem).into_iter().next().unwrap()
+}
+
+/// Every sample of an event's payload.
+fn all<T: DeserializeOwned>(stem: &str) -> Vec<T> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/golden");
     let text = std::fs::read_to_string(folder.join(format!("{stem}.json"))).unwrap();
-    serde_json::from_str::<Vec<T>>(&text).unwrap().into_iter().next().unwrap()
+    serde_json::from_str(&text).unwrap()
 }
 
 /// A pod of the samples, under another uid.
 pub(super) fn admitted(number: u128) -> Admitted {
-    let mut admitted: Admitted = first("pod.admitted.v2");
+    let mut admitted: Admitted = first("pod.admitted.v3");
     admitted.uid = PodUid(Uuid::from_u128(number));
     admitted
 }
@@ -83,6 +89,7 @@ fn world() -> World {
             (worker_uid(2), Worker::Exited { worker: worker(), exit: exit() }),
         ]),
         ledger: ledger(),
+        gpus: gpus(),
         workers_registered: 12,
         registry: Registry { entries, recent: [tombstone].into(), admitted: 11 },
         quarantined: BTreeMap::from([(
@@ -90,13 +97,14 @@ fn world() -> World {
             Quarantine { seq: Seq(39), reason: "it does not fit".to_owned() },
         )]),
         withheld: BTreeSet::from([PodUid(Uuid::from_u128(92))]),
+        violations: violations::history(),
     }
 }
 
 /// A ledger to which everything has happened: as its events on file have it.
 fn ledger() -> Ledger {
     let pod = |number| PodUid(Uuid::from_u128(number));
-    let mut capacity: CapacitySet = first("ledger.capacity-set.v1");
+    let mut capacity: CapacitySet = first("ledger.capacity-set.v2");
     capacity.capacity.memory.0 = 64 << 30;
     let cpu = |id: u16| Cpu { id, core: u32::from(id), package: 1, node: 1 };
     capacity.capacity.cpus.cpus = (0..16).map(cpu).collect();
@@ -106,9 +114,12 @@ fn ledger() -> Ledger {
         ["cpu", "memory", "disk", "gpu-share", "gpu-memory", "ports", "subnets", "example.com/dongle"];
     let limits = Limits { hard: Some(3), soft: Some(2), ..Limits::default() };
     policy.policy.limits = words.map(|word| (word.parse().unwrap(), limits)).into();
-    let allocated: Allocated = first("ledger.allocated.v1");
-    let queued: Queued = first("ledger.queued.v1");
-    let mut reserved: Reserved = first("ledger.reserved.v1");
+    let mut allocated: Allocated = first("ledger.allocated.v2");
+    let mut queued: Queued = first("ledger.queued.v2");
+    let mut reserved: Reserved = first("ledger.reserved.v2");
+    for demand in [&mut allocated.demand, &mut queued.demand, &mut reserved.demand] {
+        demand.gpu.as_mut().unwrap().tflops = Some(MilliTflops(1_500));
+    }
     reserved.grant = Grant { cpu: MilliCpu(100), ..Grant::default() };
     let victims = vec![allocated.pod];
     let preempted = PreemptionRequested { pod: pod(9), victims, grace_s: 30 };
@@ -139,6 +150,45 @@ fn ledger() -> Ledger {
     ledger.unwrap()
 }
 
+/// A GPU in each state of health, with all that can be known of one: as the events on file have it.
+fn gpus() -> BTreeMap<GpuUuid, Gpu> {
+    let found: gpu::event::Found = first("gpu.found.v1");
+    let healths: Vec<gpu::event::HealthChanged> = all("gpu.health-changed.v1");
+    let gpus = healths.into_iter().zip(1..).map(|(changed, number)| {
+        match &changed.health {
+            Health::Healthy
+            | Health::Degraded { .. }
+            | Health::Probation
+            | Health::Unresponsive { .. }
+            | Health::Lost { .. }
+            | Health::Faulty { .. } => {}
+        }
+        let uuid = GpuUuid::new(&format!("GPU-{number}")).unwrap();
+        let found = gpu::event::Found {
+            facts: gpu::GpuFacts { uuid: uuid.clone(), ..found.facts.clone() },
+            health: changed.health,
+            ..found.clone()
+        };
+        let history: [GpuEvent; 3] = [
+            found.into(),
+            first::<gpu::event::FaultNoted>("gpu.fault-noted.v1").into(),
+            first::<gpu::event::Cordoned>("gpu.cordoned.v1").into(),
+        ];
+        let lived = history.iter().try_fold(Gpu::default(), |gpu, event| gpu.evolve(event));
+        let mut lived = lived.unwrap();
+        if let Gpu::Known(known) = &mut lived {
+            known.violations = violations::of_entity();
+        }
+        (uuid, lived)
+    });
+    gpus.collect()
+}
+
+fn policy(fatal: u32) -> Policy {
+    let gpus = GpuHealthPolicy { fatal_xids: BTreeSet::from([fatal]), ..GpuHealthPolicy::default() };
+    Policy { gpus, ..Policy::default() }
+}
+
 fn node() -> NodeState {
     let mut last_start: Started = golden("node.started.v2");
     last_start.recovery.as_mut().unwrap().snapshot = Some(Seq(5));
@@ -148,7 +198,9 @@ fn node() -> NodeState {
         unclean_starts: 2,
         up: true,
         cordoned: Some("a disk is exchanged".to_owned()),
-        policy: Policy::default(),
+        policy: policy(31),
+        config_policy: Some(policy(13)),
+        monitor: violations::policies(),
         runtimes: BTreeMap::from([
             (RuntimeClass::Containerd, RuntimeStanding::Up { version: "2.1".to_owned() }),
             (RuntimeClass::Process, RuntimeStanding::Down { message: "no answer".to_owned() }),
@@ -248,6 +300,7 @@ fn pod(number: u128, phase: Phase) -> PodState {
         execs: BTreeMap::from([(Uuid::from_u128(60), name("main"))]),
         started_at: Some(AT),
         awaits_resources: true,
+        violations: violations::of_entity(),
     }
 }
 

@@ -1,0 +1,245 @@
+//! Carrying out what rungs of the ladder ask for: whatever is requested in the journal and not over is taken up at every
+//! look, so that a start goes on where a stop has cut it off. Nothing is done twice: what goes to a pod has the name of
+//! the episode and the rung as its key, and the journal remembers the answer.
+
+use std::collections::BTreeSet;
+
+use actix::Addr;
+use purser_events::gpu::GpuCommand;
+use purser_events::ledger::GpuUuid;
+use purser_events::pod::{Pod, PodCommand, PodState};
+use purser_events::violation::event::Outcome;
+use purser_events::violation::{Level, ViolationCommand, ViolationKind};
+use purser_events::{Cause, CommandId, PodUid, Principal, Timestamp, World};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::Monitor;
+use crate::directory::FindUid;
+use crate::entity::{By, CommandKey, Execute, Refusal};
+use crate::pod::PodActor;
+use crate::port::containers::Signal;
+use crate::port::{ContainerKey, GpuState, ProcessOwner, SeenGpu, SeenGpus};
+
+/// How long a GPU's driver may need to take memory back once a process has ended, in milliseconds.
+const SETTLE_MS: u64 = 30_000;
+
+/// Something that is to be done and is not over.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    gpu: GpuUuid,
+    id: Uuid,
+    kind: ViolationKind,
+    pod: Option<PodUid>,
+    level: Level,
+    at: Timestamp,
+    grace_s: u32,
+    evidence: String,
+}
+
+/// What a look at something that is under way says.
+enum Progress {
+    /// It goes on.
+    Goes,
+    /// It is over.
+    Over(Outcome, String),
+}
+
+/// What is to be done and is not over, over all GPUs.
+pub(super) fn tasks(world: &World) -> Vec<Task> {
+    let known = world.gpus.iter().filter_map(|(uuid, gpu)| Some((uuid, gpu.known()?)));
+    let open = known.flat_map(|(gpu, known)| known.violations.open.iter().map(move |open| (gpu, open)));
+    let task = |(gpu, (id, episode)): (&GpuUuid, (&Uuid, &purser_events::violation::Episode))| {
+        let (level, at, grace_s) = episode.pending()?;
+        let (kind, pod, evidence) = (episode.kind, episode.pod, episode.evidence.clone());
+        Some(Task { gpu: gpu.clone(), id: *id, kind, pod, level, at, grace_s, evidence })
+    };
+    open.filter_map(task).collect()
+}
+
+impl Monitor {
+    /// Goes on with everything that is to be done.
+    pub(super) async fn carry_on(&self, seen: &SeenGpus) {
+        for task in self.shell.live.read(tasks) {
+            let progress = match (task.level, task.pod) {
+                (Level::Cordon, _) => self.cordon(&task).await,
+                (Level::Evict, Some(pod)) if task.kind == ViolationKind::ZombieGpuProcess => {
+                    self.end_zombies(&task, pod, seen).await
+                }
+                (Level::Evict, Some(pod)) => self.evict(&task, pod, seen).await,
+                (Level::Evict, None) => skip("it belongs to no pod that could be stopped"),
+                (Level::Throttle, _) => {
+                    skip("this node has nothing that slows a pod's use of a GPU: that takes the limiter")
+                }
+                (Level::Record | Level::Warn, _) => skip("nothing is to be done for this rung"),
+            };
+            if let Progress::Over(outcome, reason) = progress {
+                let (id, level) = (task.id, task.level);
+                let report = ViolationCommand::ReportEnforcement { id, level, outcome, reason };
+                self.tell_gpu(&task.gpu, report).await;
+            }
+        }
+    }
+
+    /// Stops a pod, and looks whether its memory comes back.
+    async fn evict(&self, task: &Task, pod: PodUid, seen: &SeenGpus) -> Progress {
+        let standing = self.shell.live.read(|world| Standing::of(world, pod));
+        if standing == Standing::Wanted {
+            return self.stop(task, pod).await;
+        }
+        let waited_ms = self.shell.clock.now().ms_since(task.at);
+        let patience_ms = u64::from(task.grace_s) * 1_000 + SETTLE_MS;
+        let is_late = patience_ms <= waited_ms;
+        if standing == Standing::Ending {
+            return if is_late { failed("the pod does not end") } else { Progress::Goes };
+        }
+        match pids_of(task, pod, seen) {
+            Some(pids) if pids.is_empty() => done("the pod has ended, and what it held came back"),
+            Some(pids) if is_late => {
+                failed(&format!("the pod has ended, and {} of its processes go on", pids.len()))
+            }
+            // Without figures nothing can be said; the driver may come back.
+            Some(_) | None => Progress::Goes,
+        }
+    }
+
+    async fn stop(&self, task: &Task, pod: PodUid) -> Progress {
+        let Ok(Some(actor)) = self.directory.send(FindUid { uid: pod }).await else {
+            return failed(
+                "the pod cannot be reached: its runtime is missing, or its records are in quarantine",
+            );
+        };
+        let actor: Addr<PodActor> = actor;
+        let by = By { key: Some(key(task)), ..self.by_of(task) };
+        let command = PodCommand::Stop { grace_s: Some(task.grace_s) };
+        match actor.send(Execute::<Pod> { command, by }).await {
+            // The first answer again: it was stopped, and somebody has started it since.
+            Ok(Ok(answer)) if answer.replayed && self.is_wanted(pod) => {
+                done("the pod was stopped, and was started again since")
+            }
+            Ok(Ok(_) | Err(Refusal::Busy { .. } | Refusal::NoRoom | Refusal::Retired)) | Err(_) => {
+                Progress::Goes
+            }
+            Ok(Err(refusal)) => failed(&format!("the pod was not stopped: {refusal}")),
+        }
+    }
+
+    fn is_wanted(&self, pod: PodUid) -> bool {
+        self.shell.live.read(|world| Standing::of(world, pod)) == Standing::Wanted
+    }
+
+    /// Ends what is left of a pod that is gone, in every container that its processes are in.
+    async fn end_zombies(&self, task: &Task, pod: PodUid, seen: &SeenGpus) -> Progress {
+        let Some(pids) = pids_of(task, pod, seen) else { return Progress::Goes };
+        if pids.is_empty() {
+            return done("its processes have ended");
+        }
+        if SETTLE_MS <= self.shell.clock.now().ms_since(task.at) {
+            return failed("its processes cannot be ended: the kernel waits for the driver");
+        }
+        let keys: BTreeSet<ContainerKey> = owners(task, seen).filter(|key| key.pod == pod).collect();
+        for runtime in self.shell.runtimes.values() {
+            for key in &keys {
+                if let Err(error) = runtime.signal(key, Signal::Kill).await {
+                    tracing::debug!(%error, container = %key, "failed to end what is left of a pod");
+                }
+            }
+        }
+        Progress::Goes
+    }
+
+    async fn cordon(&self, task: &Task) -> Progress {
+        let Some(actor) = self.gpus.find(&task.gpu) else { return Progress::Goes };
+        let reason = format!("violation {} ({}): {}", task.id, task.kind, task.evidence);
+        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        let command = GpuCommand::Cordon { by: Principal::node(), reason };
+        let by = By { key: Some(key(task)), ..self.by_of(task) };
+        match actor.send(Execute { command, by }).await {
+            Ok(Ok(_)) => done("the GPU takes no new pods"),
+            Ok(Err(Refusal::Rejected(rejection))) => {
+                failed(&format!("the GPU was not cordoned: {rejection}"))
+            }
+            Ok(Err(_)) | Err(_) => Progress::Goes,
+        }
+    }
+
+    fn by_of(&self, task: &Task) -> By {
+        let head = self.shell.live.head(task.gpu.stream());
+        let cause = head.map_or(Cause::Node, |head| Cause::Record(head.seq));
+        By::node(cause, task.id)
+    }
+}
+
+/// Characters of a cordon's reason: at most 256 bytes in any script.
+const REASON_CHARS_MAX: usize = 64;
+
+/// How a pod that is to end stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is to run.
+    Wanted,
+    /// Something of it still runs.
+    Ending,
+    /// Nothing of it runs.
+    Down,
+}
+
+impl Standing {
+    fn of(world: &World, pod: PodUid) -> Standing {
+        match world.pod(pod).and_then(Pod::live) {
+            Some(live) if PodState::is_wanted(live) => Standing::Wanted,
+            Some(live) if live.holds_resources() => Standing::Ending,
+            Some(_) | None => Standing::Down,
+        }
+    }
+}
+
+/// The processes of a pod on the GPU of a task; none if that cannot be told.
+fn pids_of(task: &Task, pod: PodUid, seen: &SeenGpus) -> Option<BTreeSet<u32>> {
+    let readings = gpu_of(task, seen).filter(|gpu| gpu.state == GpuState::Ready)?.readings.as_ref()?;
+    let processes = readings.processes.value()?;
+    let of_pod = processes.iter().filter(|process| match &process.owner {
+        ProcessOwner::Pod { pod: owner, .. } => *owner == pod,
+        ProcessOwner::Unknown { .. } | ProcessOwner::Gone => false,
+    });
+    Some(of_pod.map(|process| process.pid).collect())
+}
+
+/// The containers that processes on the GPU of a task are in.
+fn owners(task: &Task, seen: &SeenGpus) -> impl Iterator<Item = ContainerKey> {
+    let readings = gpu_of(task, seen).and_then(|gpu| gpu.readings.as_ref());
+    let processes = readings.and_then(|readings| readings.processes.value());
+    processes.into_iter().flatten().filter_map(|process| match &process.owner {
+        ProcessOwner::Pod { pod, container, attempt, .. } => {
+            Some(ContainerKey { pod: *pod, container: container.clone(), attempt: *attempt })
+        }
+        ProcessOwner::Unknown { .. } | ProcessOwner::Gone => None,
+    })
+}
+
+fn gpu_of<'a>(task: &Task, seen: &'a SeenGpus) -> Option<&'a SeenGpu> {
+    seen.gpus.iter().find(|gpu| gpu.uuid == task.gpu)
+}
+
+/// What makes a repeated try of one rung of one episode recognisable.
+fn key(task: &Task) -> CommandKey {
+    let mut hash = Sha256::new();
+    hash.update(task.id.as_bytes());
+    hash.update(task.level.word().as_bytes());
+    let fingerprint: [u8; 32] = hash.finalize().into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&fingerprint[..16]);
+    CommandKey { id: CommandId(uuid::Builder::from_custom_bytes(bytes).into_uuid()), fingerprint }
+}
+
+fn done(reason: &str) -> Progress {
+    Progress::Over(Outcome::Completed, reason.to_owned())
+}
+
+fn failed(reason: &str) -> Progress {
+    Progress::Over(Outcome::Failed, reason.to_owned())
+}
+
+fn skip(reason: &str) -> Progress {
+    Progress::Over(Outcome::Skipped, reason.to_owned())
+}

@@ -1,0 +1,152 @@
+//! What was seen of the GPUs, as the detector takes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use purser_events::gpu::Health;
+use purser_events::ledger::{GpuUuid, HolderId};
+use purser_events::pod::{Pod, PodState};
+use purser_events::violation::detector::{GpuSample, Holder, Owner, ProcessUse};
+use purser_events::{Bytes, PodUid, Timestamp, World};
+
+use crate::port::{GpuPart, GpuProcess, GpuReadings, GpuState, ProcessOwner, SeenGpu, SeenGpus, Slowdown};
+
+/// How old figures may be before they count as missing.
+const STALE: Duration = Duration::from_secs(5);
+
+/// Which figures were looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    last: BTreeMap<GpuUuid, (Timestamp, Duration)>,
+}
+
+/// Whether figures are worth a look.
+enum Figures<'a> {
+    /// They are new.
+    New(&'a GpuReadings),
+    /// They were looked at before.
+    Known,
+    /// There are none.
+    Missing,
+}
+
+impl Freshness {
+    fn of<'a>(&mut self, gpu: &'a SeenGpu, passed: Duration) -> Figures<'a> {
+        let Some(readings) = gpu.readings.as_ref().filter(|_| gpu.state == GpuState::Ready) else {
+            return Figures::Missing;
+        };
+        match self.last.get(&gpu.uuid) {
+            Some((at, seen)) if *at == readings.at => {
+                if STALE <= passed.saturating_sub(*seen) {
+                    Figures::Missing
+                } else {
+                    Figures::Known
+                }
+            }
+            Some(_) | None => {
+                self.last.insert(gpu.uuid.clone(), (readings.at, passed));
+                Figures::New(readings)
+            }
+        }
+    }
+}
+
+/// A sample of every GPU of which there is something new to say. `passed` only goes forward.
+pub(super) fn at_gpus(
+    seen: &SeenGpus,
+    world: &World,
+    freshness: &mut Freshness,
+    passed: Duration,
+) -> Vec<GpuSample> {
+    let mut holders = holders(world);
+    freshness.last.retain(|uuid, _| seen.gpus.iter().any(|gpu| gpu.uuid == *uuid));
+    let mut samples = vec![];
+    // Nobody can look at a GPU that is only named, and what runs on a divided one runs on its instances.
+    let is_looked_at = |gpu: &&SeenGpu| gpu.state != GpuState::Named && gpu.part != GpuPart::Divided;
+    for gpu in seen.gpus.iter().filter(is_looked_at) {
+        let mut held = holders.remove(&gpu.uuid).unwrap_or_default();
+        let readings = match freshness.of(gpu, passed) {
+            Figures::Known => continue,
+            Figures::New(readings) => Some(readings),
+            Figures::Missing => None,
+        };
+        let processes = readings.and_then(|readings| readings.processes.value());
+        let processes = processes.map(|processes| processes.iter().map(|process| used(process, world)));
+        let processes: Option<Vec<ProcessUse>> = processes.map(Iterator::collect);
+        for process in processes.iter().flatten() {
+            if let Owner::Pod(pod) = process.owner {
+                // Who was given nothing of it may use nothing of it.
+                held.entry(pod).or_insert(Holder { share: 0, memory: Bytes(0), rank: rank(world, pod) });
+            }
+        }
+        samples.push(GpuSample {
+            gpu: gpu.uuid.clone(),
+            fault: fault(gpu, world),
+            utilization: readings.and_then(|readings| readings.utilization_percent.value().copied()),
+            memory_used: readings.and_then(|readings| readings.memory_used.value().copied()),
+            slowed: readings.and_then(|readings| readings.slowed_by.value()).map(is_slowed),
+            processes,
+            holders: held,
+        });
+    }
+    let named: BTreeSet<&GpuUuid> = seen.gpus.iter().map(|gpu| &gpu.uuid).collect();
+    let away = holders.into_iter().filter(|(gpu, _)| !named.contains(gpu));
+    samples.extend(away.map(|(gpu, holders)| GpuSample {
+        gpu,
+        fault: Some("the driver does not list it".to_owned()),
+        utilization: None,
+        memory_used: None,
+        slowed: None,
+        processes: None,
+        holders,
+    }));
+    samples
+}
+
+/// What pods were given of each GPU.
+pub(super) fn holders(world: &World) -> BTreeMap<GpuUuid, BTreeMap<PodUid, Holder>> {
+    let mut holders: BTreeMap<GpuUuid, BTreeMap<PodUid, Holder>> = BTreeMap::new();
+    for (holder, holding) in &world.ledger.holdings {
+        let HolderId::Pod(pod) = holder else { continue };
+        for gpu in &holding.grant.gpus {
+            let holder = Holder { share: gpu.share, memory: gpu.memory, rank: holding.priority };
+            holders.entry(gpu.uuid.clone()).or_default().insert(*pod, holder);
+        }
+    }
+    holders
+}
+
+fn rank(world: &World, pod: PodUid) -> i32 {
+    world.ledger.holdings.get(&HolderId::Pod(pod)).map_or(0, |holding| holding.priority)
+}
+
+fn fault(gpu: &SeenGpu, world: &World) -> Option<String> {
+    match &gpu.state {
+        GpuState::Ready => {
+            let known = world.gpus.get(&gpu.uuid).and_then(|gpu| gpu.known());
+            known
+                .filter(|known| matches!(known.health, Health::Faulty { .. }))
+                .and_then(|it| it.health.detail())
+        }
+        GpuState::Named | GpuState::Starting => None,
+        state @ (GpuState::Unresponsive { .. } | GpuState::Lost { .. } | GpuState::Contradicted { .. }) => {
+            state.reason()
+        }
+    }
+}
+
+fn is_slowed(by: &BTreeSet<Slowdown>) -> bool {
+    by.contains(&Slowdown::HardwareThermal) || by.contains(&Slowdown::PowerBrake)
+}
+
+fn used(process: &GpuProcess, world: &World) -> ProcessUse {
+    let owner = match &process.owner {
+        ProcessOwner::Pod { pod, .. } => {
+            let runs = world.pod(*pod).and_then(Pod::live).is_some_and(PodState::holds_resources);
+            if runs { Owner::Pod(*pod) } else { Owner::GonePod(*pod) }
+        }
+        ProcessOwner::Unknown { name } => Owner::Unknown(name.clone()),
+        ProcessOwner::Gone => Owner::Ended,
+    };
+    ProcessUse { pid: process.pid, owner, memory: process.memory, sm_percent: process.sm_percent }
+}

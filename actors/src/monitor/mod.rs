@@ -1,0 +1,183 @@
+//! The monitor: it looks at GPUs and pods, has violations put on record, and sees to it that they are answered.
+//!
+//! It decides nothing: the [`Detector`] says what follows from samples, and the GPU or pod whose violation it is decides
+//! whether that is so. Samples are not recorded.
+
+mod enforce;
+mod look;
+pub(crate) mod tell;
+mod usage;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use metrics::{counter, histogram};
+use purser_events::gpu::{Gpu, GpuCommand};
+use purser_events::ledger::GpuUuid;
+use purser_events::pod::{Pod, PodCommand, PodState};
+use purser_events::violation::detector::{Detector, Moment, Scope};
+use purser_events::violation::event::GapCause;
+use purser_events::violation::{MonitorPolicy, ViolationCommand, Violations};
+use purser_events::{Cause, PodUid, Timestamp, World};
+
+use self::look::Freshness;
+use self::usage::Usage;
+use crate::directory::{Directory, FindUid};
+use crate::entity::{By, Execute, Refusal};
+use crate::gpu::GpuActors;
+use crate::metric;
+use crate::pod::report;
+use crate::shell::Shell;
+
+/// Time between two looks at the GPUs.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks, and has recorded what it sees.
+struct Monitor {
+    shell: Arc<Shell>,
+    directory: Addr<Directory>,
+    gpus: GpuActors,
+    detector: Detector,
+    freshness: Freshness,
+    usage: Usage,
+    evaluated: Duration,
+}
+
+/// Begins to look, for as long as the actors' thread lives. `stopped_at` is when the last record before this start was
+/// written: from then on nobody has checked any limit.
+pub(crate) fn begin(
+    shell: &Arc<Shell>,
+    directory: &Addr<Directory>,
+    gpus: &GpuActors,
+    stopped_at: Option<Timestamp>,
+) {
+    let started = shell.clock.passed();
+    let mut monitor = Monitor {
+        shell: shell.clone(),
+        directory: directory.clone(),
+        gpus: gpus.clone(),
+        detector: Detector::new(millis(started)),
+        freshness: Freshness::default(),
+        usage: Usage::default(),
+        evaluated: started,
+    };
+    actix::spawn(async move {
+        if let Some(since) = stopped_at {
+            monitor.note_absence(since).await;
+        }
+        loop {
+            monitor.shell.clock.sleep(LOOK).await;
+            monitor.look().await;
+        }
+    });
+}
+
+impl Monitor {
+    /// Puts on record that limits were not checked while the service was away.
+    async fn note_absence(&self, since: Timestamp) {
+        for (gpu, holders) in self.shell.live.read(look::holders) {
+            let pods = holders.into_keys().collect();
+            let gap = ViolationCommand::OpenGap { since, cause: GapCause::ServiceDown, pods };
+            self.tell_gpu(&gpu, gap).await;
+        }
+    }
+
+    /// Looks once at the GPUs, and at the pods when it is time for an evaluation.
+    async fn look(&mut self) {
+        let began = self.shell.clock.passed();
+        let policy = self.shell.live.read(policy);
+        let interval = Duration::from_millis(policy.interval_ms);
+        let evaluates = interval <= began.saturating_sub(self.evaluated);
+        let moment = Moment { now_ms: millis(began), evaluates };
+        let seen = self.shell.gpus.seen();
+        self.look_at_gpus(&seen, &policy, moment).await;
+        if evaluates {
+            self.evaluated = began;
+            let failed = self.look_at_pods(&policy, moment).await;
+            counter!(metric::MONITORING_CYCLES.name).increment(1);
+            counter!(metric::MONITORING_ERRORS.name).increment(failed);
+            let took = self.shell.clock.passed().saturating_sub(began);
+            histogram!(metric::MONITORING_SECONDS.name).record(took.as_secs_f64());
+        }
+        self.carry_on(&seen).await;
+    }
+
+    async fn look_at_gpus(&mut self, seen: &crate::port::SeenGpus, policy: &MonitorPolicy, moment: Moment) {
+        let (shell, freshness) = (&self.shell, &mut self.freshness);
+        let samples = shell.live.read(|world| look::at_gpus(seen, world, freshness, shell.clock.passed()));
+        for sample in samples {
+            let known = self.shell.live.read(|world| of_gpu(world, &sample.gpu));
+            // It is not on record yet, or its records cannot be followed.
+            let Some(known) = known else { continue };
+            for proposal in self.detector.gpu(&sample, &known, policy, moment) {
+                let command = proposal.command(self.shell.ids.uuid(), self.shell.clock.now(), policy);
+                self.tell_gpu(&sample.gpu, command).await;
+            }
+        }
+    }
+
+    /// Says how many pods could not be measured.
+    async fn look_at_pods(&mut self, policy: &MonitorPolicy, moment: Moment) -> u64 {
+        let running = self.shell.live.read(running);
+        let mut kept: BTreeSet<Scope> = running.iter().map(|pod| Scope::Pod(pod.uid)).collect();
+        kept.extend(
+            self.shell.live.read(|world| world.gpus.keys().cloned().map(Scope::Gpu).collect::<Vec<_>>()),
+        );
+        self.detector.keep(&kept);
+        let mut failed = 0;
+        for sample in self.usage.sample(&self.shell, &running).await {
+            failed += u64::from(sample.is_missing());
+            let Some(pod) = running.iter().find(|pod| pod.uid == sample.pod) else { continue };
+            for proposal in self.detector.pod(&sample, &pod.violations, policy, moment) {
+                let command = proposal.command(self.shell.ids.uuid(), self.shell.clock.now(), policy);
+                self.tell_pod(pod.uid, command).await;
+            }
+        }
+        failed
+    }
+
+    /// Tells a GPU what was seen of its violations, or done about them. What is not recorded is seen again.
+    async fn tell_gpu(&self, gpu: &GpuUuid, command: ViolationCommand) {
+        let Some(actor) = self.gpus.find(gpu) else { return };
+        let by = self.by(self.shell.live.head(gpu.stream()).map(|head| head.seq));
+        match actor.send(Execute::<Gpu> { command: GpuCommand::Violation(command), by }).await {
+            Ok(Ok(_) | Err(Refusal::Busy { .. } | Refusal::NoRoom)) | Err(_) => {}
+            Ok(Err(Refusal::Rejected(rejection))) => {
+                tracing::debug!(%gpu, %rejection, "what was seen of a violation was not recorded");
+            }
+            Ok(Err(refusal)) => {
+                tracing::error!(%gpu, %refusal, "failed to record what was seen of a violation");
+            }
+        }
+    }
+
+    async fn tell_pod(&self, pod: PodUid, command: ViolationCommand) {
+        let Ok(Some(actor)) = self.directory.send(FindUid { uid: pod }).await else { return };
+        let by = self.by(self.shell.live.head(pod.stream()).map(|head| head.seq));
+        report(&actor, PodCommand::Violation(command), by).await;
+    }
+
+    fn by(&self, last: Option<purser_events::Seq>) -> By {
+        By::node(last.map_or(Cause::Node, Cause::Observation), self.shell.ids.uuid())
+    }
+}
+
+/// The policy in force.
+fn policy(world: &World) -> MonitorPolicy {
+    world.node.known().map(|node| node.monitor.in_force.clone()).unwrap_or_default()
+}
+
+fn of_gpu(world: &World, gpu: &GpuUuid) -> Option<Violations> {
+    world.gpus.get(gpu).and_then(Gpu::known).map(|known| known.violations.clone())
+}
+
+fn running(world: &World) -> Vec<PodState> {
+    let live = world.pods.values().filter_map(Pod::live);
+    live.filter(|pod| pod.containers.iter().any(|container| container.attempt().is_some())).cloned().collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

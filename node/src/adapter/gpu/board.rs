@@ -1,0 +1,312 @@
+//! What the threads that look at GPUs have seen, for whoever asks: written by them, read without waiting for any.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use purser_actors::port::{Clock, DriverState, GpuPart, GpuReadings, GpuState, SeenGpu, SeenGpus, SeenXid};
+use purser_events::ledger::{GpuDevice, GpuUuid};
+use purser_events::{Bytes, Timestamp};
+
+use super::{Models, Pace, named};
+use crate::adapter::owners::Owners;
+
+/// Faults of one GPU that are kept.
+const XIDS_MAX: usize = 64;
+/// Kinds of faults that are counted of one GPU: NVIDIA has fewer.
+const XID_KINDS_MAX: usize = 256;
+
+/// What was seen last.
+pub(super) struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+    clock: Arc<dyn Clock>,
+    named: Vec<GpuDevice>,
+    pub(super) owners: Arc<Owners>,
+    models: Models,
+    pub(super) pace: Pace,
+}
+
+struct State {
+    driver: DriverState,
+    /// The call of the thread that finds GPUs.
+    call: Option<Call>,
+    gpus: BTreeMap<GpuUuid, Watched>,
+    stopping: bool,
+}
+
+/// A call that is under way.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    name: &'static str,
+    begun: Duration,
+}
+
+/// One GPU that a thread looks at.
+struct Watched {
+    standing: Standing,
+    part: GpuPart,
+    faults: Faults,
+    seen: Option<Sample>,
+    call: Option<Call>,
+    /// Whether its thread has ended: one that is listed gets another.
+    left: bool,
+}
+
+/// Faults that a driver told of.
+#[derive(Default)]
+struct Faults {
+    newest: VecDeque<SeenXid>,
+    counts: BTreeMap<u32, u64>,
+    told: u64,
+}
+
+impl Faults {
+    fn add(&mut self, xid: u32, at: Timestamp) {
+        self.told += 1;
+        if self.newest.len() == XIDS_MAX {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(SeenXid { number: self.told, xid, at });
+        if self.counts.len() < XID_KINDS_MAX || self.counts.contains_key(&xid) {
+            *self.counts.entry(xid).or_default() += 1;
+        }
+    }
+}
+
+/// How its thread found a GPU.
+enum Standing {
+    Starting,
+    Ready,
+    Lost(String),
+}
+
+/// What was read of a GPU at one time.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    pub(super) index: Option<u32>,
+    pub(super) model: String,
+    pub(super) memory: Bytes,
+    pub(super) readings: GpuReadings,
+}
+
+impl Board {
+    /// Nothing was seen yet.
+    pub(super) fn new(
+        named: Vec<GpuDevice>,
+        models: Models,
+        owners: Arc<Owners>,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+    ) -> Board {
+        let state =
+            State { driver: DriverState::Starting, call: None, gpus: BTreeMap::new(), stopping: false };
+        Board { state: Mutex::new(state), changed: Condvar::new(), clock, named, models, owners, pace }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what was seen, and tells those who wait.
+    fn change<T>(&self, of: impl FnOnce(&mut State) -> T) -> T {
+        let changed = of(&mut self.lock());
+        self.changed.notify_all();
+        changed
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Nobody is going to look.
+    pub(super) fn not_looked_at(&self) {
+        self.change(|state| state.driver = DriverState::Absent);
+    }
+
+    /// The threads are to end.
+    pub(super) fn stop(&self) {
+        self.change(|state| state.stopping = true);
+    }
+
+    /// Waits for a change, at most for this time.
+    pub(super) fn wait(&self, within: Duration) {
+        drop(self.changed.wait_timeout(self.lock(), within));
+    }
+
+    /// Rests a thread for this time; says whether it is to end.
+    pub(super) fn rest(&self, time: Duration) -> bool {
+        let rested = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopping);
+        rested.map_or_else(|poisoned| poisoned.into_inner().0.stopping, |(state, _)| state.stopping)
+    }
+
+    /// The thread that finds GPUs begins a call.
+    pub(super) fn scout_calls(&self, name: &'static str) {
+        let call = Call { name, begun: self.clock.passed() };
+        self.change(|state| state.call = Some(call));
+    }
+
+    /// How the driver stands now; says whether that is news.
+    pub(super) fn set_driver(&self, driver: DriverState) -> bool {
+        self.change(|state| {
+            state.call = None;
+            let is_news = state.driver != driver;
+            state.driver = driver;
+            is_news
+        })
+    }
+
+    /// A driver lists this GPU; says whether a thread has to look at it from now on.
+    pub(super) fn listed(&self, uuid: &GpuUuid, part: &GpuPart) -> bool {
+        let mut state = self.lock();
+        let is_new = match state.gpus.entry(uuid.clone()) {
+            Entry::Occupied(mut known) => std::mem::take(&mut known.get_mut().left),
+            Entry::Vacant(place) => {
+                let (standing, part, faults) = (Standing::Starting, part.clone(), Faults::default());
+                place.insert(Watched { standing, part, faults, seen: None, call: None, left: false });
+                true
+            }
+        };
+        drop(state);
+        if is_new {
+            self.changed.notify_all();
+        }
+        is_new
+    }
+
+    /// Whether so many boards are known, and each is looked at.
+    pub(super) fn is_complete(&self, count: u32) -> bool {
+        let state = self.lock();
+        let mut boards = state.gpus.values().filter(|gpu| !matches!(gpu.part, GpuPart::Instance { .. }));
+        usize::try_from(count) == Ok(boards.clone().count()) && boards.all(|gpu| !gpu.left)
+    }
+
+    /// Whether a board is divided now; says whether it was otherwise before.
+    pub(super) fn divided(&self, uuid: &GpuUuid, is_divided: bool) -> bool {
+        let part = if is_divided { GpuPart::Divided } else { GpuPart::Whole };
+        let mut state = self.lock();
+        let Some(gpu) = state.gpus.get_mut(uuid) else { return false };
+        std::mem::replace(&mut gpu.part, part) != gpu.part
+    }
+
+    /// Whether a board was divided when that was read last.
+    pub(super) fn is_divided(&self, uuid: &GpuUuid) -> bool {
+        self.lock().gpus.get(uuid).is_some_and(|gpu| gpu.part == GpuPart::Divided)
+    }
+
+    /// A GPU's thread has no call under way.
+    pub(super) fn rests(&self, uuid: &GpuUuid) {
+        if let Some(gpu) = self.lock().gpus.get_mut(uuid) {
+            gpu.call = None;
+        }
+    }
+
+    /// The driver told of a fault of a GPU.
+    pub(super) fn fault(&self, uuid: &GpuUuid, xid: u32) {
+        let at = self.clock.now();
+        self.change(|state| {
+            if let Some(gpu) = state.gpus.get_mut(uuid) {
+                gpu.faults.add(xid, at);
+            }
+        });
+    }
+
+    /// A driver lists these GPUs and no others: those that nobody looks at any more are forgotten.
+    pub(super) fn all_listed(&self, listed: &BTreeSet<GpuUuid>) {
+        self.change(|state| state.gpus.retain(|uuid, gpu| !gpu.left || listed.contains(uuid)));
+    }
+
+    /// Time that has passed, to measure other times with.
+    pub(super) fn passed(&self) -> Duration {
+        self.clock.passed()
+    }
+
+    /// A GPU's thread begins a call; says when.
+    pub(super) fn calls(&self, uuid: &GpuUuid, name: &'static str) -> Duration {
+        let begun = self.clock.passed();
+        if let Some(gpu) = self.lock().gpus.get_mut(uuid) {
+            gpu.call = Some(Call { name, begun });
+        }
+        begun
+    }
+
+    /// What its thread read of a GPU.
+    pub(super) fn sampled(&self, uuid: &GpuUuid, sample: Sample) {
+        self.post(uuid, |gpu| {
+            gpu.standing = Standing::Ready;
+            gpu.seen = Some(sample);
+        });
+    }
+
+    /// A GPU is of no use now; its thread looks again, or has `left`.
+    pub(super) fn lost(&self, uuid: &GpuUuid, reason: String, left: bool) {
+        self.post(uuid, |gpu| {
+            gpu.standing = Standing::Lost(reason);
+            gpu.left = left;
+        });
+    }
+
+    fn post(&self, uuid: &GpuUuid, of: impl FnOnce(&mut Watched)) {
+        self.change(|state| {
+            if let Some(gpu) = state.gpus.get_mut(uuid) {
+                gpu.call = None;
+                of(gpu);
+            }
+        });
+    }
+
+    /// A GPU is not there any more, and nobody looks at it.
+    pub(super) fn gone(&self, uuid: &GpuUuid) {
+        self.change(|state| drop(state.gpus.remove(uuid)));
+    }
+
+    /// Whether a call about a GPU is overdue: a look at all of them might then not come back either.
+    pub(super) fn is_any_overdue(&self) -> bool {
+        let now = self.clock.passed();
+        self.lock().gpus.values().any(|gpu| self.overdue(gpu.call, now).is_some())
+    }
+
+    fn overdue(&self, call: Option<Call>, now: Duration) -> Option<&'static str> {
+        call.filter(|call| self.pace.patience < now.saturating_sub(call.begun)).map(|call| call.name)
+    }
+
+    /// What was seen last, and what does not answer now.
+    pub(super) fn seen(&self) -> SeenGpus {
+        let now = self.clock.passed();
+        let state = self.lock();
+        let driver = match self.overdue(state.call, now) {
+            Some(call) => DriverState::Failing { reason: format!("{call} does not come back") },
+            None => state.driver.clone(),
+        };
+        let seen = |(uuid, gpu): (&GpuUuid, &Watched)| {
+            let state = match (self.overdue(gpu.call, now), &gpu.standing) {
+                (Some(call), _) => GpuState::Unresponsive { call },
+                (None, Standing::Starting) => GpuState::Starting,
+                (None, Standing::Ready) => GpuState::Ready,
+                (None, Standing::Lost(reason)) => GpuState::Lost { reason: reason.clone() },
+            };
+            let sample = gpu.seen.as_ref();
+            let seen = SeenGpu {
+                uuid: uuid.clone(),
+                index: sample.and_then(|sample| sample.index),
+                model: sample.map(|sample| sample.model.clone()),
+                memory: sample.map(|sample| sample.memory),
+                tflops: None,
+                state,
+                part: gpu.part.clone(),
+                readings: sample.map(|sample| sample.readings.clone()),
+                xids: gpu.faults.newest.iter().cloned().collect(),
+                xid_counts: gpu.faults.counts.clone(),
+            };
+            (uuid.clone(), seen)
+        };
+        let mut gpus: BTreeMap<GpuUuid, SeenGpu> = state.gpus.iter().map(seen).collect();
+        drop(state);
+        named::add(&self.named, &driver, &mut gpus);
+        for gpu in gpus.values_mut() {
+            gpu.tflops = gpu.model.as_deref().and_then(|model| self.models.tflops(model));
+        }
+        SeenGpus { driver, gpus: gpus.into_values().collect() }
+    }
+}

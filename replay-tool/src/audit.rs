@@ -1,0 +1,97 @@
+//! What the verbs stand on, for audits of one's own: a journal's records in order, each checked, and what was true.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), purser_replay::Failure> {
+//! use purser_replay::audit::Journal;
+//!
+//! for audited in Journal::folder("/backup/journal").records()? {
+//!     let audited = audited?;
+//!     println!("{} {}", audited.header.seq, audited.kind);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use std::path::PathBuf;
+
+use purser_events::view::World;
+use purser_events::{Event, Header, Seq};
+use purser_storage::Hash;
+
+use crate::failure::Failure;
+use crate::fold::{self, Until};
+use crate::progress::Line;
+use crate::source::{Opened, Place};
+use crate::{Console, render};
+
+/// A journal that is read and never changed.
+#[derive(Debug)]
+pub struct Journal {
+    place: Place,
+}
+
+/// One record, checked against the one before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audited {
+    /// Its place, time, cause and principal.
+    pub header: Header,
+    /// The name of its type, as in `pod.admitted`; of one that this release does not know, its number.
+    pub kind: String,
+    /// What happened; else why it cannot be told: it was redacted, is sealed, or is of a newer release.
+    pub event: Result<Event, String>,
+    /// The hash over it and all before it.
+    pub hash: Hash,
+}
+
+/// A journal's records in order. After an error, nothing follows: what came before it is sound.
+pub struct Records(Opened);
+
+impl Journal {
+    /// An export.
+    pub fn export(path: impl Into<PathBuf>) -> Journal {
+        Journal { place: Place::of_export(path.into(), Line::default()) }
+    }
+
+    /// A journal's folder that no process writes, or a copy of one.
+    pub fn folder(path: impl Into<PathBuf>) -> Journal {
+        Journal { place: Place::of_folder(path.into(), Line::default()) }
+    }
+
+    /// A live node, asked over its socket.
+    pub fn socket(path: impl Into<PathBuf>) -> Journal {
+        Journal { place: Place::of_socket(path.into(), Line::default()) }
+    }
+
+    /// Its records from the first one on.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a journal that this release knows.
+    pub fn records(&self) -> Result<Records, Failure> {
+        self.place.open(Seq(1)).map(Records)
+    }
+
+    /// All that was true right after a record; after the last one, if none is named.
+    ///
+    /// # Errors
+    /// It cannot be read up to there, does not begin with its first record, or has no such record.
+    pub fn world(&self, at: Option<Seq>) -> Result<World, Failure> {
+        // What cannot be folded is in the world as well: see `World::quarantined`.
+        let (mut out, mut notes) = (std::io::sink(), std::io::sink());
+        let mut console = Console { out: &mut out, notes: &mut notes };
+        fold::fold(at.map(Until::Seq), &self.place, &mut console).map(|folded| folded.world)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Audited, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let stored = match self.0.next()? {
+            Ok(stored) => stored,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let event = stored.event().map_err(|error| render::payload_error(&error));
+        let kind = render::type_name(&stored);
+        Some(Ok(Audited { kind, event, hash: stored.hash, header: stored.header }))
+    }
+}

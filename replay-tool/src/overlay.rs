@@ -1,0 +1,202 @@
+//! Another policy: what of the ledger's recorded rules is to be different, out of a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use purser_events::ledger::{LedgerPolicy, Limits, Tenant, TenantId};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+
+/// Longest file that is read, in bytes.
+const FILE_LEN_MAX: u64 = 1 << 20;
+
+/// What is to be different.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    policy: Map<String, Value>,
+    /// By tenant.
+    pub(crate) tenants: BTreeMap<TenantId, Map<String, Value>>,
+}
+
+/// Why a policy file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OverlayError {
+    #[error("it has {len} bytes, more than the {FILE_LEN_MAX} of a policy")]
+    TooLong { len: u64 },
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("`{at}` must be a table")]
+    NoTable { at: String },
+    #[error("there is no field `{at}`: take it out; here are {known}")]
+    Unknown { at: String, known: String },
+    #[error("`{at}` makes no sense")]
+    Bad { at: String, source: serde_json::Error },
+    #[error("`{id}` is no tenant's name")]
+    Tenant { id: String, source: purser_events::NameError },
+    #[error("the node would have refused it")]
+    Refused(#[from] purser_events::ledger::LedgerRejection),
+}
+
+impl Overlay {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Overlay, Failure> {
+        let open = |source| Failure::Open { path: path.to_owned(), source };
+        let len = fs::metadata(path).map_err(open)?.len();
+        if FILE_LEN_MAX < len {
+            return Err(Failure::not_one(path, OverlayError::TooLong { len }));
+        }
+        let text = fs::read_to_string(path).map_err(open)?;
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        Overlay::parse(&text, is_json).map_err(|error| Failure::not_one(path, error))
+    }
+
+    fn parse(text: &str, is_json: bool) -> Result<Overlay, OverlayError> {
+        let value: Value = if is_json { serde_json::from_str(text)? } else { toml::from_str(text)? };
+        let mut overlay = Overlay::default();
+        for (name, part) in table(value, "the file")? {
+            match name.as_str() {
+                "policy" => overlay.policy = table(camel(part), "policy")?,
+                "tenants" => {
+                    for (id, tenant) in table(part, "tenants")? {
+                        let at = format!("tenants.{id}");
+                        let name =
+                            TenantId::new(&id).map_err(|source| OverlayError::Tenant { id, source })?;
+                        overlay.tenants.insert(name, table(camel(tenant), &at)?);
+                    }
+                }
+                _ => return Err(OverlayError::Unknown { at: name, known: "policy and tenants".to_owned() }),
+            }
+        }
+        // What makes no sense is told before anything is read.
+        overlay.policy(&LedgerPolicy::default())?;
+        overlay.tenants.keys().try_for_each(|id| overlay.tenant(id, &Tenant::default()).map(drop))?;
+        Ok(overlay)
+    }
+
+    /// Rules with what is to be different in them.
+    pub(crate) fn policy(&self, recorded: &LedgerPolicy) -> Result<LedgerPolicy, OverlayError> {
+        let mut base = json!(recorded);
+        for (name, part) in &self.policy {
+            let at = format!("policy.{name}");
+            known(&base, name, &at)?;
+            match (name.as_str(), part) {
+                ("limits", Value::Object(kinds)) => {
+                    for (kind, limits) in kinds {
+                        let at = format!("{at}.{kind}");
+                        let slot = &mut base["limits"][kind.as_str()];
+                        if slot.is_null() {
+                            *slot = json!(Limits::default());
+                        }
+                        for (field, value) in table(limits.clone(), &at)? {
+                            known(slot, &field, &format!("{at}.{field}"))?;
+                            slot[field] = value;
+                        }
+                    }
+                }
+                ("defaultQuota" | "defaultRequests", Value::Object(_)) => base[name.as_str()] = part.clone(),
+                _ => base[name.as_str()] = part.clone(),
+            }
+            // Told with the field that is wrong.
+            serde_json::from_value::<LedgerPolicy>(base.clone())
+                .map_err(|source| OverlayError::Bad { at, source })?;
+        }
+        serde_json::from_value(base).map_err(|source| OverlayError::Bad { at: "policy".to_owned(), source })
+    }
+
+    /// A tenant's bounds with what is to be different in them.
+    pub(crate) fn tenant(&self, id: &TenantId, recorded: &Tenant) -> Result<Tenant, OverlayError> {
+        let mut base = json!(recorded);
+        for (name, part) in self.tenants.get(id).into_iter().flatten() {
+            known(&base, name, &format!("tenants.{id}.{name}"))?;
+            base[name.as_str()] = part.clone();
+        }
+        let bad = |source| OverlayError::Bad { at: format!("tenants.{id}"), source };
+        serde_json::from_value(base).map_err(bad)
+    }
+}
+
+fn table(value: Value, at: &str) -> Result<Map<String, Value>, OverlayError> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(OverlayError::NoTable { at: at.to_owned() }),
+    }
+}
+
+fn known(base: &Value, name: &str, at: &str) -> Result<(), OverlayError> {
+    let fields = base.as_object();
+    if fields.is_some_and(|fields| fields.contains_key(name)) {
+        return Ok(());
+    }
+    let known = fields.into_iter().flat_map(Map::keys).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(OverlayError::Unknown { at: at.to_owned(), known })
+}
+
+/// Names of fields as the journal has them: `refuse-when-full` is `refuseWhenFull`. Kinds of resources and tenants keep
+/// their names, which stand where a table of them does.
+fn camel(value: Value) -> Value {
+    let Value::Object(fields) = value else { return value };
+    let rename = |name: &str| {
+        let mut parts = name.split('-');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |mut name, part| {
+            let mut chars = part.chars();
+            name.extend(chars.next().map(|char| char.to_ascii_uppercase()));
+            name + chars.as_str()
+        })
+    };
+    let renamed = fields.into_iter().map(|(name, part)| {
+        let name = rename(&name);
+        let part = match (name.as_str(), part) {
+            ("limits", Value::Object(kinds)) => {
+                Value::Object(kinds.into_iter().map(|(kind, limits)| (kind, camel(limits))).collect())
+            }
+            ("defaultQuota" | "quota" | "podMax" | "podDefault", part) => part,
+            (_, part) => camel(part),
+        };
+        (name, part)
+    });
+    Value::Object(renamed.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use purser_events::causes;
+
+    use super::*;
+
+    fn told(text: &str) -> String {
+        causes::told(&Overlay::parse(text, false).expect_err("it is wrong"))
+    }
+
+    #[test]
+    fn only_what_is_named_differs() {
+        let text = "[policy]\nrefuse-when-full = true\npreemption-grace-s = 7\n\
+                    [policy.limits.memory]\novercommit-percent = 150\n[tenants.red.quota]\nmemory = 9";
+        let overlay = Overlay::parse(text, false).unwrap();
+        let policy = overlay.policy(&LedgerPolicy { strict: true, ..LedgerPolicy::default() }).unwrap();
+        assert!(policy.strict && policy.refuse_when_full && policy.preemption_grace_s == 7);
+        let memory: Vec<u32> = policy.limits.values().map(|limits| limits.overcommit_percent).collect();
+        assert_eq!(memory, [150]);
+        let red = overlay.tenants.keys().next().unwrap();
+        let tenant = overlay.tenant(red, &Tenant { alert_percent: Some(80), ..Tenant::default() }).unwrap();
+        assert_eq!(tenant.alert_percent, Some(80));
+        assert!(tenant.quota.is_some());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        assert!(told("[policies]").contains("no field `policies`"));
+        assert!(told("[policy]\nrefuse = true").contains("no field `policy.refuse`"));
+        assert!(told("[policy]\nstrict = 7").contains("`policy.strict` makes no sense"));
+        assert!(told("[policy.limits.memory]\nhardest = 7").contains("`policy.limits.memory.hardest`"));
+        assert!(told("[policy.limits.love]\nhard = 7").contains("`policy.limits` makes no sense"));
+        assert!(told("policy = 3").contains("`policy` must be a table"));
+        assert!(told("[tenants.\"no name\"]").contains("no tenant's name"));
+        assert!(told("[tenants.red]\nweather = 1").contains("`tenants.red.weather`"));
+        assert!(told("[policy").contains("TOML parse error"));
+    }
+}

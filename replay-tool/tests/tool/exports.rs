@@ -1,0 +1,255 @@
+//! Exports for other programs: each is read back by rules or a reader that are not the writer's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use purser_events::Cause;
+use purser_replay::Exit;
+use serde_json::Value;
+
+use crate::answers::Lived;
+use crate::support::{Fixture, golden};
+
+#[test]
+fn exports_are_as_on_file() {
+    let fixture = Fixture::new();
+    let export = |args: &[&str]| fixture.tool(&[&["export", "-"], args].concat());
+    golden("export-csv.txt", &export(&["-f", "csv", "-t", "pod.container-started", "-t", "worker."]));
+    let fields = "@time,container,exit.code,spec.containers[*].name";
+    golden("export-csv-fields.txt", &export(&["-f", "csv", "--fields", fields]));
+    golden("export-jsonl-redacted.txt", &export(&["-f", "jsonl", "--redact", "--seq", "1..7"]));
+    golden("export-perfetto.txt", &export(&["-f", "perfetto"]));
+    golden("export-otlp.txt", &export(&["-f", "otlp", "--pod", "web", "--redact"]));
+}
+
+#[test]
+fn options_of_another_format_are_refused() {
+    let fixture = Fixture::new();
+    for args in [
+        &["--redact"][..],
+        &["-t", "pod."],
+        &["-f", "jsonl", "--from", "3"],
+        &["-f", "perfetto", "--fields", "@seq"],
+        &["-f", "csv", "--fields", "@seq = 3"],
+    ] {
+        let told = fixture.tool(&[&["export", "-"], args].concat());
+        assert_eq!((told.exit, told.out.as_str()), (Exit::Usage, ""), "{args:?}: {}", told.notes);
+    }
+    let none = fixture.tool(&["export", "-", "-f", "jsonl", "-t", "pod.failed"]);
+    assert_eq!((none.exit, none.out.as_str()), (Exit::NothingMatched, ""));
+}
+
+#[test]
+fn lines_are_those_of_the_log() {
+    for seed in 0..3 {
+        let lived = Lived::new(seed, 60);
+        let lines = lived.tool(&["export", "-", "-f", "jsonl", "--since", "2026-03-01T12:01:00Z"]);
+        assert_eq!(lines.out, lived.tool(&["log", "-o", "jsonl", "--since", "2026-03-01T12:01:00Z"]).out);
+        let redacted = lived.tool(&["export", "-", "-f", "jsonl", "--redact"]).out;
+        let whole = lived.tool(&["log", "-o", "jsonl"]).out;
+        assert!(whole.contains("uid:1000") && whole.contains("gpu-01"), "seed {seed}");
+        assert!(!redacted.contains("uid:1000") && !redacted.contains("gpu-01"), "seed {seed}");
+        assert_eq!(redacted.lines().count(), whole.lines().count());
+        // What is the same stays the same: as many texts, each for one.
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        for (line, before) in redacted.lines().zip(whole.lines()) {
+            let (line, before): (Value, Value) =
+                (serde_json::from_str(line).unwrap(), serde_json::from_str(before).unwrap());
+            assert_eq!(line["header"]["seq"], before["header"]["seq"]);
+            for at in ["/header/origin/principal", "/event/payload/spec/id/name"] {
+                let (Some(line), Some(before)) = (line.pointer(at), before.pointer(at)) else { continue };
+                let shown = known.entry(before.to_string()).or_insert_with(|| line.to_string());
+                assert_eq!(*shown, line.to_string(), "seed {seed}");
+            }
+        }
+        assert_eq!(known.values().collect::<BTreeSet<_>>().len(), known.len());
+    }
+}
+
+/// Checks what the trace-event format asks of a trace, and gives its events.
+#[track_caller]
+fn checked_trace(text: &str) -> Vec<Value> {
+    let trace: Value = serde_json::from_str(text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap().clone();
+    let number =
+        |event: &Value, field: &str| event[field].as_i64().unwrap_or_else(|| panic!("{field}: {event}"));
+    let mut stacks: BTreeMap<(i64, i64), Vec<String>> = BTreeMap::new();
+    let mut times: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    let mut asyncs: BTreeSet<(String, String)> = BTreeSet::new();
+    let (mut begun, mut ended) = (BTreeMap::new(), BTreeSet::new());
+    let mut named = BTreeSet::new();
+    for event in &events {
+        let track = (number(event, "pid"), number(event, "tid"));
+        let phase = event["ph"].as_str().unwrap();
+        let text =
+            |field: &str| event[field].as_str().unwrap_or_else(|| panic!("{field}: {event}")).to_owned();
+        if phase == "M" {
+            named.insert((track, text("name")));
+            continue;
+        }
+        let ts = number(event, "ts");
+        let last = times.entry(track).or_insert(ts);
+        assert!(*last <= ts, "time goes back on {track:?}: {event}");
+        *last = ts;
+        let stack = stacks.entry(track).or_default();
+        match phase {
+            "B" => stack.push(text("name")),
+            "E" => assert_eq!(stack.pop(), Some(text("name")), "{event}"),
+            "b" => assert!(asyncs.insert((text("cat"), text("id"))), "begun twice: {event}"),
+            "e" => assert!(asyncs.remove(&(text("cat"), text("id"))), "never begun: {event}"),
+            "i" => assert_eq!(event["s"], "t"),
+            "C" => assert!(event["args"]["amount"].is_u64(), "{event}"),
+            "s" => {
+                assert!(!stack.is_empty(), "an arrow from nowhere: {event}");
+                assert!(begun.insert(text("id"), ts).is_none(), "begun twice: {event}");
+            }
+            "f" => {
+                assert!(!stack.is_empty(), "an arrow to nowhere: {event}");
+                assert!(begun.get(&text("id")).is_some_and(|from| *from <= ts), "{event}");
+                assert!(ended.insert(text("id")), "ended twice: {event}");
+            }
+            other => panic!("phase {other}: {event}"),
+        }
+    }
+    assert!(stacks.values().all(Vec::is_empty), "open slices: {stacks:?}");
+    assert!(asyncs.is_empty(), "open requests: {asyncs:?}");
+    assert!(begun.keys().eq(ended.iter()), "arrows without an end");
+    for track in stacks.keys().filter(|(pid, tid)| *pid < 100 && *tid > 0) {
+        assert!(named.contains(&(*track, "thread_name".to_owned())), "{track:?}");
+    }
+    events
+}
+
+#[test]
+fn a_trace_keeps_the_rules_of_its_format() {
+    for seed in 0..12 {
+        let lived = Lived::new(seed, 120);
+        let events = checked_trace(&lived.tool(&["export", "-", "-f", "perfetto"]).out);
+        let of = |phase: &str| events.iter().filter(|event| event["ph"] == phase).count();
+        let records = lived.records();
+        assert_eq!(of("i"), records.len(), "seed {seed}");
+        let caused = records
+            .iter()
+            .filter(|record| !matches!(record.header.origin.cause, Cause::Command(_) | Cause::Node));
+        assert_eq!(of("f"), caused.count(), "seed {seed}: an arrow for each record that led to one");
+        // A part of a journal is a trace too.
+        let part = lived.tool(&["export", "-", "-f", "perfetto", "-t", "pod.", "--seq", "20..", "--redact"]);
+        checked_trace(&part.out);
+    }
+}
+
+#[test]
+fn gpus_are_drawn_with_who_holds_them() {
+    let mut drawn = 0;
+    for seed in 0..12 {
+        let lived = Lived::new(seed, 120);
+        let events = checked_trace(&lived.tool(&["export", "-", "-f", "perfetto"]).out);
+        let worlds = lived.worlds();
+        let held = |world: &purser_events::view::World| -> usize {
+            world.ledger.holdings.values().map(|holding| holding.grant.gpus.len()).sum()
+        };
+        // Every time that somebody was given a GPU, by a count of worlds.
+        let pairs = worlds.windows(2);
+        let given: usize = pairs
+            .map(|pair| {
+                let is_new = |holder: &&purser_events::ledger::HolderId| {
+                    !pair[0].ledger.holdings.contains_key(*holder)
+                };
+                let new = pair[1].ledger.holdings.keys().filter(is_new);
+                new.map(|holder| pair[1].ledger.holdings[holder].grant.gpus.len()).sum::<usize>()
+            })
+            .sum();
+        let begun = events.iter().filter(|event| event["ph"] == "b" && event["cat"] == "gpu").count();
+        assert_eq!(begun, given, "seed {seed}: {} held at the end", held(worlds.last().unwrap()));
+        drawn += begun;
+    }
+    assert!(drawn > 10, "the lives hold too few GPUs to show anything: {drawn}");
+}
+
+#[test]
+fn spans_are_those_of_otlp() {
+    for seed in 0..6 {
+        let lived = Lived::new(seed, 100);
+        let out = lived.tool(&["export", "-", "-f", "otlp"]).out;
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let spans: Vec<&Value> = lines
+            .iter()
+            .flat_map(|line| line["resourceSpans"].as_array().unwrap())
+            .flat_map(|resource| resource["scopeSpans"].as_array().unwrap())
+            .flat_map(|scope| scope["spans"].as_array().unwrap())
+            .collect();
+        let hex = |value: &Value, len: usize| {
+            let text = value.as_str().unwrap().to_owned();
+            let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            assert!(text.len() == 2 * len && is_hex && text.bytes().any(|byte| byte != b'0'), "{text}");
+            text
+        };
+        let nanos = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+        let mut traces: BTreeMap<String, String> = BTreeMap::new();
+        for span in &spans {
+            let before = traces.insert(hex(&span["spanId"], 8), hex(&span["traceId"], 16));
+            assert_eq!(before, None, "seed {seed}: a span's id is its own");
+            assert!(nanos(&span["startTimeUnixNano"]) <= nanos(&span["endTimeUnixNano"]), "{span}");
+            assert!(!span["name"].as_str().unwrap().is_empty() && span["kind"] == 1);
+        }
+        let records = lived.records();
+        assert_eq!(spans.len(), records.len(), "seed {seed}");
+        for span in spans {
+            let seq = usize::from_str_radix(span["spanId"].as_str().unwrap(), 16).unwrap();
+            let record = &records[seq - 1];
+            let correlation = record.header.origin.correlation.simple().to_string();
+            assert_eq!(span["traceId"], correlation.as_str());
+            assert_eq!(nanos(&span["startTimeUnixNano"]), record.header.time.0.unsigned_abs() * 1_000);
+            let cause = match record.header.origin.cause {
+                Cause::Record(cause) | Cause::Timer(cause) | Cause::Observation(cause) => Some(cause),
+                Cause::Command(_) | Cause::Node => None,
+            };
+            let parent = cause
+                .filter(|cause| {
+                    let at = usize::try_from(cause.0).unwrap() - 1;
+                    records[at].header.origin.correlation == record.header.origin.correlation
+                })
+                .map_or_else(String::new, |cause| format!("{:016x}", cause.0));
+            assert_eq!(span["parentSpanId"], parent.as_str(), "seed {seed}: {span}");
+        }
+    }
+}
+
+#[test]
+fn parquet_is_read_back_by_another_implementation() {
+    let lived = Lived::new(5, 150);
+    let path = lived.path("all.parquet");
+    let told = lived.tool(&["export", &path, "-f", "parquet"]);
+    assert_eq!(told.exit, Exit::Ok, "{}", told.notes);
+    let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    let records = lived.records();
+    assert_eq!(reader.metadata().file_metadata().num_rows(), i64::try_from(records.len()).unwrap());
+    let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), records.len());
+    for (row, record) in rows.iter().zip(&records) {
+        let (header, origin) = (&record.header, &record.header.origin);
+        assert_eq!(row.get_long(0).unwrap(), i64::try_from(header.seq.0).unwrap());
+        assert_eq!(row.get_timestamp_micros(1).unwrap(), header.time.0);
+        assert_eq!(row.get_string(2).unwrap(), record.event.layout().name);
+        assert_eq!(row.get_string(4).unwrap(), header.stream.kind.word());
+        assert_eq!(row.get_string(5).unwrap(), &header.stream.id.to_string());
+        assert_eq!(row.get_long(6).unwrap(), i64::try_from(header.version.0).unwrap());
+        match origin.cause {
+            Cause::Record(cause) | Cause::Timer(cause) | Cause::Observation(cause) => {
+                assert_eq!(row.get_long(9).unwrap(), i64::try_from(cause.0).unwrap());
+                assert!(row.is_null(10).unwrap());
+            }
+            Cause::Command(id) => {
+                assert!(row.is_null(9).unwrap());
+                assert_eq!(row.get_string(10).unwrap(), &id.0.to_string());
+            }
+            Cause::Node => assert!(row.is_null(9).unwrap() && row.is_null(10).unwrap()),
+        }
+        assert_eq!(row.get_string(12).unwrap(), origin.principal.as_str());
+        let payload: Value = serde_json::from_str(row.get_string(13).unwrap()).unwrap();
+        assert_eq!(payload, record.event.payload_json());
+        assert!(row.is_null(14).unwrap() && row.get_string(15).unwrap().len() == 64);
+    }
+}

@@ -1,0 +1,183 @@
+//! Damaged and hostile bytes: whatever is changed is found, no shorter history passes for a whole one, and nothing panics.
+//!
+//! `PURSER_CORPUS=full` has every bit and every length looked at; `PURSER_FUZZ=SEED:COUNT` says what mutations begin with
+//! and how many each decoder gets.
+
+#[path = "../../../fuzz/targets.rs"]
+mod targets;
+
+use std::fs;
+
+use purser_replay::Exit;
+
+use crate::answers::Lived;
+use crate::support::{Fixture, tool};
+
+/// Mutations of each decoder's input.
+const MUTATIONS: u64 = 3_000;
+
+fn is_full() -> bool {
+    std::env::var("PURSER_CORPUS").is_ok_and(|value| value == "full")
+}
+
+/// Looks whether an export that was changed is told from a whole one, and no record is trusted that was changed.
+#[track_caller]
+fn is_found(path: &str, bytes: &[u8], what: &str) {
+    fs::write(path, bytes).unwrap();
+    for verb in [&["verify"][..], &["log", "-o", "oneline"]] {
+        let told = tool(&[verb, &["--export", path]].concat());
+        let is_told = matches!(told.exit, Exit::Integrity | Exit::Unknown | Exit::Io);
+        assert!(is_told, "{what}: {verb:?} ends with {:?}: {}", told.exit, told.out);
+        assert!(!told.out.contains("verdict   sound"), "{what}: {}", told.out);
+    }
+}
+
+/// Where each frame of an export begins.
+fn frames(export: &[u8]) -> Vec<usize> {
+    let mut at = 56;
+    let mut found = Vec::new();
+    while let Some(prefix) = export.get(at..at + 4) {
+        let len = u32::from_le_bytes(prefix.try_into().unwrap()) as usize;
+        if len == 0 {
+            return found;
+        }
+        found.push(at);
+        at += len + 8;
+    }
+    panic!("the export has no end mark");
+}
+
+#[test]
+fn every_bit_of_chosen_records_matters() {
+    let fixture = Fixture::new();
+    let (export, path) = (fs::read(fixture.path("export")).unwrap(), fixture.path("changed"));
+    let frames = frames(&export);
+    assert_eq!(frames.len(), 11, "the frames are where they are taken to be");
+    let all = [frames.as_slice(), &[export.len() - 48]].concat();
+    let chosen: Vec<usize> = if is_full() { (0..all.len() - 1).collect() } else { vec![3, all.len() - 2] };
+    for number in chosen {
+        for bit in all[number] * 8..all[number + 1] * 8 {
+            let mut changed = export.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            is_found(&path, &changed, &format!("bit {bit}"));
+        }
+    }
+    // The head and the end mark.
+    for bit in
+        (0..all[0] * 8).chain(all[all.len() - 1] * 8..export.len() * 8).step_by(if is_full() { 1 } else { 3 })
+    {
+        let mut changed = export.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        is_found(&path, &changed, &format!("bit {bit}"));
+    }
+}
+
+#[test]
+fn no_length_but_the_whole_one_is_whole() {
+    let lived = Lived::new(3, 300);
+    let export = lived.path("export");
+    assert_eq!(lived.tool(&["export", &export]).exit, Exit::Ok);
+    let bytes = fs::read(&export).unwrap();
+    let (whole, path) = (bytes.len(), lived.path("cut"));
+    // Every length of the last bytes, and some of those before.
+    let (every, step) = if is_full() { (64 << 10, 1) } else { (500, 997) };
+    let some = (whole.saturating_sub(64 << 10)..whole).step_by(step);
+    for len in some.chain(whole.saturating_sub(every)..whole) {
+        is_found(&path, &bytes[..len], &format!("{len} of {whole} bytes"));
+    }
+}
+
+#[test]
+fn records_in_another_order_are_found() {
+    let fixture = Fixture::new();
+    let (export, path) = (fs::read(fixture.path("export")).unwrap(), fixture.path("changed"));
+    let frames = frames(&export);
+    let end = export.len() - 48;
+    let frame = |number: usize| &export[frames[number]..frames.get(number + 1).copied().unwrap_or(end)];
+    let with = |order: &[usize]| {
+        let body: Vec<u8> = order.iter().flat_map(|number| frame(*number).to_vec()).collect();
+        [&export[..frames[0]], &body, &export[end..]].concat()
+    };
+    let order: Vec<usize> = (0..frames.len()).collect();
+    assert_eq!(with(&order), export);
+    for one in 0..frames.len() {
+        let (mut twice, mut without) = (order.clone(), order.clone());
+        twice.insert(one, one);
+        is_found(&path, &with(&twice), &format!("record {} twice", one + 1));
+        without.remove(one);
+        is_found(&path, &with(&without), &format!("record {} left out", one + 1));
+        for other in one + 1..frames.len() {
+            let mut swapped = order.clone();
+            swapped.swap(one, other);
+            is_found(&path, &with(&swapped), &format!("records {} and {} swapped", one + 1, other + 1));
+        }
+    }
+}
+
+/// Random numbers, the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % limit.max(1)
+    }
+
+    /// Changes a few bytes, lengths among them, or the length of all.
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            match (self.below(6), bytes.get_mut(at)) {
+                (0, Some(byte)) => *byte ^= 1 << self.below(8),
+                (1, Some(byte)) => *byte = [0, 1, 0x7f, 0x80, 0xff, b'(', b'"', b'@'][self.below(8)],
+                (2, _) => bytes.truncate(at),
+                (3, Some(byte)) => {
+                    let byte = *byte;
+                    bytes.splice(at..at, vec![byte; self.below(64)]);
+                }
+                (4, Some(_)) => {
+                    let (from, len) = (self.below(bytes.len()), self.below(32));
+                    let piece: Vec<u8> = bytes.iter().skip(from).take(len).copied().collect();
+                    bytes.splice(at..at, piece);
+                }
+                // A number as large as can be.
+                (_, Some(_)) => bytes.iter_mut().skip(at).take(4).for_each(|byte| *byte = 0xff),
+                (_, None) => bytes.push(0),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_decoder_panics() {
+    let fixture = Fixture::new();
+    let export = fs::read(fixture.path("export")).unwrap();
+    let frames = frames(&export);
+    let note = b"purser/one\n11\nqINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=\n\n\xe2\x80\x94 purser/one Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+    let proof = [b"c2sp.org/tlog-proof@v1\nindex 3\n".as_slice(), note].concat();
+    let text = b"exit.code != 0 and not (containers[*].name ~ \"^a.*\" or @seq >= 5)";
+    let seeds: Vec<Vec<u8>> = vec![
+        export.clone(),
+        export[frames[2]..frames[3]].to_vec(),
+        note.to_vec(),
+        proof,
+        b"11:7fcc9176e59188fb".to_vec(),
+        text.to_vec(),
+        b"'1h 30m ago'".to_vec(),
+    ];
+    assert_eq!(seeds.len(), targets::TARGETS.len());
+    let asked = std::env::var("PURSER_FUZZ").unwrap_or_default();
+    let (seed, count) = asked.split_once(':').unwrap_or((&asked, ""));
+    let (seed, count) = (seed.parse().unwrap_or(7_u64), count.parse().unwrap_or(MUTATIONS));
+    for ((name, target), valid) in targets::TARGETS.iter().zip(seeds) {
+        for number in 0..count {
+            let mut random = Random((seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let mut bytes = valid.clone();
+            random.mutate(&mut bytes);
+            let run = std::panic::catch_unwind(|| target(&bytes));
+            assert!(run.is_ok(), "{name}: PURSER_FUZZ={}:1 has it again: {bytes:02x?}", seed + number);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What the ledger gives out follows the GPUs that answer, and nothing is recorded while they stay as they are.
+
+use std::sync::Arc;
+
+use purser_actors::paths::PodPaths;
+use purser_actors::port::Gpus;
+use purser_actors::service::Service;
+use purser_events::Bytes;
+use purser_events::ledger::{Capacity, GpuDevice};
+use purser_fake_nvml::script::Faults;
+use purser_tests::bounded;
+use purser_tests::gpus::ToGiveOut;
+use purser_tests::stepped::{START, Stepped, node_with};
+use tokio::sync::watch;
+
+use super::{Scene, device, script, uuid};
+
+/// A node whose clock the test moves on.
+struct Node<'a> {
+    service: Service,
+    moved: &'a watch::Sender<purser_events::Timestamp>,
+}
+
+impl Node<'_> {
+    /// Moves the clock on until the ledger has exactly these GPUs to give out.
+    async fn until(&self, numbers: &[u32]) {
+        let wanted: Vec<_> = numbers.iter().copied().map(uuid).collect();
+        let deadline = tokio::time::Instant::now() + bounded::PATIENCE;
+        while self.given_out() != wanted {
+            assert!(tokio::time::Instant::now() < deadline, "{:?} instead of {wanted:?}", self.given_out());
+            self.step().await;
+        }
+    }
+
+    /// Moves the clock on for a sample, and lets the actors work.
+    async fn step(&self) {
+        self.moved.send_modify(|now| *now = now.plus_ms(10_000));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn given_out(&self) -> Vec<purser_events::ledger::GpuUuid> {
+        self.service.world(|world| world.ledger.capacity.gpus.iter().map(|gpu| gpu.uuid.clone()).collect())
+    }
+}
+
+#[test]
+fn gpus_that_come_and_go_are_recorded_and_no_others() {
+    let scene = Scene::new(&script(2));
+    scene.until_given_out(&[0, 1]);
+    let folder = tempfile::tempdir().unwrap();
+    let paths = PodPaths::new(folder.path().join("pods"));
+    let (moved, _) = watch::channel(START);
+    actix::System::new().block_on(async {
+        let clock = Arc::new(Stepped(moved.clone()));
+        let gpus: Vec<GpuDevice> = scene.sensor.seen().to_give_out();
+        let capacity = Capacity { gpus, memory: Bytes(1), ..Capacity::default() };
+        let sensor: Arc<dyn Gpus> = scene.sensor.clone();
+        let service = node_with(folder.path(), &paths, clock, capacity, sensor).await;
+        let node = Node { service, moved: &moved };
+        node.until(&[0, 1]).await;
+        scene.driver.change(|script| script.devices.push(device(2)));
+        scene.until_given_out(&[0, 1, 2]);
+        node.until(&[0, 1, 2]).await;
+        scene.driver.change(|script| {
+            script.devices[1].faults = Faults { hang: ["*".to_owned()].into(), ..Faults::default() };
+        });
+        scene.until_given_out(&[0, 2]);
+        node.until(&[0, 2]).await;
+        scene.driver.change(|script| script.devices[1].faults = Faults::default());
+        scene.until_given_out(&[0, 1, 2]);
+        node.until(&[0, 1, 2]).await;
+        scene.driver.unload();
+        scene.until_given_out(&[]);
+        node.until(&[]).await;
+        // What becomes of a GPU that stays away is on record in steps.
+        for _ in 0..12 {
+            node.step().await;
+        }
+        let head = node.service.world(|world| world.head);
+        // Five more minutes, and as many looks, in which nothing happens.
+        for _ in 0..30 {
+            node.step().await;
+        }
+        assert_eq!(
+            node.service.world(|world| world.head),
+            head,
+            "nothing changed, and something was recorded"
+        );
+        node.service.shut_down("the test is over").await;
+        node.service.journal().clone().close().unwrap();
+    });
+}

@@ -1,0 +1,154 @@
+//! Violations on a node: who breaks a limit is told of, answered and remembered, and nobody else.
+
+mod scene;
+
+use purser_actors::port::{GpuState, ProcessOwner};
+use purser_events::Bytes;
+use purser_events::view::violations::{PastEpisode, StepKind};
+use purser_events::violation::event::{GapCause, Outcome};
+use purser_events::violation::{Level, ViolationKind};
+
+use self::scene::{GIB, Ground, process};
+
+/// What became of an episode, in words.
+fn steps(episode: &PastEpisode) -> Vec<String> {
+    let word = |what| match what {
+        StepKind::Escalated => "reached",
+        StepKind::Requested => "requested",
+        StepKind::Ended(outcome) => outcome.word(),
+        StepKind::Resolved => "resolved",
+    };
+    episode.steps.iter().map(|step| format!("{} {}", step.level, word(step.what))).collect()
+}
+
+#[test]
+fn of_two_pods_on_a_gpu_the_one_over_its_memory_is_evicted_and_the_other_goes_on() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let (greedy, fair) = (node.run("greedy").await, node.run("fair").await);
+        ground.gpu.say(|gpu| {
+            gpu.busy_percent = 40;
+            gpu.processes = vec![process(901, greedy, 50, 20), process(902, fair, 39, 20)];
+        });
+        node.until("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
+        ground.gpu.say(|gpu| gpu.processes.retain(|it| it.pid != 901));
+        node.until("all is well again", |node| node.open().open.is_empty()).await;
+        let history = node.history();
+        assert_eq!(history.len(), 1, "{history:#?}");
+        let episode = &history[0];
+        assert_eq!((episode.kind, episode.pod), (ViolationKind::GpuMemoryOverQuota, Some(greedy)));
+        assert_eq!((episode.peak, episode.limit), (50 * GIB, 40 * GIB));
+        let climbed = [
+            "warn reached",
+            "throttle reached",
+            "throttle requested",
+            "throttle skipped",
+            "evict reached",
+            "evict requested",
+            "evict completed",
+            "evict resolved",
+        ];
+        assert_eq!(steps(episode), climbed);
+        assert_eq!((node.phase(fair), node.stops(fair), node.stops(greedy)), ("Running".to_owned(), 0, 1));
+        node.end().await;
+    });
+}
+
+#[test]
+fn a_start_in_the_middle_of_the_ladder_goes_on_where_it_was_and_evicts_nobody_twice() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let greedy = node.run("greedy").await;
+        ground.gpu.say(|gpu| gpu.processes = vec![process(901, greedy, 50, 20)]);
+        node.until("it is warned of", |node| node.open().open.values().any(|it| it.level == Level::Warn))
+            .await;
+        let before = (node.open().open, node.history());
+        node.end().await;
+
+        let node = ground.node().await;
+        assert_eq!((node.open().open, node.history()), before, "the same after a start");
+        // Past the time in which nothing is judged, and up to the eviction.
+        node.until("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
+        let at_evict = |node: &scene::Node<'_>| node.open().open.values().any(|it| it.level == Level::Evict);
+        assert!(at_evict(&node), "its memory did not come back yet: {:#?}", node.open());
+        node.end().await;
+
+        // What was asked for is not over: this start takes it up. Somebody has started the pod again.
+        let node = ground.node().await;
+        assert!(at_evict(&node));
+        node.start("greedy").await;
+        node.until("the measure is over", |node| node.open().open.values().all(|it| it.pending().is_none()))
+            .await;
+        assert_eq!(node.stops(greedy), 1, "{:#?}", node.history());
+        let gaps = node.service.world(|world| world.violations.gaps.get(&greedy).cloned());
+        assert!(gaps.is_some_and(|gaps| gaps.open.iter().all(|gap| gap.cause == GapCause::ServiceDown)));
+        node.end().await;
+    });
+}
+
+#[test]
+fn while_the_driver_is_away_nothing_is_judged_and_that_is_on_record() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let pod = node.run("pod").await;
+        node.seconds(40).await;
+        ground.gpu.say(|gpu| {
+            gpu.processes = vec![process(901, pod, 50, 20)];
+            gpu.state = GpuState::Unresponsive { call: "nvmlDeviceGetMemoryInfo" };
+        });
+        node.until("limits are not checked", |node| node.open().gap.is_some()).await;
+        let kinds: Vec<ViolationKind> = node.history().iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, [ViolationKind::DeviceHealth]);
+        ground.gpu.say(|gpu| {
+            gpu.processes = vec![process(901, pod, 10, 20)];
+            gpu.state = GpuState::Ready;
+        });
+        node.until("limits are checked again", |node| node.open().gap.is_none()).await;
+        let gaps = node.service.world(|world| world.violations.gaps.get(&pod).cloned()).unwrap();
+        assert_eq!((gaps.count, gaps.recent[0].cause), (1, GapCause::DriverAway));
+        assert!(10_000 <= gaps.total_ms, "{gaps:?}");
+        node.end().await;
+    });
+}
+
+#[test]
+fn what_is_left_of_a_pod_and_who_belongs_to_none_is_told_of() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let gone = purser_events::PodUid(uuid::Uuid::from_u128(77));
+        ground.gpu.say(|gpu| {
+            let stranger = ProcessOwner::Unknown { name: Some("miner".to_owned()) };
+            let stranger = purser_actors::port::GpuProcess {
+                pid: 903,
+                owner: stranger,
+                memory: Some(Bytes(GIB)),
+                sm_percent: None,
+            };
+            gpu.processes = vec![process(901, gone, 1, 0), stranger];
+        });
+        node.until("the GPU takes no pods", |node| {
+            let known =
+                node.service.world(|world| world.gpus.get(&scene::gpu()).and_then(|it| it.known().cloned()));
+            known.is_some_and(|known| known.cordon.is_some())
+        })
+        .await;
+        let of = |kind| node.history().into_iter().find(|it| it.kind == kind).unwrap();
+        let zombie = of(ViolationKind::ZombieGpuProcess);
+        assert_eq!(
+            (zombie.pod, zombie.level, zombie.evidence.as_str()),
+            (Some(gone), Level::Cordon, "processes 901")
+        );
+        let evicted = zombie
+            .steps
+            .iter()
+            .find(|it| it.level == Level::Evict && it.what == StepKind::Ended(Outcome::Failed));
+        assert!(evicted.is_some(), "{zombie:#?}");
+        let stranger = of(ViolationKind::UnknownProcess);
+        assert_eq!((stranger.level, stranger.evidence.as_str()), (Level::Warn, "processes 903 (miner)"));
+        node.end().await;
+    });
+}

@@ -73,7 +73,12 @@ fn memory_over_the_limit_climbs_rung_by_rung_to_the_eviction() {
     let gone = GpuSample { holders: [(pod(2), holder(50, 40, 0))].into(), ..two(0, 0, 10) };
     let gone = GpuSample { processes: gone.processes.map(|mut all| all.split_off(1)), ..gone };
     scene.seconds(1, &gone);
-    assert_eq!(scene.told().last().map(String::as_str), Some("resolved"));
+    let Some((_, ViolationEvent::Resolved(resolved))) = scene.events.last() else {
+        panic!("{:?}", scene.told())
+    };
+    // 10 GiB over its limit for as long as it was looked at.
+    assert!(30 * (10 << 30) <= resolved.area, "{resolved:?}");
+    assert_eq!(resolved.peak, 50 << 30);
 }
 
 #[test]

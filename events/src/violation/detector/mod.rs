@@ -213,15 +213,17 @@ impl Watched {
             proposals.extend(step(watch, seen, open, policy));
         }
         let is_seen = |kind, pod| seen.iter().any(|seen| (seen.kind, seen.pod) == (kind, pod));
-        self.conditions.retain(|(kind, pod), _| is_seen(*kind, *pod));
         let gone = known.open.iter().filter(|(_, episode)| !is_seen(episode.kind, episode.pod));
         let over = gone.filter(|(_, episode)| episode.pending().is_none());
-        proposals.extend(over.map(|(id, episode)| Proposal::Resolve {
-            id: *id,
-            peak: episode.peak,
-            area: 0,
-            reason: "the pod has nothing here any more".to_owned(),
+        proposals.extend(over.map(|(id, episode)| {
+            let watch = self.conditions.get(&(episode.kind, episode.pod));
+            let (peak, area) = watch.map_or((0, 0), Watch::figures);
+            let reason = "the pod has nothing here any more".to_owned();
+            Proposal::Resolve { id: *id, peak: peak.max(episode.peak), area, reason }
         }));
+        // The figures of an episode are kept until its end is on record.
+        let is_open = |kind, pod| known.find(kind, pod).is_some();
+        self.conditions.retain(|(kind, pod), _| is_seen(*kind, *pod) || is_open(*kind, *pod));
         proposals
     }
 

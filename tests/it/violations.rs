@@ -8,7 +8,7 @@ use purser_events::view::violations::{PastEpisode, StepKind};
 use purser_events::violation::event::{GapCause, Outcome};
 use purser_events::violation::{Level, ViolationKind};
 
-use self::scene::{GIB, Ground, process};
+use self::scene::{GIB, Ground, Node, process};
 
 /// What became of an episode, in words.
 fn steps(episode: &PastEpisode) -> Vec<String> {
@@ -31,8 +31,12 @@ fn of_two_pods_on_a_gpu_the_one_over_its_memory_is_evicted_and_the_other_goes_on
             gpu.busy_percent = 40;
             gpu.processes = vec![process(901, greedy, 50, 20), process(902, fair, 39, 20)];
         });
-        node.until("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
+        let is_asked =
+            |node: &Node<'_>| node.history().iter().flat_map(steps).any(|step| step == "evict requested");
+        node.until("the eviction is asked for", is_asked).await;
+        // A process takes its memory with it; how long it takes to end is no matter of the test's clock.
         ground.gpu.say(|gpu| gpu.processes.retain(|it| it.pid != 901));
+        node.until_by_itself("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
         node.until("all is well again", |node| node.open().open.is_empty()).await;
         let history = node.history();
         assert_eq!(history.len(), 1, "{history:#?}");

@@ -191,6 +191,15 @@ impl Node<'_> {
         }
     }
 
+    /// Waits until something is so that takes no time of the node's clock.
+    pub(super) async fn until_by_itself(&self, what: &str, is_so: impl Fn(&Node<'_>) -> bool) {
+        let deadline = tokio::time::Instant::now() + bounded::PATIENCE;
+        while !is_so(self) {
+            assert!(tokio::time::Instant::now() < deadline, "{what}: not so, but {:#?}", self.history());
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Every violation, oldest first.
     pub(super) fn history(&self) -> Vec<PastEpisode> {
         self.service.world(|world| world.violations.all().cloned().collect())

@@ -75,7 +75,7 @@ fn a_start_in_the_middle_of_the_ladder_goes_on_where_it_was_and_evicts_nobody_tw
         assert_eq!((node.open().open, node.history()), before, "the same after a start");
         // Past the time in which nothing is judged, and up to the eviction.
         node.until("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
-        let at_evict = |node: &scene::Node<'_>| node.open().open.values().any(|it| it.level == Level::Evict);
+        let at_evict = |node: &Node<'_>| node.open().open.values().any(|it| it.level == Level::Evict);
         assert!(at_evict(&node), "its memory did not come back yet: {:#?}", node.open());
         node.end().await;
 

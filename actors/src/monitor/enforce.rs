@@ -10,11 +10,11 @@ use purser_events::ledger::GpuUuid;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{Level, ViolationCommand, ViolationKind};
-use purser_events::{Cause, CommandId, PodUid, Principal, Timestamp, World};
+use purser_events::{Cause, CommandId, PodUid, Principal, World};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Monitor;
+use super::{Monitor, millis};
 use crate::directory::FindUid;
 use crate::entity::{By, CommandKey, Execute, Refusal};
 use crate::pod::PodActor;
@@ -32,8 +32,9 @@ pub(super) struct Task {
     kind: ViolationKind,
     pod: Option<PodUid>,
     level: Level,
-    at: Timestamp,
     grace_s: u32,
+    /// For how long this service has gone on with it, in milliseconds, whatever the clock was set to.
+    waited_ms: u64,
     evidence: String,
 }
 
@@ -50,17 +51,17 @@ pub(super) fn tasks(world: &World) -> Vec<Task> {
     let known = world.gpus.iter().filter_map(|(uuid, gpu)| Some((uuid, gpu.known()?)));
     let open = known.flat_map(|(gpu, known)| known.violations.open.iter().map(move |open| (gpu, open)));
     let task = |(gpu, (id, episode)): (&GpuUuid, (&Uuid, &purser_events::violation::Episode))| {
-        let (level, at, grace_s) = episode.pending()?;
+        let (level, grace_s) = episode.pending()?;
         let (kind, pod, evidence) = (episode.kind, episode.pod, episode.evidence.clone());
-        Some(Task { gpu: gpu.clone(), id: *id, kind, pod, level, at, grace_s, evidence })
+        Some(Task { gpu: gpu.clone(), id: *id, kind, pod, level, grace_s, waited_ms: 0, evidence })
     };
     open.filter_map(task).collect()
 }
 
 impl Monitor {
     /// Goes on with everything that is to be done.
-    pub(super) async fn carry_on(&self, seen: &SeenGpus) {
-        for task in self.shell.live.read(tasks) {
+    pub(super) async fn carry_on(&mut self, seen: &SeenGpus) {
+        for task in self.tasks() {
             let progress = match (task.level, task.pod) {
                 (Level::Cordon, _) => self.cordon(&task).await,
                 (Level::Evict, Some(pod)) if task.kind == ViolationKind::ZombieGpuProcess => {
@@ -81,15 +82,25 @@ impl Monitor {
         }
     }
 
+    /// What is to be done, with how long that has taken since this service began it or took it up.
+    fn tasks(&mut self) -> Vec<Task> {
+        let (now, mut tasks) = (self.shell.clock.passed(), self.shell.live.read(tasks));
+        self.begun.retain(|(id, level), _| tasks.iter().any(|task| (task.id, task.level) == (*id, *level)));
+        for task in &mut tasks {
+            let begun = *self.begun.entry((task.id, task.level)).or_insert(now);
+            task.waited_ms = millis(now.saturating_sub(begun));
+        }
+        tasks
+    }
+
     /// Stops a pod, and looks whether its memory comes back.
     async fn evict(&self, task: &Task, pod: PodUid, seen: &SeenGpus) -> Progress {
         let standing = self.shell.live.read(|world| Standing::of(world, pod));
         if standing == Standing::Wanted {
             return self.stop(task, pod).await;
         }
-        let waited_ms = self.shell.clock.now().ms_since(task.at);
         let patience_ms = u64::from(task.grace_s) * 1_000 + SETTLE_MS;
-        let is_late = patience_ms <= waited_ms;
+        let is_late = patience_ms <= task.waited_ms;
         if standing == Standing::Ending {
             return if is_late { failed("the pod does not end") } else { Progress::Goes };
         }
@@ -134,7 +145,7 @@ impl Monitor {
         if pids.is_empty() {
             return done("its processes have ended");
         }
-        if SETTLE_MS <= self.shell.clock.now().ms_since(task.at) {
+        if SETTLE_MS <= task.waited_ms {
             return failed("its processes cannot be ended: the kernel waits for the driver");
         }
         let keys: BTreeSet<ContainerKey> = owners(task, seen).filter(|key| key.pod == pod).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use purser_events::gpu::Health;
-use purser_events::ledger::{GpuUuid, HolderId};
+use purser_events::ledger::{GpuUuid, HolderId, Qos};
 use purser_events::pod::{Pod, PodState};
 use purser_events::violation::detector::{GpuSample, Holder, Owner, ProcessUse};
 use purser_events::{Bytes, PodUid, Timestamp, World};
@@ -76,7 +76,9 @@ pub(super) fn at_gpus(
         for process in processes.iter().flatten() {
             if let Owner::Pod(pod) = process.owner {
                 // Who was given nothing of it may use nothing of it.
-                held.entry(pod).or_insert(Holder { share: 0, memory: Bytes(0), rank: rank(world, pod) });
+                let priority = priority(world, pod);
+                let nothing = Holder { share: 0, memory: Bytes(0), qos: qos(world, pod), priority };
+                held.entry(pod).or_insert(nothing);
             }
         }
         samples.push(GpuSample {
@@ -109,14 +111,19 @@ pub(super) fn holders(world: &World) -> BTreeMap<GpuUuid, BTreeMap<PodUid, Holde
     for (holder, holding) in &world.ledger.holdings {
         let HolderId::Pod(pod) = holder else { continue };
         for gpu in &holding.grant.gpus {
-            let holder = Holder { share: gpu.share, memory: gpu.memory, rank: holding.priority };
+            let (qos, priority) = (qos(world, *pod), holding.priority);
+            let holder = Holder { share: gpu.share, memory: gpu.memory, qos, priority };
             holders.entry(gpu.uuid.clone()).or_default().insert(*pod, holder);
         }
     }
     holders
 }
 
-fn rank(world: &World, pod: PodUid) -> i32 {
+fn qos(world: &World, pod: PodUid) -> Qos {
+    world.pod(pod).and_then(Pod::live).map(|pod| pod.spec.claims.qos).unwrap_or_default()
+}
+
+fn priority(world: &World, pod: PodUid) -> i32 {
     world.ledger.holdings.get(&HolderId::Pod(pod)).map_or(0, |holding| holding.priority)
 }
 

@@ -8,7 +8,7 @@ mod look;
 pub(crate) mod tell;
 mod usage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ use purser_events::ledger::GpuUuid;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::detector::{Detector, Moment, Scope};
 use purser_events::violation::event::GapCause;
-use purser_events::violation::{MonitorPolicy, ViolationCommand, Violations};
+use purser_events::violation::{Level, MonitorPolicy, ViolationCommand, Violations};
 use purser_events::{Cause, PodUid, Timestamp, World};
+use uuid::Uuid;
 
 use self::look::Freshness;
 use self::usage::Usage;
@@ -43,6 +44,8 @@ struct Monitor {
     freshness: Freshness,
     usage: Usage,
     evaluated: Duration,
+    /// When this service began, or took up, what is being done about violations.
+    begun: BTreeMap<(Uuid, Level), Duration>,
 }
 
 /// Begins to look, for as long as the actors' thread lives. `stopped_at` is when the last record before this start was
@@ -62,6 +65,7 @@ pub(crate) fn begin(
         freshness: Freshness::default(),
         usage: Usage::default(),
         evaluated: started,
+        begun: BTreeMap::new(),
     };
     actix::spawn(async move {
         if let Some(since) = stopped_at {

@@ -50,7 +50,7 @@ impl Violations {
             }
             C::ReportEnforcement { id, level, outcome, reason } => {
                 let pending = self.open.get(id).and_then(Episode::pending);
-                let is_open = pending.is_some_and(|(open, _, _)| open == *level);
+                let is_open = pending.is_some_and(|(open, _)| open == *level);
                 let ended =
                     EnforcementEnded { id: *id, level: *level, outcome: *outcome, reason: shortened(reason) };
                 Ok(if is_open { vec![ended.into()] } else { vec![] })
@@ -127,7 +127,7 @@ impl Violations {
 
     fn resolve(&self, id: Uuid, peak: u64, area: u64, reason: &str, now: Timestamp) -> Vec<ViolationEvent> {
         let Some(episode) = self.open.get(&id) else { return vec![] };
-        let given_up = episode.pending().map(|(level, _, _)| EnforcementEnded {
+        let given_up = episode.pending().map(|(level, _)| EnforcementEnded {
             id,
             level,
             outcome: Outcome::Skipped,

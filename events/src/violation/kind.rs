@@ -105,13 +105,12 @@ impl ViolationKind {
             ViolationKind::GpuOverQuota => Level::Throttle,
             ViolationKind::GpuOverQuotaIdle => Level::Record,
             ViolationKind::GpuMemoryOverQuota | ViolationKind::LimiterBypass => Level::Evict,
-            ViolationKind::ZombieGpuProcess | ViolationKind::OrphanMemory => Level::Cordon,
+            ViolationKind::ZombieGpuProcess | ViolationKind::OrphanMemory | ViolationKind::DeviceHealth => {
+                Level::Cordon
+            }
             ViolationKind::UnknownProcess if exclusive_node => Level::Evict,
             ViolationKind::UnknownProcess
             | ViolationKind::GpuDeviceSaturated
-            // Nothing of it is given out by its own health, until it has been fine for long enough: a cordon would
-            // wait for an operator even where a driver was only loaded again.
-            | ViolationKind::DeviceHealth
             | ViolationKind::ThermalThrottle
             | ViolationKind::CpuUsage
             | ViolationKind::MemoryUsage => Level::Warn,

@@ -79,7 +79,9 @@ impl Default for MonitorPolicy {
             strict: false,
             exclusive_node: false,
             allowed_processes: allowed.map(str::to_owned).to_vec(),
-            max_actions: BTreeMap::new(),
+            // Nothing of such a GPU is given out by its own health, until it has been fine for long enough; a cordon
+            // waits for an operator, also where a driver was only loaded again.
+            max_actions: BTreeMap::from([(ViolationKind::DeviceHealth, Level::Warn)]),
         }
     }
 }

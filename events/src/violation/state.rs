@@ -186,11 +186,11 @@ impl Violations {
 }
 
 impl Episode {
-    /// What is to be done now and is not over: its rung, since when, and the grace in seconds.
+    /// What is to be done now and is not over: its rung, and the grace in seconds.
     #[must_use]
-    pub fn pending(&self) -> Option<(Level, Timestamp, u32)> {
+    pub fn pending(&self) -> Option<(Level, u32)> {
         self.measures.iter().find_map(|(level, measure)| match measure {
-            Measure::Requested { at, grace_s } => Some((*level, *at, *grace_s)),
+            Measure::Requested { grace_s, .. } => Some((*level, *grace_s)),
             Measure::Ended(_) => None,
         })
     }

@@ -1,9 +1,10 @@
 //! Scenarios: what each kind of violation is raised and cleared by.
 
-use purser_events::Bytes;
-use purser_events::violation::detector::{GpuSample, Owner};
+use purser_events::ledger::Qos;
+use purser_events::violation::detector::{GpuSample, Holder, Owner};
 use purser_events::violation::event::{Outcome, ViolationEvent};
 use purser_events::violation::{Level, MonitorPolicy, ViolationKind};
+use purser_events::{Bytes, PodUid};
 
 use super::scene::{GIB, Scene, holder, idle, pod, process};
 
@@ -219,32 +220,47 @@ fn who_does_it_again_begins_one_rung_below_and_lower_the_longer_ago_it_was() {
     assert_eq!(levels(&scene), [Level::Record]);
 }
 
-#[test]
-fn of_two_that_are_to_go_the_less_important_goes_and_the_other_waits() {
-    let mut scene = Scene::new();
-    let both = |ranks: [i32; 2]| GpuSample {
+/// Who of two pods, both over their memory on one GPU, is evicted in two minutes, and when.
+fn evicted(scene: &mut Scene, holders: [Holder; 2]) -> Vec<(u64, PodUid)> {
+    let sample = GpuSample {
         utilization: Some(50),
         processes: Some(vec![
             process(11, Owner::Pod(pod(1)), 30, 10),
             process(12, Owner::Pod(pod(2)), 60, 10),
         ]),
-        holders: [(pod(1), holder(50, 10, ranks[0])), (pod(2), holder(50, 40, ranks[1]))].into(),
+        holders: [(pod(1), holders[0]), (pod(2), holders[1])].into(),
         ..idle()
     };
-    let evicted = |scene: &Scene| {
-        let requested = scene.events.iter().filter_map(|(second, event)| match event {
-            ViolationEvent::EnforcementRequested(it) if it.level == Level::Evict => {
-                Some((*second, scene.violations.open.get(&it.id)?.pod?))
-            }
-            _ => None,
-        });
-        requested.collect::<Vec<_>>()
-    };
     for _ in 0..120 {
-        scene.seconds(1, &both([7, 3]));
+        scene.seconds(1, &sample);
         scene.enforce(|_| Outcome::Completed);
     }
-    let who = evicted(&scene);
+    let requested = scene.events.iter().filter_map(|(second, event)| match event {
+        ViolationEvent::EnforcementRequested(it) if it.level == Level::Evict => {
+            Some((*second, scene.violations.open.get(&it.id)?.pod?))
+        }
+        _ => None,
+    });
+    requested.collect()
+}
+
+#[test]
+fn the_qos_counts_before_the_priority_and_a_critical_pod_is_never_evicted() {
+    let of = |qos, priority| Holder { qos, ..holder(50, 10, priority) };
+    let mut scene = Scene::new();
+    let who = evicted(&mut scene, [of(Qos::Low, 9), of(Qos::High, 1)]);
+    assert_eq!(who.iter().map(|(_, pod)| *pod).collect::<Vec<_>>(), [pod(1), pod(2)]);
+    let mut scene = Scene::new();
+    let who = evicted(&mut scene, [of(Qos::Critical, 0), of(Qos::Medium, 9)]);
+    assert_eq!(who.iter().map(|(_, pod)| *pod).collect::<Vec<_>>(), [pod(2)]);
+    let levels: Vec<Level> = scene.violations.open.values().map(|it| it.level).collect();
+    assert!(levels.contains(&Level::Throttle), "the other is told of all the same: {levels:?}");
+}
+
+#[test]
+fn of_two_that_are_to_go_the_less_important_goes_and_the_other_waits() {
+    let mut scene = Scene::new();
+    let who = evicted(&mut scene, [holder(50, 10, 7), holder(50, 40, 3)]);
     assert_eq!(who.iter().map(|(_, pod)| *pod).collect::<Vec<_>>(), [pod(2), pod(1)]);
     assert!(30 <= who[1].0 - who[0].0, "{who:?}");
     let kinds: Vec<_> = scene.violations.open.values().map(|it| it.kind).collect();

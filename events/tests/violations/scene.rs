@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::ledger::GpuUuid;
+use purser_events::ledger::{GpuUuid, Qos};
 use purser_events::violation::detector::{Detector, GpuSample, Holder, Moment, Owner, ProcessUse};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{Level, MonitorPolicy, ViolationCommand, ViolationEvent, Violations};
@@ -35,7 +35,7 @@ pub(crate) fn process(pid: u32, owner: Owner, gib: u64, sm_percent: u32) -> Proc
 }
 
 pub(crate) fn holder(share: u32, gib: u64, rank: i32) -> Holder {
-    Holder { share, memory: Bytes(gib * GIB), rank }
+    Holder { share, memory: Bytes(gib * GIB), qos: Qos::Medium, priority: rank }
 }
 
 /// A GPU, its violations and all that has happened to them.
@@ -112,7 +112,7 @@ impl Scene {
     pub(crate) fn enforce(&mut self, outcome: impl Fn(Level) -> Outcome) {
         let open: Vec<_> = self.violations.open.iter().map(|(id, it)| (*id, it.pending())).collect();
         for (id, pending) in open {
-            if let Some((level, _, _)) = pending {
+            if let Some((level, _)) = pending {
                 let (outcome, reason) = (outcome(level), "as the test has it".to_owned());
                 self.tell(&ViolationCommand::ReportEnforcement { id, level, outcome, reason });
             }

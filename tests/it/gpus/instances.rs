@@ -45,7 +45,10 @@ fn instances_are_given_out_in_place_of_their_board() {
     instances[1].processes = vec![Process { memory: Some(1 << 30), ..Process::default() }];
     let scene = Scene::new(&start);
     let wanted = [uuid(1), name(4), name(5)];
-    let seen = scene.until("the instances are given out", |seen| given_out(seen) == wanted);
+    // Each is read by itself, so the board may come last, though it is not given out.
+    let seen = scene.until("the instances are given out, and all is read", |seen| {
+        given_out(seen) == wanted && seen.gpus.iter().all(is_ready)
+    });
     let board = gpu(&seen, 0).unwrap();
     assert_eq!((&board.part, is_ready(board)), (&GpuPart::Divided, true));
     assert_eq!(readings(board).processes, Reading::Unsupported, "each is listed by its instance");

@@ -10,7 +10,7 @@ use super::Proposal;
 use super::look::{Condition, Seen};
 use super::watch::{Hold, Side, Smoothed};
 use crate::ids::PodUid;
-use crate::ledger::GpuUuid;
+use crate::ledger::{GpuUuid, Qos};
 use crate::units::Bytes;
 
 /// Permille over its share from which on a pod is over it, and within which it is no longer.
@@ -60,8 +60,10 @@ pub struct Holder {
     pub share: u32,
     /// Of its memory.
     pub memory: Bytes,
-    /// How much it matters: the least is evicted first.
-    pub rank: i32,
+    /// How much it matters here: the least is evicted first, and the most never.
+    pub qos: Qos,
+    /// How much it matters among those of the same QoS.
+    pub priority: i32,
 }
 
 /// A process that uses a GPU.
@@ -155,7 +157,7 @@ fn share(
             (Some(Side::Over), None) => None,
             (side, _) => side,
         };
-        Seen { side, ..seen }
+        Seen { side, cap: cap(holder), ..seen }
     };
     [of(ViolationKind::GpuOverQuota, true), of(ViolationKind::GpuOverQuotaIdle, false)]
 }
@@ -168,7 +170,16 @@ fn memory(sample: &GpuSample, pod: PodUid, holder: Holder) -> Seen {
     let limit = holder.memory.0;
     let raise_at = limit.saturating_add(MEMORY_MARGIN.max(limit / 100));
     let bounds = (raise_at, limit.saturating_add(1));
-    Seen::figure((ViolationKind::GpuMemoryOverQuota, Some(pod)), used, limit, bounds, MEMORY)
+    let seen = Seen::figure((ViolationKind::GpuMemoryOverQuota, Some(pod)), used, limit, bounds, MEMORY);
+    Seen { cap: cap(holder), ..seen }
+}
+
+/// The last rung for what a pod does.
+fn cap(holder: Holder) -> Level {
+    match holder.qos {
+        Qos::Critical => Level::Throttle,
+        Qos::Low | Qos::Medium | Qos::High => Level::Cordon,
+    }
 }
 
 /// Processes of pods that are gone, by the pod. An episode that is open is looked at even when there are none.
@@ -258,12 +269,12 @@ pub(super) fn spare_all_but_the_worst(
     seen: &[Seen],
 ) {
     let under_way = known.open.values().filter_map(Episode::pending);
-    let is_busy = under_way.into_iter().any(|(level, _, _)| level == Level::Evict);
+    let is_busy = under_way.into_iter().any(|(level, _)| level == Level::Evict);
     let standing = |proposal: &Proposal| {
         let Proposal::Escalate { id, to: Level::Evict, .. } = proposal else { return None };
         let episode = known.open.get(id)?;
-        let rank =
-            episode.pod.and_then(|pod| sample.holders.get(&pod)).map_or(i32::MIN, |holder| holder.rank);
+        let holder = episode.pod.and_then(|pod| sample.holders.get(&pod));
+        let rank = holder.map(|holder| (holder.qos, holder.priority));
         let of = seen.iter().find(|seen| (seen.kind, seen.pod) == (episode.kind, episode.pod))?;
         let ratio = u128::from(of.value) * 1_000 / u128::from(of.limit.max(1));
         Some((std::cmp::Reverse(rank), ratio, *id))

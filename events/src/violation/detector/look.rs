@@ -1,6 +1,6 @@
 //! What one sample says about one condition.
 
-use super::super::kind::ViolationKind;
+use super::super::kind::{Level, ViolationKind};
 use super::watch::{Hold, Side};
 use crate::ids::PodUid;
 
@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub(super) limit: u64,
     pub(super) condition: Condition,
     pub(super) evidence: String,
+    /// The last rung, whatever the kind's own.
+    pub(super) cap: Level,
 }
 
 impl Seen {
@@ -42,7 +44,7 @@ impl Seen {
         let unit = kind.unit();
         let value = value.unwrap_or(0);
         let evidence = format!("{} used of {}", unit.show(value), unit.show(limit));
-        Seen { kind, pod, side, value, limit, condition, evidence }
+        Seen { kind, pod, side, value, limit, condition, evidence, cap: Level::Cordon }
     }
 
     /// The same with other evidence.

@@ -272,7 +272,7 @@ fn step(
         let reason = format!("back within the limit: {}", seen.kind.unit().show(seen.value));
         return Some(Proposal::Resolve { id, peak, area, reason });
     }
-    let to = episode.level.next().filter(|to| *to <= policy.max_level(seen.kind))?;
+    let to = episode.level.next().filter(|to| *to <= policy.max_level(seen.kind).min(seen.cap))?;
     if !watch.is_seen_over() {
         return None;
     }

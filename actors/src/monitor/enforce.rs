@@ -22,24 +22,24 @@ use crate::port::containers::Signal;
 use crate::port::{ContainerKey, GpuState, ProcessOwner, SeenGpu, SeenGpus};
 
 /// How long a GPU's driver may need to take memory back once a process has ended, in milliseconds.
-const SETTLE_MS: u64 = 30_000;
+pub(super) const SETTLE_MS: u64 = 30_000;
 
 /// Something that is to be done and is not over.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
-    gpu: GpuUuid,
+    pub(super) gpu: GpuUuid,
     id: Uuid,
-    kind: ViolationKind,
+    pub(super) kind: ViolationKind,
     pod: Option<PodUid>,
     level: Level,
     grace_s: u32,
     /// For how long this service has gone on with it, in milliseconds, whatever the clock was set to.
-    waited_ms: u64,
+    pub(super) waited_ms: u64,
     evidence: String,
 }
 
 /// What a look at something that is under way says.
-enum Progress {
+pub(super) enum Progress {
     /// It goes on.
     Goes,
     /// It is over.
@@ -69,9 +69,8 @@ impl Monitor {
                 }
                 (Level::Evict, Some(pod)) => self.evict(&task, pod, seen).await,
                 (Level::Evict, None) => skip("it belongs to no pod that could be stopped"),
-                (Level::Throttle, _) => {
-                    skip("this node has nothing that slows a pod's use of a GPU: that takes the limiter")
-                }
+                (Level::Throttle, Some(pod)) => self.throttle(&task, pod, seen).await,
+                (Level::Throttle, None) => skip("it belongs to no pod that could be slowed"),
                 (Level::Record | Level::Warn, _) => skip("nothing is to be done for this rung"),
             };
             if let Progress::Over(outcome, reason) = progress {
@@ -243,14 +242,14 @@ fn key(task: &Task) -> CommandKey {
     CommandKey { id: CommandId(uuid::Builder::from_custom_bytes(bytes).into_uuid()), fingerprint }
 }
 
-fn done(reason: &str) -> Progress {
+pub(super) fn done(reason: &str) -> Progress {
     Progress::Over(Outcome::Completed, reason.to_owned())
 }
 
-fn failed(reason: &str) -> Progress {
+pub(super) fn failed(reason: &str) -> Progress {
     Progress::Over(Outcome::Failed, reason.to_owned())
 }
 
-fn skip(reason: &str) -> Progress {
+pub(super) fn skip(reason: &str) -> Progress {
     Progress::Over(Outcome::Skipped, reason.to_owned())
 }

@@ -4,6 +4,7 @@
 //! whether that is so. Samples are not recorded.
 
 mod enforce;
+mod hold;
 mod look;
 pub(crate) mod tell;
 mod usage;
@@ -23,6 +24,7 @@ use purser_events::violation::{Level, MonitorPolicy, ViolationCommand, Violation
 use purser_events::{Cause, PodUid, Timestamp, World};
 use uuid::Uuid;
 
+use self::hold::Holds;
 use self::look::Freshness;
 use self::usage::Usage;
 use crate::directory::{Directory, FindUid};
@@ -46,6 +48,7 @@ struct Monitor {
     evaluated: Duration,
     /// When this service began, or took up, what is being done about violations.
     begun: BTreeMap<(Uuid, Level), Duration>,
+    holds: Holds,
 }
 
 /// Begins to look, for as long as the actors' thread lives. `stopped_at` is when the last record before this start was
@@ -66,6 +69,7 @@ pub(crate) fn begin(
         usage: Usage::default(),
         evaluated: started,
         begun: BTreeMap::new(),
+        holds: Holds::default(),
     };
     actix::spawn(async move {
         if let Some(since) = stopped_at {
@@ -106,6 +110,7 @@ impl Monitor {
             histogram!(metric::MONITORING_SECONDS.name).record(took.as_secs_f64());
         }
         self.carry_on(&seen).await;
+        self.keep_holds(&seen).await;
     }
 
     async fn look_at_gpus(&mut self, seen: &crate::port::SeenGpus, policy: &MonitorPolicy, moment: Moment) {

@@ -72,6 +72,7 @@ impl Gpus for Scripted {
         let seen = SeenGpu {
             uuid: gpu(),
             index: Some(0),
+            bus: None,
             model: Some("scripted".to_owned()),
             memory: Some(Bytes(80 * GIB)),
             tflops: None,

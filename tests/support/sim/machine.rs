@@ -17,7 +17,7 @@ use purser_events::pod::PodSpec;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass, ResolvedImage};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::ProcessIdentity;
-use purser_events::{Bytes, CpuSet, PodUid};
+use purser_events::{Bytes, CpuSet, MilliCpu, PodUid};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -309,6 +309,17 @@ impl Containers for Machine {
             held.cpus = Some(cpus.clone());
         }
         self.end("set cpus").await
+    }
+
+    async fn set_cpu_limit(&self, _: &ContainerKey, _: Option<MilliCpu>) -> Result<(), RuntimeError> {
+        // It has no control groups: what it does is what its script says.
+        self.begin("set a limit of processor time").await?;
+        self.end("set a limit of processor time").await
+    }
+
+    async fn set_gpu_memory_limit(&self, _: PodUid, _: &str, _: Option<Bytes>) -> Result<(), RuntimeError> {
+        self.begin("set a limit of a GPU's memory").await?;
+        Err(RuntimeError::new(FailureClass::Invalid, "the simulated kernel has no such limit"))
     }
 
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {

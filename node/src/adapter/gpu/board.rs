@@ -86,6 +86,7 @@ enum Standing {
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     pub(super) index: Option<u32>,
+    pub(super) bus: Option<String>,
     pub(super) model: String,
     pub(super) memory: Bytes,
     pub(super) readings: GpuReadings,
@@ -290,6 +291,7 @@ impl Board {
             let seen = SeenGpu {
                 uuid: uuid.clone(),
                 index: sample.and_then(|sample| sample.index),
+                bus: sample.and_then(|sample| sample.bus.clone()),
                 model: sample.map(|sample| sample.model.clone()),
                 memory: sample.map(|sample| sample.memory),
                 tflops: None,

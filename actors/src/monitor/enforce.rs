@@ -10,7 +10,7 @@ use purser_events::ledger::GpuUuid;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{Level, ViolationCommand, ViolationKind};
-use purser_events::{Cause, CommandId, PodUid, Principal, World};
+use purser_events::{Cause, CommandId, PodUid, Principal, Timestamp, World};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::directory::FindUid;
 use crate::entity::{By, CommandKey, Execute, Refusal};
 use crate::pod::PodActor;
 use crate::port::containers::Signal;
-use crate::port::{ContainerKey, GpuState, ProcessOwner, SeenGpu, SeenGpus};
+use crate::port::{ContainerKey, GpuProcess, GpuState, ProcessOwner, SeenGpu, SeenGpus};
 
 /// How long a GPU's driver may need to take memory back once a process has ended, in milliseconds.
 pub(super) const SETTLE_MS: u64 = 30_000;
@@ -28,11 +28,11 @@ pub(super) const SETTLE_MS: u64 = 30_000;
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) gpu: GpuUuid,
-    id: Uuid,
+    pub(super) id: Uuid,
     pub(super) kind: ViolationKind,
     pod: Option<PodUid>,
     level: Level,
-    grace_s: u32,
+    pub(super) grace_s: u32,
     /// For how long this service has gone on with it, in milliseconds, whatever the clock was set to.
     pub(super) waited_ms: u64,
     evidence: String,
@@ -59,15 +59,18 @@ pub(super) fn tasks(world: &World) -> Vec<Task> {
 }
 
 impl Monitor {
-    /// Goes on with everything that is to be done.
-    pub(super) async fn carry_on(&mut self, seen: &SeenGpus) {
-        for task in self.tasks() {
+    /// Goes on with what is to be done: with what was begun before, or with what was not.
+    pub(super) async fn carry_on(&mut self, seen: &SeenGpus, is_begun: bool) {
+        for task in self.tasks(is_begun) {
             let progress = match (task.level, task.pod) {
                 (Level::Cordon, _) => self.cordon(&task).await,
                 (Level::Evict, Some(pod)) if task.kind == ViolationKind::ZombieGpuProcess => {
                     self.end_zombies(&task, pod, seen).await
                 }
                 (Level::Evict, Some(pod)) => self.evict(&task, pod, seen).await,
+                (Level::Evict, None) if task.kind == ViolationKind::UnknownProcess => {
+                    self.end_strangers(&task, seen).await
+                }
                 (Level::Evict, None) => skip("it belongs to no pod that could be stopped"),
                 (Level::Throttle, Some(pod)) => self.throttle(&task, pod, seen).await,
                 (Level::Throttle, None) => skip("it belongs to no pod that could be slowed"),
@@ -82,9 +85,11 @@ impl Monitor {
     }
 
     /// What is to be done, with how long that has taken since this service began it or took it up.
-    fn tasks(&mut self) -> Vec<Task> {
+    fn tasks(&mut self, is_begun: bool) -> Vec<Task> {
         let (now, mut tasks) = (self.shell.clock.passed(), self.shell.live.read(tasks));
         self.begun.retain(|(id, level), _| tasks.iter().any(|task| (task.id, task.level) == (*id, *level)));
+        self.strangers.keep(|id| tasks.iter().any(|task| task.id == id));
+        tasks.retain(|task| self.begun.contains_key(&(task.id, task.level)) == is_begun);
         for task in &mut tasks {
             let begun = *self.begun.entry((task.id, task.level)).or_insert(now);
             task.waited_ms = millis(now.saturating_sub(begun));
@@ -206,13 +211,18 @@ impl Standing {
 
 /// The processes of a pod on the GPU of a task; none if that cannot be told.
 fn pids_of(task: &Task, pod: PodUid, seen: &SeenGpus) -> Option<BTreeSet<u32>> {
-    let readings = gpu_of(task, seen).filter(|gpu| gpu.state == GpuState::Ready)?.readings.as_ref()?;
-    let processes = readings.processes.value()?;
+    let (_, processes) = processes_of(task, seen)?;
     let of_pod = processes.iter().filter(|process| match &process.owner {
         ProcessOwner::Pod { pod: owner, .. } => *owner == pod,
         ProcessOwner::Unknown { .. } | ProcessOwner::Gone => false,
     });
     Some(of_pod.map(|process| process.pid).collect())
+}
+
+/// The processes on the GPU of a task, and when they were read; none if that cannot be told.
+pub(super) fn processes_of<'a>(task: &Task, seen: &'a SeenGpus) -> Option<(Timestamp, &'a [GpuProcess])> {
+    let readings = gpu_of(task, seen).filter(|gpu| gpu.state == GpuState::Ready)?.readings.as_ref()?;
+    Some((readings.at, readings.processes.value()?))
 }
 
 /// The containers that processes on the GPU of a task are in.

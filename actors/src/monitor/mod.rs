@@ -6,6 +6,7 @@
 mod enforce;
 mod hold;
 mod look;
+mod strangers;
 pub(crate) mod tell;
 mod usage;
 
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use self::hold::Holds;
 use self::look::Freshness;
+use self::strangers::Strangers;
 use self::usage::Usage;
 use crate::directory::{Directory, FindUid};
 use crate::entity::{By, Execute, Refusal};
@@ -49,6 +51,7 @@ struct Monitor {
     /// When this service began, or took up, what is being done about violations.
     begun: BTreeMap<(Uuid, Level), Duration>,
     holds: Holds,
+    strangers: Strangers,
 }
 
 /// Begins to look, for as long as the actors' thread lives. `stopped_at` is when the last record before this start was
@@ -70,6 +73,7 @@ pub(crate) fn begin(
         evaluated: started,
         begun: BTreeMap::new(),
         holds: Holds::default(),
+        strangers: Strangers::default(),
     };
     actix::spawn(async move {
         if let Some(since) = stopped_at {
@@ -100,6 +104,8 @@ impl Monitor {
         let evaluates = interval <= began.saturating_sub(self.evaluated);
         let moment = Moment { now_ms: millis(began), evaluates };
         let seen = self.shell.gpus.seen();
+        // What was done is on record before the look that finds nothing left to do.
+        self.carry_on(&seen, true).await;
         self.look_at_gpus(&seen, &policy, moment).await;
         if evaluates {
             self.evaluated = began;
@@ -109,7 +115,7 @@ impl Monitor {
             let took = self.shell.clock.passed().saturating_sub(began);
             histogram!(metric::MONITORING_SECONDS.name).record(took.as_secs_f64());
         }
-        self.carry_on(&seen).await;
+        self.carry_on(&seen, false).await;
         self.keep_holds(&seen).await;
     }
 

@@ -13,7 +13,8 @@ use purser_events::pod::PodSpec;
 use purser_events::view::violations::PastEpisode;
 use purser_events::violation::Violations;
 use purser_events::{Bytes, Cpu, CpuTopology, PodUid, Principal, Timestamp};
-use purser_tests::stepped::{START, Stepped, node_with};
+use purser_node::adapter::gpu::Sensor;
+use purser_tests::stepped::{START, SetAnew, Stepped, node_with};
 use purser_tests::{bounded, leftovers, specs};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -96,7 +97,11 @@ pub(super) fn process(pid: u32, pod: PodUid, gib: u64, sm_percent: u32) -> GpuPr
 pub(super) struct Ground {
     folder: TempDir,
     moved: watch::Sender<Timestamp>,
+    /// How far the time of day is from the time that passes, in milliseconds.
+    pub(super) off_ms: watch::Sender<i64>,
     pub(super) gpu: Arc<Scripted>,
+    /// What looks at a driver in the place of the scripted GPU, if anything does.
+    sensor: Option<Arc<Sensor>>,
 }
 
 impl Drop for Ground {
@@ -107,11 +112,30 @@ impl Drop for Ground {
 
 impl Ground {
     pub(super) fn new() -> Ground {
+        Ground::with(None)
+    }
+
+    /// A machine whose GPU is looked at through this, if through anything.
+    pub(super) fn with(sensor: Option<Arc<Sensor>>) -> Ground {
         let (moved, _) = watch::channel(START);
         let said = Said { state: GpuState::Ready, busy_percent: 0, processes: vec![] };
         let gpu = Arc::new(Scripted { now: moved.clone(), gpu: Mutex::new(said) });
         let folder = tempfile::Builder::new().prefix("purser-").tempdir().unwrap();
-        Ground { folder, moved, gpu }
+        Ground { folder, moved, off_ms: watch::Sender::new(0), gpu, sensor }
+    }
+
+    /// Waits until the driver was asked again, if there is one: each second has figures of its own.
+    fn look_again(&self) {
+        let Some(sensor) = &self.sensor else { return };
+        let read_at = |seen: &SeenGpus| seen.gpus.first()?.readings.as_ref().map(|read| read.at);
+        let before = read_at(&sensor.seen());
+        let is_read = sensor.wait_until(bounded::PATIENCE, |seen| read_at(seen) != before);
+        assert!(is_read, "the driver is not asked: {:#?}", sensor.seen());
+    }
+
+    /// The seconds that have passed.
+    pub(super) fn passed_s(&self) -> u64 {
+        self.moved.borrow().ms_since(START) / 1_000
     }
 
     /// Starts a node.
@@ -126,9 +150,13 @@ impl Ground {
             gpus: vec![device],
             ..Capacity::default()
         };
-        let clock = Arc::new(Stepped(self.moved.clone()));
+        let clock = SetAnew { passing: Stepped(self.moved.clone()), off_ms: self.off_ms.clone() };
         let paths = PodPaths::new(self.folder.path().join("pods"));
-        let service = node_with(self.folder.path(), &paths, clock, capacity, self.gpu.clone()).await;
+        let gpus: Arc<dyn Gpus> = match &self.sensor {
+            Some(sensor) => sensor.clone(),
+            None => self.gpu.clone(),
+        };
+        let service = node_with(self.folder.path(), &paths, Arc::new(clock), capacity, gpus).await;
         Node { service, ground: self }
     }
 }
@@ -176,6 +204,7 @@ impl Node<'_> {
     /// Moves the clock on by so many seconds, one by one, and lets the actors work.
     pub(super) async fn seconds(&self, seconds: u32) {
         for _ in 0..seconds {
+            self.ground.look_again();
             self.ground.moved.send_modify(|now| *now = now.plus_ms(1_000));
             for _ in 0..50 {
                 tokio::task::yield_now().await;

@@ -429,6 +429,15 @@ impl port::Machine for Machine {
         Ok(state.containers.values().find(of_process).and_then(|held| held.cpus.clone()))
     }
 
+    async fn identify_stranger(&self, _: u32) -> io::Result<Option<ProcessIdentity>> {
+        // Every process of it is a pod's.
+        Ok(None)
+    }
+
+    async fn end_stranger(&self, _: &ProcessIdentity, _: Signal) -> io::Result<()> {
+        Ok(())
+    }
+
     async fn owner(&self, pid: u32) -> ProcessOwner {
         let state = self.state();
         let of_process = |held: &Held| held.exit.is_none() && held.started.process.host_pid == pid;

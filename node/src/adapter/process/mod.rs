@@ -9,7 +9,7 @@ mod cpuset;
 mod enter;
 mod exec;
 mod folder;
-mod identity;
+pub(super) mod identity;
 mod planning;
 mod processors;
 mod program;

@@ -5,6 +5,7 @@ mod faults;
 mod health;
 mod instances;
 mod kernel_log;
+mod leaving;
 mod owners;
 mod service;
 mod xids;

@@ -116,9 +116,7 @@ fn an_uncorrected_error_of_its_memory_is_a_fault_and_those_that_are_known_are_no
     let [GpuEvent::HealthChanged(changed)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(changed.health, Health::Faulty { fault: Fault::Ecc { before: 7, now: 9 } });
     lived.see_for(5, &with(12));
-    lived
-        .ask(&GpuCommand::Uncordon { by: super::operator(), ecc_uncorrected: Some(12) })
-        .unwrap();
+    lived.ask(&GpuCommand::Uncordon { by: super::operator(), ecc_uncorrected: Some(12) }).unwrap();
     assert_eq!(healths(&lived.see_for(61, &with(12))), ["Healthy"]);
     // A board whose counter was cleared is held to the new one.
     lived.see_for(61, &with(0));

@@ -193,9 +193,8 @@ mod tests {
         let second = folder(root.path(), "second", &[("cpu.max", "max 100000\n")]);
         let groups = [memory.clone(), first.clone()];
         assert!(set_cpu_limit(&groups, Some(MilliCpu(250))).unwrap());
-        assert_eq!((says(&first, "cpu.cfs_quota_us"), says(&first, "cpu.cfs_period_us")), {
-            ("25000".to_owned(), "100000".to_owned())
-        });
+        let set = (says(&first, "cpu.cfs_quota_us"), says(&first, "cpu.cfs_period_us"));
+        assert_eq!(set, ("25000".to_owned(), "100000".to_owned()));
         assert!(set_cpu_limit(&groups, None).unwrap());
         assert_eq!(says(&first, "cpu.cfs_quota_us"), "-1");
         assert!(set_cpu_limit(std::slice::from_ref(&second), Some(MilliCpu(250))).unwrap());

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use purser_events::PodUid;
 use purser_events::violation::{Level, ViolationKind};
-use purser_fake_nvml::script::{Device, Process, Script, Steps};
+use purser_fake_nvml::script::{Device, Script};
 use purser_node::adapter::clock::SystemClock;
 use purser_node::adapter::gpu::{Models, Pace, Sensor};
 use purser_tests::bounded::PATIENCE;
 use purser_tests::gpus::{FakeDriver, FakeProc};
 
-use super::scene::{GIB, Ground, Node, gpu};
+use super::scene::{GIB, Ground, Node, gpu, tell};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -48,18 +48,7 @@ impl Driven {
 
     /// Has the driver tell of these processes: pid, percent of its time and GiB.
     fn say(&self, busy: u32, processes: &[(u32, u32, u64)]) {
-        self.driver.change(|script| {
-            let device = &mut script.devices[0];
-            let of = |&(pid, sm, gib): &(u32, u32, u64)| Process {
-                pid,
-                memory: Some(gib * GIB),
-                sm: Some(sm),
-                ..Process::default()
-            };
-            device.utilization = Steps::Same(busy);
-            device.memory_used = Steps::Same(processes.iter().map(|(_, _, gib)| gib * GIB).sum());
-            device.processes = processes.iter().map(of).collect();
-        });
+        tell(&self.driver, busy, processes);
     }
 }
 

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use purser_events::ledger::GpuUuid;
-use purser_fake_nvml::script::{Device, Process, Script, Steps};
+use purser_fake_nvml::script::{Device, Script};
 use purser_tests::bounded;
 use purser_tests::gpus::FakeDriver;
 use purser_tests::purserd::{Purserd, Setup};
 use serde_json::Value;
+
+use super::scene::tell;
 
 /// The ladder as fast as the policy allows: a rung a second.
 pub(super) const FAST: &str = "[policy.monitor]\ninterval-ms = 1000\nviolations-max = 1\nraise-ms = 0\nclear-ms = 0\n\
@@ -103,18 +105,7 @@ impl Scene {
 
     /// Has the GPU be busy, and these processes use it: pid, percent of its time and GiB.
     pub(super) fn say(&self, busy: u32, processes: &[(u32, u32, u64)]) {
-        self.driver.change(|script| {
-            let device = &mut script.devices[0];
-            let of = |&(pid, sm, gib): &(u32, u32, u64)| Process {
-                pid,
-                memory: Some(gib << 30),
-                sm: Some(sm),
-                ..Process::default()
-            };
-            device.utilization = Steps::Same(busy);
-            device.memory_used = Steps::Same(processes.iter().map(|(_, _, gib)| gib << 30).sum());
-            device.processes = processes.iter().map(of).collect();
-        });
+        tell(&self.driver, busy, processes);
     }
 
     /// The violations of one kind, oldest first.

@@ -13,7 +13,9 @@ use purser_events::pod::PodSpec;
 use purser_events::view::violations::PastEpisode;
 use purser_events::violation::Violations;
 use purser_events::{Bytes, Cpu, CpuTopology, PodUid, Principal, Timestamp};
+use purser_fake_nvml::script::{Process, Steps};
 use purser_node::adapter::gpu::Sensor;
+use purser_tests::gpus::FakeDriver;
 use purser_tests::stepped::{START, SetAnew, Stepped, node_with};
 use purser_tests::{bounded, leftovers, specs};
 use tempfile::TempDir;
@@ -91,6 +93,22 @@ impl Gpus for Scripted {
 pub(super) fn process(pid: u32, pod: PodUid, gib: u64, sm_percent: u32) -> GpuProcess {
     let owner = ProcessOwner::Pod { pod, container: specs::name("main"), attempt: 1, inner_pid: None };
     GpuProcess { pid, owner, memory: Some(Bytes(gib * GIB)), sm_percent: Some(sm_percent) }
+}
+
+/// Has a driver's first GPU be busy, and these processes use it: pid, percent of its time and GiB.
+pub(super) fn tell(driver: &FakeDriver, busy: u32, processes: &[(u32, u32, u64)]) {
+    driver.change(|script| {
+        let device = &mut script.devices[0];
+        let of = |&(pid, sm, gib): &(u32, u32, u64)| Process {
+            pid,
+            memory: Some(gib * GIB),
+            sm: Some(sm),
+            ..Process::default()
+        };
+        device.utilization = Steps::Same(busy);
+        device.memory_used = Steps::Same(processes.iter().map(|(_, _, gib)| gib * GIB).sum());
+        device.processes = processes.iter().map(of).collect();
+    });
 }
 
 /// The machine under the node, which outlives it.

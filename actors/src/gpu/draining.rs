@@ -7,7 +7,7 @@ use actix::Addr;
 use purser_events::gpu::event::DrainOutcome;
 use purser_events::gpu::{Gpu, GpuCommand};
 use purser_events::ledger::{GpuUuid, HolderId};
-use purser_events::pod::{Pod, PodCommand, PodState};
+use purser_events::pod::{Phase, Pod, PodCommand, PodState};
 use purser_events::{Cause, PodUid, World};
 
 use super::GpuActors;
@@ -20,7 +20,8 @@ use crate::shell::Shell;
 struct Drained {
     gpu: GpuUuid,
     grace_s: Option<u32>,
-    /// The pods that have something of it, and whether each is to run.
+    /// The pods that have something of it, and whether each can be stopped: one that stops already ends sooner if it was
+    /// given more time than it has here.
     holders: Vec<(PodUid, bool)>,
 }
 
@@ -30,7 +31,7 @@ pub(super) async fn go_on(shell: &Arc<Shell>, actors: &GpuActors, directory: &Ad
         let head = shell.live.head(gpu.stream());
         let cause = head.map_or(Cause::Node, |head| Cause::Record(head.seq));
         let by = || By::node(cause, shell.ids.uuid());
-        for (pod, _) in holders.iter().filter(|(_, is_wanted)| *is_wanted) {
+        for (pod, _) in holders.iter().filter(|(_, is_to_stop)| *is_to_stop) {
             // One whose runtime is missing has no actor: the drain waits for it.
             let Ok(Some(actor)) = directory.send(FindUid { uid: *pod }).await else { continue };
             report(&actor, PodCommand::Stop { grace_s }, by()).await;
@@ -59,7 +60,8 @@ fn pod(world: &World, holder: HolderId) -> Option<(PodUid, bool)> {
     match holder {
         HolderId::Pod(pod) => {
             let state = world.pod(pod).and_then(Pod::live);
-            Some((pod, state.is_some_and(PodState::is_wanted)))
+            let stops = |state: &PodState| state.is_wanted() || matches!(state.phase, Phase::Stopping { .. });
+            Some((pod, state.is_some_and(stops)))
         }
         // It is kept for pods that may come, and holds up no work on the GPU.
         HolderId::Reservation(_) => None,

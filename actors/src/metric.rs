@@ -156,6 +156,7 @@ metrics! {
     GPU_PROCESSES: Gauge "purser_gpu_processes" "processes" ["uuid"] NONE = "Processes that use a GPU, whosever they are.";
     VIOLATIONS: Counter "purser_violations_total" "times" ["kind", "action"] NONE = "Times that a violation of a kind reached a rung of the ladder: `record`, `warn`, `throttle`, `evict` or `cordon`.";
     VIOLATIONS_ACTIVE: Gauge "purser_violations_active" "violations" ["kind"] NONE = "Violations of a kind that are open.";
+    POD_THROTTLED: Gauge "purser_pod_throttled" "1" ["namespace", "pod", "resource"] NONE = "A pod is held back because of a violation: its `processors` or its `gpu-memory`; no series while it is not.";
     VIOLATION_DURATION: Histogram "purser_violation_duration_seconds" "seconds" ["kind"] LONG = "How long a violation of a kind was open, once it is over.";
     POD_VIOLATIONS: Counter "pod_management_resource_violations_total" "violations" ["pod_id", "namespace", "violation_type"] NONE = "Violations of a pod by their kind, of those that the node remembers; the series goes with its pod.";
     POD_VIOLATION_SECONDS: Gauge "pod_management_violation_duration_seconds" "seconds" ["pod_id", "namespace", "violation_type"] NONE = "How long the violations of a pod of a kind have lasted together, an open one until now; the series goes with its pod.";

@@ -140,7 +140,7 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     ledger::watch(&shell, &ledger, &directory);
     let house = retention::begin(&shell, &node, keeping);
     let meter = metering::begin(&shell, &ledger);
-    gpu::watch(&shell, &gpus, &ledger);
+    gpu::watch(&shell, &gpus, &ledger, &directory);
     let addresses =
         Addresses { directory: directory.clone(), node: node.clone(), ledger, gpus: gpus.clone(), counts };
     let service = Service::new(shell.clone(), addresses, default_runtime, house, meter);

@@ -33,8 +33,10 @@ fn class_of_gpu(event: &GpuEvent) -> Class {
     match event {
         // That nothing more is given out of one is told even when there is room for little.
         E::HealthChanged(changed) if !changed.health.takes_pods() => Class::Safety,
-        E::Cordoned(_) => Class::Safety,
-        E::Found(_) | E::HealthChanged(_) | E::Uncordoned(_) => Class::Lifecycle,
+        E::Cordoned(_) | E::DrainRequested(_) => Class::Safety,
+        E::Found(_) | E::HealthChanged(_) | E::Uncordoned(_) | E::DrainEnded(_) | E::Forgotten(_) => {
+            Class::Lifecycle
+        }
         E::FactsChanged(_) | E::FaultNoted(_) => Class::Observation,
         E::Violation(event) => class_of_violation(event),
     }

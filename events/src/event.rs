@@ -228,6 +228,9 @@ layouts! {
     0x0504 "gpu.fault-noted" v 1 => Gpu(GpuEvent::FaultNoted(gpu::event::FaultNoted));
     0x0505 "gpu.cordoned" v 1 => Gpu(GpuEvent::Cordoned(gpu::event::Cordoned));
     0x0506 "gpu.uncordoned" v 1 => Gpu(GpuEvent::Uncordoned(gpu::event::Uncordoned));
+    0x0507 "gpu.forgotten" v 1 => Gpu(GpuEvent::Forgotten(gpu::event::Forgotten));
+    0x0508 "gpu.drain-requested" v 1 => Gpu(GpuEvent::DrainRequested(gpu::event::DrainRequested));
+    0x0509 "gpu.drain-ended" v 1 => Gpu(GpuEvent::DrainEnded(gpu::event::DrainEnded));
     within {
         0x021e "pod.violation-detected" v 1 => Pod(PodEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
         0x021f "pod.violation-escalated" v 1 => Pod(PodEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));

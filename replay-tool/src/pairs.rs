@@ -48,6 +48,7 @@ pairs! {
     intent "pod.start-requested" [] => ["pod.started", "pod.failed"], &["pod.stopped", "pod.terminated"];
     intent "pod.termination-requested" [] => ["pod.terminated"], &[];
     intent "pod.cleanup-requested" [] => ["pod.terminated"], &[];
+    intent "gpu.drain-requested" [] => ["gpu.drain-ended"], &[];
     intent "gpu.enforcement-requested" ["id", "level"] => ["gpu.enforcement-ended"], &[];
     intent "pod.enforcement-requested" ["id", "level"] => ["pod.enforcement-ended"], TERMINATED;
     intent "node.redaction-requested" ["redaction"] => ["node.redaction-completed"], &[];

@@ -4,15 +4,18 @@ mod capacity;
 mod faults;
 mod health;
 mod instances;
+mod kernel_log;
+mod leaving;
 mod owners;
 mod service;
 mod xids;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use purser_actors::port::{DriverState, GpuReadings, GpuState, Gpus, SeenGpu, SeenGpus};
+use purser_actors::port::{Clock, DriverState, GpuReadings, GpuState, Gpus, SeenGpu, SeenGpus};
 use purser_events::Bytes;
 use purser_events::ledger::{GpuDevice, GpuUuid};
 use purser_fake_nvml::script::{Device, Faults, Script};
@@ -35,7 +38,8 @@ fn uuid(number: u32) -> GpuUuid {
 
 /// A GPU with this number and otherwise like every other.
 fn device(number: u32) -> Device {
-    Device { uuid: uuid(number).to_string(), ..Device::default() }
+    let slot = u8::try_from(number + 1).unwrap();
+    Device { uuid: uuid(number).to_string(), slot, ..Device::default() }
 }
 
 /// A driver of this many GPUs.
@@ -64,14 +68,17 @@ impl Scene {
     }
 
     fn of(driver: FakeDriver, named: Vec<GpuDevice>) -> Scene {
+        Scene::with(driver, named, PathBuf::new(), Arc::new(SystemClock))
+    }
+
+    fn with(driver: FakeDriver, named: Vec<GpuDevice>, kernel_log: PathBuf, clock: Arc<dyn Clock>) -> Scene {
         let library = driver.library().into_os_string();
         let proc = FakeProc::new();
         for pid in PROCESSES {
             proc.put(pid, 5, "/");
         }
         let sensor =
-            Sensor::begin(library, named, Models::default(), proc.owners(), Arc::new(SystemClock), FAST)
-                .unwrap();
+            Sensor::begin(library, kernel_log, named, Models::default(), proc.owners(), clock, FAST).unwrap();
         Scene { driver, proc, sensor: Arc::new(sensor) }
     }
 

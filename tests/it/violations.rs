@@ -1,5 +1,8 @@
 //! Violations on a node: who breaks a limit is told of, answered and remembered, and nobody else.
 
+mod driven;
+mod held;
+mod kills;
 mod scene;
 
 use purser_actors::port::{GpuState, ProcessOwner};

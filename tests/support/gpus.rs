@@ -41,6 +41,7 @@ impl Gpus for NamedGpus {
         let named = |device: &GpuDevice| SeenGpu {
             uuid: device.uuid.clone(),
             index: None,
+            bus: None,
             model: Some(device.model.clone()),
             memory: Some(device.memory),
             tflops: device.tflops,
@@ -72,6 +73,7 @@ impl ScriptedGpus {
         let gpu = |number| SeenGpu {
             uuid: ScriptedGpus::uuid(number),
             index: Some(number),
+            bus: None,
             model: Some("H200".to_owned()),
             memory: Some(Bytes(140 << 30)),
             tflops: None,

@@ -88,6 +88,48 @@ pub async fn step(moved: &watch::Sender<Timestamp>, ms: u64) {
     }
 }
 
+/// Such a clock whose time of day is set otherwise now and then, in milliseconds; time passes all the same.
+#[derive(Debug)]
+pub struct SetAnew {
+    /// The time that passes.
+    pub passing: Stepped,
+    /// How far the time of day is from it, in milliseconds.
+    pub off_ms: watch::Sender<i64>,
+}
+
+#[async_trait]
+impl Clock for SetAnew {
+    fn now(&self) -> Timestamp {
+        let (now, off_ms) = (self.passing.now(), *self.off_ms.borrow());
+        let off = now.plus_ms(off_ms.unsigned_abs());
+        let ahead_us = off.0 - now.0;
+        if off_ms < 0 { Timestamp(now.0 - ahead_us) } else { off }
+    }
+
+    fn passed(&self) -> Duration {
+        self.passing.passed()
+    }
+
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.passing.sleep(time)
+    }
+
+    async fn sleep_until(&self, moment: Timestamp) {
+        let (mut passing, mut set) = (self.passing.0.subscribe(), self.off_ms.subscribe());
+        while self.now() < moment {
+            let changed = async {
+                tokio::select! {
+                    changed = passing.changed() => changed,
+                    changed = set.changed() => changed,
+                }
+            };
+            if changed.await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// The control group in which the pods of this process's nodes have theirs.
 #[must_use]
 pub fn cgroup_prefix() -> String {
@@ -123,7 +165,7 @@ pub async fn node(folder: &Path, paths: &PodPaths, clock: Arc<Stepped>, capacity
 pub async fn node_with(
     folder: &Path,
     paths: &PodPaths,
-    clock: Arc<Stepped>,
+    clock: Arc<dyn Clock>,
     capacity: Capacity,
     gpus: Arc<dyn Gpus>,
 ) -> Service {

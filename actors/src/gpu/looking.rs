@@ -8,7 +8,8 @@ use actix::{Actor, Addr};
 use purser_events::gpu::{Degradation, Evidence, GpuFacts, Seen, SeenFault, Standing};
 use purser_events::ledger::GpuUuid;
 
-use super::{GpuActor, See};
+use super::{GpuActor, See, draining};
+use crate::directory::Directory;
 use crate::ledger::{LedgerActor, Refit};
 use crate::port::{DriverState, GpuPart, GpuState, SeenGpu, SeenGpus, Slowdown};
 use crate::shell::Shell;
@@ -60,14 +61,21 @@ pub(crate) async fn begin(shell: &Arc<Shell>) -> GpuActors {
 }
 
 /// Begins to look again and again, for as long as the actors' thread lives.
-pub(crate) fn watch(shell: &Arc<Shell>, actors: &GpuActors, ledger: &Addr<LedgerActor>) {
+pub(crate) fn watch(
+    shell: &Arc<Shell>,
+    actors: &GpuActors,
+    ledger: &Addr<LedgerActor>,
+    directory: &Addr<Directory>,
+) {
     let (shell, actors, ledger) = (shell.clone(), actors.clone(), ledger.clone());
+    let directory = directory.clone();
     actix::spawn(async move {
         loop {
             let has_some =
                 !shell.gpus.seen().gpus.is_empty() || shell.live.read(|world| !world.gpus.is_empty());
             shell.clock.sleep(if has_some { EVERY } else { WITHOUT }).await;
             actors.look(&shell).await;
+            draining::go_on(&shell, &actors, &directory).await;
             if shell.live.read(|world| !world.gives_out(&world.ledger.capacity.gpus)) {
                 // A ledger that is gone went with the service.
                 let _ = ledger.send(Refit { machine: None }).await;

@@ -1,5 +1,6 @@
 //! The actor of one GPU: it makes of what is seen what is on record.
 
+mod draining;
 mod looking;
 
 use std::pin::Pin;
@@ -78,6 +79,14 @@ impl GpuActor {
             GpuEvent::Uncordoned(uncordoned) => {
                 tracing::info!(%gpu, by = %uncordoned.by, "GPU uncordoned");
                 self.watch.forgive();
+            }
+            GpuEvent::DrainRequested(requested) => {
+                tracing::info!(%gpu, by = %requested.by, "pods that have something of a GPU are stopped");
+            }
+            GpuEvent::DrainEnded(ended) => tracing::info!(%gpu, outcome = ?ended.outcome, "GPU drained"),
+            GpuEvent::Forgotten(forgotten) => {
+                tracing::info!(%gpu, by = %forgotten.by, "GPU forgotten");
+                self.watch = Watch::default();
             }
         }
     }

@@ -11,7 +11,7 @@ use purser_events::pod::event::StopWhy;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{Level, ViolationCommand, ViolationKind};
-use purser_events::{Cause, CommandId, PodUid, Principal, World};
+use purser_events::{Cause, CommandId, PodUid, Principal, Timestamp, World};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -20,27 +20,27 @@ use crate::directory::FindUid;
 use crate::entity::{By, CommandKey, Execute, Refusal};
 use crate::pod::PodActor;
 use crate::port::containers::Signal;
-use crate::port::{ContainerKey, GpuState, ProcessOwner, SeenGpu, SeenGpus};
+use crate::port::{ContainerKey, GpuProcess, GpuState, ProcessOwner, SeenGpu, SeenGpus};
 
 /// How long a GPU's driver may need to take memory back once a process has ended, in milliseconds.
-const SETTLE_MS: u64 = 30_000;
+pub(super) const SETTLE_MS: u64 = 30_000;
 
 /// Something that is to be done and is not over.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
-    gpu: GpuUuid,
-    id: Uuid,
-    kind: ViolationKind,
+    pub(super) gpu: GpuUuid,
+    pub(super) id: Uuid,
+    pub(super) kind: ViolationKind,
     pod: Option<PodUid>,
     level: Level,
-    grace_s: u32,
+    pub(super) grace_s: u32,
     /// For how long this service has gone on with it, in milliseconds, whatever the clock was set to.
-    waited_ms: u64,
+    pub(super) waited_ms: u64,
     evidence: String,
 }
 
 /// What a look at something that is under way says.
-enum Progress {
+pub(super) enum Progress {
     /// It goes on.
     Goes,
     /// It is over.
@@ -60,19 +60,21 @@ pub(super) fn tasks(world: &World) -> Vec<Task> {
 }
 
 impl Monitor {
-    /// Goes on with everything that is to be done.
-    pub(super) async fn carry_on(&mut self, seen: &SeenGpus) {
-        for task in self.tasks() {
+    /// Goes on with what is to be done: with what was begun before, or with what was not.
+    pub(super) async fn carry_on(&mut self, seen: &SeenGpus, is_begun: bool) {
+        for task in self.tasks(is_begun) {
             let progress = match (task.level, task.pod) {
                 (Level::Cordon, _) => self.cordon(&task).await,
                 (Level::Evict, Some(pod)) if task.kind == ViolationKind::ZombieGpuProcess => {
                     self.end_zombies(&task, pod, seen).await
                 }
                 (Level::Evict, Some(pod)) => self.evict(&task, pod, seen).await,
-                (Level::Evict, None) => skip("it belongs to no pod that could be stopped"),
-                (Level::Throttle, _) => {
-                    skip("this node has nothing that slows a pod's use of a GPU: that takes the limiter")
+                (Level::Evict, None) if task.kind == ViolationKind::UnknownProcess => {
+                    self.end_strangers(&task, seen).await
                 }
+                (Level::Evict, None) => skip("it belongs to no pod that could be stopped"),
+                (Level::Throttle, Some(pod)) => self.throttle(&task, pod, seen).await,
+                (Level::Throttle, None) => skip("it belongs to no pod that could be slowed"),
                 (Level::Record | Level::Warn, _) => skip("nothing is to be done for this rung"),
             };
             if let Progress::Over(outcome, reason) = progress {
@@ -84,9 +86,11 @@ impl Monitor {
     }
 
     /// What is to be done, with how long that has taken since this service began it or took it up.
-    fn tasks(&mut self) -> Vec<Task> {
+    fn tasks(&mut self, is_begun: bool) -> Vec<Task> {
         let (now, mut tasks) = (self.shell.clock.passed(), self.shell.live.read(tasks));
         self.begun.retain(|(id, level), _| tasks.iter().any(|task| (task.id, task.level) == (*id, *level)));
+        self.strangers.keep(|id| tasks.iter().any(|task| task.id == id));
+        tasks.retain(|task| self.begun.contains_key(&(task.id, task.level)) == is_begun);
         for task in &mut tasks {
             let begun = *self.begun.entry((task.id, task.level)).or_insert(now);
             task.waited_ms = millis(now.saturating_sub(begun));
@@ -209,13 +213,18 @@ impl Standing {
 
 /// The processes of a pod on the GPU of a task; none if that cannot be told.
 fn pids_of(task: &Task, pod: PodUid, seen: &SeenGpus) -> Option<BTreeSet<u32>> {
-    let readings = gpu_of(task, seen).filter(|gpu| gpu.state == GpuState::Ready)?.readings.as_ref()?;
-    let processes = readings.processes.value()?;
+    let (_, processes) = processes_of(task, seen)?;
     let of_pod = processes.iter().filter(|process| match &process.owner {
         ProcessOwner::Pod { pod: owner, .. } => *owner == pod,
         ProcessOwner::Unknown { .. } | ProcessOwner::Gone => false,
     });
     Some(of_pod.map(|process| process.pid).collect())
+}
+
+/// The processes on the GPU of a task, and when they were read; none if that cannot be told.
+pub(super) fn processes_of<'a>(task: &Task, seen: &'a SeenGpus) -> Option<(Timestamp, &'a [GpuProcess])> {
+    let readings = gpu_of(task, seen).filter(|gpu| gpu.state == GpuState::Ready)?.readings.as_ref()?;
+    Some((readings.at, readings.processes.value()?))
 }
 
 /// The containers that processes on the GPU of a task are in.
@@ -245,14 +254,14 @@ fn key(task: &Task) -> CommandKey {
     CommandKey { id: CommandId(uuid::Builder::from_custom_bytes(bytes).into_uuid()), fingerprint }
 }
 
-fn done(reason: &str) -> Progress {
+pub(super) fn done(reason: &str) -> Progress {
     Progress::Over(Outcome::Completed, reason.to_owned())
 }
 
-fn failed(reason: &str) -> Progress {
+pub(super) fn failed(reason: &str) -> Progress {
     Progress::Over(Outcome::Failed, reason.to_owned())
 }
 
-fn skip(reason: &str) -> Progress {
+pub(super) fn skip(reason: &str) -> Progress {
     Progress::Over(Outcome::Skipped, reason.to_owned())
 }

@@ -4,7 +4,9 @@
 //! whether that is so. Samples are not recorded.
 
 mod enforce;
+mod hold;
 mod look;
+mod strangers;
 pub(crate) mod tell;
 mod usage;
 
@@ -23,7 +25,9 @@ use purser_events::violation::{Level, MonitorPolicy, ViolationCommand, Violation
 use purser_events::{Cause, PodUid, Timestamp, World};
 use uuid::Uuid;
 
+use self::hold::Holds;
 use self::look::Freshness;
+use self::strangers::Strangers;
 use self::usage::Usage;
 use crate::directory::{Directory, FindUid};
 use crate::entity::{By, Execute, Refusal};
@@ -46,6 +50,8 @@ struct Monitor {
     evaluated: Duration,
     /// When this service began, or took up, what is being done about violations.
     begun: BTreeMap<(Uuid, Level), Duration>,
+    holds: Holds,
+    strangers: Strangers,
 }
 
 /// Begins to look, for as long as the actors' thread lives. `stopped_at` is when the last record before this start was
@@ -66,6 +72,8 @@ pub(crate) fn begin(
         usage: Usage::default(),
         evaluated: started,
         begun: BTreeMap::new(),
+        holds: Holds::default(),
+        strangers: Strangers::default(),
     };
     actix::spawn(async move {
         if let Some(since) = stopped_at {
@@ -96,6 +104,8 @@ impl Monitor {
         let evaluates = interval <= began.saturating_sub(self.evaluated);
         let moment = Moment { now_ms: millis(began), evaluates };
         let seen = self.shell.gpus.seen();
+        // What was done is on record before the look that finds nothing left to do.
+        self.carry_on(&seen, true).await;
         self.look_at_gpus(&seen, &policy, moment).await;
         if evaluates {
             self.evaluated = began;
@@ -105,7 +115,8 @@ impl Monitor {
             let took = self.shell.clock.passed().saturating_sub(began);
             histogram!(metric::MONITORING_SECONDS.name).record(took.as_secs_f64());
         }
-        self.carry_on(&seen).await;
+        self.carry_on(&seen, false).await;
+        self.keep_holds(&seen).await;
     }
 
     async fn look_at_gpus(&mut self, seen: &crate::port::SeenGpus, policy: &MonitorPolicy, moment: Moment) {

@@ -12,7 +12,7 @@ use purser_events::pod::PodState;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
 use purser_events::worker::ProcessIdentity;
-use purser_events::{Bytes, ContainerName, CpuSet, PodUid, Timestamp};
+use purser_events::{Bytes, ContainerName, CpuSet, MilliCpu, PodUid, Timestamp};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
@@ -268,6 +268,25 @@ pub trait Containers: Send + Sync + 'static {
     /// # Errors
     /// `Invalid`: this machine cannot give it any of these processors. Other classes: the runtime failed.
     async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError>;
+
+    /// Lets a container have so much processor time at most, or as much as there is. *Idempotent*; a container that has
+    /// ended or is gone is fine.
+    ///
+    /// # Errors
+    /// `Invalid`: nothing on this machine holds it to that. Other classes: the kernel or the runtime failed.
+    async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError>;
+
+    /// Lets a pod have so much of the memory of the GPU at this address on the bus, or as much as there is. What it has
+    /// already stays. *Idempotent*; a pod of which nothing runs is fine.
+    ///
+    /// # Errors
+    /// `Invalid`: the kernel or the GPU's driver has no such limit. Other classes: the kernel failed.
+    async fn set_gpu_memory_limit(
+        &self,
+        pod: PodUid,
+        bus: &str,
+        limit: Option<Bytes>,
+    ) -> Result<(), RuntimeError>;
 
     /// What a container has used: none if it is gone. One that has ended and is not yet removed may still have its
     /// last figures.

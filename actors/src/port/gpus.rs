@@ -49,6 +49,8 @@ pub struct SeenGpu {
     pub uuid: GpuUuid,
     /// Its number to the driver, which may be another after a restart; none of one that the driver does not list.
     pub index: Option<u32>,
+    /// Where it is on the bus, as in `00000000:1A:00.0`; none if that was never read, and of an instance.
+    pub bus: Option<String>,
     /// What it is called; none if that was never read.
     pub model: Option<String>,
     /// Its memory; none if that was never read.

@@ -5,8 +5,10 @@ use std::io;
 
 use async_trait::async_trait;
 use purser_events::ledger::Port;
+use purser_events::worker::ProcessIdentity;
 use purser_events::{Bytes, CpuSet, CpuTopology};
 
+use super::containers::Signal;
 use super::gpus::ProcessOwner;
 
 /// What is used of the machine by everything that runs on it.
@@ -31,7 +33,7 @@ pub struct MachineCapacity {
     pub disk: Bytes,
 }
 
-/// The machine. Nothing in here changes it.
+/// The machine. Nothing in here changes it but [`Machine::end_stranger`].
 #[async_trait]
 pub trait Machine: Send + Sync + 'static {
     /// What it has now.
@@ -67,4 +69,17 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Whose a process is, as the control group says in which it runs. Unknown is whatever cannot be told for certain.
     async fn owner(&self, pid: u32) -> ProcessOwner;
+
+    /// Which process has this id now, if it belongs to no pod and is not this service or the system's first.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    async fn identify_stranger(&self, pid: u32) -> io::Result<Option<ProcessIdentity>>;
+
+    /// Sends a signal to this very process and to no other that has its id by now. *Idempotent*; one that has ended is
+    /// fine.
+    ///
+    /// # Errors
+    /// It is not ours to signal.
+    async fn end_stranger(&self, process: &ProcessIdentity, signal: Signal) -> io::Result<()>;
 }

@@ -26,15 +26,48 @@ impl Service {
         reason: Option<String>,
         by: Request,
     ) -> Result<Seq, ServiceError> {
+        let reason = self.cordon_reason(uuid, reason);
+        let command = GpuCommand::Cordon { by: by.principal.clone(), reason };
+        self.gpu_command(uuid, command, by).await
+    }
+
+    /// The reason of a cordon: what is given, or what is in force.
+    fn cordon_reason(&self, uuid: &GpuUuid, given: Option<String>) -> String {
         let in_force = || {
             self.world(|world| {
                 let cordon = world.gpus.get(uuid)?.known()?.cordon.as_ref()?;
                 Some(cordon.reason.clone())
             })
         };
-        let given = reason.filter(|reason| !reason.is_empty());
-        let reason = given.or_else(in_force).unwrap_or_else(|| CORDON_REASON.to_owned());
-        let command = GpuCommand::Cordon { by: by.principal.clone(), reason };
+        let given = given.filter(|reason| !reason.is_empty());
+        given.or_else(in_force).unwrap_or_else(|| CORDON_REASON.to_owned())
+    }
+
+    /// Gives nothing of a GPU out from now on, and stops the pods that have something of it. Returns once that is on
+    /// record, not once it is over.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn drain_gpu(
+        &self,
+        uuid: &GpuUuid,
+        reason: Option<String>,
+        grace_s: Option<u32>,
+        by: Request,
+    ) -> Result<Seq, ServiceError> {
+        let reason = self.cordon_reason(uuid, reason);
+        let command = GpuCommand::Drain { by: by.principal.clone(), reason, grace_s };
+        self.gpu_command(uuid, command, by).await
+    }
+
+    /// Lets go of what is known of a GPU that is gone for good. One that comes back is found anew.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn forget_gpu(&self, uuid: &GpuUuid, by: Request) -> Result<Seq, ServiceError> {
+        let holders = self.world(|world| world.holders_of(uuid).count()) as u64;
+        let is_seen = self.gpus().gpus.iter().any(|gpu| gpu.uuid == *uuid);
+        let command = GpuCommand::Forget { by: by.principal.clone(), holders, is_seen };
         self.gpu_command(uuid, command, by).await
     }
 

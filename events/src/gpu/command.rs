@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::DrainOutcome;
 use super::health::{Degradation, Evidence, GpuFacts};
 use crate::record::Principal;
 use crate::units::Timestamp;
@@ -29,6 +30,29 @@ pub enum GpuCommand {
         by: Principal,
         /// Errors of its memory that were not corrected until now; none if that cannot be read.
         ecc_uncorrected: Option<u64>,
+    },
+    /// Give nothing of it out, and have the pods that have something of it stopped.
+    Drain {
+        /// Who wants it.
+        by: Principal,
+        /// Why.
+        reason: String,
+        /// Seconds that each pod has to end by itself; none for what its manifest says.
+        grace_s: Option<u32>,
+    },
+    /// Say how a drain ended. Nothing happens if there is none.
+    EndDrain {
+        /// How.
+        outcome: DrainOutcome,
+    },
+    /// Let go of what is known of it: it is gone for good.
+    Forget {
+        /// Who wants it.
+        by: Principal,
+        /// How many have something of it.
+        holders: u64,
+        /// Whether the driver or the config still names it.
+        is_seen: bool,
     },
 }
 
@@ -97,6 +121,31 @@ pub enum GpuRejection {
         /// Bytes given.
         len: usize,
     },
+    /// Pods cannot be given so long to end.
+    #[error("pods cannot be given {grace_s} s to end; at most 86,400 s (a day) are allowed")]
+    GraceTooLong {
+        /// Seconds given.
+        grace_s: u32,
+    },
+    /// It is not gone.
+    #[error("the GPU is {health}, not Lost; only one that is gone can be forgotten")]
+    NotLost {
+        /// How it is.
+        health: String,
+    },
+    /// It would be found again at once.
+    #[error(
+        "the driver or the config still names the GPU; take it out of the machine, or out of `resources.gpus`, first"
+    )]
+    StillNamed,
+    /// Somebody has something of it.
+    #[error(
+        "{holders} pods or reservations still have something of the GPU; `purser drain gpu` stops the pods"
+    )]
+    StillHeld {
+        /// How many.
+        holders: u64,
+    },
 }
 
 impl GpuRejection {
@@ -108,6 +157,10 @@ impl GpuRejection {
             GpuRejection::NotFound => "gpu-not-found",
             GpuRejection::BadReason => "bad-reason",
             GpuRejection::ReasonTooLong { .. } => "reason-too-long",
+            GpuRejection::GraceTooLong { .. } => "bad-grace",
+            GpuRejection::NotLost { .. } => "gpu-not-lost",
+            GpuRejection::StillNamed => "gpu-still-named",
+            GpuRejection::StillHeld { .. } => "gpu-still-held",
         }
     }
 }

@@ -24,6 +24,12 @@ pub enum GpuEvent {
     Uncordoned(Uncordoned),
     /// Something happened to its violations.
     Violation(ViolationEvent),
+    /// Intent: the pods that have something of it are to be stopped.
+    DrainRequested(DrainRequested),
+    /// That is over.
+    DrainEnded(DrainEnded),
+    /// It is gone for good: what was known of it is let go.
+    Forgotten(Forgotten),
 }
 
 impl From<ViolationEvent> for GpuEvent {
@@ -42,7 +48,17 @@ macro_rules! from_payload {
     };
 }
 
-from_payload!(Found, FactsChanged, HealthChanged, FaultNoted, Cordoned, Uncordoned);
+from_payload!(
+    Found,
+    FactsChanged,
+    HealthChanged,
+    FaultNoted,
+    Cordoned,
+    Uncordoned,
+    DrainRequested,
+    DrainEnded,
+    Forgotten
+);
 
 /// `gpu.found` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,4 +128,46 @@ pub struct Uncordoned {
     pub ecc_uncorrected: Option<u64>,
     /// When.
     pub at: Timestamp,
+}
+
+/// `gpu.forgotten` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Who wanted it.
+    pub by: Principal,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `gpu.drain-requested` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainRequested {
+    /// Who wanted it.
+    pub by: Principal,
+    /// Seconds that each pod has to end by itself; none for what its manifest says.
+    pub grace_s: Option<u32>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `gpu.drain-ended` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainEnded {
+    /// How.
+    pub outcome: DrainOutcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a drain ended.
+///
+/// On disk for ever: append a variant at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainOutcome {
+    /// No pod has anything of it.
+    Drained,
+    /// Somebody wanted it otherwise meanwhile.
+    GivenUp,
 }

@@ -239,6 +239,18 @@ pub struct Cordon {
     pub at: Timestamp,
 }
 
+/// That pods are to leave a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Who wanted it.
+    pub by: Principal,
+    /// Seconds that each pod has to end by itself; none for what its manifest says.
+    pub grace_s: Option<u32>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
 /// The numbers by which a GPU's health is decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,13 +3,17 @@
 pub mod command;
 pub mod event;
 pub mod health;
+mod leave;
 pub mod state;
 pub mod watch;
 pub mod xid;
 
 pub use command::{GpuCommand, GpuRejection, Lasting, Look, Standing};
 pub use event::GpuEvent;
-pub use health::{Cordon, Degradation, Evidence, Fault, GpuFacts, GpuHealthPolicy, GpuPolicyError, Health};
+pub use health::{
+    Cordon, Degradation, Drain, Evidence, Fault, GpuFacts, GpuHealthPolicy, GpuPolicyError, Health,
+};
+pub use leave::DRAIN_GRACE_S_MAX;
 pub use state::{FaultCount, Gpu, GpuState};
 pub use watch::{Seen, SeenFault, Watch};
 

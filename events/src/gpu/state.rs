@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::command::{GpuCommand, GpuRejection, Look, Standing};
-use super::event::{Cordoned, FactsChanged, FaultNoted, Found, GpuEvent, HealthChanged, Uncordoned};
-use super::health::{Cordon, Degradation, Evidence, Fault, GpuFacts, GpuHealthPolicy, Health};
+use super::event::{
+    Cordoned, DrainOutcome, DrainRequested, FactsChanged, FaultNoted, Found, GpuEvent, HealthChanged,
+    Uncordoned,
+};
+use super::health::{Cordon, Degradation, Drain, Evidence, Fault, GpuFacts, GpuHealthPolicy, Health};
 use crate::context::Context;
 use crate::decider::{Decider, IllegalTransition};
 use crate::ids::StreamKind;
@@ -54,6 +57,9 @@ pub struct GpuState {
     pub relapses: u32,
     /// That nothing of it is given out, if somebody wants that.
     pub cordon: Option<Cordon>,
+    /// That pods are to leave it, if somebody wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// Faults that its driver told of, by their number.
     #[serde(serialize_with = "by_text", deserialize_with = "from_text")]
     pub faults: BTreeMap<u32, FaultCount>,
@@ -125,6 +131,7 @@ impl GpuState {
             evidence: found.evidence.clone(),
             relapses: 0,
             cordon: None,
+            drain: None,
             faults: BTreeMap::new(),
             violations: Violations::default(),
         }
@@ -224,7 +231,8 @@ impl GpuState {
         }
         let at = uncordoned.at;
         let evidence = Evidence { ecc_uncorrected: uncordoned.ecc_uncorrected, ..Evidence::default() };
-        let mut events = vec![uncordoned.into()];
+        let mut events: Vec<GpuEvent> = self.end_drain(DrainOutcome::GivenUp, at).into_iter().collect();
+        events.push(uncordoned.into());
         if is_faulty || self.health.takes_pods() {
             events.push(HealthChanged { health: Health::Probation, evidence, at }.into());
         }
@@ -274,7 +282,7 @@ fn is_due(noted: Timestamp, now: Timestamp) -> bool {
     now < noted || NOTE_EVERY_MS <= now.ms_since(noted)
 }
 
-fn check_reason(reason: &str) -> Result<(), GpuRejection> {
+pub(super) fn check_reason(reason: &str) -> Result<(), GpuRejection> {
     if REASON_LEN_MAX < reason.len() {
         return Err(GpuRejection::ReasonTooLong { len: reason.len() });
     }
@@ -311,9 +319,20 @@ impl Decider for Gpu {
                 let events = events.map_err(|error| GpuRejection::Violation { error })?;
                 Ok(events.into_iter().map(GpuEvent::from).collect())
             }
-            (C::Cordon { .. } | C::Uncordon { .. } | C::Violation(_), Gpu::Unknown) => {
-                Err(GpuRejection::NotFound)
+            (
+                C::Cordon { .. }
+                | C::Uncordon { .. }
+                | C::Violation(_)
+                | C::Drain { .. }
+                | C::EndDrain { .. }
+                | C::Forget { .. },
+                Gpu::Unknown,
+            ) => Err(GpuRejection::NotFound),
+            (C::Drain { by, reason, grace_s }, Gpu::Known(gpu)) => gpu.begin_drain(by, reason, *grace_s, at),
+            (C::EndDrain { outcome }, Gpu::Known(gpu)) => {
+                Ok(gpu.end_drain(*outcome, at).into_iter().collect())
             }
+            (C::Forget { by, holders, is_seen }, Gpu::Known(gpu)) => gpu.forget(by, *holders, *is_seen, at),
             (C::Cordon { by, reason }, Gpu::Known(gpu)) => {
                 check_reason(reason)?;
                 if gpu.cordon.as_ref().is_some_and(|cordon| cordon.reason == *reason) {
@@ -363,6 +382,19 @@ impl Decider for Gpu {
                 }
             }
             (E::Violation(_), Gpu::Unknown) => return illegal("gpu.violation"),
+            (E::DrainRequested(requested), Gpu::Known(gpu)) if gpu.drain.is_none() => {
+                let DrainRequested { by, grace_s, at } = requested.clone();
+                GpuState { drain: Some(Drain { by, grace_s, at }), ..GpuState::clone(gpu) }
+            }
+            (E::DrainRequested(_), _) => return illegal("gpu.drain-requested"),
+            (E::DrainEnded(_), Gpu::Known(gpu)) if gpu.drain.is_some() => {
+                GpuState { drain: None, ..GpuState::clone(gpu) }
+            }
+            (E::DrainEnded(_), _) => return illegal("gpu.drain-ended"),
+            (E::Forgotten(_), Gpu::Known(gpu)) if matches!(gpu.health, Health::Lost { .. }) => {
+                return Ok(Gpu::Unknown);
+            }
+            (E::Forgotten(_), _) => return illegal("gpu.forgotten"),
         };
         Ok(Gpu::Known(Box::new(next)))
     }

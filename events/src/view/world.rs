@@ -12,7 +12,7 @@ use crate::decider::{Decider, IllegalTransition};
 use crate::event::Event;
 use crate::gpu::{Gpu, GpuEvent};
 use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
-use crate::ledger::{GpuDevice, GpuUuid, Ledger};
+use crate::ledger::{GpuDevice, GpuUuid, HolderId, Holding, Ledger};
 use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
 use crate::record::{Header, Record};
@@ -159,6 +159,10 @@ impl World {
             if let GpuEvent::Violation(event) = event {
                 self.violations.note(Some(uuid), header, event);
             }
+            if *gpu == Gpu::Unknown {
+                let uuid = uuid.clone();
+                self.gpus.remove(&uuid);
+            }
             return Ok(());
         }
         let gpu = Gpu::Unknown.evolve(event)?;
@@ -176,6 +180,12 @@ impl World {
         let is_sound =
             |uuid: &GpuUuid| self.quarantined.is_empty() || !self.quarantined.contains_key(&uuid.stream());
         self.gpus.values().filter_map(Gpu::to_give_out).filter(move |(uuid, ..)| is_sound(uuid))
+    }
+
+    /// Who has something of a GPU.
+    pub fn holders_of(&self, gpu: &GpuUuid) -> impl Iterator<Item = HolderId> {
+        let has = |holding: &Holding| holding.grant.gpus.iter().any(|granted| granted.uuid == *gpu);
+        self.ledger.holdings.iter().filter(move |(_, holding)| has(holding)).map(|(holder, _)| *holder)
     }
 
     /// What there is to give out of the GPUs.

@@ -8,6 +8,7 @@ pub mod command;
 mod decide;
 pub mod detector;
 pub mod event;
+pub mod hold;
 pub mod kind;
 pub mod policy;
 pub mod state;

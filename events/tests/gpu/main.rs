@@ -140,6 +140,14 @@ fn cordon(reason: &str) -> GpuCommand {
     GpuCommand::Cordon { by: operator(), reason: reason.to_owned() }
 }
 
+fn drain(grace_s: Option<u32>) -> GpuCommand {
+    GpuCommand::Drain { by: operator(), reason: "its fan".to_owned(), grace_s }
+}
+
+fn forget(holders: u64, is_seen: bool) -> GpuCommand {
+    GpuCommand::Forget { by: operator(), holders, is_seen }
+}
+
 /// The words of the healths that followed each other.
 fn healths(events: &[GpuEvent]) -> Vec<&'static str> {
     let word = |event: &GpuEvent| match event {

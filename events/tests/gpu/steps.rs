@@ -1,12 +1,13 @@
 //! What leads to what.
 
-use purser_events::gpu::event::{FactsChanged, FaultNoted};
+use purser_events::gpu::event::{DrainOutcome, FactsChanged, FaultNoted};
 use purser_events::gpu::{
-    Degradation, Evidence, Fault, GpuEvent, GpuHealthPolicy, GpuRejection, Health, Seen,
+    Degradation, Evidence, Fault, GpuCommand, GpuEvent, GpuHealthPolicy, GpuRejection, Health, Seen,
 };
+use purser_events::violation::{Level, ViolationCommand, ViolationEvent, ViolationKind};
 use purser_events::{Bytes, Policy};
 
-use super::{Lived, cordon, fine, healths, hung, lost, slowed, uncordon};
+use super::{Lived, cordon, drain, fine, forget, healths, hung, lost, slowed, uncordon};
 
 #[test]
 fn a_gpu_that_stays_as_it_is_has_one_event() {
@@ -115,9 +116,7 @@ fn an_uncorrected_error_of_its_memory_is_a_fault_and_those_that_are_known_are_no
     let [GpuEvent::HealthChanged(changed)] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(changed.health, Health::Faulty { fault: Fault::Ecc { before: 7, now: 9 } });
     lived.see_for(5, &with(12));
-    lived
-        .ask(&purser_events::gpu::GpuCommand::Uncordon { by: super::operator(), ecc_uncorrected: Some(12) })
-        .unwrap();
+    lived.ask(&GpuCommand::Uncordon { by: super::operator(), ecc_uncorrected: Some(12) }).unwrap();
     assert_eq!(healths(&lived.see_for(61, &with(12))), ["Healthy"]);
     // A board whose counter was cleared is held to the new one.
     lived.see_for(61, &with(0));
@@ -157,6 +156,66 @@ fn a_cordon_stays_whatever_becomes_of_the_gpu_and_ends_in_probation() {
     assert_eq!(healths(&lived.ask(&uncordon()).unwrap()), ["Probation"]);
     assert_eq!(healths(&lived.see_for(61, &fine())), ["Healthy"]);
     assert!(lived.gives_out());
+}
+
+#[test]
+fn a_drain_cordons_and_lasts_until_it_is_over_or_given_up() {
+    let mut lived = Lived::new();
+    assert_eq!(lived.ask(&drain(None)), Err(GpuRejection::NotFound));
+    lived.see_for(1, &fine());
+    assert_eq!(lived.ask(&drain(Some(86_401))), Err(GpuRejection::GraceTooLong { grace_s: 86_401 }));
+    let ended = |outcome| vec![outcome];
+    let outcomes = |events: Vec<GpuEvent>| {
+        let outcome = |event: GpuEvent| match event {
+            GpuEvent::DrainEnded(ended) => Some(ended.outcome),
+            _ => None,
+        };
+        events.into_iter().filter_map(outcome).collect::<Vec<_>>()
+    };
+    let events = lived.ask(&drain(Some(30))).unwrap();
+    assert!(matches!(events.as_slice(), [GpuEvent::Cordoned(_), GpuEvent::DrainRequested(_)]), "{events:?}");
+    assert_eq!((lived.word(), lived.gives_out()), ("Cordoned", false));
+    assert!(lived.ask(&drain(Some(30))).unwrap().is_empty(), "it is so already");
+    let events = lived.ask(&drain(Some(5))).unwrap();
+    assert_eq!(outcomes(events), ended(DrainOutcome::GivenUp), "another grace is another drain");
+    let is_over = GpuCommand::EndDrain { outcome: DrainOutcome::Drained };
+    assert_eq!(outcomes(lived.ask(&is_over).unwrap()), ended(DrainOutcome::Drained));
+    assert!(lived.ask(&is_over).unwrap().is_empty());
+    assert_eq!(lived.word(), "Cordoned", "it stays empty");
+    lived.ask(&drain(None)).unwrap();
+    assert_eq!(outcomes(lived.ask(&uncordon()).unwrap()), ended(DrainOutcome::GivenUp));
+}
+
+#[test]
+fn only_a_gpu_that_is_gone_and_of_which_nobody_has_anything_is_forgotten() {
+    let mut lived = Lived::new();
+    assert_eq!(lived.ask(&forget(0, false)), Err(GpuRejection::NotFound));
+    lived.see_for(1, &fine());
+    assert_eq!(lived.ask(&forget(0, false)), Err(GpuRejection::NotLost { health: "Healthy".to_owned() }));
+    lived.see_for(1, &lost());
+    assert_eq!(lived.ask(&forget(0, true)), Err(GpuRejection::StillNamed));
+    assert_eq!(lived.ask(&forget(2, false)), Err(GpuRejection::StillHeld { holders: 2 }));
+    lived.ask(&drain(None)).unwrap();
+    let violation = ViolationCommand::Open {
+        id: uuid::Uuid::from_u128(1),
+        kind: ViolationKind::DeviceHealth,
+        pod: None,
+        value: 1,
+        limit: 0,
+        evidence: "it is gone".to_owned(),
+        cool_down_ms: 1_000,
+        max: Level::Warn,
+    };
+    lived.ask(&GpuCommand::Violation(violation)).unwrap();
+    let events = lived.ask(&forget(0, false)).unwrap();
+    let [GpuEvent::Violation(ViolationEvent::Resolved(_)), GpuEvent::DrainEnded(_), GpuEvent::Forgotten(_)] =
+        events.as_slice()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(lived.word(), "Unknown");
+    lived.see_for(1, &fine());
+    assert!(lived.gives_out(), "one that comes back is found anew, without a cordon");
 }
 
 #[test]

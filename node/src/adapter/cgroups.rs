@@ -61,7 +61,7 @@ fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a group ended while it was looked at.
-fn is_gone(error: &std::io::Error) -> bool {
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
     // The kernel says "no such device" of a file that was open when its group was removed.
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
 }

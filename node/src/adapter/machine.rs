@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use purser_actors::port::{Machine, MachineCapacity, MachineUse, ProcessOwner};
+use purser_actors::port::{Machine, MachineCapacity, MachineUse, ProcessOwner, Signal};
 use purser_events::ledger::Port;
 use purser_events::pod::spec::Protocol;
+use purser_events::worker::ProcessIdentity;
 use purser_events::{Bytes, CpuSet};
 
 use super::owners::Owners;
+use super::process::identity;
 use super::{affinity, topology};
 
 /// Most entries of `/proc` that are looked through: kernels have at most 4,194,304 processes.
@@ -202,6 +204,27 @@ impl Machine for ProcMachine {
 
     async fn owner(&self, pid: u32) -> ProcessOwner {
         self.owners.owner(pid)
+    }
+
+    async fn identify_stranger(&self, pid: u32) -> io::Result<Option<ProcessIdentity>> {
+        if pid <= 1 || pid == std::process::id() {
+            return Ok(None);
+        }
+        let process = match identity::identify(pid) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            process => process?,
+        };
+        // Asked afterwards: whose it is, is then said of this process or of one that has taken its id, which is not hit.
+        let is_stranger = matches!(self.owners.owner(pid), ProcessOwner::Unknown { .. });
+        Ok(is_stranger.then_some(process))
+    }
+
+    async fn end_stranger(&self, process: &ProcessIdentity, signal: Signal) -> io::Result<()> {
+        let signal = match signal {
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+        };
+        identity::send(process, signal)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod owners;
 pub mod probes;
 pub mod process;
 mod stat;
+mod throttle;
 pub mod topology;
 mod usage;
 pub mod volumes;

@@ -87,6 +87,35 @@ pub struct HealthView {
     /// That nothing of it is to be given out, if somebody wants that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordon: Option<CordonView>,
+    /// That pods are to leave it, if somebody wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainView>,
+}
+
+/// That the pods that have something of a GPU are stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainView {
+    /// Who wants it.
+    pub by: String,
+    /// Seconds that each has to end; absent for what its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_seconds: Option<u32>,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// How a GPU is to be drained.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DrainRequest {
+    /// Why, at most 256 bytes. Without one, the reason of a cordon in force stays.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Seconds that each pod has to end, at most a day; without it, what its manifest says.
+    #[serde(default)]
+    pub grace_seconds: Option<u32>,
 }
 
 /// That nothing of a GPU is to be given out.
@@ -206,6 +235,11 @@ impl From<&GpuState> for HealthView {
             reason: cordon.reason.clone(),
             at: cordon.at,
         });
+        let drain = gpu.drain.as_ref().map(|drain| DrainView {
+            by: drain.by.to_string(),
+            grace_seconds: drain.grace_s,
+            at: drain.at,
+        });
         HealthView {
             word: gpu.word().to_owned(),
             takes_pods: gpu.takes_pods(),
@@ -214,6 +248,7 @@ impl From<&GpuState> for HealthView {
             evidence: gpu.evidence.clone(),
             relapses: gpu.relapses,
             cordon,
+            drain,
         }
     }
 }
@@ -279,6 +314,41 @@ pub(super) async fn uncordon(
     change: Change,
 ) -> Result<Json<NodeAccepted>, Problem> {
     let seq = api.service.uncordon_gpu(&uuid, change.by).await?;
+    Ok(Json(NodeAccepted { seq: seq.0 }))
+}
+
+/// Gives nothing of a GPU out from now on, and stops the pods that have something of it; a restart of the service goes on
+/// with it.
+#[utoipa::path(
+    post, path = "/v1/gpus/{uuid}/drain", tag = "resources", request_body = DrainRequest,
+    params(("uuid" = String, Path, description = "the GPU; a slash in it is written %2F")),
+    responses((status = 200, description = "it has begun", body = NodeAccepted))
+)]
+pub(super) async fn drain(
+    State(api): State<Api>,
+    GpuPath(uuid): GpuPath,
+    change: Change,
+) -> Result<Json<NodeAccepted>, Problem> {
+    let DrainRequest { reason, grace_seconds } = change.json()?;
+    let seq = api.service.drain_gpu(&uuid, reason, grace_seconds, change.by).await?;
+    Ok(Json(NodeAccepted { seq: seq.0 }))
+}
+
+/// Lets go of what is known of a GPU that is gone for good and of which nobody has anything.
+#[utoipa::path(
+    post, path = "/v1/gpus/{uuid}/forget", tag = "resources",
+    params(("uuid" = String, Path, description = "the GPU; a slash in it is written %2F")),
+    responses(
+        (status = 200, description = "so it is", body = NodeAccepted),
+        (status = 409, description = "it is not gone, or held", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn forget(
+    State(api): State<Api>,
+    GpuPath(uuid): GpuPath,
+    change: Change,
+) -> Result<Json<NodeAccepted>, Problem> {
+    let seq = api.service.forget_gpu(&uuid, change.by).await?;
     Ok(Json(NodeAccepted { seq: seq.0 }))
 }
 

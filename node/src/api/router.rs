@@ -58,6 +58,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(gpu::show))
         .routes(routes!(gpu::cordon))
         .routes(routes!(gpu::uncordon))
+        .routes(routes!(gpu::drain))
+        .routes(routes!(gpu::forget))
         .routes(routes!(gpu::policy, gpu::set_policy))
         .routes(routes!(processes::show))
         .routes(routes!(limits::set_limits))

@@ -4,10 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use purser_actors::service::ServiceError;
 use purser_events::node::NodeRejection;
+use purser_events::pod::Pod;
 use purser_events::view::registry::Registry;
 use purser_events::view::violations::{EpisodeStep, PastEpisode, PodGaps, StepKind};
+use purser_events::violation::hold::{Held, holds, processor_time};
 use purser_events::violation::{MonitorPolicy, ViolationKind};
-use purser_events::{PodId, PodUid, Timestamp, World};
+use purser_events::{Bytes, PodId, PodUid, Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -52,6 +54,21 @@ pub struct ViolationList {
     /// When the limits of the pod that was asked for were not checked; absent if they always were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<EnforcementView>,
+    /// What of the pod that was asked for is held back now because of violations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HoldView>,
+}
+
+/// Something of a pod that is held back while it breaks a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HoldView {
+    /// `processors` or `gpu-memory`.
+    pub what: String,
+    /// Of which GPU; absent of processor time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// What it may have meanwhile, in words.
+    pub limit: String,
 }
 
 /// One violation, from its beginning to its end.
@@ -171,6 +188,28 @@ impl From<&EpisodeStep> for ViolationStep {
     }
 }
 
+impl HoldView {
+    /// What of a pod is held back.
+    fn of(world: &World, pod: PodUid) -> Vec<HoldView> {
+        let Some(state) = world.pod(pod).and_then(Pod::live) else { return vec![] };
+        let processors = || {
+            let containers = state.containers.iter().filter_map(|held| state.spec.container(&held.name));
+            let kept = containers
+                .map(|spec| format!("`{}` {}m", spec.name, processor_time(spec.resources.cpu_limit).0));
+            kept.collect::<Vec<_>>().join(", ")
+        };
+        let view = |(held, limit): (&Held, &Bytes)| {
+            let (gpu, limit) = match held {
+                Held::Processors => (None, processors()),
+                Held::GpuMemory(gpu) => (Some(gpu.to_string()), format!("{} MiB", limit.0 >> 20)),
+            };
+            HoldView { what: held.word().to_owned(), gpu, limit }
+        };
+        let holds = holds(world);
+        holds.iter().filter(|((of, _), _)| *of == pod).map(|((_, held), limit)| view((held, limit))).collect()
+    }
+}
+
 impl EnforcementView {
     /// What is known of a pod; none if its limits were always checked.
     fn of(world: &World, pod: PodUid, now: Timestamp) -> Option<EnforcementView> {
@@ -248,7 +287,8 @@ pub(super) async fn list(
         });
         let items = all.take(limit).map(|it| ViolationView::of(it, &world.registry, now)).collect();
         let enforcement = pod.and_then(|pod| EnforcementView::of(world, pod, now));
-        Ok(ViolationList { as_of: world.head.0, items, enforcement })
+        let held = pod.map(|pod| HoldView::of(world, pod)).unwrap_or_default();
+        Ok(ViolationList { as_of: world.head.0, items, enforcement, held })
     });
     found.map(Json)
 }

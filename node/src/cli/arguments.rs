@@ -106,6 +106,14 @@ pub enum Verb {
         #[arg(num_args = 0..=2, value_name = "WHAT")]
         what: Vec<String>,
     },
+    /// Makes one GPU take no new pods, and stops those that have something of it
+    Drain(Drain),
+    /// Lets go of what is known of a GPU that is gone for good
+    Forget {
+        /// `gpu UUID`: by its uuid, or the beginning of it
+        #[arg(num_args = 1..=2, required = true, value_name = "WHAT")]
+        what: Vec<String>,
+    },
     /// Prints a script that completes command lines of purser
     Completion {
         /// For which shell
@@ -226,6 +234,27 @@ pub struct End {
     #[arg(long, value_name = "SECONDS")]
     pub grace_period: Option<u32>,
     /// Whether to wait until the pods have stopped
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value_t = true, action = clap::ArgAction::Set)]
+    pub wait: bool,
+    /// How long to wait, as in 30s, 5m, 1h
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub timeout: std::time::Duration,
+}
+
+/// `purser drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// `gpu UUID`: by its uuid, the beginning of it, or its index
+    #[arg(num_args = 1..=2, required = true, value_name = "WHAT")]
+    pub what: Vec<String>,
+    /// Why, at most 256 bytes; the reason in force stays if absent
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Seconds until the kill of each pod; the pod's own if absent
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<u32>,
+    /// Whether to wait until no pod has anything of it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         default_value_t = true, action = clap::ArgAction::Set)]
     pub wait: bool,

@@ -81,6 +81,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Status(status) => verb::status::run(&client, status).await,
         Verb::Cordon { what, reason } => verb::change::cordon(&client, &what, reason).await,
         Verb::Uncordon { what } => verb::change::uncordon(&client, &what).await,
+        Verb::Drain(drain) => verb::drain::drain(&client, drain).await,
+        Verb::Forget { what } => verb::drain::forget(&client, &what).await,
         Verb::Completion { shell } => {
             verb::completion(shell);
             Ok(0)

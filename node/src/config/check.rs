@@ -59,6 +59,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::value("journal.reserve.refuse-percent", message));
     }
     check_library("gpu.nvml-library", &config.gpu.nvml_library)?;
+    if !config.gpu.kernel_log.as_os_str().is_empty() {
+        check_path("gpu.kernel-log", &config.gpu.kernel_log)?;
+    }
     for (index, folder) in config.gpu.cdi_dirs.iter().enumerate() {
         check_path(&format!("gpu.cdi-dirs[{index}]"), folder)?;
     }

@@ -21,6 +21,8 @@ const NAME_LEN_MAX: usize = 96;
 pub struct GpuDriver {
     /// NVIDIA's management library: the name of an installed one, or a path; empty for not looking.
     pub nvml_library: PathBuf,
+    /// The kernel's log, in which faults of GPUs are read as well; empty for not reading it.
+    pub kernel_log: PathBuf,
     /// Whether containers of containerd are given GPUs as descriptions of devices (CDI) say.
     pub cdi: Cdi,
     /// Where these descriptions are; the last folder counts most.

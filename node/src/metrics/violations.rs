@@ -1,10 +1,11 @@
 //! Violations as metrics, as far as the world remembers them: the series of a pod go with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metrics::{counter, gauge};
 use purser_actors::metric;
 use purser_events::violation::ViolationKind;
+use purser_events::violation::hold::{Held, holds};
 use purser_events::{PodId, PodUid, Timestamp, World};
 
 use super::process::exact;
@@ -13,6 +14,7 @@ use super::process::exact;
 pub(super) struct Figures {
     active: BTreeMap<ViolationKind, u64>,
     pods: BTreeMap<(PodId, ViolationKind), OfPod>,
+    held: BTreeSet<(PodId, &'static str)>,
 }
 
 /// The violations of one kind of one pod.
@@ -40,13 +42,23 @@ impl Figures {
             of_pod.count += 1;
             of_pod.lasted_ms += episode.duration_ms.unwrap_or_else(|| now.ms_since(episode.since));
         }
-        Figures { active, pods }
+        let held = |((pod, held), _)| Some((PodId::clone(names.get(&pod)?), Held::word(&held)));
+        let held = holds(world).into_iter().filter_map(held).collect();
+        Figures { active, pods, held }
     }
 
     /// Puts them into the recorder in force.
     pub(super) fn record(&self) {
         for (kind, count) in &self.active {
             gauge!(metric::VIOLATIONS_ACTIVE.name, "kind" => kind.word()).set(exact(*count));
+        }
+        for (id, resource) in &self.held {
+            let labels = [
+                ("namespace", id.namespace().to_owned()),
+                ("pod", id.name().to_owned()),
+                ("resource", (*resource).to_owned()),
+            ];
+            gauge!(metric::POD_THROTTLED.name, &labels).set(1.0);
         }
         for ((id, kind), of_pod) in &self.pods {
             let labels = [

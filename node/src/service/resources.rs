@@ -22,7 +22,9 @@ pub(super) fn sensor(config: &Config, owners: Arc<Owners>, clock: Arc<dyn Clock>
     let library = config.gpu.nvml_library.clone().into_os_string();
     let named = config.resources.gpus().map_err(Failure::Config)?;
     let models = config.gpu.models().map_err(Failure::Config)?;
-    Sensor::begin(library, named, models, owners, clock, Pace::default()).map_err(Failure::Runtime)
+    let kernel_log = config.gpu.kernel_log.clone();
+    Sensor::begin(library, kernel_log, named, models, owners, clock, Pace::default())
+        .map_err(Failure::Runtime)
 }
 
 /// Returns once each GPU was looked at or does not answer.

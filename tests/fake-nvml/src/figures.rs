@@ -2,8 +2,11 @@
 
 #![expect(unsafe_code, reason = "exported symbols")]
 
+use std::ffi::c_char;
+
 use crate::abi::{NOT_AVAILABLE, code, figure, put};
 use crate::answer::{self, Code, Turn};
+use crate::layout::PciInfo;
 
 /// `NVML_CLOCK_SM` and `NVML_CLOCK_MEM`.
 const CLOCK_SM: u32 = 1;
@@ -21,6 +24,33 @@ fn long_figure(
     code(answer::board_turn(call, device).and_then(|turn| {
         let figure = of(&turn)?;
         put(to, if turn.garbled { NOT_AVAILABLE - 1 } else { figure })
+    }))
+}
+
+/// A text and zeros behind it.
+fn chars<const LEN: usize>(text: &str) -> [c_char; LEN] {
+    let mut chars = [0; LEN];
+    // One stays zero: it ends the text.
+    for (place, byte) in chars.iter_mut().take(LEN - 1).zip(text.bytes()) {
+        *place = c_char::from_ne_bytes([byte]);
+    }
+    chars
+}
+
+#[unsafe(export_name = "nvmlDeviceGetPciInfo_v3")]
+extern "C" fn pci_info(device: usize, to: Option<&mut PciInfo>) -> Code {
+    code(answer::board_turn("nvmlDeviceGetPciInfo_v3", device).and_then(|turn| {
+        let slot = turn.device.slot;
+        let place = PciInfo {
+            short_bus_id: chars(&format!("0000:{slot:02X}:00.0")),
+            domain: 0,
+            bus: slot.into(),
+            device: 0,
+            device_id: 0x2335_10DE,
+            subsystem_id: 0x18BE_10DE,
+            bus_id: chars(&format!("00000000:{slot:02X}:00.0")),
+        };
+        put(to, place)
     }))
 }
 

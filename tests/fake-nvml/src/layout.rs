@@ -1,5 +1,6 @@
 //! The structs of the C interface. That they are laid out as the wrapper's is checked when this is compiled.
 
+use std::ffi::c_char;
 use std::mem::{align_of, offset_of, size_of};
 
 use nvml_wrapper_sys::bindings;
@@ -53,6 +54,18 @@ pub(crate) struct EventData {
     pub(crate) compute_instance: u32,
 }
 
+/// `nvmlPciInfo_t`.
+#[repr(C)]
+pub(crate) struct PciInfo {
+    pub(crate) short_bus_id: [c_char; 16],
+    pub(crate) domain: u32,
+    pub(crate) bus: u32,
+    pub(crate) device: u32,
+    pub(crate) device_id: u32,
+    pub(crate) subsystem_id: u32,
+    pub(crate) bus_id: [c_char; 32],
+}
+
 /// What `nvmlDeviceGetMemoryInfo_v2` finds in `version`: the size of the struct, and 2 in the highest byte.
 pub(crate) const MEMORY_VERSION: u32 = 40 | 2 << 24;
 
@@ -102,6 +115,17 @@ same_layout!(
     data = eventData,
     gpu_instance = gpuInstanceId,
     compute_instance = computeInstanceId
+);
+same_layout!(
+    PciInfo,
+    bindings::nvmlPciInfo_t,
+    short_bus_id = busIdLegacy,
+    domain = domain,
+    bus = bus,
+    device = device,
+    device_id = pciDeviceId,
+    subsystem_id = pciSubSystemId,
+    bus_id = busId
 );
 const _: () = assert!(size_of::<Memory>() == 40);
 const _: () = assert!(size_of::<EventData>() == 32);

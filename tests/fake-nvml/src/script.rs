@@ -43,6 +43,8 @@ pub struct Device {
     pub uuid: String,
     /// Its model.
     pub model: String,
+    /// Its slot on the first bus: 26 for `00000000:1A:00.0`.
+    pub slot: u8,
     /// Its memory, in bytes.
     pub memory_total: u64,
     /// What of it is used, in bytes.
@@ -148,6 +150,7 @@ impl Default for Device {
         Device {
             uuid: "GPU-00000000-0000-0000-0000-000000000000".to_owned(),
             model: "Fake GPU 80GB".to_owned(),
+            slot: 1,
             memory_total: 80 << 30,
             memory_used: Steps::Same(0),
             utilization: Steps::Same(0),

@@ -13,7 +13,10 @@ use purser_events::pod::PodSpec;
 use purser_events::view::violations::PastEpisode;
 use purser_events::violation::Violations;
 use purser_events::{Bytes, Cpu, CpuTopology, PodUid, Principal, Timestamp};
-use purser_tests::stepped::{START, Stepped, node_with, step};
+use purser_fake_nvml::script::{Process, Steps};
+use purser_node::adapter::gpu::Sensor;
+use purser_tests::gpus::FakeDriver;
+use purser_tests::stepped::{START, SetAnew, Stepped, node_with, step};
 use purser_tests::{bounded, leftovers, specs};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -72,6 +75,7 @@ impl Gpus for Scripted {
         let seen = SeenGpu {
             uuid: gpu(),
             index: Some(0),
+            bus: None,
             model: Some("scripted".to_owned()),
             memory: Some(Bytes(80 * GIB)),
             tflops: None,
@@ -91,11 +95,31 @@ pub(super) fn process(pid: u32, pod: PodUid, gib: u64, sm_percent: u32) -> GpuPr
     GpuProcess { pid, owner, memory: Some(Bytes(gib * GIB)), sm_percent: Some(sm_percent) }
 }
 
+/// Has a driver's first GPU be busy, and these processes use it: pid, percent of its time and GiB.
+pub(super) fn tell(driver: &FakeDriver, busy: u32, processes: &[(u32, u32, u64)]) {
+    driver.change(|script| {
+        let device = &mut script.devices[0];
+        let of = |&(pid, sm, gib): &(u32, u32, u64)| Process {
+            pid,
+            memory: Some(gib * GIB),
+            sm: Some(sm),
+            ..Process::default()
+        };
+        device.utilization = Steps::Same(busy);
+        device.memory_used = Steps::Same(processes.iter().map(|(_, _, gib)| gib * GIB).sum());
+        device.processes = processes.iter().map(of).collect();
+    });
+}
+
 /// The machine under the node, which outlives it.
 pub(super) struct Ground {
     folder: TempDir,
     moved: watch::Sender<Timestamp>,
+    /// How far the time of day is from the time that passes, in milliseconds.
+    pub(super) off_ms: watch::Sender<i64>,
     pub(super) gpu: Arc<Scripted>,
+    /// What looks at a driver in the place of the scripted GPU, if anything does.
+    sensor: Option<Arc<Sensor>>,
 }
 
 impl Drop for Ground {
@@ -106,11 +130,30 @@ impl Drop for Ground {
 
 impl Ground {
     pub(super) fn new() -> Ground {
+        Ground::with(None)
+    }
+
+    /// A machine whose GPU is looked at through this, if through anything.
+    pub(super) fn with(sensor: Option<Arc<Sensor>>) -> Ground {
         let (moved, _) = watch::channel(START);
         let said = Said { state: GpuState::Ready, busy_percent: 0, processes: vec![] };
         let gpu = Arc::new(Scripted { now: moved.clone(), gpu: Mutex::new(said) });
         let folder = tempfile::Builder::new().prefix("purser-").tempdir().unwrap();
-        Ground { folder, moved, gpu }
+        Ground { folder, moved, off_ms: watch::Sender::new(0), gpu, sensor }
+    }
+
+    /// Waits until the driver was asked again, if there is one: each second has figures of its own.
+    fn look_again(&self) {
+        let Some(sensor) = &self.sensor else { return };
+        let read_at = |seen: &SeenGpus| seen.gpus.first()?.readings.as_ref().map(|read| read.at);
+        let before = read_at(&sensor.seen());
+        let is_read = sensor.wait_until(bounded::PATIENCE, |seen| read_at(seen) != before);
+        assert!(is_read, "the driver is not asked: {:#?}", sensor.seen());
+    }
+
+    /// The seconds that have passed.
+    pub(super) fn passed_s(&self) -> u64 {
+        self.moved.borrow().ms_since(START) / 1_000
     }
 
     /// Starts a node.
@@ -125,9 +168,13 @@ impl Ground {
             gpus: vec![device],
             ..Capacity::default()
         };
-        let clock = Arc::new(Stepped(self.moved.clone()));
+        let clock = SetAnew { passing: Stepped(self.moved.clone()), off_ms: self.off_ms.clone() };
         let paths = PodPaths::new(self.folder.path().join("pods"));
-        let service = node_with(self.folder.path(), &paths, clock, capacity, self.gpu.clone()).await;
+        let gpus: Arc<dyn Gpus> = match &self.sensor {
+            Some(sensor) => sensor.clone(),
+            None => self.gpu.clone(),
+        };
+        let service = node_with(self.folder.path(), &paths, Arc::new(clock), capacity, gpus).await;
         Node { service, ground: self }
     }
 }
@@ -175,6 +222,7 @@ impl Node<'_> {
     /// Moves the clock on by so many seconds, one by one, and lets the actors work.
     pub(super) async fn seconds(&self, seconds: u32) {
         for _ in 0..seconds {
+            self.ground.look_again();
             step(&self.ground.moved, 1_000).await;
         }
     }

@@ -17,7 +17,7 @@ use purser_events::pod::PodSpec;
 use purser_events::pod::event::{Exit, ExitReason, FailureClass, ResolvedImage};
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::worker::ProcessIdentity;
-use purser_events::{Bytes, CpuSet, PodUid};
+use purser_events::{Bytes, CpuSet, MilliCpu, PodUid};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -311,6 +311,17 @@ impl Containers for Machine {
         self.end("set cpus").await
     }
 
+    async fn set_cpu_limit(&self, _: &ContainerKey, _: Option<MilliCpu>) -> Result<(), RuntimeError> {
+        // It has no control groups: what it does is what its script says.
+        self.begin("set a limit of processor time").await?;
+        self.end("set a limit of processor time").await
+    }
+
+    async fn set_gpu_memory_limit(&self, _: PodUid, _: &str, _: Option<Bytes>) -> Result<(), RuntimeError> {
+        self.begin("set a limit of a GPU's memory").await?;
+        Err(RuntimeError::new(FailureClass::Invalid, "the simulated kernel has no such limit"))
+    }
+
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {
         self.begin("usage").await?;
         Ok(self.state().containers.get(key).map(|held| held.used))
@@ -416,6 +427,15 @@ impl port::Machine for Machine {
         let state = self.state();
         let of_process = |held: &&Held| held.exit.is_none() && held.started.process.host_pid == pid;
         Ok(state.containers.values().find(of_process).and_then(|held| held.cpus.clone()))
+    }
+
+    async fn identify_stranger(&self, _: u32) -> io::Result<Option<ProcessIdentity>> {
+        // Every process of it is a pod's.
+        Ok(None)
+    }
+
+    async fn end_stranger(&self, _: &ProcessIdentity, _: Signal) -> io::Result<()> {
+        Ok(())
     }
 
     async fn owner(&self, pid: u32) -> ProcessOwner {

@@ -56,6 +56,14 @@ impl Cgroups {
         self.roots.iter().map(|root| root.join(&self.prefix)).collect()
     }
 
+    /// Where the one hierarchy of version 2 begins, and the cgroup of a pod in it; none on a host with version 1.
+    pub(super) fn unified(&self, pod: PodUid) -> Option<(PathBuf, PathBuf)> {
+        let root = self.roots.iter().find(|root| root.join("cgroup.controllers").exists())?;
+        // One hierarchy beside those of version 1 has no cgroups of pods' devices.
+        (root == Path::new(MOUNT))
+            .then(|| (root.clone(), root.join(self.pod_path(pod).trim_start_matches('/'))))
+    }
+
     fn pod_path(&self, pod: PodUid) -> String {
         format!("/{}/{pod}", self.prefix)
     }

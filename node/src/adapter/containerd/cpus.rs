@@ -7,13 +7,13 @@ use containerd_client::services::v1::UpdateTaskRequest;
 use prost_types::Any;
 use purser_actors::port::{ContainerKey, ContainerUse, RuntimeError, Standing};
 use purser_events::pod::event::FailureClass;
-use purser_events::{CpuSet, PodUid};
+use purser_events::{CpuSet, MilliCpu, PodUid};
 
 use super::connection::{TASK_LIMIT, within};
 use super::failure::{from_status, is_away};
 use super::{ContainerdRuntime, naming};
 use crate::adapter::usage::Measured;
-use crate::adapter::{affinity, cgroups};
+use crate::adapter::{affinity, cgroups, throttle};
 
 /// How containerd encodes a change of a container's resources.
 const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
@@ -45,6 +45,21 @@ impl ContainerdRuntime {
             error.class = FailureClass::Invalid;
         }
         Err(error)
+    }
+
+    /// Lets a container have so much processor time at most. Its cgroup is told, and not containerd, which would write it
+    /// down as the container's own limit.
+    pub(super) async fn hold_to(
+        &self,
+        key: &ContainerKey,
+        limit: Option<MilliCpu>,
+    ) -> Result<(), RuntimeError> {
+        let folders = self.cgroups.folders(key);
+        let set = tokio::task::spawn_blocking(move || throttle::set_cpu_limit(&folders, limit));
+        if set.await.expect("writing a cgroup does not panic")? || !self.is_running(key).await? {
+            return Ok(());
+        }
+        Err(throttle::without_group())
     }
 
     /// What a container has used, read from its cgroup: it is there while containerd restarts, and of every runtime

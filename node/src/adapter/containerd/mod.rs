@@ -43,7 +43,7 @@ use purser_actors::port::{
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
-use purser_events::{Bytes, CpuSet, PodUid};
+use purser_events::{Bytes, CpuSet, MilliCpu, PodUid};
 use tokio::sync::mpsc;
 
 pub use config::ContainerdConfig;
@@ -55,7 +55,7 @@ use self::images::Images;
 use self::reference::ImageName;
 use super::cdi::Cdi;
 use super::out_of_memory::Told;
-use super::{disk_use, volumes};
+use super::{disk_use, throttle, volumes};
 
 /// Runs containers through containerd. Clones share one connection.
 #[derive(Clone)]
@@ -188,6 +188,22 @@ impl Containers for ContainerdRuntime {
 
     async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError> {
         self.move_to(key, cpus).await
+    }
+
+    async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError> {
+        self.hold_to(key, limit).await
+    }
+
+    async fn set_gpu_memory_limit(
+        &self,
+        pod: PodUid,
+        bus: &str,
+        limit: Option<Bytes>,
+    ) -> Result<(), RuntimeError> {
+        let Some((mount, group)) = self.cgroups.unified(pod) else { return Err(throttle::no_controller()) };
+        let bus = bus.to_owned();
+        let set = move || throttle::set_gpu_memory_limit(&mount, &group, &bus, limit);
+        tokio::task::spawn_blocking(set).await.expect("writing a cgroup does not panic")
     }
 
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {

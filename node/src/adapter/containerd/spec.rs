@@ -14,11 +14,7 @@ use purser_events::pod::spec::Resources;
 
 use super::seccomp;
 use super::user::Account;
-
-/// Length of a scheduler period in microseconds: what Kubernetes uses.
-const CPU_PERIOD_US: u64 = 100_000;
-/// Least quota that the kernel takes, in microseconds.
-const CPU_QUOTA_US_MIN: u64 = 1_000;
+use crate::adapter::throttle::{CPU_PERIOD_US, quota_us};
 
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -144,8 +140,7 @@ fn resources(decided: &Decided) -> Result<LinuxResources, OciSpecError> {
     let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
     let mut cpu = LinuxCpuBuilder::default().shares(shares(cpu_request.or(*cpu_limit).map(|cpu| cpu.0)));
     if let Some(limit) = cpu_limit {
-        let quota_us = (limit.0.saturating_mul(CPU_PERIOD_US) / 1_000).max(CPU_QUOTA_US_MIN);
-        cpu = cpu.period(CPU_PERIOD_US).quota(i64::try_from(quota_us).unwrap_or(i64::MAX));
+        cpu = cpu.period(CPU_PERIOD_US).quota(i64::try_from(quota_us(*limit)).unwrap_or(i64::MAX));
     }
     if let Some(cpus) = &decided.cpus {
         cpu = cpu.cpus(cpus.to_string());

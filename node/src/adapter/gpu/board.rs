@@ -1,21 +1,18 @@
 //! What the threads that look at GPUs have seen, for whoever asks: written by them, read without waiting for any.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use purser_actors::port::{Clock, DriverState, GpuPart, GpuReadings, GpuState, SeenGpu, SeenGpus, SeenXid};
+use purser_actors::port::{Clock, DriverState, GpuPart, GpuReadings, GpuState, SeenGpu, SeenGpus};
 use purser_events::ledger::{GpuDevice, GpuUuid};
 use purser_events::{Bytes, Timestamp};
 
+use super::kernel_log::{Place, place};
+use super::told::{Faults, Teller};
 use super::{Models, Pace, named};
 use crate::adapter::owners::Owners;
-
-/// Faults of one GPU that are kept.
-const XIDS_MAX: usize = 64;
-/// Kinds of faults that are counted of one GPU: NVIDIA has fewer.
-const XID_KINDS_MAX: usize = 256;
 
 /// What was seen last.
 pub(super) struct Board {
@@ -54,27 +51,6 @@ struct Watched {
     left: bool,
 }
 
-/// Faults that a driver told of.
-#[derive(Default)]
-struct Faults {
-    newest: VecDeque<SeenXid>,
-    counts: BTreeMap<u32, u64>,
-    told: u64,
-}
-
-impl Faults {
-    fn add(&mut self, xid: u32, at: Timestamp) {
-        self.told += 1;
-        if self.newest.len() == XIDS_MAX {
-            self.newest.pop_front();
-        }
-        self.newest.push_back(SeenXid { number: self.told, xid, at });
-        if self.counts.len() < XID_KINDS_MAX || self.counts.contains_key(&xid) {
-            *self.counts.entry(xid).or_default() += 1;
-        }
-    }
-}
-
 /// How its thread found a GPU.
 enum Standing {
     Starting,
@@ -86,6 +62,7 @@ enum Standing {
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
     pub(super) index: Option<u32>,
+    pub(super) bus: Option<String>,
     pub(super) model: String,
     pub(super) memory: Bytes,
     pub(super) readings: GpuReadings,
@@ -204,12 +181,26 @@ impl Board {
 
     /// The driver told of a fault of a GPU.
     pub(super) fn fault(&self, uuid: &GpuUuid, xid: u32) {
-        let at = self.clock.now();
-        self.change(|state| {
-            if let Some(gpu) = state.gpus.get_mut(uuid) {
-                gpu.faults.add(xid, at);
-            }
+        self.add_fault(Teller::Library, xid, |known, _| known == uuid);
+    }
+
+    /// The kernel's log told of a fault of the GPU in this place on the bus.
+    pub(super) fn fault_at(&self, bus: Place, xid: u32) {
+        let is_there = |gpu: &Watched| gpu.seen.as_ref()?.bus.as_deref().and_then(place);
+        self.add_fault(Teller::KernelLog, xid, |_, gpu| is_there(gpu) == Some(bus));
+    }
+
+    fn add_fault(&self, by: Teller, xid: u32, is_it: impl Fn(&GpuUuid, &Watched) -> bool) {
+        let (at, passed) = (self.clock.now(), self.clock.passed());
+        let is_new = self.change(|state| {
+            let found = state.gpus.iter_mut().find(|(uuid, gpu)| is_it(uuid, gpu));
+            found.map(|(uuid, gpu)| (uuid.clone(), gpu.faults.add(by, xid, at, passed)))
         });
+        match is_new {
+            Some((gpu, true)) => tracing::warn!(%gpu, xid, ?by, "a fault of a GPU is told of"),
+            Some((_, false)) => {}
+            None => tracing::warn!(xid, ?by, "a fault is told of a GPU that is not known"),
+        }
     }
 
     /// A driver lists these GPUs and no others: those that nobody looks at any more are forgotten.
@@ -290,6 +281,7 @@ impl Board {
             let seen = SeenGpu {
                 uuid: uuid.clone(),
                 index: sample.and_then(|sample| sample.index),
+                bus: sample.and_then(|sample| sample.bus.clone()),
                 model: sample.map(|sample| sample.model.clone()),
                 memory: sample.map(|sample| sample.memory),
                 tflops: None,

@@ -26,6 +26,8 @@ struct Watch {
     figures: Figures,
     processes: Processes,
     is_instance: bool,
+    /// Where it is on the bus, once that was read: it stays there.
+    bus: Option<String>,
 }
 
 /// Begins to look at a GPU that a driver lists, unless it is looked at already.
@@ -40,6 +42,7 @@ pub(super) fn watch(board: &Arc<Board>, nvml: &Arc<Nvml>, uuid: &GpuUuid, part: 
         figures: Figures::default(),
         processes: Processes::default(),
         is_instance,
+        bus: None,
     };
     let name = format!("gpu-{:.8}", uuid.as_str().trim_start_matches("GPU-").trim_start_matches("MIG-"));
     if let Err(error) = std::thread::Builder::new().name(name).spawn(move || watch.run()) {
@@ -90,6 +93,10 @@ impl Watch {
         let model = self.caller.ask("nvmlDeviceGetName", || device.name())?;
         let model = model.value().map(|name| plain(name)).filter(|name| !name.is_empty());
         let index = self.caller.ask("nvmlDeviceGetIndex", || device.index())?;
+        if self.bus.is_none() && !self.is_instance {
+            let place = self.caller.ask("nvmlDeviceGetPciInfo_v3", || device.pci_info())?;
+            self.bus = place.value().map(|place| plain(&place.bus_id)).filter(|bus| !bus.is_empty());
+        }
         let is_divided = !self.is_instance && self.instances(&device)?;
         let processes = match is_divided {
             // Each is listed by its instance, and by nobody else with what it uses.
@@ -98,7 +105,7 @@ impl Watch {
         };
         let (memory, readings) = self.figures.read(&mut self.caller, &device, processes)?;
         let model = model.unwrap_or_else(|| "unknown".to_owned());
-        Ok(Sample { index: index.value().copied(), model, memory, readings })
+        Ok(Sample { index: index.value().copied(), bus: self.bus.clone(), model, memory, readings })
     }
 
     /// Has the instances of a board looked at; says whether it is divided.

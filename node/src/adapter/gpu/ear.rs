@@ -45,7 +45,6 @@ impl<'n> Ear<'n> {
         match heard {
             Reading::Value(Some(xid)) => {
                 let xid = number(&xid);
-                tracing::warn!(gpu = %caller.uuid, xid, "the driver tells of a fault of a GPU");
                 caller.board.fault(&caller.uuid, xid);
                 Ok(true)
             }

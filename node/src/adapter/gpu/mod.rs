@@ -8,12 +8,15 @@ mod device;
 mod driver;
 mod ear;
 mod figures;
+mod kernel_log;
 mod models;
 mod named;
 mod processes;
+mod told;
 mod trouble;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,12 +59,14 @@ pub struct Sensor {
 
 impl Sensor {
     /// Begins to look through `library`, a path or the name of an installed one; an empty one is for not looking.
+    /// Faults are read in `kernel_log` as well; an empty path is for not reading it.
     /// `named` are the GPUs that the config names, `models` knows what GPUs can do, `owners` tells whose their processes are.
     ///
     /// # Errors
     /// There can be no thread.
     pub fn begin(
         library: OsString,
+        kernel_log: PathBuf,
         named: Vec<GpuDevice>,
         models: Models,
         owners: Arc<Owners>,
@@ -72,6 +77,7 @@ impl Sensor {
         if library.is_empty() {
             board.not_looked_at();
         } else {
+            kernel_log::begin(kernel_log, Arc::clone(&board))?;
             let scout = Scout::new(library, Arc::clone(&board));
             std::thread::Builder::new().name("gpus".to_owned()).spawn(move || scout.run())?;
         }

@@ -42,6 +42,7 @@ fn alone(device: &GpuDevice, driver: &DriverState) -> SeenGpu {
     SeenGpu {
         uuid: device.uuid.clone(),
         index: None,
+        bus: None,
         model: Some(device.model.clone()),
         memory: Some(device.memory),
         tflops: None,

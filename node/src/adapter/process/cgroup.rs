@@ -13,9 +13,7 @@ use nix::unistd::Pid;
 use purser_events::{Bytes, CpuSet, MilliCpu};
 
 use super::cpuset;
-
-/// Length of the window over which processor time is measured, in microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
+use crate::adapter::throttle::{CPU_PERIOD_US, quota_us};
 
 /// What one container may use; none means as much as there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -304,11 +302,6 @@ fn make_v2(base: &Path, pod: &str, container: &str, limits: &Limits) -> Result<P
     Ok(folder)
 }
 
-/// The kernel refuses less than one millisecond.
-fn quota_us(cpu: MilliCpu) -> u64 {
-    cpu.0.saturating_mul(CPU_PERIOD_US / 1_000).max(1_000)
-}
-
 /// The weight of version 1, in the kernel's range of 2 to 262,144: 1,024 for a core.
 fn shares(cpu: MilliCpu) -> u64 {
     (cpu.0.saturating_mul(1_024) / 1_000).clamp(2, 262_144)
@@ -375,8 +368,6 @@ mod tests {
 
     #[test]
     fn figures_stay_in_the_kernels_ranges() {
-        assert_eq!(quota_us(MilliCpu(1)), 1_000);
-        assert_eq!(quota_us(MilliCpu(1_500)), 150_000);
         assert_eq!(shares(MilliCpu(0)), 2);
         assert_eq!(shares(MilliCpu(1_000)), 1_024);
         assert_eq!(shares(MilliCpu(u64::MAX)), 262_144);

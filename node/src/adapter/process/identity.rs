@@ -60,7 +60,7 @@ pub(super) fn stat(pid: u32) -> Option<Stat> {
 ///
 /// # Errors
 /// There is no such process.
-pub(super) fn identify(pid: u32) -> std::io::Result<ProcessIdentity> {
+pub(in crate::adapter) fn identify(pid: u32) -> std::io::Result<ProcessIdentity> {
     let stat = stat(pid).ok_or_else(|| Error::new(ErrorKind::NotFound, format!("no process {pid}")))?;
     Ok(ProcessIdentity {
         host_pid: pid,
@@ -96,7 +96,7 @@ pub(super) fn hold(process: &ProcessIdentity) -> std::io::Result<Option<OwnedFd>
 ///
 /// # Errors
 /// It is not ours to signal, or the kernel has no process file descriptors to spare.
-pub(super) fn send(process: &ProcessIdentity, signal: Signal) -> std::io::Result<()> {
+pub(in crate::adapter) fn send(process: &ProcessIdentity, signal: Signal) -> std::io::Result<()> {
     let Some(fd) = hold(process)? else { return Ok(()) };
     match pidfd_send_signal(&fd, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),

@@ -9,7 +9,7 @@ mod cpuset;
 mod enter;
 mod exec;
 mod folder;
-mod identity;
+pub(super) mod identity;
 mod planning;
 mod processors;
 mod program;
@@ -36,7 +36,7 @@ use purser_actors::port::{
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{PodSpec, RuntimeClass};
-use purser_events::{Bytes, ContainerName, CpuSet, PodUid};
+use purser_events::{Bytes, ContainerName, CpuSet, MilliCpu, PodUid};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -371,6 +371,21 @@ impl Containers for ProcessRuntime {
     async fn set_cpus(&self, key: &ContainerKey, cpus: &CpuSet) -> Result<(), RuntimeError> {
         let (key, cpus) = (key.clone(), cpus.clone());
         self.off(move |core| core.set_cpus(&key, &cpus)).await
+    }
+
+    async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError> {
+        let key = key.clone();
+        self.off(move |core| core.set_cpu_limit(&key, limit)).await
+    }
+
+    async fn set_gpu_memory_limit(
+        &self,
+        pod: PodUid,
+        bus: &str,
+        limit: Option<Bytes>,
+    ) -> Result<(), RuntimeError> {
+        let bus = bus.to_owned();
+        self.off(move |core| core.set_gpu_memory_limit(pod, &bus, limit)).await
     }
 
     async fn usage(&self, key: &ContainerKey) -> Result<Option<ContainerUse>, RuntimeError> {

@@ -13,17 +13,18 @@ use std::sync::PoisonError;
 use nix::unistd::Pid;
 use purser_actors::port::{ContainerKey, ContainerUse, RuntimeError};
 use purser_events::pod::event::FailureClass;
-use purser_events::{Bytes, CpuSet};
+use purser_events::{Bytes, CpuSet, MilliCpu, PodUid};
 use rustix::param::{clock_ticks_per_second, page_size};
 
+use super::cgroup::Cgroups;
 use super::folder::Folder;
 use super::identity::{self, Stat};
 use super::planning::group_names;
 use super::records::{Failure, Plan, State};
 use super::standing::{Found, look_settled};
 use super::{Core, cgroup, cpuset, exec};
-use crate::adapter::affinity;
 use crate::adapter::usage::Measured;
+use crate::adapter::{affinity, throttle};
 
 /// Most times that all threads are looked at: a container that starts some faster than that is told so.
 const PASSES_MAX: u32 = 100;
@@ -67,6 +68,38 @@ impl Core {
                 Ok(change(&folder, &state, cpus)?)
             }
             Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
+        }
+    }
+
+    /// Lets a container have so much processor time at most.
+    pub(super) fn set_cpu_limit(
+        &self,
+        key: &ContainerKey,
+        limit: Option<MilliCpu>,
+    ) -> Result<(), RuntimeError> {
+        let (pod, container) = group_names(key);
+        if throttle::set_cpu_limit(&self.cgroups.folders(&pod, &container), limit)? {
+            return Ok(());
+        }
+        match look_settled(&self.folder(key))? {
+            Found::Running(_) => Err(throttle::without_group()),
+            Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
+        }
+    }
+
+    /// Lets a pod have so much memory of a GPU at most.
+    pub(super) fn set_gpu_memory_limit(
+        &self,
+        pod: PodUid,
+        bus: &str,
+        limit: Option<Bytes>,
+    ) -> Result<(), RuntimeError> {
+        match &self.cgroups {
+            Cgroups::V2(base) => {
+                let group = base.join(pod.to_string());
+                throttle::set_gpu_memory_limit(&self.settings.cgroup_mount, &group, bus, limit)
+            }
+            Cgroups::V1(_) | Cgroups::Unwritable(_) => Err(throttle::no_controller()),
         }
     }
 

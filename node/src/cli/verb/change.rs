@@ -95,13 +95,13 @@ async fn each(
 }
 
 /// What takes new pods, or none.
-enum Cordoned<'a> {
+pub(super) enum Cordoned<'a> {
     Node,
     Gpu(&'a str),
 }
 
 impl Cordoned<'_> {
-    fn parse(what: &[String]) -> Result<Cordoned<'_>, Failure> {
+    pub(super) fn parse(what: &[String]) -> Result<Cordoned<'_>, Failure> {
         match what {
             [] => Ok(Cordoned::Node),
             [kind] if kind == "node" => Ok(Cordoned::Node),

@@ -45,12 +45,12 @@ pub(super) async fn uncordon(client: &Client, wanted: &str) -> Result<u8, Failur
     Ok(0)
 }
 
-fn path(uuid: &str, rest: &str) -> String {
+pub(super) fn path(uuid: &str, rest: &str) -> String {
     format!("/v1/gpus/{}{rest}", encoded(uuid))
 }
 
 /// The GPU that is meant: by its name, the beginning of one, or its number to the driver.
-async fn find(client: &Client, wanted: &str) -> Result<String, Failure> {
+pub(super) async fn find(client: &Client, wanted: &str) -> Result<String, Failure> {
     let GpusView { gpus, .. } = client.read(&Call::get("/v1/gpus")).await?;
     if let Some(exact) = gpus.iter().find(|gpu| gpu.uuid == wanted) {
         return Ok(exact.uuid.clone());
@@ -97,6 +97,10 @@ fn health(gpu: &GpuDetailView) -> Result<(), Failure> {
     }
     if let Some(cordon) = &health.cordon {
         field("Cordoned", &format!("by {} {} ago: {}", cordon.by, age(cordon.at), cordon.reason))?;
+    }
+    if let Some(drain) = &health.drain {
+        let grace = drain.grace_seconds.map_or_else(String::new, |seconds| format!(", {seconds} s each"));
+        field("Draining", &format!("by {} for {}{grace}", drain.by, age(drain.at)))?;
     }
     for (xid, fault) in &gpu.faults {
         let (meaning, count) = (&fault.meaning, fault.count);

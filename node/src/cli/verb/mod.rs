@@ -5,6 +5,7 @@ pub(super) mod apply;
 pub(super) mod change;
 pub(super) mod delete;
 pub(super) mod describe;
+pub(super) mod drain;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod get;

@@ -86,6 +86,10 @@ pub(super) async fn section(
     if let Some(view) = &list.enforcement {
         enforcement(view)?;
     }
+    for held in &list.held {
+        let of = held.gpu.as_ref().map_or(String::new(), |gpu| format!(" of {gpu}"));
+        line(&format!("Held back:      {}{of}: {}", held.what, held.limit))?;
+    }
     if list.items.is_empty() {
         return Ok(());
     }

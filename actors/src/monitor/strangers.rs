@@ -1,0 +1,116 @@
+//! Ending processes that belong to no pod and use a GPU of a node that is for pods alone.
+//!
+//! A driver names processes by their ids, and an id may come to be another's between its look and ours. So a process is
+//! ended only if it was there before a sample that lists its id: whoever had the id then is who used the GPU.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use purser_events::Timestamp;
+use purser_events::violation::MonitorPolicy;
+use purser_events::worker::ProcessIdentity;
+use uuid::Uuid;
+
+use super::enforce::{Progress, SETTLE_MS, Task, done, failed, processes_of, skip};
+use super::{Monitor, millis, policy};
+use crate::port::containers::Signal;
+use crate::port::{ProcessOwner, SeenGpus};
+
+/// A process that is to be ended.
+#[derive(Debug)]
+struct Stranger {
+    process: ProcessIdentity,
+    /// Of when the newest sample was before it was known who it is.
+    known_after: Timestamp,
+    /// What it was sent last, and when.
+    sent: Option<(Signal, Duration)>,
+}
+
+/// Processes that are to be ended, by the violation and their ids.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(BTreeMap<Uuid, BTreeMap<u32, Stranger>>);
+
+impl Strangers {
+    /// Forgets those of violations about which nothing is to be done any more.
+    pub(super) fn keep(&mut self, is_wanted: impl Fn(Uuid) -> bool) {
+        self.0.retain(|id, _| is_wanted(*id));
+    }
+}
+
+impl Monitor {
+    /// Ends the processes on a GPU that belong to no pod and are not allowed: asks them first, and kills those that go on.
+    pub(super) async fn end_strangers(&mut self, task: &Task, seen: &SeenGpus) -> Progress {
+        let policy = self.shell.live.read(policy);
+        if !policy.exclusive_node {
+            return skip("this node is not for pods alone any more");
+        }
+        let Some((at, pids)) = strangers(task, seen, &policy) else { return Progress::Goes };
+        if pids.is_empty() {
+            return done("the processes have ended");
+        }
+        let patience_ms = u64::from(task.grace_s) * 1_000 + SETTLE_MS;
+        if patience_ms <= task.waited_ms {
+            return failed(&format!("{} of the processes go on, although they were killed", pids.len()));
+        }
+        let mut known = self.strangers.0.remove(&task.id).unwrap_or_default();
+        known.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            let stranger = match known.remove(&pid) {
+                Some(stranger) => Some(stranger),
+                None => self.identify(pid, at).await,
+            };
+            let Some(mut stranger) = stranger else { continue };
+            self.end(&mut stranger, at, task).await;
+            known.insert(pid, stranger);
+        }
+        self.strangers.0.insert(task.id, known);
+        Progress::Goes
+    }
+
+    /// Who has an id now, if he belongs to no pod.
+    async fn identify(&self, pid: u32, known_after: Timestamp) -> Option<Stranger> {
+        let identified = self.shell.machine.identify_stranger(pid).await;
+        let process = identified.unwrap_or_else(|error| {
+            tracing::debug!(%error, pid, "failed to look who a process is");
+            None
+        });
+        Some(Stranger { process: process?, known_after, sent: None })
+    }
+
+    /// Sends a process what it is to be sent next, if anything.
+    async fn end(&self, stranger: &mut Stranger, at: Timestamp, task: &Task) {
+        if at == stranger.known_after {
+            return;
+        }
+        let now = self.shell.clock.passed();
+        let signal = match stranger.sent {
+            None => Signal::Terminate,
+            Some((Signal::Terminate, since))
+                if u64::from(task.grace_s) * 1_000 <= millis(now.saturating_sub(since)) =>
+            {
+                Signal::Kill
+            }
+            Some((Signal::Terminate | Signal::Kill, _)) => return,
+        };
+        let pid = stranger.process.host_pid;
+        match self.shell.machine.end_stranger(&stranger.process, signal).await {
+            Ok(()) => {
+                tracing::warn!(violation = %task.id, gpu = %task.gpu, pid, ?signal, "a process of no pod is ended");
+                stranger.sent = Some((signal, now));
+            }
+            Err(error) => tracing::warn!(%error, pid, ?signal, "failed to end a process of no pod"),
+        }
+    }
+}
+
+/// The ids of processes on a GPU that belong to no pod and are not allowed, and when they were read; none if that cannot
+/// be told.
+fn strangers(task: &Task, seen: &SeenGpus, policy: &MonitorPolicy) -> Option<(Timestamp, Vec<u32>)> {
+    let (at, processes) = processes_of(task, seen)?;
+    let is_stranger = |owner: &ProcessOwner| match owner {
+        ProcessOwner::Unknown { name } => !name.as_ref().is_some_and(|name| policy.allows(name)),
+        ProcessOwner::Pod { .. } | ProcessOwner::Gone => false,
+    };
+    let strangers = processes.iter().filter(|process| is_stranger(&process.owner));
+    Some((at, strangers.map(|process| process.pid).collect()))
+}

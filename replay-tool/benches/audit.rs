@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
+use purser_storage::JournalConfig;
 use sha2::{Digest, Sha256};
 
 use crate::long::write;
@@ -42,7 +43,7 @@ fn main() {
     let dir = std::env::var_os("PURSER_BENCH_DIR").map_or_else(|| own.path().to_owned(), PathBuf::from);
     let journal = dir.join(format!("journal-{events}"));
     if !journal.exists() {
-        write(&journal, events, 0);
+        write(JournalConfig::new(&journal), events, 0);
     }
     let bytes: u64 = segments(&journal).iter().map(|path| path.metadata().expect("it is there").len()).sum();
     println!("audit: {events} records in {} MiB of segments, {rounds} rounds in turn", bytes >> 20);
@@ -96,7 +97,7 @@ fn filters(dir: &Path, journal: &Path, rounds: u64) {
     let part = dir.join("part");
     let lines = dir.join("lines.jsonl");
     let _ = fs::remove_dir_all(&part);
-    write(&part, LINES, 0);
+    write(JournalConfig::new(&part), LINES, 0);
     let _ = fs::remove_file(&lines);
     drop(tool(&["export", &text(&lines), "-f", "jsonl", "--dir", &text(&part)]));
     let (mut reference, mut ours) = (Vec::new(), Vec::new());

@@ -55,12 +55,12 @@ impl Watched {
                     bar.to = Some(now);
                 }
             }
-            Some(Turn::Health { gpu, word }) => {
-                if self.health.len() < GPUS_MAX || self.health.contains_key(&gpu) {
-                    next_bar(self.health.entry(gpu).or_default(), now, Some(word));
-                }
+            Some(Turn::Health { gpu, word })
+                if self.health.len() < GPUS_MAX || self.health.contains_key(&gpu) =>
+            {
+                next_bar(self.health.entry(gpu).or_default(), now, Some(word));
             }
-            None => {}
+            Some(Turn::Health { .. }) | None => {}
         }
     }
 

@@ -1,6 +1,5 @@
 //! A journal as long as one likes, of which all that happens is that pods' readiness changes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -26,11 +25,11 @@ const IN_ROW: u64 = 20;
 const STEP_US: i64 = 10_000_000;
 
 /// Writes a journal of so many records: pods that run and whose readiness changes, with texts that differ by the seed.
-pub(crate) fn write(dir: &Path, events: u64, seed: u64) {
+pub(crate) fn write(config: JournalConfig, events: u64, seed: u64) {
     let clock = Arc::new(AtomicI64::new(START));
     let told = Arc::clone(&clock);
     let now = move || Timestamp(told.load(Ordering::SeqCst));
-    let journal = Journal::open(JournalConfig::new(dir), now, |_| {}, |_| {}).expect("it can be made");
+    let journal = Journal::open(config, now, |_| {}, |_| {}).expect("it can be made");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
     let append = |writes: Vec<StreamWrite>| {
         clock.fetch_add(STEP_US, Ordering::SeqCst);

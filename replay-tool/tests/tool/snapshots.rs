@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_replay::Exit;
+use purser_storage::{JournalConfig, SEGMENT_BYTES_MIN};
 
 use crate::long;
 use crate::support::{Fixture, Told, tool};
@@ -21,7 +22,9 @@ fn what_was_put_away_is_what_is_folded() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, other) = (dir.path().join("journal"), dir.path().join("other"));
     let snapshots = dir.path().join("snapshots");
-    long::write(&journal, 50_500, 0);
+    // So small that what comes before is sealed.
+    let config = |dir: &Path| JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
+    long::write(config(&journal), 50_500, 0);
     let digest = |journal: &Path, at: &str, more: &[&str]| -> Told {
         let dir = ["--dir", journal.to_str().unwrap()];
         tool(&[&["state", "--digest", "--at", at], more, &dir].concat())
@@ -40,7 +43,7 @@ fn what_was_put_away_is_what_is_folded() {
         assert_eq!(files(), 1, "{at}");
     }
     // Of another journal they are not taken.
-    long::write(&other, 50_050, 7);
+    long::write(config(&other), 50_050, 7);
     same(&other, "50020");
     // What was put away is not read as something else.
     let file = fs::read_dir(&snapshots).unwrap().next().unwrap().unwrap().path();

@@ -47,9 +47,9 @@ test: ## Checks everything; as root it first installs what the tests need.
 	@$(MAKE) --no-print-directory deny
 	$(CARGO) test --locked --workspace
 
-bench: ## Prints figures of the service, the journal and the ledger beside their references; ONLY=append is one of them.
+bench: ## Prints figures of the service, the journal, the ledger and the auditor's tool beside their references; ONLY=append is one of them.
 	@.ci/packages.sh test
-	$(CARGO) bench --locked -p purser-events -p purser-tests
+	$(CARGO) bench --locked -p purser-events -p purser-tests -p purser-replay
 
 # `SEEDS=1000` is a count from 0 on, `SEEDS=500..600` a range.
 SEEDS ?= 2000

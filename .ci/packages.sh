@@ -28,6 +28,7 @@ prometheus promtool
 runc runc
 skopeo skopeo
 strace strace
+tmux tmux
 umoci umoci
 "
 

@@ -62,6 +62,11 @@ impl Journal {
         Journal { place: Place::of_socket(path.into(), Line::default()) }
     }
 
+    /// Where it is.
+    pub(crate) fn into_place(self) -> Place {
+        self.place
+    }
+
     /// Its records from the first one on.
     ///
     /// # Errors

@@ -50,6 +50,16 @@ pub struct SourceArgs {
         help_heading = "Where the journal is"
     )]
     pub archive: Option<PathBuf>,
+    /// With --dir: a folder of one's own in which `state` puts away what was true at every 50,000th record, so that
+    /// it folds no more than that the next time
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        global = true,
+        conflicts_with_all = ["export", "socket"],
+        help_heading = "Where the journal is"
+    )]
+    pub snapshots: Option<PathBuf>,
     /// A folder with keys of pods, `keys/subjects` in the node's data folder: without it, what was sealed with them is
     /// not shown. A live node gives no keys away, so this is needed with --socket too
     #[arg(long, value_name = "FOLDER", global = true, help_heading = "Where the journal is")]
@@ -59,7 +69,7 @@ pub struct SourceArgs {
         long = "node",
         value_name = "NAME=PATH",
         global = true,
-        conflicts_with_all = ["export", "dir", "archive", "subject_keys", "socket"],
+        conflicts_with_all = ["export", "dir", "archive", "subject_keys", "snapshots", "socket"],
         help_heading = "Where the journal is"
     )]
     pub nodes: Vec<NodeSource>,
@@ -122,6 +132,8 @@ pub enum Verb {
     Report(ReportArgs),
     /// Make a new journal out of what survives of a damaged one, and say what was lost
     Salvage(SalvageArgs),
+    /// Look through a journal on a terminal: its records, its time, what led to what and what was true
+    Tui(TuiArgs),
     /// Print a completion script for a shell
     Completion(CompletionArgs),
 }
@@ -210,6 +222,18 @@ pub struct ProofArgs {
     /// Check this proof instead of making one
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
+}
+
+/// Arguments of `tui`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  purser-replay tui --export node.journal
+  purser-replay tui --dir ./copy/journal --at yesterday
+Keys: ? shows them, q ends.")]
+pub struct TuiArgs {
+    /// Begin at this record, or at the last one before this time [default: the first record]
+    #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+    pub at: Option<Moment>,
 }
 
 /// Arguments of `completion`.

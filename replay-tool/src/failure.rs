@@ -93,6 +93,9 @@ pub enum Failure {
         /// The sockets that are not there.
         looked_for: String,
     },
+    /// There is no terminal to show something on.
+    #[error("output and messages must go to a terminal: for a pipe there are `log`, `why` and `state`")]
+    NoTerminal,
     /// More than one source was given.
     #[error("--export, --dir and --socket exclude each other")]
     ManySources,
@@ -114,6 +117,9 @@ pub enum Failure {
     /// An archive was given without the journal that it is the archive of.
     #[error("--archive needs --dir: it holds what was trimmed from that folder")]
     ArchiveAlone,
+    /// Worlds are to be put away of what cannot be read from the middle on.
+    #[error("--snapshots needs --dir: only a folder can be read from the middle on")]
+    SnapshotsAlone,
     /// Two options do not go together.
     #[error("{option} does not go with the format {format}")]
     NotWith {
@@ -122,6 +128,9 @@ pub enum Failure {
         /// The format, and what to do instead.
         format: &'static str,
     },
+    /// What was written would be said in between what is written.
+    #[error("-o json says on standard output what was written: write it to a file")]
+    SaidInBetween,
     /// Samples are to be taken without end.
     #[error("--step must be longer than nothing, as in 1m")]
     NoStep,
@@ -292,6 +301,7 @@ impl Failure {
             Failure::Node { .. } | Failure::Open { .. } | Failure::Output(_) | Failure::Export(_) => Exit::Io,
             Failure::NoSource { .. }
             | Failure::ManySources
+            | Failure::NoTerminal
             | Failure::OneNodeOnly { .. }
             | Failure::SameName { .. }
             | Failure::NotLive
@@ -299,7 +309,9 @@ impl Failure {
             | Failure::OneQuestion
             | Failure::HoldsAlready { .. }
             | Failure::ArchiveAlone
+            | Failure::SnapshotsAlone
             | Failure::NotWith { .. }
+            | Failure::SaidInBetween
             | Failure::NoStep
             | Failure::ManySteps { .. }
             | Failure::Prices { .. }

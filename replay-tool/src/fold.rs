@@ -2,12 +2,14 @@
 
 use purser_events::view::World;
 use purser_events::{Header, Record, Seq, Timestamp};
-use purser_storage::StoredRecord;
+use purser_storage::offline::SourceError;
+use purser_storage::{Head, StoredRecord};
 use serde_json::{Value, json};
 
 use crate::cli::Moment;
 use crate::failure::{Exit, Failure};
-use crate::source::Place;
+use crate::snapshots::{Begin, Snapshots};
+use crate::source::{Opened, Place};
 use crate::{Console, render};
 
 /// A moment that is fixed.
@@ -94,18 +96,49 @@ impl Folded {
 
 /// The world at a moment; at the end without one.
 pub(crate) fn fold(at: Option<Until>, place: &Place, console: &mut Console<'_>) -> Result<Folded, Failure> {
-    let mut source = place.open(Seq(1))?;
-    let before = source.before().seq;
-    if before > Seq::ZERO {
-        return Err(Failure::Partial { before });
+    let Some(dir) = place.snapshots() else {
+        return go_on(at, Folded::default(), whole(place)?, None, console);
+    };
+    let mut snapshots = Snapshots::of(dir);
+    if let Some(Begin { folded, mark }) = snapshots.before(at) {
+        let mut source = place.open_after(&mark)?;
+        // The record after it vouches for it: without one, or with one of another journal, everything is folded.
+        if let Some(Ok(first)) = source.next() {
+            let source = std::iter::once(Ok(first)).chain(source);
+            return go_on(at, folded, source, Some(&mut snapshots), console);
+        }
+        snapshots = Snapshots::of(dir);
     }
-    let mut folded = Folded::default();
-    for stored in source.by_ref() {
+    go_on(at, Folded::default(), whole(place)?, Some(&mut snapshots), console)
+}
+
+/// The journal from its first record on.
+fn whole(place: &Place) -> Result<Opened, Failure> {
+    let source = place.open(Seq(1))?;
+    match source.before().seq {
+        Seq::ZERO => Ok(source),
+        before => Err(Failure::Partial { before }),
+    }
+}
+
+/// Folds what comes next, up to a moment.
+fn go_on(
+    at: Option<Until>,
+    mut folded: Folded,
+    source: impl Iterator<Item = Result<StoredRecord, SourceError>>,
+    mut snapshots: Option<&mut Snapshots>,
+    console: &mut Console<'_>,
+) -> Result<Folded, Failure> {
+    for stored in source {
         let stored = stored?;
         if at.is_some_and(|at| at.is_before(&stored.header)) {
             return Ok(folded);
         }
+        let (head, time) = (Head { seq: stored.header.seq, hash: stored.hash }, stored.header.time);
         folded.apply(stored, console);
+        if let Some(snapshots) = &mut snapshots {
+            snapshots.note(time, head, &folded)?;
+        }
     }
     folded.reaches(at)?;
     Ok(folded)

@@ -25,6 +25,8 @@ mod http;
 mod links;
 mod members;
 mod nodes;
+mod notable;
+mod offences;
 mod out_file;
 mod overlay;
 mod pairs;
@@ -38,9 +40,12 @@ mod report;
 mod rows;
 mod series;
 mod skew;
+mod snapshots;
 mod source;
 mod spans;
 mod spool;
+mod tally;
+pub mod tui;
 mod verb;
 pub mod when;
 
@@ -172,6 +177,7 @@ fn dispatch(
         Verb::Bill(args) => verb::bill::run(&args, &place()?, now(), console),
         Verb::Blackbox(args) => verb::blackbox::run(&args, &place()?, console),
         Verb::Report(args) => verb::report::run(&args, &place()?, console),
+        Verb::Tui(args) => tui::run(&args, place()?, surroundings, console),
         Verb::Completion(args) => verb::completion::run(&args, console),
     }
 }

@@ -1,9 +1,10 @@
-//! Another policy: what of the ledger's recorded rules is to be different, out of a file.
+//! Another policy: what of the ledger's recorded rules is to be different, by a preset and out of a file.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{LedgerPolicy, Limits, Tenant, TenantId};
 use serde_json::{Map, Value, json};
 
@@ -15,9 +16,19 @@ const FILE_LEN_MAX: u64 = 1 << 20;
 /// What is to be different.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
+    /// Takes the place of the recorded limits of processors, memory and disk, under what the file says.
+    preset: Option<Preset>,
     policy: Map<String, Value>,
     /// By tenant.
     pub(crate) tenants: BTreeMap<TenantId, Map<String, Value>>,
+}
+
+/// How a policy file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Toml,
+    Yaml,
+    Json,
 }
 
 /// Why a policy file cannot be used.
@@ -27,6 +38,8 @@ pub(crate) enum OverlayError {
     TooLong { len: u64 },
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
+    #[error(transparent)]
+    Yaml(#[from] Box<serde_saphyr::Error>),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error("`{at}` must be a table")]
@@ -42,20 +55,36 @@ pub(crate) enum OverlayError {
 }
 
 impl Overlay {
-    /// Reads a file.
-    pub(crate) fn read(path: &Path) -> Result<Overlay, Failure> {
+    /// A preset, and what a file says on top of it.
+    pub(crate) fn of(preset: Option<Preset>, path: Option<&Path>) -> Result<Overlay, Failure> {
+        let overlay = path.map_or_else(|| Ok(Overlay::default()), Overlay::read)?;
+        Ok(Overlay { preset, ..overlay })
+    }
+
+    fn read(path: &Path) -> Result<Overlay, Failure> {
         let open = |source| Failure::Open { path: path.to_owned(), source };
         let len = fs::metadata(path).map_err(open)?.len();
         if FILE_LEN_MAX < len {
             return Err(Failure::not_one(path, OverlayError::TooLong { len }));
         }
         let text = fs::read_to_string(path).map_err(open)?;
-        let is_json = path.extension().is_some_and(|extension| extension == "json");
-        Overlay::parse(&text, is_json).map_err(|error| Failure::not_one(path, error))
+        let form = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Form::Json,
+            Some("yaml" | "yml") => Form::Yaml,
+            Some(_) | None => Form::Toml,
+        };
+        Overlay::parse(&text, form).map_err(|error| Failure::not_one(path, error))
     }
 
-    fn parse(text: &str, is_json: bool) -> Result<Overlay, OverlayError> {
-        let value: Value = if is_json { serde_json::from_str(text)? } else { toml::from_str(text)? };
+    fn parse(text: &str, form: Form) -> Result<Overlay, OverlayError> {
+        let value: Value = match form {
+            Form::Json => serde_json::from_str(text)?,
+            // Its reader bounds how deep and how large what aliases make of it is. A file of comments says nothing.
+            Form::Yaml => {
+                serde_saphyr::from_str::<Option<Value>>(text).map_err(Box::new)?.unwrap_or(json!({}))
+            }
+            Form::Toml => toml::from_str(text)?,
+        };
         let mut overlay = Overlay::default();
         for (name, part) in table(value, "the file")? {
             match name.as_str() {
@@ -79,6 +108,8 @@ impl Overlay {
 
     /// Rules with what is to be different in them.
     pub(crate) fn policy(&self, recorded: &LedgerPolicy) -> Result<LedgerPolicy, OverlayError> {
+        let mut recorded = recorded.clone();
+        recorded.limits.extend(self.preset.map(Preset::limits).unwrap_or_default());
         let mut base = json!(recorded);
         for (name, part) in &self.policy {
             let at = format!("policy.{name}");
@@ -169,14 +200,14 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> String {
-        causes::told(&Overlay::parse(text, false).expect_err("it is wrong"))
+        causes::told(&Overlay::parse(text, Form::Toml).expect_err("it is wrong"))
     }
 
     #[test]
     fn only_what_is_named_differs() {
         let text = "[policy]\nrefuse-when-full = true\npreemption-grace-s = 7\n\
                     [policy.limits.memory]\novercommit-percent = 150\n[tenants.red.quota]\nmemory = 9";
-        let overlay = Overlay::parse(text, false).unwrap();
+        let overlay = Overlay::parse(text, Form::Toml).unwrap();
         let policy = overlay.policy(&LedgerPolicy { strict: true, ..LedgerPolicy::default() }).unwrap();
         assert!(policy.strict && policy.refuse_when_full && policy.preemption_grace_s == 7);
         let memory: Vec<u32> = policy.limits.values().map(|limits| limits.overcommit_percent).collect();
@@ -185,6 +216,35 @@ mod tests {
         let tenant = overlay.tenant(red, &Tenant { alert_percent: Some(80), ..Tenant::default() }).unwrap();
         assert_eq!(tenant.alert_percent, Some(80));
         assert!(tenant.quota.is_some());
+    }
+
+    #[test]
+    fn yaml_and_json_say_the_same_as_toml() {
+        let toml = "[policy]\nrefuse-when-full = true\n[policy.limits.memory]\novercommit-percent = 150\n\
+                    [tenants.red]\nalert-percent = 80";
+        let yaml = "# other rules\npolicy:\n  refuse-when-full: true\n  limits: { memory: { overcommit-percent: 150 } }\n\
+                    tenants:\n  red:\n    alert-percent: 80\n";
+        let json = r#"{"policy": {"refuseWhenFull": true, "limits": {"memory": {"overcommitPercent": 150}}},
+                       "tenants": {"red": {"alertPercent": 80}}}"#;
+        let [toml, yaml, json] = [(toml, Form::Toml), (yaml, Form::Yaml), (json, Form::Json)]
+            .map(|(text, form)| Overlay::parse(text, form).unwrap());
+        for other in [&yaml, &json] {
+            assert_eq!((&other.policy, &other.tenants), (&toml.policy, &toml.tenants));
+        }
+        assert!(Overlay::parse("# nothing", Form::Yaml).unwrap().policy.is_empty());
+        let wrong = Overlay::parse("policy: [", Form::Yaml).expect_err("it is cut short");
+        assert!(matches!(wrong, OverlayError::Yaml(_)), "{wrong}");
+    }
+
+    #[test]
+    fn a_preset_stands_under_what_the_file_says() {
+        let file = Overlay::parse("[policy.limits.memory]\novercommit-percent = 110", Form::Toml).unwrap();
+        let overlay = Overlay { preset: Some(Preset::Aggressive), ..file };
+        let policy = overlay.policy(&LedgerPolicy { strict: true, ..LedgerPolicy::default() }).unwrap();
+        let mut wanted = Preset::Aggressive.limits();
+        let memory = wanted.iter_mut().find(|(kind, _)| kind.word() == "memory");
+        memory.unwrap().1.overcommit_percent = 110;
+        assert_eq!((policy.limits, policy.strict), (wanted, true));
     }
 
     #[test]

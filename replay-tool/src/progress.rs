@@ -68,6 +68,14 @@ impl Line {
         }
     }
 
+    /// Takes the line away for good: the terminal is somebody else's from here on.
+    pub(crate) fn end(&self) {
+        self.clear();
+        if let Some(drawn) = &self.0 {
+            drawn.is_over.set(true);
+        }
+    }
+
     /// A reading that begins.
     pub(crate) fn reading(&self, total: Total) -> Progress {
         let begun = self.0.as_ref().map(|drawn| (drawn.terminal.passed)()).unwrap_or_default();

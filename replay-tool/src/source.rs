@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use purser_events::Seq;
-use purser_storage::offline::{Item, SealedSegment, Source, SourceError};
+use purser_storage::offline::{Item, Mark, SealedSegment, Source, SourceError};
 use purser_storage::subjects::SubjectKeys;
-use purser_storage::{Head, StoredRecord};
+use purser_storage::{Fault, Head, StoredRecord};
 
 use crate::cli::{NodeSource, SourceArgs};
 use crate::failure::Failure;
@@ -29,6 +29,8 @@ pub(crate) struct Place {
     way: Way,
     /// The folder with the keys of pods, if one is given.
     subject_keys: Option<PathBuf>,
+    /// The folder in which worlds are put away, if one is given.
+    snapshots: Option<PathBuf>,
     /// Says how far a reading is.
     line: Line,
 }
@@ -52,8 +54,12 @@ impl SourceArgs {
         if self.archive.is_some() && self.dir.is_none() {
             return Err(Failure::ArchiveAlone);
         }
+        if self.snapshots.is_some() && self.dir.is_none() {
+            return Err(Failure::SnapshotsAlone);
+        }
         let way = self.way(surroundings)?;
-        Ok(Place { way, subject_keys: self.subject_keys.clone(), line: line.clone() })
+        let (subject_keys, snapshots) = (self.subject_keys.clone(), self.snapshots.clone());
+        Ok(Place { way, subject_keys, snapshots, line: line.clone() })
     }
 
     /// The nodes that the command line names.
@@ -108,28 +114,80 @@ fn default_place(surroundings: &Surroundings) -> Result<Way, Failure> {
 impl Place {
     /// An export.
     pub(crate) fn of_export(path: PathBuf, line: Line) -> Place {
-        Place { way: Way::Export(path), subject_keys: None, line }
+        Place::of(Way::Export(path), line)
     }
 
     /// A journal's folder.
     pub(crate) fn of_folder(path: PathBuf, line: Line) -> Place {
-        Place { way: Way::Folder(path, None), subject_keys: None, line }
+        Place::of(Way::Folder(path, None), line)
     }
 
     /// A live node.
     pub(crate) fn of_socket(path: PathBuf, line: Line) -> Place {
-        Place { way: Way::Socket(path), subject_keys: None, line }
+        Place::of(Way::Socket(path), line)
+    }
+
+    fn of(way: Way, line: Line) -> Place {
+        Place { way, subject_keys: None, snapshots: None, line }
+    }
+
+    /// The folder in which worlds are put away.
+    pub(crate) fn snapshots(&self) -> Option<&Path> {
+        self.snapshots.as_deref()
     }
 
     /// Opens the journal. Records before `from` need not be among those read.
     pub(crate) fn open(&self, from: Seq) -> Result<Opened, Failure> {
         let (source, total) = self.open_sealed(from)?;
         let total = source.known_last().map_or(total, |last| Total::Records(source.before().seq, last));
+        Ok(self.opened(source, total))
+    }
+
+    /// Opens the journal after a record that was read before, from this very journal: what came before it is not read
+    /// again, and what follows must continue it.
+    pub(crate) fn open_after(&self, mark: &Mark) -> Result<Opened, Failure> {
+        let source = match (&self.way, mark.export) {
+            (Way::Folder(dir, archive), _) => Source::from_folder_after(dir, archive.as_deref(), mark.head)?,
+            (Way::Export(path), Some(offset)) => {
+                let open = |source| Failure::Open { path: path.clone(), source };
+                let mut file = File::open(path).map_err(open)?;
+                file.seek(SeekFrom::Start(offset.at)).map_err(open)?;
+                let file = BufReader::with_capacity(BUFFER_LEN, file);
+                Source::of_export_after(file, mark.head, offset)
+            }
+            (Way::Input(spool), Some(offset)) => {
+                let input = BufReader::with_capacity(BUFFER_LEN, spool.open_at(offset.at)?);
+                Source::of_export_after(input, mark.head, offset)
+            }
+            // A node gives any part of its journal; of an export whose places are unknown, all is read.
+            (Way::Socket(_), _) | (Way::Export(_) | Way::Input(_), None) => {
+                let (source, _) = self.open_sealed(mark.head.seq.next())?;
+                let before = source.before();
+                if before.seq == mark.head.seq && before != mark.head {
+                    let fault = Fault::Replaced { seq: before.seq };
+                    return Err(SourceError::Fault {
+                        last: Seq(before.seq.0.saturating_sub(1)),
+                        source: fault,
+                    }
+                    .into());
+                }
+                source
+            }
+        };
+        Ok(self.opened(source, Total::Unknown))
+    }
+
+    fn opened(&self, source: Source, total: Total) -> Opened {
         let source = match &self.subject_keys {
             Some(dir) => source.with_keys(SubjectKeys::to_read(dir)),
             None => source,
         };
-        Ok(Opened { source, progress: self.line.reading(total) })
+        Opened { source, progress: self.line.reading(total) }
+    }
+
+    /// The same journal, with a line that says how far a reading is even if the data goes to the same terminal.
+    pub(crate) fn telling(self, line: Line) -> Place {
+        Place { line, ..self }
     }
 
     /// Whether a live node is asked.
@@ -244,6 +302,11 @@ impl Opened {
     /// See [`Source::segments`].
     pub(crate) fn segments(&self) -> Vec<SealedSegment> {
         self.source.segments()
+    }
+
+    /// See [`Source::mark`].
+    pub(crate) fn mark(&self) -> Mark {
+        self.source.mark()
     }
 
     /// See [`Source::known_last`].

@@ -51,10 +51,19 @@ impl Spool {
 
     /// A reader from the beginning on.
     pub(crate) fn open(&self) -> Result<Box<dyn Read>, Failure> {
-        Ok(match &*self.kept.borrow() {
-            Some(file) => Box::new(Kept { file: Arc::clone(file), at: 0 }),
-            None => (self.input)(),
-        })
+        Ok(self.kept_at(0).unwrap_or_else(|| (self.input)()))
+    }
+
+    /// A reader from a byte on, of what is kept.
+    pub(crate) fn open_at(&self, at: u64) -> Result<Box<dyn Read>, Failure> {
+        self.keep()?;
+        Ok(self.kept_at(at).unwrap_or_else(|| Box::new(io::empty())))
+    }
+
+    fn kept_at(&self, at: u64) -> Option<Box<dyn Read>> {
+        let kept = self.kept.borrow();
+        let file = Arc::clone(kept.as_ref()?);
+        Some(Box::new(Kept { file, at }))
     }
 }
 

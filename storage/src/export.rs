@@ -189,9 +189,21 @@ fn take_head(bytes: &[u8]) -> Option<Head> {
     sound.then(|| Head { seq: Seq(u64::from_le_bytes(*seq)), hash: *hash })
 }
 
+/// A place in an export, to read on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// Bytes before it.
+    pub at: u64,
+    before: Head,
+    format: u16,
+    is_excerpt: bool,
+}
+
 /// Reads an export and checks every record; ends at the first that is not sound.
 #[derive(Debug)]
 pub struct Reader<R> {
+    /// Bytes that were read.
+    at: u64,
     input: R,
     before: Head,
     format: u16,
@@ -226,6 +238,7 @@ impl<R: Read> Reader<R> {
         }
         let is_excerpt = flags & FLAG_EXCERPT != 0;
         Ok(Reader {
+            at: HEADER_LEN as u64,
             input,
             before,
             format: found,
@@ -233,6 +246,17 @@ impl<R: Read> Reader<R> {
             verifier: Verifier::after(before),
             ended: false,
         })
+    }
+
+    /// Reads on after a record that was read before; `input` must begin at the offset.
+    pub(crate) fn resume(input: R, head: Head, offset: Offset) -> Reader<R> {
+        let Offset { at, before, format, is_excerpt } = offset;
+        Reader { at, input, before, format, is_excerpt, verifier: Verifier::after(head), ended: false }
+    }
+
+    /// The place that was read up to.
+    pub(crate) fn offset(&self) -> Offset {
+        Offset { at: self.at, before: self.before, format: self.format, is_excerpt: self.is_excerpt }
     }
 
     /// The record before the first, as the export names it.
@@ -281,6 +305,7 @@ impl<R: Read> Reader<R> {
         if read_up_to(&mut self.input, rest)? < rest.len() {
             return Err(ExportError::CutShort { last });
         }
+        self.at += bytes.len() as u64;
         match bytes.get(PREFIX_LEN) {
             Some(&version) if version != FRAME_VERSION => match Entry::parse(&bytes).map_err(damaged)? {
                 Entry::Evidence(evidence) if self.format >= FORMAT_WITH_EVIDENCE => {

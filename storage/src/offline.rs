@@ -112,6 +112,15 @@ pub enum Item {
     Evidence(Evidence),
 }
 
+/// A place in a journal that was read up to there, to read on from later. What came before it is taken on trust then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The last record before it.
+    pub head: Head,
+    /// Where an export is to be read on; nothing of a folder, which is found by `head`.
+    pub export: Option<export::Offset>,
+}
+
 enum Kind {
     Export(export::Reader<Box<dyn Read>>),
     Folder(Box<Folder>),
@@ -141,6 +150,32 @@ impl Source {
     /// As for [`Source::from_folder`].
     pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
         Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+    }
+
+    /// Reads an export on from a mark of it: `input` must begin at the byte that the mark names.
+    #[must_use]
+    pub fn of_export_after(input: impl Read + 'static, head: Head, offset: export::Offset) -> Source {
+        let input = Box::new(input) as Box<dyn Read>;
+        Source::of(Kind::Export(export::Reader::resume(input, head, offset)))
+    }
+
+    /// Reads a journal's folder, with its archive if one is given, from the record after `head` on. That record must
+    /// follow `head` in the chain of hashes; what came before is not read.
+    ///
+    /// # Errors
+    /// As for [`Source::from_folder`].
+    pub fn from_folder_after(dir: &Path, archive: Option<&Path>, head: Head) -> Result<Source, SourceError> {
+        let archives: Vec<PathBuf> = archive.map(Path::to_owned).into_iter().collect();
+        Ok(Source::of(Kind::Folder(Box::new(Folder::open_after(dir, &archives, head)?))))
+    }
+
+    /// The place that has been read up to.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        match &self.kind {
+            Kind::Export(reader) => Mark { head: reader.head(), export: Some(reader.offset()) },
+            Kind::Folder(folder) => Mark { head: folder.verifier.head(), export: None },
+        }
     }
 
     /// Reads sealed payloads with these keys from here on.
@@ -241,6 +276,15 @@ struct Folder {
 
 impl Folder {
     fn open(dir: &Path, archives: &[PathBuf]) -> Result<Folder, SourceError> {
+        Folder::begin(dir, archives, None)
+    }
+
+    fn open_after(dir: &Path, archives: &[PathBuf], head: Head) -> Result<Folder, SourceError> {
+        Folder::begin(dir, archives, Some(head))
+    }
+
+    /// Begins at the first record, or after one that was read before.
+    fn begin(dir: &Path, archives: &[PathBuf], after: Option<Head>) -> Result<Folder, SourceError> {
         if !folder::check_format(dir)? {
             let reason = "it has no file `format`";
             return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
@@ -255,8 +299,12 @@ impl Folder {
             known.sealed.map(|info| SealedSegment { first, content: info.content, is_archive })
         };
         let segments = loaded.segments.all().into_iter().filter_map(sealed).collect();
-        let walk = Arc::new(loaded.segments).walk(before.seq.next())?.checking_content();
-        let verifier = Verifier::after(before);
+        let after = after.filter(|after| before.seq < after.seq);
+        let from = after.unwrap_or(before);
+        let walk = Arc::new(loaded.segments).walk(from.seq.next())?;
+        // Whoever reads a part has read the whole before, with the content of its segments.
+        let walk = if after.is_some() { walk } else { walk.checking_content() };
+        let verifier = Verifier::after(from);
         Ok(Folder { walk, known, before, segments, verifier, ended: false, _held: held })
     }
 
@@ -274,7 +322,10 @@ impl Folder {
         let fault = |source| SourceError::Fault { last, source };
         let record = loop {
             match self.walk.step()? {
+                // Before a part there are records from the last place that can be found.
+                Some(Entry::Record(record)) if record.header.seq <= last => {}
                 Some(Entry::Record(record)) => break record,
+                Some(Entry::Evidence(_)) if self.walk.next_seq() <= last => {}
                 Some(Entry::Evidence(evidence)) => return Ok(Some(Item::Evidence(evidence))),
                 Some(Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_)) => {}
                 None => return self.check_end().map(|()| None),

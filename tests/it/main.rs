@@ -32,5 +32,6 @@ mod sealing;
 mod simulator;
 mod sweep;
 mod tidy;
+mod tui;
 mod unmanaged;
 mod violations;

@@ -41,8 +41,8 @@ pub struct FilterArgs {
     /// Only records of this stream, as in pod/UID
     #[arg(short, long, value_name = "KIND/UID")]
     pub stream: Option<StreamName>,
-    /// Only records of this type, as in pod.admitted, or pod. for all of them; repeat for more
-    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    /// Only records of this type, as in pod.admitted, or pod. for all of them; more by commas, or repeated
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<TypeName>,
     /// Only records for which this holds, as in 'exit.code != 0 and @principal ~ "^uid:"'
     #[arg(long = "where", value_name = "EXPR")]

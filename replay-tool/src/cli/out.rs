@@ -28,6 +28,9 @@ pub struct ExportArgs {
     /// Replace the texts of pods and of who asked, each by a number of its own; not with the format journal
     #[arg(long)]
     pub redact: bool,
+    /// How to say what was written: text on standard error, or json on standard output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
     /// Which records; not with the format journal.
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -146,4 +149,7 @@ pub struct ReportArgs {
     /// Where to write the page, `-` for standard output; an existing file is not overwritten
     #[arg(value_name = "FILE")]
     pub to: PathBuf,
+    /// With json: its answers on standard output as well
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }

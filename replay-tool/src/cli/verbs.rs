@@ -58,8 +58,8 @@ pub enum StreamOrder {
   purser-replay schema -t pod.admitted
   purser-replay schema -o json")]
 pub struct SchemaArgs {
-    /// Only this type, as in pod.admitted, or pod. for all of them; repeat for more
-    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    /// Only this type, as in pod.admitted, or pod. for all of them; more by commas, or repeated
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<TypeName>,
     /// How to show them
     #[arg(short, long, value_enum, default_value_t)]

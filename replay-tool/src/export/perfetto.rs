@@ -2,7 +2,10 @@
 //!
 //! Each pod, worker, ledger and node is a track, on which its phases are slices and its records are marks; what was
 //! requested and completed lies above it as asynchronous slices. Each GPU is a group of its own, with whoever holds
-//! it. Arrows lead from causes to effects. A clock that went back is held: on every track time goes forward.
+//! it; its own track says how it is. Violations are a group, too. Arrows lead from causes to effects. A clock that went back
+//! is held: on every track time goes forward.
+
+mod offences;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,11 +18,13 @@ use purser_events::worker::WorkerEvent;
 use purser_events::{Decider, Event, Header, PodUid, Seq, StreamId, StreamKind};
 use purser_storage::{PayloadError, StoredRecord};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::arrows::Arrows;
 use super::{Shown, Sink};
 use crate::failure::Failure;
 use crate::holdings::{self, Change};
+use crate::offences::{Offences, Turn};
 use crate::pairs::{Pair, Pending};
 use crate::render;
 
@@ -58,12 +63,16 @@ pub(crate) struct Perfetto<'a> {
     gpus: BTreeMap<String, u64>,
     /// Who is drawn as the holder of which GPU, and under which name.
     held: BTreeMap<(u64, HolderId), String>,
+    offences: Offences,
+    /// Violations that are drawn as open, under which names.
+    violations: BTreeMap<Uuid, String>,
 }
 
 impl<'a> Perfetto<'a> {
     pub(crate) fn new(out: &'a mut dyn Write, shown: Shown, arrows: Arrows) -> Result<Perfetto<'a>, Failure> {
         out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[").map_err(Failure::Output)?;
         let (tracks, groups, pods, pending, requests, ledger, gpus, held) = <_>::default();
+        let (offences, violations) = <_>::default();
         Ok(Perfetto {
             out,
             shown,
@@ -79,6 +88,8 @@ impl<'a> Perfetto<'a> {
             ledger,
             gpus,
             held,
+            offences,
+            violations,
         })
     }
 
@@ -113,6 +124,10 @@ impl<'a> Perfetto<'a> {
             Some(Event::Worker(WorkerEvent::Registered(worker))) => {
                 let pod = self.pod_name(worker.pod);
                 Some(format!("{} of {pod}", self.shown.text(worker.container.as_str())))
+            }
+            Some(Event::Gpu(_)) => {
+                let name = self.offences.gpu_name(stream);
+                name.map(|name| self.shown.text(name))
             }
             _ => None,
         };
@@ -316,10 +331,14 @@ impl Sink for Perfetto<'_> {
         let (header, said) = (&stored.header, event.as_ref().ok());
         let stream = header.stream;
         let changes = self.fold(stream, said);
+        let turn = said.and_then(|event| self.offences.note(stream, event));
         if wanted {
             self.now = self.now.max(header.time.0);
             self.track(header, said)?;
-            let after = self.slice_after(stored, said);
+            let after = match &turn {
+                Some(Turn::Health { word, .. }) => Some((*word).to_owned()),
+                _ => self.slice_after(stored, said),
+            };
             // An arrow needs a slice that it begins or ends at.
             let open = self.tracks.get(&stream).and_then(|track| track.open.clone());
             let during = after.clone().or(open).unwrap_or_else(|| stream.kind.word().to_owned());
@@ -327,6 +346,7 @@ impl Sink for Perfetto<'_> {
             self.marks(stored, event)?;
             self.pairs(stored, said)?;
             self.holders(&changes, header)?;
+            self.offence(turn.as_ref())?;
             self.slice(stream, after)?;
         }
         let pod_is_over = self.pods.get(&stream).is_some_and(Pod::is_terminal);
@@ -344,6 +364,7 @@ impl Sink for Perfetto<'_> {
         for ((pid, holder), name) in std::mem::take(&mut self.held) {
             self.hold("e", pid, holder, &name)?;
         }
+        self.end_offences()?;
         let open: Vec<String> = self.requests.keys().cloned().collect();
         open.iter().try_for_each(|id| self.end_request(id, &json!({ "open": true })))?;
         writeln!(self.out, "\n]}}").map_err(Failure::Output)

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use purser_events::ledger::LedgerEvent;
 use purser_events::node::NodeEvent;
-use purser_events::pod::PodEvent;
 use purser_events::{Event, PodUid, Seq, Timestamp};
 
 use super::short;
+use crate::notable::failure;
 use crate::render;
 
 /// Most lines of a list.
@@ -135,20 +135,5 @@ impl Lists {
         waits.sort_by_key(|wait| std::cmp::Reverse(wait.us(now)));
         waits.truncate(LINES_MAX);
         waits
-    }
-}
-
-/// Why something failed, if it did.
-fn failure(event: &PodEvent) -> Option<String> {
-    match event {
-        PodEvent::SetupFailed(part) => Some(format!("setup: {}", part.class.word())),
-        PodEvent::ContainerCreateFailed(part) => Some(format!("create: {}", part.class.word())),
-        PodEvent::ContainerExited(part) if part.exit.code != 0 => {
-            Some(format!("exit code {}: {:?}", part.exit.code, part.exit.reason))
-        }
-        PodEvent::OutOfMemory(_) => Some("out of memory".to_owned()),
-        PodEvent::ProbeFailed(_) => Some("probe failed".to_owned()),
-        PodEvent::Failed(_) => Some("pod failed for good".to_owned()),
-        _ => None,
     }
 }

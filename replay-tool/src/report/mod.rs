@@ -4,6 +4,7 @@ pub(crate) mod charts;
 mod lists;
 pub(crate) mod page;
 mod pods;
+mod watched;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use purser_storage::StoredRecord;
 
 use self::lists::Lists;
 use self::pods::Pods;
+use self::watched::Watched;
 use crate::Console;
 use crate::fold::Folded;
 use crate::render;
@@ -95,6 +97,7 @@ pub(crate) struct Report {
     /// Who holds each GPU.
     pub(crate) gpus: BTreeMap<String, Vec<(HolderId, Bar)>>,
     pub(crate) uses: BTreeMap<ResourceKind, Use>,
+    watched: Watched,
     /// The latest time so far: a clock that went back is held.
     now: i64,
 }
@@ -116,6 +119,7 @@ impl Report {
             lists: Lists::default(),
             gpus: BTreeMap::new(),
             uses: BTreeMap::new(),
+            watched: Watched::default(),
             now: i64::MIN,
         }
     }
@@ -145,6 +149,7 @@ impl Report {
             _ => stream.to_string(),
         };
         self.lists.note(seq, time, &named, event);
+        self.watched.note(stream, event, self.now);
         match event {
             Event::Node(NodeEvent::Started(started)) => {
                 self.starts += 1;

@@ -2,6 +2,7 @@
 
 use purser_events::Timestamp;
 use purser_events::pod::state::Phase;
+use serde_json::{Value, json};
 
 use super::lists::List;
 use super::{Bar, Report, charts};
@@ -21,6 +22,7 @@ pub(crate) fn page(report: &Report, source: &str, verdict: Result<(), &str>, has
         pods(report),
         failures(report),
         waits(report),
+        report.watched.violations(report.range),
         section("denied", "What was denied or taken away", &list(&report.lists.denials)),
         allocation(report),
         gpus(report),
@@ -58,12 +60,26 @@ fn summary(report: &Report, source: &str, verdict: Result<(), &str>, hash: &str)
     table("summary", &[], &rows)
 }
 
+/// The numbers of the answers, for programs.
+pub(crate) fn answered(report: &Report) -> Value {
+    let lists = &report.lists;
+    json!({
+        "admitted": report.pods.admitted, "failures": lists.failures.count, "failedForGood": report.pods.failed,
+        "waited": lists.waited, "denied": lists.denials.count, "violations": report.watched.count,
+        "oddities": oddities(report),
+    })
+}
+
+fn oddities(report: &Report) -> u64 {
+    report.lists.oddities.count + report.unclean_starts + report.folded.world.quarantined.len() as u64
+}
+
 fn answers(report: &Report, verdict: Result<(), &str>) -> String {
     let lists = &report.lists;
     let running = report.folded.world.pods.values().filter(|pod| pod.word() == "Running").count();
     let now = report.range.last.0;
     let longest = lists.longest(now).first().map(|wait| format!("; the longest: {}", seconds(wait.us(now))));
-    let odd = lists.oddities.count + report.unclean_starts + report.folded.world.quarantined.len() as u64;
+    let odd = oddities(report);
     let answers = [
         (
             "ran",
@@ -88,6 +104,12 @@ fn answers(report: &Report, verdict: Result<(), &str>) -> String {
             lists.denials.count.to_string(),
             "times something was denied or taken away".to_owned(),
             false,
+        ),
+        (
+            "violations",
+            report.watched.count.to_string(),
+            "times a limit was violated".to_owned(),
+            report.watched.count > 0,
         ),
         (
             "integrity",
@@ -217,14 +239,12 @@ fn gpus(report: &Report) -> String {
         }
         rows.extend(lanes.into_iter().map(|lane| (gpu.clone(), lane)));
     }
-    if rows.is_empty() {
+    let health = report.watched.health(report.range);
+    if rows.is_empty() && health.is_empty() {
         return section("gpus", "GPUs", "<p>The node has none.</p>");
     }
-    section(
-        "gpus",
-        "Who held which GPU",
-        &charts::rows("gpus-chart", report.range, &rows, |_| "held".to_owned()),
-    )
+    let held = charts::rows("gpus-chart", report.range, &rows, |_| "held".to_owned());
+    section("gpus", "Who held which GPU", &format!("{held}{health}"))
 }
 
 fn integrity(report: &Report) -> String {
@@ -276,12 +296,12 @@ fn list(list: &List) -> String {
     format!("{note}{}", table("list", &["#record", "time", "type", "of", "what"], &rows))
 }
 
-fn section(id: &str, title: &str, content: &str) -> String {
+pub(super) fn section(id: &str, title: &str, content: &str) -> String {
     format!("<section id=\"{id}\"><h2>{title}</h2>{content}</section>")
 }
 
 /// A table of cells; a column whose name begins with `#` is of numbers.
-fn table(class: &str, names: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(class: &str, names: &[&str], rows: &[Vec<String>]) -> String {
     let head: String = names
         .iter()
         .map(|name| match name.strip_prefix('#') {
@@ -293,11 +313,11 @@ fn table(class: &str, names: &[&str], rows: &[Vec<String>]) -> String {
     format!("<table class=\"{class}\"><tr>{head}</tr>\n{body}</table>")
 }
 
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     format!("<td>{}", escaped(text))
 }
 
-fn number(text: &str) -> String {
+pub(super) fn number(text: &str) -> String {
     format!("<td class=\"number\">{}", escaped(text))
 }
 

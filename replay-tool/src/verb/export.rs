@@ -1,13 +1,16 @@
 //! `export`: a file that can be read anywhere, checked while it is written.
 
 use std::io::Write;
+use std::path::Path;
 
+use clap::ValueEnum;
 use purser_events::{Seq, Timestamp};
 use purser_storage::export::Writer;
 use purser_storage::offline::Item;
 use purser_storage::{Head, StoredRecord};
+use serde_json::json;
 
-use crate::cli::{ExportArgs, ExportFormat};
+use crate::cli::{ExportArgs, ExportFormat, Output};
 use crate::export::arrows::Arrows;
 use crate::export::csv::Csv;
 use crate::export::jsonl::Jsonl;
@@ -42,10 +45,17 @@ pub(crate) fn run(
     if args.format != ExportFormat::Csv && !args.fields.is_empty() {
         return not_with("--fields", "other than csv");
     }
+    if args.output == Output::Json && args.to == Path::new("-") {
+        return Err(Failure::SaidInBetween);
+    }
     if args.format == ExportFormat::Journal {
         let (head, count) = write_new(&args.to, console, |out| copy(args, place, out))?;
         let hash = render::hex(&head.hash);
-        console.note(format_args!("{count} records exported, the last is {} with hash {hash}", head.seq));
+        match args.output {
+            Output::Text => console
+                .note(format_args!("{count} records exported, the last is {} with hash {hash}", head.seq)),
+            Output::Json => tell(args, count, Some((head.seq, hash)), console)?,
+        }
         return Ok(Exit::Ok);
     }
     let mut reading = Reading::from(place, Seq(1))?;
@@ -53,9 +63,25 @@ pub(crate) fn run(
         let mut sink = sink(args, place, now, out)?;
         pour(args, place, now, &mut reading, &mut *sink)
     })?;
-    console.note(format_args!("{count} records exported"));
+    match args.output {
+        Output::Text => console.note(format_args!("{count} records exported")),
+        Output::Json => tell(args, count, None, console)?,
+    }
     let found = if count == 0 { Exit::NothingMatched } else { Exit::Ok };
     reading.end(found, console)
+}
+
+/// Says for programs what was written; a format that keeps records as they are has a last one, with its hash.
+fn tell(
+    args: &ExportArgs,
+    count: u64,
+    last: Option<(Seq, String)>,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let (last, hash) = last.unzip();
+    let format = args.format.to_possible_value().map(|value| value.get_name().to_owned());
+    let told = json!({ "file": args.to, "format": format, "records": count, "last": last, "hash": hash });
+    console.line(format_args!("{}", render::pretty(&told)))
 }
 
 /// What makes the format that is asked for.

@@ -142,6 +142,8 @@ pub(crate) fn stats(
             continue;
         }
         let ended = pending.note(&stored.header, &render::type_name(&stored), event.as_ref().ok());
+        all.watch(stored.header.stream, event.as_ref().ok(), wanted);
+        stats.watch(stored.header.stream, event.as_ref().ok(), wanted);
         if !wanted {
             continue;
         }

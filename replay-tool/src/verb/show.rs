@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ShowArgs, place: &Place, console: &mut Console<'_>) -> 
     Ok(stored.event().map_or_else(|error| Exit::of_payload(&error), |_| Exit::Ok))
 }
 
-fn show_text(stored: &StoredRecord, hex: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+pub(crate) fn show_text(stored: &StoredRecord, hex: bool, console: &mut Console<'_>) -> Result<(), Failure> {
     let header = &stored.header;
     let origin = &header.origin;
     let commit = if stored.continued { "goes on with the next record" } else { "ends here" };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::{Seq, StreamKind, Timestamp};
+use purser_events::{Event, Seq, StreamId, StreamKind, Timestamp};
 use purser_storage::StoredRecord;
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::pairs::{Ended, Pending};
 use crate::reading::Reading;
 use crate::source::Place;
 use crate::spans::Spans;
+use crate::tally::Tally;
 use crate::{Console, render};
 
 const MINUTE_US: i64 = 60_000_000;
@@ -32,6 +33,7 @@ pub(crate) struct Stats {
     types: BTreeMap<u16, Count>,
     took: BTreeMap<&'static str, Spans>,
     given_up: BTreeMap<&'static str, u64>,
+    violations: Tally,
     /// The earliest and the latest time.
     times: Option<(Timestamp, Timestamp)>,
     /// The minute that is counted, and its records.
@@ -57,6 +59,7 @@ pub(crate) fn run(
         }
         // What ends among the records that are meant may have begun before them.
         let ended = pending.note(&stored.header, &render::type_name(&stored), event.as_ref().ok());
+        stats.watch(stored.header.stream, event.as_ref().ok(), wanted);
         if !wanted {
             continue;
         }
@@ -103,6 +106,13 @@ impl Stats {
             } else {
                 self.took.entry(end.pair.begins).or_default().note(end.open.us_until(header.time));
             }
+        }
+    }
+
+    /// Takes notice of what a record says of violations; those of records that are not meant are not counted.
+    pub(crate) fn watch(&mut self, stream: StreamId, event: Option<&Event>, wanted: bool) {
+        if let Some(event) = event {
+            self.violations.note(stream, event, wanted);
         }
     }
 
@@ -160,6 +170,9 @@ impl Stats {
         for (begins, count) in &self.given_up {
             console.line(format_args!("given up {begins}  {count} times"))?;
         }
+        for line in self.violations.lines() {
+            console.line(format_args!("{line}"))?;
+        }
         Ok(())
     }
 
@@ -175,6 +188,7 @@ impl Stats {
             "recordsPer1000S": self.per_1000_s(),
             "busiest": { "minute": self.busiest_minute(), "records": self.busiest.1 },
             "kinds": kinds, "types": types, "took": took, "givenUp": self.given_up,
+            "violations": self.violations.json(),
         })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! The loop is open: when pods came, what they asked for and when they went is taken as recorded.
 
+use std::path::Path;
+
 use purser_events::ledger::{Ledger, LedgerCommand, LedgerEvent, LedgerPolicy, WhenFull};
 use purser_events::node::NodeEvent;
 use purser_events::{Context, Decider, Event, Header, StreamKind};
@@ -40,7 +42,7 @@ struct Whatif<'a> {
 }
 
 pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let overlay = Overlay::read(&args.policy)?;
+    let overlay = Overlay::of(args.preset.map(Into::into), args.policy.as_deref())?;
     let mut reading = Reading::whole(place)?;
     let slack_us = i64::try_from(args.slack.0).unwrap_or(i64::MAX);
     let mut whatif = Whatif {
@@ -53,7 +55,8 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
         decisions: 0,
         untold: 0,
     };
-    let refused = |error: OverlayError| Failure::not_one(&args.policy, error);
+    let named = args.policy.as_deref().unwrap_or(Path::new("--preset"));
+    let refused = |error: OverlayError| Failure::not_one(named, error);
     let mut group: Vec<StoredRecord> = Vec::new();
     while let Some(stored) = reading.next() {
         let is_ledgers = stored.header.stream.kind == StreamKind::Ledger;

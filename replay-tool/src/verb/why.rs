@@ -51,7 +51,7 @@ fn last_of(pod: &PodName, place: &Place) -> Result<(Seq, Option<SourceError>), F
 }
 
 /// One record of a chain, without what it says.
-struct Ring {
+pub(crate) struct Ring {
     header: Header,
     kind: String,
     /// What had asked for the end that it tells of.
@@ -59,7 +59,7 @@ struct Ring {
 }
 
 impl Ring {
-    fn of(stored: &StoredRecord) -> Ring {
+    pub(crate) fn of(stored: &StoredRecord) -> Ring {
         Ring { header: stored.header.clone(), kind: render::type_name(stored), asked_by: None }
     }
 
@@ -129,7 +129,7 @@ fn up(args: &WhyArgs, target: Seq, place: &Place, console: &mut Console<'_>) -> 
 }
 
 /// Notes which of the records tell of ends that were asked for: their chain goes on with the request.
-fn ask(chain: &[Seq], rings: &mut BTreeMap<Seq, Ring>) {
+pub(crate) fn ask(chain: &[Seq], rings: &mut BTreeMap<Seq, Ring>) {
     for (seq, next) in chain.iter().zip(chain.iter().skip(1)) {
         if let Some(ring) = rings.get_mut(seq) {
             ring.asked_by = Some(*next).filter(|next| cause_of(ring.header.origin.cause) != Some(*next));
@@ -137,7 +137,7 @@ fn ask(chain: &[Seq], rings: &mut BTreeMap<Seq, Ring>) {
     }
 }
 
-fn tell(
+pub(crate) fn tell(
     chain: &[&Ring],
     outside: Option<Seq>,
     start: Option<Seq>,

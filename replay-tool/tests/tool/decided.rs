@@ -185,6 +185,24 @@ fn other_rules_lead_to_what_a_simple_queue_does() {
 }
 
 #[test]
+fn a_preset_and_yaml_are_other_rules_too() {
+    let lived = Lived::new(3, 120);
+    let (toml, yaml) = (lived.path("tight.toml"), lived.path("tight.yaml"));
+    fs::write(&toml, "[policy.limits.memory]\nhard = 16\n").unwrap();
+    fs::write(&yaml, "policy:\n  limits:\n    memory:\n      hard: 16\n").unwrap();
+    let whatif = |args: &[&str]| lived.tool(&[&["whatif"], args].concat());
+    let tight = whatif(&["--policy", &yaml]);
+    assert_eq!((tight.exit, &tight.out), (Exit::Ok, &whatif(&["--policy", &toml]).out), "{}", tight.notes);
+    // Of 64 bytes 10 % are kept, and never more than 4 pods of 8 are there.
+    assert_eq!(whatif(&["--preset", "conservative"]).exit, Exit::NothingMatched);
+    // What the file says stands above what the preset says, and 10 % of that are kept: one pod fits.
+    let both = whatif(&["--preset", "conservative", "--policy", &yaml]);
+    assert!(both.exit == Exit::Ok && both.out != tight.out, "{}", both.out);
+    assert_eq!(whatif(&[]).exit, Exit::Usage);
+    assert_eq!(whatif(&["--preset", "generous"]).exit, Exit::Usage);
+}
+
+#[test]
 fn rules_that_make_no_sense_are_refused() {
     let lived = Lived::new(3, 20);
     let policy = lived.path("policy.toml");

@@ -7,7 +7,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use purser_events::Cause;
 use purser_replay::Exit;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::answers::Lived;
 use crate::support::{Fixture, golden};
@@ -42,6 +42,29 @@ fn options_of_another_format_are_refused() {
 }
 
 #[test]
+fn programs_are_told_what_was_written() {
+    let fixture = Fixture::new();
+    let told = |args: &[&str]| -> Value {
+        let told = fixture.tool(&[args, &["-o", "json"]].concat());
+        assert_eq!((told.exit, told.notes.as_str()), (Exit::Ok, ""), "{args:?}");
+        serde_json::from_str(&told.out).unwrap()
+    };
+    let (journal, lines, page) = (fixture.path("a"), fixture.path("b"), fixture.path("c"));
+    let made = told(&["export", &journal]);
+    assert_eq!((&made["file"], &made["format"]), (&json!(journal), &json!("journal")));
+    assert_eq!((&made["records"], &made["last"]), (&json!(11), &json!(11)));
+    assert_eq!(made["hash"].as_str().unwrap().len(), 64);
+    let made = told(&["export", &lines, "-f", "jsonl", "-t", "pod."]);
+    assert_eq!(made["records"], json!(std::fs::read_to_string(&lines).unwrap().lines().count()));
+    let made = told(&["report", &page]);
+    assert_eq!((&made["records"], &made["damage"]), (&json!(11), &Value::Null));
+    assert_eq!((&made["answers"]["admitted"], &made["answers"]["violations"]), (&json!(1), &json!(0)));
+    for verb in ["export", "report"] {
+        assert_eq!(fixture.tool(&[verb, "-", "-o", "json"]).exit, Exit::Usage, "{verb}");
+    }
+}
+
+#[test]
 fn lines_are_those_of_the_log() {
     for seed in 0..3 {
         let lived = Lived::new(seed, 60);
@@ -70,7 +93,7 @@ fn lines_are_those_of_the_log() {
 
 /// Checks what the trace-event format asks of a trace, and gives its events.
 #[track_caller]
-fn checked_trace(text: &str) -> Vec<Value> {
+pub(crate) fn checked_trace(text: &str) -> Vec<Value> {
     let trace: Value = serde_json::from_str(text).unwrap();
     let events = trace["traceEvents"].as_array().unwrap().clone();
     let number =
@@ -98,6 +121,7 @@ fn checked_trace(text: &str) -> Vec<Value> {
             "B" => stack.push(text("name")),
             "E" => assert_eq!(stack.pop(), Some(text("name")), "{event}"),
             "b" => assert!(asyncs.insert((text("cat"), text("id"))), "begun twice: {event}"),
+            "n" => assert!(asyncs.contains(&(text("cat"), text("id"))), "a mark on nothing: {event}"),
             "e" => assert!(asyncs.remove(&(text("cat"), text("id"))), "never begun: {event}"),
             "i" => assert_eq!(event["s"], "t"),
             "C" => assert!(event["args"]["amount"].is_u64(), "{event}"),

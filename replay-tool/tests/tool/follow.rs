@@ -11,7 +11,7 @@ use purser_storage::offline::Source;
 use purser_storage::{Head, StoredRecord};
 
 use crate::serve;
-use crate::support::{Fixture, tool};
+use crate::support::{Fixture, golden, tool};
 
 const EXPORT: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 const FEED: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -53,6 +53,7 @@ fn a_node_is_followed_over_breaks_and_gaps() {
     let follow = ["follow", "--socket", &socket, "-n", "3", "--seq", "..10", "--cursor-file", &cursor];
     let told = tool(&follow);
     let asked = server.join().unwrap();
+    golden("follow.txt", &told);
     let seqs: Vec<&str> = told.out.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!((told.exit, seqs), (Exit::Ok, vec!["3", "4", "5", "6", "7", "10"]), "{}", told.notes);
     assert!(told.notes.contains("the feed ended; the node is asked again"), "{}", told.notes);

@@ -13,11 +13,15 @@ mod follow;
 mod hostile;
 mod library;
 mod life;
+mod long;
 mod pages;
 mod readings;
 mod salvaged;
+mod screens;
 mod several;
+mod snapshots;
 mod support;
+mod watched;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
@@ -71,6 +75,8 @@ fn filters_must_all_match() {
     assert_eq!(seqs(&log(&["--stream", &format!("node/{NODE}")])), [1, 11]);
     assert_eq!(seqs(&log(&["-t", "node.", "-t", "worker.exited"])), [1, 10, 11]);
     assert_eq!(seqs(&log(&["-t", "node.", "--since", "2026-03-01T12:00:05Z"])), [11]);
+    assert_eq!(seqs(&log(&["-t", "node.,worker.exited"])), [1, 10, 11]);
+    assert_eq!(log(&["-t", "node.,love"]).exit, Exit::Usage);
     assert_eq!(seqs(&log(&["-n", "2"])), [10, 11]);
     assert_eq!(seqs(&log(&["-n", "2", "-r"])), [11, 10]);
     assert_eq!(seqs(&log(&["-r", "--seq", "..3"])), [3, 2, 1]);

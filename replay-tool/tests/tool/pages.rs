@@ -103,7 +103,7 @@ fn a_black_box_is_never_taken_for_the_whole() {
     assert_eq!(tool(&["info", "--export", &file]).exit, Exit::Integrity);
 }
 
-fn chromium(page: &Path, args: &[&str]) -> String {
+pub(crate) fn chromium(page: &Path, args: &[&str]) -> String {
     let output = Command::new("chromium")
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,5000", "--hide-scrollbars"])
         .args(args)

@@ -7,7 +7,7 @@ use crate::answers::Lived;
 use crate::support::{Told, tool};
 
 /// Runs a verb on several lives.
-fn tool_of(lives: &[(&str, &Lived)], args: &[&str]) -> Told {
+pub(crate) fn tool_of(lives: &[(&str, &Lived)], args: &[&str]) -> Told {
     let nodes: Vec<String> =
         lives.iter().map(|(name, lived)| format!("--node={name}={}", lived.path("journal"))).collect();
     let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();

@@ -1,12 +1,11 @@
 //! `purser submit`, `get tasks`, `describe task`, `confirm`, `discard`, `cancel-task` and `task-log`.
 
-use std::io::Write as _;
-
-use http_body_util::BodyExt;
 use purser_actors::port::Ids;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::events::detail;
+use super::logs::copy_output;
 use crate::adapter::clock::UuidV7;
 use crate::api::pools::TaskAccepted;
 use crate::api::pools::task_routes::TaskRequest;
@@ -15,7 +14,7 @@ use crate::cli::arguments::pool::{Kind, Submit, TaskChange, TaskLog};
 use crate::cli::arguments::{Get, Output};
 use crate::cli::client::{Call, Client, encoded, with_query};
 use crate::cli::failure::Failure;
-use crate::cli::feed::{Feed, Wanted};
+use crate::cli::feed::{Feed, FeedRecord, Wanted};
 use crate::cli::show::{Table, age, coloured, field, line, structured};
 
 fn path(id: &str, rest: &str) -> String {
@@ -286,16 +285,13 @@ fn history(records: &[Value]) -> Result<(), Failure> {
     line("History:")?;
     let mut table = Table::new(&["  SEQ", "AT", "EVENT", "DETAIL"]);
     for record in records {
-        let text = |at: &str| match record.pointer(at) {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
+        let record: FeedRecord = serde_json::from_value(record.clone())
+            .map_err(|error| Failure::Senseless(error.to_string()))?;
         table.row(vec![
-            format!("  {}", text("/header/seq")),
-            text("/header/time"),
-            text("/event/type"),
-            super::events::detail_of(record.get("event").and_then(|event| event.get("payload"))),
+            format!("  {}", record.header.seq),
+            record.header.time.to_string(),
+            record.event.kind.clone(),
+            detail(&record),
         ]);
     }
     table.print()
@@ -333,14 +329,9 @@ pub(in crate::cli) async fn log(client: &Client, log: TaskLog) -> Result<u8, Fai
 
 async fn copy_log(client: &Client, id: &str, follow: bool) -> Result<(), Failure> {
     let target = with_query(&path(id, "/log"), &[("follow", follow.then(|| "true".to_owned()))]);
-    let mut body = client.open(&Call::get(target)).await?.into_body();
-    let mut out = std::io::stdout().lock();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Broken(error.to_string()))?;
-        if let Some(bytes) = frame.data_ref() {
-            out.write_all(bytes)?;
-            out.flush()?;
-        }
-    }
-    Ok(())
+    copy_output(client.open(&Call::get(target)).await?, |error| match follow {
+        true => Failure::Broken("the task had not ended".to_owned()),
+        false => Failure::Broken(error.to_string()),
+    })
+    .await
 }

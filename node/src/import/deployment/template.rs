@@ -192,7 +192,7 @@ impl Template {
 
     /// What a variable is taken from, remembered and in words.
     fn from(&mut self, from: &Value) -> String {
-        let mut name = |part: &str| text(from.get(part)?.get("name").cloned(), "", &mut Notes::default());
+        let name = |part: &str| text(from.get(part)?.get("name").cloned(), "", &mut Notes::default());
         let (secret, config) = (
             name("secretKeyRef").or_else(|| name("secretRef")),
             name("configMapKeyRef").or_else(|| name("configMapRef")),

@@ -10,6 +10,7 @@ pub mod history;
 pub mod ledger;
 pub mod live;
 mod mailbox;
+mod pipeline;
 pub mod metering;
 pub mod metric;
 pub mod monitor;

@@ -1,6 +1,7 @@
 //! The Purser node: the adapters to the outside, and the programs `purserd` and `purser` made of them.
 
 pub mod adapter;
+pub mod agent;
 pub mod amount;
 pub mod api;
 pub mod cli;

@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod node;
 pub mod paths;
 pub mod pod;
+pub mod pool;
 pub mod port;
 pub mod redaction;
 mod reserve;

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod agent;
+pub mod agents;
 pub mod amount;
 pub mod api;
 pub mod cli;

@@ -131,6 +131,7 @@ pub async fn node_with(
         }),
         gpus,
         probes: Arc::new(NetworkProbes),
+        pools: Arc::new(crate::no_pools::NoPools),
         paths: paths.clone(),
     };
     let host = HostFacts {

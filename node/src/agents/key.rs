@@ -60,17 +60,6 @@ impl Key {
         Ok(Key(key))
     }
 
-    /// The keyed digest of parts (HMAC-SHA256, RFC 2104): no two lists of parts are the same bytes.
-    #[must_use]
-    pub fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut message = Vec::new();
-        for part in parts {
-            message.extend((part.len() as u64).to_be_bytes());
-            message.extend(*part);
-        }
-        self.mac(&message)
-    }
-
     fn mac(&self, message: &[u8]) -> [u8; 32] {
         let pad = |with: u8| {
             let mut block = [with; BLOCK_LEN];
@@ -81,15 +70,20 @@ impl Key {
         Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
     }
 
-    /// The token that a digest of this key stands for, as text.
+    /// The keyed digest of parts (HMAC-SHA256, RFC 2104) as text: no two lists of parts are the same bytes.
     #[must_use]
-    pub fn token(&self, parts: &[&[u8]]) -> String {
-        self.digest(parts).iter().map(|byte| format!("{byte:02x}")).collect()
+    pub fn token(&self, parts: &[Vec<u8>]) -> String {
+        let mut message = Vec::new();
+        for part in parts {
+            message.extend((part.len() as u64).to_be_bytes());
+            message.extend(part);
+        }
+        self.mac(&message).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether a text is the token of these parts. Takes the same time whichever text of a token's length is asked for.
     #[must_use]
-    pub fn is_token(&self, parts: &[&[u8]], text: &str) -> bool {
+    pub fn is_token(&self, parts: &[Vec<u8>], text: &str) -> bool {
         let token = self.token(parts);
         let differs = token.bytes().zip(text.bytes()).fold(0, |sum, (left, right)| sum | (left ^ right));
         token.len() == text.len() && differs == 0
@@ -118,12 +112,14 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_parts_alone() {
         let key = Key([7; KEY_LEN]);
-        let token = key.token(&[b"pool", b"1"]);
-        assert!(key.is_token(&[b"pool", b"1"], &token));
-        assert!(!key.is_token(&[b"pool1", b""], &token));
-        assert!(!key.is_token(&[b"pool", b"1"], &token[1..]));
-        assert!(!key.is_token(&[b"pool", b"1"], ""));
-        assert!(!Key([8; KEY_LEN]).is_token(&[b"pool", b"1"], &token));
+        let parts = |parts: [&str; 2]| parts.map(|part| part.as_bytes().to_vec());
+        let ours = parts(["pool", "1"]);
+        let token = key.token(&ours);
+        assert!(key.is_token(&ours, &token));
+        assert!(!key.is_token(&parts(["pool1", ""]), &token));
+        assert!(!key.is_token(&ours, &token[1..]));
+        assert!(!key.is_token(&ours, ""));
+        assert!(!Key([8; KEY_LEN]).is_token(&ours, &token));
     }
 
     #[test]
@@ -136,7 +132,7 @@ mod tests {
         };
         let made = Key::load_or_make(&path, fill).unwrap();
         let read = Key::load_or_make(&path, |_| Err(io::Error::other("not asked for"))).unwrap();
-        assert_eq!(made.token(&[b"x"]), read.token(&[b"x"]));
+        assert_eq!(made.token(&[vec![1]]), read.token(&[vec![1]]));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(Key::load_or_make(&path, fill).is_err());
         fs::write(&path, b"short").unwrap();

@@ -1,29 +1,33 @@
-//! Digests of what pools refer to: a pool's members are made again when one changes. Nothing of the contents leaves
-//! this file; the digest is keyed, so that nobody can guess a secret by it.
+//! What pools refer to, as bytes that a digest is made of: a pool's members are made again when one changes.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
-
-use super::key::Key;
 
 /// Most bytes that a secret or a config may have in all.
 const BYTES_MAX: u64 = 1024 * 1024;
 /// Most files in one.
 const FILES_MAX: usize = 64;
 
-/// The digest of a file, or of the files in a folder with their names; none if there is nothing. Blocks on the disk.
+/// A file, or the files of a folder with their names, as bytes that no other ones have; none if there is nothing. Blocks
+/// on the disk.
 ///
 /// # Errors
 /// It cannot be read, or is too large.
-pub(super) fn digest(key: &Key, path: &Path) -> io::Result<Option<[u8; 32]>> {
+pub(super) fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let metadata = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         metadata => metadata?,
     };
     let mut left = BYTES_MAX;
+    let mut whole = Vec::new();
+    let mut add = |part: &[u8]| {
+        whole.extend((part.len() as u64).to_be_bytes());
+        whole.extend(part);
+    };
     if !metadata.is_dir() {
-        return Ok(Some(key.digest(&[b"file", &read(path, &mut left)?])));
+        add(&read(path, &mut left)?);
+        return Ok(Some(whole));
     }
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
@@ -40,13 +44,12 @@ pub(super) fn digest(key: &Key, path: &Path) -> io::Result<Option<[u8; 32]>> {
         }
     }
     names.sort_unstable();
-    let mut parts = vec![b"folder".to_vec()];
     for name in names {
         let contents = read(&path.join(&name), &mut left)?;
-        parts.extend([name.into_encoded_bytes(), contents]);
+        add(name.as_encoded_bytes());
+        add(&contents);
     }
-    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    Ok(Some(key.digest(&parts)))
+    Ok(Some(whole))
 }
 
 fn read(path: &Path, left: &mut u64) -> io::Result<Vec<u8>> {
@@ -65,30 +68,20 @@ fn too_large(path: &Path) -> io::Error {
 mod tests {
     use super::*;
 
-    fn key(folder: &Path, byte: u8) -> Key {
-        let fill = |buffer: &mut [u8]| {
-            buffer.fill(byte);
-            Ok(())
-        };
-        Key::load_or_make(&folder.join(format!("key-{byte}")), fill).unwrap()
-    }
-
     #[test]
-    fn a_digest_follows_names_and_contents_and_says_nothing_without_the_key() {
+    fn names_and_contents_count() {
         let folder = tempfile::tempdir().unwrap();
-        let (ours, others) = (key(folder.path(), 1), key(folder.path(), 2));
         let secret = folder.path().join("secret");
-        assert_eq!(digest(&ours, &secret).unwrap(), None);
+        assert_eq!(content(&secret).unwrap(), None);
         fs::create_dir(&secret).unwrap();
         fs::write(secret.join("user"), "a").unwrap();
-        let first = digest(&ours, &secret).unwrap();
-        assert_eq!(digest(&ours, &secret).unwrap(), first);
-        assert_ne!(digest(&others, &secret).unwrap(), first);
+        let first = content(&secret).unwrap();
+        assert_eq!(content(&secret).unwrap(), first);
         fs::rename(secret.join("user"), secret.join("name")).unwrap();
-        let renamed = digest(&ours, &secret).unwrap();
+        let renamed = content(&secret).unwrap();
         assert_ne!(renamed, first);
         fs::write(secret.join("name"), "b").unwrap();
-        assert_ne!(digest(&ours, &secret).unwrap(), renamed);
+        assert_ne!(content(&secret).unwrap(), renamed);
     }
 
     #[test]
@@ -96,6 +89,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         fs::write(&path, vec![0; usize::try_from(BYTES_MAX).unwrap() + 1]).unwrap();
-        assert!(digest(&key(folder.path(), 1), &path).is_err());
+        assert!(content(&path).is_err());
     }
 }

@@ -2,25 +2,16 @@
 
 use jiff::tz::TimeZone;
 use purser_events::Timestamp;
-
-/// What the clock on the wall shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
-    /// Days since Monday: 0 to 6.
-    pub(super) weekday: u8,
-    /// Minutes since midnight by the clock on the wall: 0 to 1,439.
-    pub(super) minute: u16,
-    /// Seconds that the wall is ahead of UTC.
-    pub(super) offset_s: i32,
-}
+use purser_events::pool::{LocalTime, Weekday};
 
 /// What the clock on the wall shows in a zone of the IANA database; none if this host does not know the zone.
-pub(super) fn shown(zone: &str, at: Timestamp) -> Option<Shown> {
+pub(super) fn shown(zone: &str, at: Timestamp) -> Option<LocalTime> {
     let zone = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).ok()? };
     let moment = jiff::Timestamp::from_microsecond(at.0).ok()?.to_zoned(zone);
-    let weekday = u8::try_from(moment.weekday().to_monday_zero_offset()).ok()?;
+    let weekday = usize::try_from(moment.weekday().to_monday_zero_offset()).ok()?;
+    let weekday = *Weekday::ALL.get(weekday)?;
     let (hour, minute) = (u16::try_from(moment.hour()).ok()?, u16::try_from(moment.minute()).ok()?);
-    Some(Shown { weekday, minute: hour * 60 + minute, offset_s: moment.offset().seconds() })
+    Some(LocalTime { weekday, minute: hour * 60 + minute, offset_s: moment.offset().seconds() })
 }
 
 #[cfg(test)]
@@ -34,7 +25,7 @@ mod tests {
     #[test]
     fn utc_needs_no_database() {
         let shown = shown("UTC", at("2026-11-22T10:11:12Z")).unwrap();
-        assert_eq!(shown, Shown { weekday: 6, minute: 611, offset_s: 0 });
+        assert_eq!(shown, LocalTime { weekday: Weekday::Sun, minute: 611, offset_s: 0 });
     }
 
     #[test]

@@ -5,19 +5,25 @@
 
 mod folder;
 pub mod key;
+mod orders;
 pub mod output;
 mod reference;
+pub mod routes;
+pub mod serve;
 mod zone;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use axum::http::StatusCode;
+use purser_actors::Service;
 use purser_actors::port::{MemberId, PoolHost};
 use purser_events::pool::{LocalTime, PoolName, Reference, ReferenceKind};
-use purser_events::{NodeUid, Timestamp};
+use purser_events::{NodeUid, Principal, Timestamp};
 
 use crate::adapter::volumes::private_folder;
+use crate::api::problem::Problem;
 use folder::Folders;
 use key::Key;
 
@@ -66,10 +72,7 @@ impl Agents {
     #[must_use]
     pub fn member_of(&self, node: NodeUid, token: &str) -> Option<MemberId> {
         let (name, proof) = token.split_once('.')?;
-        let (pool, member) = name.rsplit_once('-')?;
-        let id = MemberId { pool: PoolName::new(pool).ok()?, member: member.parse().ok()? };
-        // Of the ways to write a number only one is the member's.
-        (id.pod_name() == name && self.key.is_token(&parts(node, name), proof)).then_some(id)
+        member_called(name).filter(|_| self.key.is_token(&parts(node, name), proof))
     }
 
     async fn off<T: Send + 'static>(
@@ -79,6 +82,46 @@ impl Agents {
         let agents = self.clone();
         tokio::task::spawn_blocking(move || work(&agents)).await.map_err(io::Error::other)?
     }
+}
+
+/// The member whose pod has this name.
+fn member_called(name: &str) -> Option<MemberId> {
+    let (pool, member) = name.rsplit_once('-')?;
+    let id = MemberId { pool: PoolName::new(pool).ok()?, member: member.parse().ok()? };
+    // Of the ways to write a number only one is the member's.
+    (id.pod_name() == name).then_some(id)
+}
+
+/// Who comes in at the agents' socket: the members of pools, by their tokens.
+pub struct Members {
+    /// The agents' place.
+    pub agents: Agents,
+    /// The node.
+    pub service: Service,
+}
+
+/// What the principal of an agent begins with.
+const PRINCIPAL: &str = "agent:";
+
+impl Members {
+    /// The agent that shows this token.
+    ///
+    /// # Errors
+    /// It is no member's token.
+    pub fn principal(&self, token: Option<&str>) -> Result<Principal, Problem> {
+        let node = self.service.world(|world| world.node_uid);
+        let member = node.zip(token).and_then(|(node, token)| self.agents.member_of(node, token));
+        let member = member.ok_or_else(|| {
+            let detail = "send `Authorization: Bearer <token>` with the token in the agent's folder";
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+        })?;
+        Ok(Principal::new(&format!("{PRINCIPAL}{}", member.pod_name())))
+    }
+}
+
+/// The member that a principal is the agent of.
+fn member_of(principal: &Principal) -> Option<MemberId> {
+    member_called(principal.as_str().strip_prefix(PRINCIPAL)?)
 }
 
 /// What a token stands for. A node that was set up anew gives its members other ones.

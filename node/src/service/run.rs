@@ -147,6 +147,7 @@ fn serve(threads: &Runtime, api: Api, doors: Doors) -> TaskTracker {
         per_second: config.api.requests_per_second,
         burst: config.api.requests_burst,
         open_max: config.api.requests_open_max,
+        open_each: None,
     };
     threads.spawn(log_keeper::keep(api.service.clone(), config.runtime.log_bytes_max.get()));
     let connections = TaskTracker::new();

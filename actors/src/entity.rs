@@ -262,7 +262,11 @@ impl<D: Decider> Entity<D> {
     ///
     /// # Panics
     /// As [`Entity::commit`].
-    pub(crate) fn prepare(&self, execute: &Execute<D>, shell: &Shell) -> Result<Prepared<D>, Refusal<D::Rejection>> {
+    pub(crate) fn prepare(
+        &self,
+        execute: &Execute<D>,
+        shell: &Shell,
+    ) -> Result<Prepared<D>, Refusal<D::Rejection>> {
         let By { origin, key } = execute.by.clone();
         if let Some(key) = key
             && let Some(answer) = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?

@@ -70,11 +70,6 @@ impl<D: Decider> Pipeline<D> {
         }
     }
 
-    /// The entity by what is on disk.
-    pub(crate) fn settled(&self) -> &Entity<D> {
-        &self.settled
-    }
-
     /// Takes a command; its answer comes to `reply` in time.
     pub(crate) fn ask(&mut self, execute: Execute<D>, reply: Reply<D>, shell: &Shell) {
         self.waiting.push_back(Asked { execute, reply });
@@ -135,7 +130,8 @@ impl<D: Decider> Pipeline<D> {
             let Some(Item::Told(outcome, reply)) = self.flight.pop_front() else { return };
             let last = self.settled.last;
             // A caller who went away is told nothing.
-            let _ = reply.send(outcome.map(|done| if done.replayed { done } else { Done { seq: last, ..done } }));
+            let _ =
+                reply.send(outcome.map(|done| if done.replayed { done } else { Done { seq: last, ..done } }));
         }
     }
 

@@ -86,10 +86,11 @@ fn is_kept(pool: &Pool, member: u64, task: TaskId) -> bool {
     let Some(task) = pool.task(task) else { return false };
     match &task.state {
         // A plan whose end is on its way is kept as well: it may be what the agent keeps already.
-        TaskState::Running { slot, phase: Phase::Apply | Phase::Plan, .. } | TaskState::ApplyPending { slot, .. } => {
-            slot.member == member
-        }
-        TaskState::Running { phase: Phase::Only, .. } | TaskState::Pending { .. } | TaskState::Ended { .. } => false,
+        TaskState::Running { slot, phase: Phase::Apply | Phase::Plan, .. }
+        | TaskState::ApplyPending { slot, .. } => slot.member == member,
+        TaskState::Running { phase: Phase::Only, .. }
+        | TaskState::Pending { .. }
+        | TaskState::Ended { .. } => false,
     }
 }
 

@@ -87,7 +87,8 @@ pub(super) async fn admit(
     if let Some(pod) = pod {
         return Some(PoolCommand::ReportAdmitted { member, pod });
     }
-    let failed = |reason: String| Some(PoolCommand::ReportRequestFailed { member, reason: shortened(reason) });
+    let failed =
+        |reason: String| Some(PoolCommand::ReportRequestFailed { member, reason: shortened(reason) });
     let name = match PodId::new(spec.namespace.as_str(), id.pod_name()) {
         Ok(name) => name,
         Err(error) => return failed(format!("the pod cannot have its name: {error}")),

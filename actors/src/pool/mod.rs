@@ -81,7 +81,9 @@ fn react(name: &PoolName, entity: &Entity<Pool>, landed: &Landed<Pool>, board: &
             }
             Touched::Task(task) => {
                 // The slot that it had, and the one that it has.
-                members.extend([&landed.before, &entity.state].into_iter().filter_map(|pool| slot_of(pool, task)));
+                members.extend(
+                    [&landed.before, &entity.state].into_iter().filter_map(|pool| slot_of(pool, task)),
+                );
             }
             Touched::Nobody => {}
         }

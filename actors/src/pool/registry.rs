@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix::prelude::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::prelude::{Actor, Addr, Context, Handler, Message, MessageResult};
 use purser_events::Cause;
 use purser_events::pool::{Pool, PoolCommand, PoolName, PoolRejection};
 
@@ -82,9 +82,14 @@ impl PoolRegistry {
 }
 
 /// Starts the actors of all pools, and puts on record that no agent is there until it says so.
-pub(crate) async fn begin(shell: &Arc<Shell>, directory: &Addr<Directory>, by: &By) -> (PoolActors, Addr<PoolRegistry>) {
+pub(crate) async fn begin(
+    shell: &Arc<Shell>,
+    directory: &Addr<Directory>,
+    by: &By,
+) -> (PoolActors, Addr<PoolRegistry>) {
     let actors = PoolActors::default();
-    let registry = PoolRegistry { shell: shell.clone(), directory: directory.clone(), actors: actors.clone() };
+    let registry =
+        PoolRegistry { shell: shell.clone(), directory: directory.clone(), actors: actors.clone() };
     let known: Vec<PoolName> = shell.live.read(|world| world.pools.keys().cloned().collect());
     for name in known {
         let Some(handle) = registry.make(name.clone()) else {
@@ -95,7 +100,9 @@ pub(crate) async fn begin(shell: &Arc<Shell>, directory: &Addr<Directory>, by: &
         let told = handle.actor.send(Execute::<Pool> { command: PoolCommand::AgentsAway, by }).await;
         match told {
             Ok(Ok(_) | Err(Refusal::Rejected(PoolRejection::NoSuchPool))) | Err(_) => {}
-            Ok(Err(error)) => tracing::error!(pool = %name, %error, "failed to record that no agent is there"),
+            Ok(Err(error)) => {
+                tracing::error!(pool = %name, %error, "failed to record that no agent is there")
+            }
         }
     }
     (actors, registry.start())

@@ -83,7 +83,8 @@ impl Upkeep {
             return false;
         }
         let now = self.shell.clock.passed();
-        let live = self.read(|pool| pool.members.keys().copied().collect::<BTreeSet<u64>>()).unwrap_or_default();
+        let live =
+            self.read(|pool| pool.members.keys().copied().collect::<BTreeSet<u64>>()).unwrap_or_default();
         self.board.note_round(&live, now);
         let mut admitted = 0;
         for (member, due) in self.due(&spec, now) {
@@ -181,7 +182,8 @@ impl Upkeep {
             MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
                 let id = MemberId { pool: self.name.clone(), member: member.member };
                 let by_name = || member::pod_of(world, &spec.namespace, &id);
-                let pod = member.pod.or_else(by_name).filter(|pod| world.pod(*pod).and_then(Pod::live).is_some());
+                let pod =
+                    member.pod.or_else(by_name).filter(|pod| world.pod(*pod).and_then(Pod::live).is_some());
                 Some(Due::Remove(pod))
             }
             MemberPhase::Up => {

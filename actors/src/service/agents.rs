@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::pools::ask;
 use super::{Request, Service, ServiceError};
-use crate::pool::{AgentOrders, AgentStanding, Called, PoolHandle, SessionState, missing, running, session_state, standing};
+use crate::pool::{
+    AgentOrders, AgentStanding, Called, PoolHandle, SessionState, missing, running, session_state, standing,
+};
 use crate::port::MemberId;
 
 /// Why an agent's request was not carried out.
@@ -34,7 +36,9 @@ pub enum AgentError {
 impl From<ServiceError> for AgentError {
     fn from(error: ServiceError) -> AgentError {
         match error {
-            ServiceError::Pool(PoolRejection::NoSuchPool | PoolRejection::NoSuchMember { .. }) => AgentError::NoMember,
+            ServiceError::Pool(PoolRejection::NoSuchPool | PoolRejection::NoSuchMember { .. }) => {
+                AgentError::NoMember
+            }
             ServiceError::Pool(PoolRejection::SessionOver { .. }) => AgentError::SessionReplaced,
             ServiceError::Pool(PoolRejection::StaleToken { .. }) => AgentError::StaleToken,
             error => AgentError::Service(error),

@@ -79,7 +79,9 @@ impl Service {
             errors.push(FieldError { path: "spec.scaling.timeZone".to_owned(), message });
         }
         let template = self.check(&spec.template).into_iter();
-        errors.extend(template.map(|error| FieldError { path: format!("spec.template.{}", error.path), ..error }));
+        errors.extend(
+            template.map(|error| FieldError { path: format!("spec.template.{}", error.path), ..error }),
+        );
         errors
     }
 

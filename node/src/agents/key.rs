@@ -37,7 +37,8 @@ impl Key {
         }
         let mut key = [0; KEY_LEN];
         if metadata.len() != KEY_LEN as u64 {
-            let message = format!("it has {} bytes, not {KEY_LEN}; remove it: agents get new tokens", metadata.len());
+            let message =
+                format!("it has {} bytes, not {KEY_LEN}; remove it: agents get new tokens", metadata.len());
             return Err(io::Error::other(message));
         }
         file.read_exact(&mut key)?;

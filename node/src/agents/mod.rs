@@ -144,9 +144,11 @@ impl PoolHost for Agents {
         // The name is a subdomain: it has no `/`, and does not begin with a dot.
         let (path, kind) = (root.join(folder).join(&reference.name), folder.as_bytes().to_vec());
         let name = reference.name.clone().into_bytes();
-        let content = self.off(move |agents| reference::content(&path).map(|content| {
-            content.map(|content| agents.key.token(&[DIGEST_OF.to_vec(), kind, name, content]))
-        }));
+        let content = self.off(move |agents| {
+            reference::content(&path).map(|content| {
+                content.map(|content| agents.key.token(&[DIGEST_OF.to_vec(), kind, name, content]))
+            })
+        });
         Ok(content.await?.unwrap_or_default())
     }
 
@@ -197,7 +199,9 @@ mod tests {
         let token = fs::read_to_string(place.join("token")).unwrap();
         assert_eq!(agents.member_of(node, &token), Some(member));
         assert_eq!(agents.member_of(NodeUid(Uuid::from_u128(2)), &token), None);
-        for wrong in [token.replace("-12.", "-13."), token.replace("-12.", "-012."), String::new(), "a.b".into()] {
+        for wrong in
+            [token.replace("-12.", "-13."), token.replace("-12.", "-012."), String::new(), "a.b".into()]
+        {
             assert_eq!(agents.member_of(node, &wrong), None, "{wrong}");
         }
         assert_eq!(agents.prepared().await.unwrap(), ["iac-a-12"]);

@@ -17,24 +17,26 @@ pub(super) fn told(orders: AgentOrders) -> Orders {
 
 fn order(order: state::Order) -> Order {
     match order {
-        state::Order::Run { task, slot, token, phase, attempt, spec, timeout_s } => Order::Assign(Assignment {
-            task: task.0,
-            token: token.0,
-            slot: slot.slot,
-            phase: match phase {
-                Phase::Plan => protocol::Phase::Plan,
-                Phase::Apply => protocol::Phase::Apply,
-                Phase::Only => protocol::Phase::Only,
-            },
-            kind: kind(spec.kind),
-            workspace: spec.workspace.as_ref().map(ToString::to_string),
-            argv: spec.argv_of(phase).to_vec(),
-            env: spec.env.iter().map(|var| (var.name.clone(), var.value.clone())).collect(),
-            working_dir: spec.working_dir.clone(),
-            timeout_s: Some(u64::from(timeout_s)),
-            grace_s: GRACE_S,
-            attempt,
-        }),
+        state::Order::Run { task, slot, token, phase, attempt, spec, timeout_s } => {
+            Order::Assign(Assignment {
+                task: task.0,
+                token: token.0,
+                slot: slot.slot,
+                phase: match phase {
+                    Phase::Plan => protocol::Phase::Plan,
+                    Phase::Apply => protocol::Phase::Apply,
+                    Phase::Only => protocol::Phase::Only,
+                },
+                kind: kind(spec.kind),
+                workspace: spec.workspace.as_ref().map(ToString::to_string),
+                argv: spec.argv_of(phase).to_vec(),
+                env: spec.env.iter().map(|var| (var.name.clone(), var.value.clone())).collect(),
+                working_dir: spec.working_dir.clone(),
+                timeout_s: Some(u64::from(timeout_s)),
+                grace_s: GRACE_S,
+                attempt,
+            })
+        }
         state::Order::Cancel { task, token, reason, grace_s } => Order::Cancel(Cancel {
             task: task.0,
             token: token.0,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use purser_events::pool::{PoolName, TaskId, Token};
 
 use crate::adapter::volumes::private_folder;
+use crate::config::Config;
 
 /// Why output was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +34,14 @@ pub struct TaskOutputs {
 impl TaskOutputs {
     /// Output below `root`: at most `bytes_max` of each time that a task is run.
     #[must_use]
-    pub fn new(root: PathBuf, bytes_max: u64) -> TaskOutputs {
+    fn new(root: PathBuf, bytes_max: u64) -> TaskOutputs {
         TaskOutputs { root, bytes_max }
+    }
+
+    /// Output where this config has it.
+    #[must_use]
+    pub fn of(config: &Config) -> TaskOutputs {
+        TaskOutputs::new(config.data_dir.join("tasks"), config.pools.task_log_bytes_max.get())
     }
 
     fn folder(&self, pool: &PoolName, task: TaskId) -> PathBuf {

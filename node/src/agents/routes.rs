@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::output::{OutputError, TaskOutputs};
 use super::{member_of, orders};
 use crate::agent::protocol::{
-    At, Beat, Connect, Connected, Grip, Heartbeat, Held, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX, OutputTaken, Orders,
-    PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
+    At, Beat, Connect, Connected, Grip, Heartbeat, Held, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX, Orders,
+    OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
 };
 use crate::api::admission::{Gate, admit};
 use crate::api::problem::Problem;
@@ -77,7 +77,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Agent {
         let caller = By::of(parts);
         let member = member_of(&caller.principal);
         let member = member.expect("the gate lets nobody in here but agents");
-        let by = service::Request { principal: caller.principal, correlation: caller.correlation, command: None };
+        let by =
+            service::Request { principal: caller.principal, correlation: caller.correlation, command: None };
         Ok(Agent { member, by })
     }
 }
@@ -99,7 +100,9 @@ impl<T: DeserializeOwned> FromRequest<AgentsApi> for Message<T> {
 /// The part of a path that is named, and the query.
 struct Place<P, Q = ()>(P, Q);
 
-impl<S: Send + Sync, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequestParts<S> for Place<P, Q> {
+impl<S: Send + Sync, P: DeserializeOwned + Send, Q: DeserializeOwned + Send> FromRequestParts<S>
+    for Place<P, Q>
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Place<P, Q>, Problem> {
@@ -209,7 +212,9 @@ async fn report(
     Path(session): Path<Uuid>,
     Message(Report { task, token, report }): Message<Report>,
 ) -> Result<StatusCode, Problem> {
-    let fits = |text: &str| check(text.len() <= MESSAGE_LEN_MAX, || format!("a text may have {MESSAGE_LEN_MAX} bytes"));
+    let fits = |text: &str| {
+        check(text.len() <= MESSAGE_LEN_MAX, || format!("a text may have {MESSAGE_LEN_MAX} bytes"))
+    };
     let report = match report {
         Progress::Started {} => TaskReport::Started,
         Progress::Planned { changes, summary } => {
@@ -237,7 +242,8 @@ async fn print(
     let bytes = state::read(body, api.body_within).await?;
     check(bytes.len() <= OUTPUT_PIECE_LEN_MAX, || format!("a piece may have {OUTPUT_PIECE_LEN_MAX} bytes"))?;
     let outputs = api.outputs.clone();
-    let kept = tokio::task::spawn_blocking(move || outputs.keep(&member.pool, grip.0, grip.1, at.offset, &bytes));
+    let kept =
+        tokio::task::spawn_blocking(move || outputs.keep(&member.pool, grip.0, grip.1, at.offset, &bytes));
     let kept = kept.await.map_err(|error| OutputError::Io(std::io::Error::other(error)));
     match kept.and_then(|kept| kept) {
         Ok(offset) => Ok(Json(OutputTaken { offset }).into_response()),

@@ -254,8 +254,12 @@ mod tests {
 
     fn router(per_second: u32, burst: u32, open_max: u32) -> Router {
         let number = |value| NonZeroU32::new(value).unwrap();
-        let limits =
-            Limits { per_second: number(per_second), burst: number(burst), open_max: number(open_max), open_each: None };
+        let limits = Limits {
+            per_second: number(per_second),
+            burst: number(burst),
+            open_max: number(open_max),
+            open_each: None,
+        };
         let gate = Arc::new(Gate::new(limits, Arc::new(UuidV7)));
         let route = get(async |request: Request| {
             request.extensions().get::<Caller>().unwrap().principal.as_str().to_owned()

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod import;
 pub mod limits;
+mod link;
 pub mod manifest;
 pub mod metrics;
 pub mod service;

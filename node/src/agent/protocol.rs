@@ -48,8 +48,6 @@ pub mod code {
     pub const SESSION_REPLACED: &str = "session-replaced";
     /// 413: the log of this task is as long as it may be. What comes after is not kept.
     pub const OUTPUT_FULL: &str = "output-full";
-    /// 409: an output's offset is beyond what was taken so far. The agent goes on from where `offset` of the last answer was.
-    pub const OUTPUT_GAP: &str = "output-gap";
     /// 422: this protocol's version is not spoken here.
     pub const UNSUPPORTED_PROTOCOL: &str = "unsupported-protocol";
 }
@@ -311,7 +309,8 @@ pub enum Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct At {
-    /// Bytes of this assignment's output before the body. What was taken already is skipped.
+    /// Bytes of this assignment's output before the body. What was taken already is skipped; where something is missing,
+    /// the log says so and goes on.
     pub offset: u64,
 }
 

@@ -131,6 +131,7 @@ pub async fn node_with(
         }),
         gpus,
         probes: Arc::new(NetworkProbes),
+        pools: Arc::new(crate::no_pools::NoPools),
         paths: paths.clone(),
     };
     let host = HostFacts {
@@ -252,6 +253,7 @@ async fn serve(folder: &Path, clock: Arc<Stepped>, capacity: Capacity, stop: wat
         per_second: config.api.requests_per_second,
         burst: config.api.requests_burst,
         open_max: config.api.requests_open_max,
+        open_each: None,
     };
     let connections = TaskTracker::new();
     let server = Server {

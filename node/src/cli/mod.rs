@@ -6,7 +6,6 @@ mod client;
 mod failure;
 mod feed;
 mod files;
-mod link;
 mod name;
 mod show;
 mod sse;

@@ -28,6 +28,7 @@ use crate::adapter::machine::ProcMachine;
 use crate::adapter::owners::Owners;
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
+use crate::agents::Agents;
 use crate::config::{self, Codec, Config, Encryption};
 use crate::metrics::journal::JournalMeter;
 
@@ -54,9 +55,17 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let gpus = Arc::new(resources::sensor(config, owners, Arc::clone(&clock))?);
     let keeping = keeping(&config.journal);
     let resources = resources::resources(config, &machine, &gpus)?;
-    let shell = Shell { journal, live, clock, ids, runtimes, machine, gpus, probes, paths };
+    let pools = Arc::new(agents(config)?);
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, gpus, probes, pools, paths };
     let monitor = config.policy.monitor.in_force()?;
     Ok(Parts { shell, host, policy: config.policy.in_force(), monitor, resources, default_runtime, keeping })
+}
+
+/// The place of pools' agents. Blocks on the disk.
+pub(super) fn agents(config: &Config) -> Result<Agents, Failure> {
+    let root = config.data_dir.join("agents");
+    Agents::open(&root, config.pools.references_dir.clone(), keys::fill)
+        .map_err(|source| Failure::Folder { path: root, source })
 }
 
 /// How the journal's past is kept.

@@ -16,7 +16,8 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use super::task_routes::{TaskPath, pool_of};
+use super::task_routes::{TaskPath, not_found};
+use crate::agents::output::TaskOutputs;
 use crate::api::listen::stopped;
 use crate::api::problem::Problem;
 use crate::api::state::{Api, Params};
@@ -50,7 +51,7 @@ pub(in crate::api) async fn log(
     TaskPath(task): TaskPath,
     Params(params): Params<LogParams>,
 ) -> Result<Response, Problem> {
-    let pool = pool_of(&api, task)?;
+    let pool = api.service.pool_of(task).ok_or_else(|| not_found(task))?;
     let mut reader = Reader { api, pool, task, open: None, read: vec![], follow: params.follow, over: false };
     // Whether the files can be read at all shows before an answer begins.
     reader.advance().await.map_err(|error| {
@@ -146,7 +147,7 @@ impl Reader {
 
     /// The first try that was not read yet.
     async fn later(&self) -> std::io::Result<Option<PathBuf>> {
-        let (outputs, pool, task) = (self.api.outputs.clone(), self.pool.clone(), self.task);
+        let (outputs, pool, task) = (TaskOutputs::of(&self.api.config), self.pool.clone(), self.task);
         let listed = tokio::task::spawn_blocking(move || outputs.files(&pool, task)).await;
         let files = listed.map_err(std::io::Error::other)??;
         Ok(files.into_iter().find(|file| !self.read.contains(file)))

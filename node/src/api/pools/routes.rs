@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use purser_actors::port::FieldError;
-use purser_actors::service::pools::PoolOutcome;
+use purser_actors::service::Outcome;
 use purser_events::ledger::tenant::Operation;
 use purser_events::pool::{PoolName, PoolSpec};
 use purser_events::{Timestamp, World};
@@ -69,11 +69,11 @@ pub(in crate::api) async fn set(
         return Ok(Json(PoolAccepted { pool: name.to_string(), seq, outcome: outcome.to_owned() }).into_response());
     }
     api.check_disk()?;
-    let done = api.service.set_pool(name.clone(), spec, change.by).await?;
+    let done = api.service.apply_pool(&name, spec, change.by).await?;
     let (status, outcome) = match done.outcome {
-        PoolOutcome::Created => (StatusCode::CREATED, "created"),
-        PoolOutcome::Changed => (StatusCode::OK, "changed"),
-        PoolOutcome::Unchanged => (StatusCode::OK, "unchanged"),
+        Outcome::Created => (StatusCode::CREATED, "created"),
+        Outcome::Accepted => (StatusCode::OK, "changed"),
+        Outcome::Unchanged => (StatusCode::OK, "unchanged"),
     };
     let view = PoolAccepted { pool: name.to_string(), seq: done.seq.0, outcome: outcome.to_owned() };
     Ok((status, Json(view)).into_response())
@@ -88,10 +88,7 @@ fn read(api: &Api, name: &PoolName, change: &Change, namespace: Option<String>) 
         let message = format!("is {named}, and the path names {name}");
         errors.push(FieldError { path: "metadata.name".to_owned(), message });
     }
-    errors.extend(api.service.check(&spec.template).into_iter().map(|error| FieldError {
-        path: format!("spec.template.{}", error.path),
-        message: error.message,
-    }));
+    errors.extend(api.service.check_pool(&spec));
     if errors.is_empty() { Ok(spec) } else { Err(Problem::invalid(errors.into_iter().map(Into::into))) }
 }
 

@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use purser_actors::port::Ids;
-use purser_actors::service::Request;
+use purser_actors::service::{Outcome, Request, TaskAccepted as Done};
 use purser_events::ledger::tenant::Operation;
 use purser_events::pod::spec::EnvVar;
-use purser_events::pool::{Pool, PoolName, TaskId, TaskKind, TaskSpec, Workspace};
+use purser_events::pool::{Pool, PoolName, Task, TaskId, TaskKind, TaskSpec, Workspace};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -127,22 +127,24 @@ pub(in crate::api) async fn submit(
     });
     let _permit = namespace.map(|namespace| api.enter(&namespace, Operation::Create)).transpose()?;
     api.check_disk()?;
-    let id = spec.id;
     let done = api.service.submit_task(&pool, spec, change.by).await?;
-    let (status, outcome) =
-        if done.changed { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "unchanged") };
-    Ok((status, Json(accepted(&api, pool, id, done.seq.0, outcome))).into_response())
+    let is_new = done.of.outcome != Outcome::Unchanged;
+    let (status, outcome) = if is_new { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "unchanged") };
+    Ok((status, Json(TaskAccepted { outcome: outcome.to_owned(), ..told(&api, done) })).into_response())
 }
 
-fn accepted(api: &Api, pool: PoolName, id: TaskId, seq: u64, outcome: &str) -> TaskAccepted {
+/// What became of a request about a task, and how far the task is after that.
+fn told(api: &Api, done: Done) -> TaskAccepted {
+    let Done { task, of } = done;
     let state = api.service.world(|world| {
-        let task = world.pools.get(&pool).and_then(|pool| pool.task(id));
-        task.map_or("forgotten", purser_events::pool::task::Task::word)
+        let found = world.pools.get(&of.pool).and_then(|pool| pool.task(task));
+        found.map_or("forgotten", Task::word)
     });
+    let outcome = if of.outcome == Outcome::Unchanged { "unchanged" } else { "accepted" };
     TaskAccepted {
-        task: id.to_string(),
-        pool: pool.to_string(),
-        seq,
+        task: task.to_string(),
+        pool: of.pool.to_string(),
+        seq: of.seq.0,
         outcome: outcome.to_owned(),
         state: state.to_owned(),
     }
@@ -225,15 +227,6 @@ pub fn not_found(id: TaskId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no-such-task", detail)
 }
 
-/// The pool of a task.
-pub(super) fn pool_of(api: &Api, id: TaskId) -> Result<PoolName, Problem> {
-    let found = api.service.world(|world| {
-        let mut pools = world.pools.iter();
-        pools.find(|(_, pool)| pool.task(id).is_some()).map(|(name, _)| name.clone())
-    });
-    found.ok_or_else(|| not_found(id))
-}
-
 /// Has a planned change applied.
 #[utoipa::path(
     post, path = "/v1/tasks/{id}/confirm", tag = "tasks", params(("id" = String, Path)),
@@ -247,9 +240,8 @@ pub(in crate::api) async fn confirm(
     TaskPath(id): TaskPath,
     change: Change,
 ) -> Result<Json<TaskAccepted>, Problem> {
-    let pool = pool_of(&api, id)?;
-    let done = api.service.confirm_task(&pool, id, change.by).await?;
-    Ok(Json(accepted(&api, pool, id, done.seq.0, word(done.changed))))
+    let done = api.service.confirm_task(id, change.by).await?;
+    Ok(Json(told(&api, done)))
 }
 
 /// Drops a planned change.
@@ -265,9 +257,8 @@ pub(in crate::api) async fn discard(
     TaskPath(id): TaskPath,
     change: Change,
 ) -> Result<Json<TaskAccepted>, Problem> {
-    let pool = pool_of(&api, id)?;
-    let done = api.service.discard_task(&pool, id, change.by).await?;
-    Ok(Json(accepted(&api, pool, id, done.seq.0, word(done.changed))))
+    let done = api.service.discard_task(id, change.by).await?;
+    Ok(Json(told(&api, done)))
 }
 
 /// Ends a task: one that waits at once, one that runs once its agent has ended it.
@@ -283,11 +274,6 @@ pub(in crate::api) async fn cancel(
     TaskPath(id): TaskPath,
     change: Change,
 ) -> Result<Json<TaskAccepted>, Problem> {
-    let pool = pool_of(&api, id)?;
-    let done = api.service.cancel_task(&pool, id, change.by).await?;
-    Ok(Json(accepted(&api, pool, id, done.seq.0, word(done.changed))))
-}
-
-fn word(changed: bool) -> &'static str {
-    if changed { "accepted" } else { "unchanged" }
+    let done = api.service.cancel_task(id, change.by).await?;
+    Ok(Json(told(&api, done)))
 }

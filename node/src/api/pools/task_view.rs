@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use purser_events::pool::event::{CancelReason, RequeueReason};
-use purser_events::pool::{Phase, Pool, PoolName, TaskId};
-use purser_events::pool::task::{Task, TaskExit, TaskState};
+use purser_events::pool::{Phase, Pool, PoolName, Task, TaskExit, TaskId, TaskState};
+use purser_events::pool::wait::Wait;
 use purser_events::{Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,7 +179,7 @@ impl TaskView {
 
     fn tell_why_it_waits(&mut self, pool: &Pool, task: &Task, now: Timestamp) {
         let Some(why) = pool.why_waits(task.spec.id, now) else { return };
-        if why.is_workspace() {
+        if matches!(why, Wait::Workspace { .. } | Wait::BehindInWorkspace { .. }) {
             "waiting".clone_into(&mut self.state);
         }
         self.waits_because = Some(why.to_string());

@@ -4,15 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use purser_events::pool::{Member, MemberPhase, Pool, PoolName, PoolSpec, Slot};
 use purser_events::pool::state::Scaling;
-use purser_events::pool::task::{Task, TaskState};
+use purser_events::pool::{Member, MemberPhase, Pool, PoolName, Slot, Task, TaskState};
 use purser_events::{Seq, Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::scaling::{ScaledView, loss_sentence};
+use super::scaling::{ScaledView, loss_sentence, reasons, removal_sentence};
 use super::task_view::TaskView;
 use crate::manifest;
 
@@ -185,7 +184,7 @@ impl PoolView {
         let first = waiting.into_iter().take(WAITING_MAX);
         view.status.waiting = first.map(|task| TaskView::of(name, pool, task, now)).collect();
         view.status.decisions = pool.scaling.verdicts.iter().map(ScaledView::of).collect();
-        view.status.not_scaled_because = super::scaling::reasons(pool);
+        view.status.not_scaled_because = reasons(pool);
         Some(view)
     }
 }
@@ -250,7 +249,7 @@ impl MemberView {
     fn of(pool: &PoolName, member: &Arc<Member>) -> MemberView {
         let reason = match &member.phase {
             MemberPhase::Requested | MemberPhase::Up => None,
-            MemberPhase::Removing { reason } => Some(super::scaling::removal_sentence(*reason).to_owned()),
+            MemberPhase::Removing { reason } => Some(removal_sentence(*reason).to_owned()),
             MemberPhase::Lost { reason } => Some(loss_sentence(reason)),
         };
         let slots = (0..).zip(&member.slots);

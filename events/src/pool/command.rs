@@ -64,7 +64,7 @@ pub enum PoolCommand {
         /// Which.
         member: u64,
     },
-    /// An agent is there. Also what says that it is there still, with what it has.
+    /// An agent is there. What was begun and is not among what it has is lost; what was not begun is ordered again.
     Connect {
         /// Whose.
         member: u64,

@@ -35,7 +35,7 @@ pub(super) fn apply(pool: &mut Pool, event: &PoolEvent) -> Result<(), IllegalTra
             forget_member(pool, failed.member, "pool.member-request-failed", |phase| {
                 matches!(phase, MemberPhase::Requested)
             })?;
-            set_back(pool, failed.setback, &failed.reason);
+            set_back(pool, failed.setback, &failed.reason, failed.at);
         }
         E::MemberRemovalRequested(requested) => {
             change_member(pool, requested.member, "pool.member-removal-requested", |member| {
@@ -71,7 +71,9 @@ pub(super) fn apply(pool: &mut Pool, event: &PoolEvent) -> Result<(), IllegalTra
         E::StaleTokenRefused(_) => {}
         E::Scaled(scaled) => scale(pool, scaled),
         E::Unfrozen(unfrozen) => {
-            Arc::make_mut(&mut pool.scaling).unfrozen_until = Some(unfrozen.until);
+            let scaling = Arc::make_mut(&mut pool.scaling);
+            scaling.unfrozen_until = Some(unfrozen.until);
+            scaling.unfrozen_at = Some(unfrozen.at);
         }
     }
     Ok(())
@@ -185,9 +187,9 @@ fn forget_member(
     Ok(())
 }
 
-fn set_back(pool: &mut Pool, setback: Setback, reason: &str) {
+fn set_back(pool: &mut Pool, setback: Setback, reason: &str, at: Timestamp) {
     let scaling = Arc::make_mut(&mut pool.scaling);
-    scaling.failures = setback.failures;
+    (scaling.failures, scaling.failed_at) = (setback.failures, Some(at));
     scaling.last_failure = Some(reason.to_owned());
     scaling.retry_at = setback.retry_at;
     scaling.gave_up = setback.retry_at.is_none();
@@ -201,7 +203,7 @@ fn lose_member(pool: &mut Pool, lost: &MemberLost) -> Result<(), IllegalTransiti
         was_there
     })?;
     if let Some(setback) = lost.setback {
-        set_back(pool, setback, &lost.reason.to_string());
+        set_back(pool, setback, &lost.reason.to_string(), lost.at);
     }
     Ok(())
 }
@@ -233,7 +235,6 @@ fn disconnect(pool: &mut Pool, disconnected: &AgentDisconnected) -> Result<(), I
 }
 
 fn all_away(pool: &mut Pool, at: Timestamp) {
-    pool.agents_away_at = Some(at);
     pool.takers = Takers::default();
     let connected = |member: &&Arc<Member>| member.agent.as_ref().is_some_and(|agent| agent.connected);
     let numbers: Vec<u64> = pool.members.values().filter(connected).map(|it| it.member).collect();

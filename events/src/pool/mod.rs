@@ -6,10 +6,14 @@
 mod advance;
 pub mod command;
 mod decide;
+mod decide_members;
+mod decide_tasks;
+mod draft;
 pub mod event;
 mod evolve;
 mod evolve_tasks;
 pub mod freeze;
+mod loss;
 pub mod member;
 pub mod names;
 pub mod queue;
@@ -20,6 +24,8 @@ pub mod spec_error;
 pub mod state;
 pub mod task;
 pub mod task_error;
+mod tick;
+pub mod wait;
 
 pub use command::{PoolCommand, PoolRejection, TaskReport};
 pub use event::PoolEvent;
@@ -36,3 +42,4 @@ pub use spec_error::PoolSpecError;
 pub use state::{Leaving, Order, Pool, Scaling};
 pub use task::{Phase, Task, TaskExit, TaskKind, TaskResult, TaskSpec, TaskState};
 pub use task_error::TaskError;
+pub use wait::Wait;

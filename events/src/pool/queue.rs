@@ -57,6 +57,12 @@ impl Queue {
         (self.light.size(), self.heavy.size())
     }
 
+    /// Who of a workspace that nobody has comes before a place, if anybody does.
+    #[must_use]
+    pub(super) fn ahead_in(&self, workspace: &Workspace, rank: Rank) -> Option<TaskId> {
+        self.first_apply(workspace).filter(|(first, _)| *first < rank).map(|(_, task)| task)
+    }
+
     fn line(&mut self, weight: Weight) -> &mut RedBlackTreeMapSync<Rank, TaskId> {
         match weight {
             Weight::Light => &mut self.light,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use serde::{Deserialize, Serialize};
 
+use super::draft::Draft;
 use super::event::{PoolEvent, Scaled};
 use super::member::{Member, MemberPhase, Slot};
 use super::names::{PoolName, SlotKey, TaskId, Token, Workspace};
 use super::queue::{Queue, Rank};
-use super::scale::Verdict;
+use super::scale::{ScaleRule, Verdict};
 use super::slots::Takers;
 use super::spec::{Digest, PoolSpec};
 use super::task::{Phase, Task, TaskSpec, TaskState};
@@ -38,8 +39,6 @@ pub struct Pool {
     pub digests: Arc<BTreeMap<String, Digest>>,
     /// That it goes, if it does.
     pub leaving: Option<Leaving>,
-    /// Since when no agent was connected that has not said so since: the service's last start.
-    pub agents_away_at: Option<Timestamp>,
     /// How many pods there are to be, and how that came.
     pub scaling: Arc<Scaling>,
     /// Its pods by their number.
@@ -86,8 +85,12 @@ pub struct Scaling {
     pub verdicts: Vec<Scaled>,
     /// Until when freeze windows do not count.
     pub unfrozen_until: Option<Timestamp>,
+    /// When somebody said so.
+    pub unfrozen_at: Option<Timestamp>,
     /// How often in a row pods did not come up.
     pub failures: u32,
+    /// When the last one did not.
+    pub failed_at: Option<Timestamp>,
     /// Why the last one did not.
     pub last_failure: Option<String>,
     /// Before when no other is tried.
@@ -162,7 +165,11 @@ impl Pool {
     /// Whether it stands still: nothing is begun.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
-        self.scaling.verdict().is_some_and(|verdict| verdict.rule == super::scale::ScaleRule::Frozen)
+        let last = self.scaling.verdicts.last();
+        last.is_some_and(|scaled| {
+            let is_thawed = self.scaling.unfrozen_at.is_some_and(|at| scaled.at <= at);
+            scaled.verdict.rule == ScaleRule::Frozen && !is_thawed
+        })
     }
 
     /// A task, if it is known.
@@ -260,8 +267,10 @@ impl Decider for Pool {
     const KIND: StreamKind = StreamKind::Pool;
 
     fn decide(&self, command: &PoolCommand, context: &Context) -> Result<Vec<PoolEvent>, PoolRejection> {
-        let events = decide::answer(self, command, context)?;
-        Ok(advance::complete(self, events, command, context))
+        let mut draft = Draft::new(self, context.now);
+        decide::answer(&mut draft, command)?;
+        advance::assign(&mut draft);
+        Ok(draft.events)
     }
 
     fn refusal(events: &[PoolEvent]) -> Option<PoolRejection> {

@@ -10,6 +10,7 @@ mod past;
 mod pools;
 mod prospect;
 mod room;
+mod task_past;
 mod used;
 
 use std::sync::atomic::{AtomicBool, Ordering};

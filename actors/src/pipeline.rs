@@ -168,7 +168,7 @@ impl<D: Decider> Pipeline<D> {
         if is_keyed(&asked) && self.flight.iter().any(same_key) {
             return Some(asked);
         }
-        let decided = match self.ahead.prepare(&asked.execute, shell) {
+        let mut decided = match self.ahead.prepare(&asked.execute, shell) {
             Err(refused) => {
                 self.flight.push_back(Item::Told(Err(refused), asked.reply));
                 return None;
@@ -179,6 +179,7 @@ impl<D: Decider> Pipeline<D> {
             }
             Ok(Prepared::ToWrite(decided)) => decided,
         };
+        decided.terms.class = class_of(decided.terms.class, shell);
         if self.class.is_some_and(|class| class != decided.terms.class) {
             return Some(asked);
         }
@@ -215,4 +216,11 @@ impl<D: Decider> Pipeline<D> {
     fn is_flying(&self) -> bool {
         self.flight.iter().any(|item| matches!(item, Item::Writing { .. }))
     }
+}
+
+/// The class in which a decision is written: as long as there is room for everything, all of an entity's are alike, so that
+/// none has to wait for those of another class before it.
+fn class_of(class: Class, shell: &Shell) -> Class {
+    let is_alike = class == Class::Safety && shell.journal.has_room(Class::Lifecycle);
+    if is_alike { Class::Lifecycle } else { class }
 }

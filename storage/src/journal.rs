@@ -30,7 +30,7 @@ use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{FolderStores, Store, Stores};
 use crate::subjects::SubjectKeys;
-use crate::terms::{PerClass, Terms};
+use crate::terms::{Class, PerClass, Terms};
 use crate::verify::Head;
 
 /// Most payload bytes that one request may hold.
@@ -279,6 +279,12 @@ impl Journal {
             answered();
             outcome
         })
+    }
+
+    /// Whether appends of a class are taken as far as the disk's room goes.
+    #[must_use]
+    pub fn has_room(&self, class: Class) -> bool {
+        !self.shared.ballast.sheds(class)
     }
 
     fn take_place(&self, append: Append, terms: Terms) -> Result<Receiver<(Outcome, Prepared)>, AppendError> {

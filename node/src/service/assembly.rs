@@ -45,7 +45,7 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     journal.observe(JournalMeter::new());
     sealing::begin(config, &journal);
     journal.project(Arc::new(History)).map_err(Failure::Open)?;
-    let paths = PodPaths::new(config.data_dir.join("pods"));
+    let paths = pod_paths(config);
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
@@ -61,9 +61,14 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     Ok(Parts { shell, host, policy: config.policy.in_force(), monitor, resources, default_runtime, keeping })
 }
 
+/// Where pods' files are.
+fn pod_paths(config: &Config) -> PodPaths {
+    PodPaths::new(config.data_dir.join("pods"))
+}
+
 /// The place of pools' agents. Blocks on the disk.
 pub(super) fn agents(config: &Config) -> Result<Agents, Failure> {
-    let root = config.data_dir.join("agents");
+    let root = pod_paths(config).agents();
     Agents::open(&root, config.pools.references_dir.clone(), keys::fill)
         .map_err(|source| Failure::Folder { path: root, source })
 }

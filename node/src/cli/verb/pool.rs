@@ -66,7 +66,9 @@ fn print(pools: &[PoolView], output: Output) -> Result<(), Failure> {
     if output == Output::Name {
         return pools.iter().try_for_each(|pool| line(&format!("pool/{}", pool.metadata.name)));
     }
-    let mut headings = vec!["NAME", "STATE", "PODS", "WANTED", "MIN-MAX", "SLOTS", "RUNNING", "PLANNED", "WAITING", "OLDEST"];
+    let mut headings = vec![
+        "NAME", "STATE", "PODS", "WANTED", "MIN-MAX", "SLOTS", "RUNNING", "PLANNED", "WAITING", "OLDEST",
+    ];
     if output == Output::Wide {
         headings.extend(["NAMESPACE", "POLICY", "REVISION", "OUTDATED"]);
     }
@@ -116,10 +118,15 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure>
 
 fn head(pool: &PoolView) -> Result<(), Failure> {
     let status = &pool.status;
-    let text = |at: &str| pool.spec.pointer(at).map_or_else(|| "-".to_owned(), |value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
+    let text = |at: &str| {
+        pool.spec.pointer(at).map_or_else(
+            || "-".to_owned(),
+            |value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            },
+        )
+    };
     field("Name", &pool.metadata.name)?;
     field("Namespace", &format!("{} (of its pods)", pool.metadata.namespace))?;
     field("State", &coloured(&status.state))?;
@@ -130,7 +137,8 @@ fn head(pool: &PoolView) -> Result<(), Failure> {
     field("Pods", &format!("{} wanted, {min} at least, {max} at most", status.wanted))?;
     field("Slots", &format!("{} of each pod, policy {}", text("/slots/count"), text("/slots/policy")))?;
     let (up, down) = (text("/scaling/upAbovePercent"), text("/scaling/downBelowPercent"));
-    let (up_s, down_s) = (text("/scaling/stabilizationSeconds/up"), text("/scaling/stabilizationSeconds/down"));
+    let (up_s, down_s) =
+        (text("/scaling/stabilizationSeconds/up"), text("/scaling/stabilizationSeconds/down"));
     field("Scaling", &format!("up above {up} % for {up_s} s, down below {down} % for {down_s} s"))?;
     for window in pool.spec.pointer("/freezeWindows").and_then(Value::as_array).into_iter().flatten() {
         let of = |key: &str| window.get(key).and_then(Value::as_str).unwrap_or_default();

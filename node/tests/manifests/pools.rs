@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use purser_events::pool::{FreezeWindow, OnEnd, PoolName, PoolSpec, ReferenceKind, SlotRule, Weekday};
-use purser_node::manifest::{Defaults, Limits, ManifestError, documents, pool_fields, pool_manifest, pool_spec};
+use purser_node::manifest::{
+    Defaults, Limits, ManifestError, documents, pool_fields, pool_manifest, pool_spec,
+};
 use serde_json::{Value, json};
 
 use crate::document::check_list;
@@ -75,7 +77,10 @@ fn complaint(document: Value) -> String {
 #[test]
 fn what_is_not_said_is_as_documented() {
     let (name, spec) = read(small()).expect("a pool");
-    assert_eq!((name.as_str(), &*spec.namespace, spec.template.id.namespace()), ("runners", "default", "default"));
+    assert_eq!(
+        (name.as_str(), &*spec.namespace, spec.template.id.namespace()),
+        ("runners", "default", "default")
+    );
     assert_eq!((spec.slots.rule, spec.slots.count), (SlotRule::Seed, 3));
     let scaling = &spec.scaling;
     assert_eq!((scaling.min_replicas, scaling.max_replicas, scaling.max_unavailable), (1, 4, 1));
@@ -88,7 +93,10 @@ fn what_is_not_said_is_as_documented() {
     assert_eq!((tasks.timeout_s, tasks.reservation_ttl_s), (3_600, 86_400));
     assert_eq!((tasks.queue_max, tasks.kept_max), (10_000, 1_000));
     let agents = &spec.agents;
-    assert_eq!((agents.offline_after_ms, agents.start_within_ms, agents.cancel_grace_s), (120_000, 600_000, 30));
+    assert_eq!(
+        (agents.offline_after_ms, agents.start_within_ms, agents.cancel_grace_s),
+        (120_000, 600_000, 30)
+    );
 }
 
 #[test]
@@ -99,7 +107,11 @@ fn every_field_is_taken_over() {
     assert_eq!((spec.slots.rule, spec.slots.count), (SlotRule::Flexible, 4));
     assert_eq!((spec.scaling.up_above_permille, spec.scaling.down_below_permille), (700, 100));
     assert_eq!((spec.scaling.up_stable_ms, spec.scaling.down_stable_ms), (30_000, 600_000));
-    let window = |days: &[Weekday], from_minute, to_minute| FreezeWindow { days: days.to_vec(), from_minute, to_minute };
+    let window = |days: &[Weekday], from_minute, to_minute| FreezeWindow {
+        days: days.to_vec(),
+        from_minute,
+        to_minute,
+    };
     let expected = [
         window(&[Weekday::Sat, Weekday::Sun], 0, 1_440),
         window(&Weekday::ALL, 1_320, 390),
@@ -153,11 +165,23 @@ fn every_wrong_field_is_named_at_once_with_its_whole_path() {
         },
     });
     let expected = [
-        "metadata.labels", "spec.size", "spec.slots.count", "spec.slots.policy",
-        "spec.tasks.attempts", "metadata.name", "metadata.namespace", "spec.template.metadata.name",
-        "spec.template.spec.containers[0].image", "spec.template.spec.nodeName", "spec.scaling.downBelowPercent",
-        "spec.replicas.min", "spec.freezeWindows[0].from", "spec.freezeWindows[1].to", "spec.timeZone",
-        "spec.secretRefs[0].name", "spec.secretRefs[1].name",
+        "metadata.labels",
+        "spec.size",
+        "spec.slots.count",
+        "spec.slots.policy",
+        "spec.tasks.attempts",
+        "metadata.name",
+        "metadata.namespace",
+        "spec.template.metadata.name",
+        "spec.template.spec.containers[0].image",
+        "spec.template.spec.nodeName",
+        "spec.scaling.downBelowPercent",
+        "spec.replicas.min",
+        "spec.freezeWindows[0].from",
+        "spec.freezeWindows[1].to",
+        "spec.timeZone",
+        "spec.secretRefs[0].name",
+        "spec.secretRefs[1].name",
     ];
     let (mut found, mut expected) = (refused(document), expected.map(str::to_owned).to_vec());
     found.sort();
@@ -168,7 +192,11 @@ fn every_wrong_field_is_named_at_once_with_its_whole_path() {
 #[test]
 fn what_contradicts_itself_is_refused_with_what_to_do() {
     for (path, value, wanted) in [
-        ("/spec/replicas", json!({ "min": 5, "max": 4 }), "spec.replicas.min: is 5, more than the 4 of spec.replicas.max"),
+        (
+            "/spec/replicas",
+            json!({ "min": 5, "max": 4 }),
+            "spec.replicas.min: is 5, more than the 4 of spec.replicas.max",
+        ),
         ("/spec/replicas", json!({ "min": 1 }), "spec.replicas.max: is required"),
         ("/spec/replicas", json!(3), "spec.replicas: must be a map, is a number"),
         ("/spec/template", json!(null), "spec.template: is required"),
@@ -176,12 +204,32 @@ fn what_contradicts_itself_is_refused_with_what_to_do() {
         ("/spec/template", json!({}), "spec.template.spec.containers: must have at least one container"),
         ("/spec/timeZone", json!("Etc/Unknown"), "spec.timeZone: is no time zone of this machine"),
         ("/spec/timeZone", json!("../../etc/passwd"), "spec.timeZone: is no time zone of this machine"),
-        ("/spec/freezeWindows", json!([{ "from": "06:00", "to": "06:00" }]), "spec.freezeWindows[0].to: must differ"),
+        (
+            "/spec/freezeWindows",
+            json!([{ "from": "06:00", "to": "06:00" }]),
+            "spec.freezeWindows[0].to: must differ",
+        ),
         ("/spec/freezeWindows", json!([{ "from": "06:00" }]), "spec.freezeWindows[0].to: is required"),
-        ("/spec/freezeWindows", json!([{ "from": 360, "to": "07:00" }]), "spec.freezeWindows[0].from: must be a string"),
-        ("/spec/freezeWindows", json!(vec![json!({ "from": "01:00", "to": "02:00" }); 65]), "spec.freezeWindows: there are 65"),
-        ("/spec/tasks", json!({ "backOffSeconds": { "first": 9, "max": 8 } }), "spec.tasks.backOffSeconds.max: is 8, less"),
-        ("/spec/secretRefs", json!([{ "name": "a" }, { "name": "a" }]), "spec.secretRefs[1].name: a is given more than once"),
+        (
+            "/spec/freezeWindows",
+            json!([{ "from": 360, "to": "07:00" }]),
+            "spec.freezeWindows[0].from: must be a string",
+        ),
+        (
+            "/spec/freezeWindows",
+            json!(vec![json!({ "from": "01:00", "to": "02:00" }); 65]),
+            "spec.freezeWindows: there are 65",
+        ),
+        (
+            "/spec/tasks",
+            json!({ "backOffSeconds": { "first": 9, "max": 8 } }),
+            "spec.tasks.backOffSeconds.max: is 8, less",
+        ),
+        (
+            "/spec/secretRefs",
+            json!([{ "name": "a" }, { "name": "a" }]),
+            "spec.secretRefs[1].name: a is given more than once",
+        ),
         ("/metadata/name", json!("a".repeat(41)), "metadata.name: must have at most 40 characters"),
         ("/apiVersion", json!("v1"), "apiVersion: must be purser.dev/v1, is v1"),
         ("/status", json!({ "members": [] }), "status: unknown field"),
@@ -193,7 +241,8 @@ fn what_contradicts_itself_is_refused_with_what_to_do() {
 
 #[test]
 fn windows_may_overlap() {
-    let windows = json!([{ "from": "22:00", "to": "06:00" }, { "days": ["Mon"], "from": "05:00", "to": "23:00" }]);
+    let windows =
+        json!([{ "from": "22:00", "to": "06:00" }, { "days": ["Mon"], "from": "05:00", "to": "23:00" }]);
     let (_, spec) = read(with(small(), "/spec/freezeWindows", windows)).expect("a pool");
     assert_eq!(spec.scaling.freezes.len(), 2);
 }
@@ -213,7 +262,8 @@ fn what_only_one_pod_can_have_is_refused_in_a_template() {
 
 #[test]
 fn a_pool_that_no_record_could_hold_is_refused() {
-    let env: Vec<Value> = (0..20).map(|n| json!({ "name": format!("V{n}"), "value": "\\".repeat(1_500) })).collect();
+    let env: Vec<Value> =
+        (0..20).map(|n| json!({ "name": format!("V{n}"), "value": "\\".repeat(1_500) })).collect();
     let found = complaint(with(small(), "/spec/template/spec/containers/0/env", json!(env)));
     assert!(found.contains("at most 57344 are kept"), "{found}");
 }
@@ -232,10 +282,15 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(key, value)| places(value, &format!("{at}/{}", key.replace('/', "~1")), found));
+            fields
+                .iter()
+                .for_each(|(key, value)| places(value, &format!("{at}/{}", key.replace('/', "~1")), found));
         }
         Value::Array(values) => {
-            values.iter().enumerate().for_each(|(index, value)| places(value, &format!("{at}/{index}"), found));
+            values
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| places(value, &format!("{at}/{index}"), found));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod agent;
 mod api_limits;
 mod api_requests;
 mod cli_answers;

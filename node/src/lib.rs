@@ -13,3 +13,4 @@ mod link;
 pub mod manifest;
 pub mod metrics;
 pub mod service;
+pub mod simulate;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use actix::prelude::{
     Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
 };
+use metrics::counter;
 use purser_events::pool::{Pool, PoolEvent, PoolName, TaskId};
 use tokio::sync::oneshot;
 
@@ -25,7 +26,7 @@ pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin}
 
 use crate::directory::Directory;
 use crate::entity::{Entity, Execute, Refusal};
-use crate::mailbox;
+use crate::{mailbox, metric};
 use crate::pipeline::{Landed, Outcome, Pipeline};
 use crate::shell::Shell;
 
@@ -160,6 +161,10 @@ fn tell(pool: &PoolName, event: &PoolEvent) {
         E::SpecSet(_) => tracing::info!(%pool, "pool set"),
         E::RemovalRequested(event) => tracing::info!(%pool, force = event.force, "pool is to go"),
         E::Removed(_) => tracing::info!(%pool, "pool is gone"),
+        E::Scaled(event) => {
+            let labels = [("pool", pool.to_string()), ("rule", event.verdict.rule.word().to_owned())];
+            counter!(metric::POOL_DECISIONS.name, &labels).increment(1);
+        }
         E::MemberRequestFailed(event) => {
             let gives_up = event.setback.retry_at.is_none();
             tracing::warn!(%pool, member = event.member, reason = event.reason, gives_up, "a pool's pod was not taken");

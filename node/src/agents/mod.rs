@@ -12,6 +12,8 @@ pub mod routes;
 pub mod serve;
 mod zone;
 
+pub(crate) use zone::shown as local_time;
+
 use std::io;
 use std::path::{Path, PathBuf};
 

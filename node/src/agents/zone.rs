@@ -5,7 +5,7 @@ use purser_events::Timestamp;
 use purser_events::pool::{LocalTime, Weekday};
 
 /// What the clock on the wall shows in a zone of the IANA database; none if this host does not know the zone.
-pub(super) fn shown(zone: &str, at: Timestamp) -> Option<LocalTime> {
+pub(crate) fn shown(zone: &str, at: Timestamp) -> Option<LocalTime> {
     let zone = if zone == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).ok()? };
     let moment = jiff::Timestamp::from_microsecond(at.0).ok()?.to_zoned(zone);
     let weekday = usize::try_from(moment.weekday().to_monday_zero_offset()).ok()?;

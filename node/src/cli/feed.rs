@@ -46,6 +46,9 @@ pub(super) struct FeedStream {
 pub(super) struct FeedEvent {
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// The version of its layout; 0 of one that cannot be read.
+    #[serde(default)]
+    pub(super) version: u16,
     #[serde(default)]
     pub(super) payload: Value,
     /// Why it cannot be read, if it cannot.

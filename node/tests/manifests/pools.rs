@@ -232,11 +232,17 @@ fn what_contradicts_itself_is_refused_with_what_to_do() {
         ),
         ("/metadata/name", json!("a".repeat(41)), "metadata.name: must have at most 40 characters"),
         ("/apiVersion", json!("v1"), "apiVersion: must be purser.dev/v1, is v1"),
-        ("/status", json!({ "members": [] }), "status: unknown field"),
+        ("/size", json!(3), "size: unknown field"),
     ] {
         let found = complaint(with(small(), path, value));
         assert!(found.starts_with(wanted), "{path}: {found}");
     }
+}
+
+#[test]
+fn what_was_shown_is_applied_with_its_status() {
+    let shown = with(small(), "/status", json!({ "state": "active", "members": [] }));
+    assert_eq!(read(shown), read(small()));
 }
 
 #[test]

@@ -190,7 +190,9 @@ impl PoolView {
 }
 
 impl PoolStatus {
-    fn of(pool: &Pool, seq: Seq) -> PoolStatus {
+    /// How a pool stands, without its members and tasks one by one.
+    #[must_use]
+    pub fn of(pool: &Pool, seq: Seq) -> PoolStatus {
         let mut status = PoolStatus {
             seq: seq.0,
             state: pool.word().to_owned(),

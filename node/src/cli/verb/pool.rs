@@ -208,7 +208,7 @@ fn decisions(status: &PoolStatus) -> Result<(), Failure> {
         line("Decisions (the last ten):")?;
     }
     for decision in &status.decisions {
-        line(&format!("  {}", sentence(decision)))?;
+        line(&format!("  {} ({} ago) {}", decision.at, age(decision.at), sentence(decision)))?;
     }
     if status.not_scaled_because.is_empty() {
         return Ok(());
@@ -226,9 +226,7 @@ pub(super) fn sentence(decision: &ScaledView) -> String {
         format!("{} to {}", decision.from, decision.to)
     };
     let mut text = format!(
-        "{} ({} ago) {change}, {}: {}; {}/{} slots used ({} %), {} pods, {} idle, {} away",
-        decision.at,
-        age(decision.at),
+        "{change}, {}: {}; {}/{} slots used ({} %), {} pods, {} idle, {} away",
         decision.rule,
         decision.reason,
         inputs.used,

@@ -274,7 +274,8 @@ pub(super) async fn describe(client: &Client, id: &str) -> Result<u8, Failure> {
         let told = format!("{}:{} by token {}, {phase}, {begun}, until {}", slot.pod, slot.slot, slot.token, slot.until);
         field("Slot", &told)?;
     }
-    history(&task.history)
+    history(&task.history)?;
+    Ok(0)
 }
 
 /// What is on record of a task.

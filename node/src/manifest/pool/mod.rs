@@ -40,6 +40,10 @@ pub fn pool_spec(mut document: Value, defaults: &Defaults) -> Result<(PoolName, 
     if !errors.is_empty() {
         return Err(errors.into_error());
     }
+    if let Some(document) = document.as_object_mut() {
+        // What `purser get` shows may be applied again as it is.
+        document.remove("status");
+    }
     let template = document.get_mut("spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("template"));
     let document = shape::check_as(&table::POOL, table::refuse, document, &mut errors);
     let Document { metadata, spec } = match serde_path_to_error::deserialize(document) {

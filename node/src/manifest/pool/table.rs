@@ -111,7 +111,6 @@ pub(super) static POOL: LazyLock<Shape> = LazyLock::new(|| object(POOL_FIELDS));
 /// Refuses a field that is not in the table.
 pub(super) fn refuse(place: &Place, _: Value, errors: &mut FieldErrors) {
     let message = match place.pattern().as_str() {
-        "status" => "unknown field: a status is the node's to say, leave it out",
         "spec.replicas" => "must be a map with min and max",
         _ => "unknown field",
     };
@@ -134,5 +133,6 @@ pub fn pool_fields() -> Vec<SupportedField> {
         of_pod("spec.template.spec", "as `spec` of a Pod", "required; what is run, see manifests.md"),
     ];
     fields.splice(before..before, template);
+    fields.push(of_pod("status", "anything", "not read: what `purser get pool NAME -o yaml` shows may be applied again"));
     fields
 }

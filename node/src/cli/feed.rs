@@ -31,6 +31,9 @@ pub(super) struct FeedRecord {
 pub(super) struct FeedHeader {
     pub(super) seq: u64,
     pub(super) stream: FeedStream,
+    /// Its place in the stream, from 1.
+    #[serde(default)]
+    pub(super) version: u64,
     pub(super) time: Timestamp,
 }
 

@@ -96,40 +96,39 @@ impl Demand {
 
     fn note(&mut self, event: &PoolEvent, at: Timestamp) {
         use PoolEvent as E;
-        let mut of = |task: TaskId| self.tasks.entry(task).or_default();
         match event {
             E::TaskSubmitted(event) => {
-                let wanted = of(event.spec.id);
+                let wanted = self.of(event.spec.id);
                 (wanted.spec, wanted.submitted_at) = (Some(event.spec.clone()), Some(at));
             }
-            E::TaskAssigned(event) => of(event.task).first.begin(at),
+            E::TaskAssigned(event) => self.of(event.task).first.begin(at),
             E::TaskStarted(event) => {
-                let wanted = of(event.task);
+                let wanted = self.of(event.task);
                 let run = if wanted.answer.is_some() { &mut wanted.apply } else { &mut wanted.first };
                 run.begin(at);
             }
             E::TaskPlanned(event) => {
-                let wanted = of(event.task);
+                let wanted = self.of(event.task);
                 wanted.first.end(at);
                 (wanted.has_changes, wanted.planned_at) = (true, Some(at));
             }
             E::TaskConfirmed(event) => {
-                let wanted = of(event.task);
+                let wanted = self.of(event.task);
                 wanted.answered(Answer::Confirmed, at);
                 wanted.apply.begin(at);
             }
-            E::TaskDiscarded(event) => of(event.task).answered(Answer::Discarded, at),
+            E::TaskDiscarded(event) => self.of(event.task).answered(Answer::Discarded, at),
             E::TaskRequeued(event) => {
                 // It plans anew.
-                let wanted = of(event.task);
+                let wanted = self.of(event.task);
                 (wanted.answer, wanted.planned_at) = (None, None);
                 (wanted.first, wanted.apply) = (Run::default(), Run::default());
             }
             E::TaskCancelRequested(event) if event.reason == CancelReason::Requested => {
-                of(event.task).cancelled(at);
+                self.of(event.task).cancelled(at);
             }
             E::TaskEnded(event) => {
-                let wanted = of(event.task);
+                let wanted = self.of(event.task);
                 if event.result == TaskResult::Cancelled && event.token.is_none() {
                     wanted.cancelled(at);
                 }
@@ -139,6 +138,10 @@ impl Demand {
             }
             _ => {}
         }
+    }
+
+    fn of(&mut self, task: TaskId) -> &mut Wanted {
+        self.tasks.entry(task).or_default()
     }
 
     /// How many tasks were handed in after a moment.

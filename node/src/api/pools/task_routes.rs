@@ -46,7 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
 pub struct TaskRequest {
     /// Its id, drawn by whoever submits it: submitted again it is the same task. The node draws one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>)]
     pub id: Option<Uuid>,
     /// `plan`, `apply`, `plan_and_apply`, `drift_check` or `work`.
     #[serde(default = "work")]

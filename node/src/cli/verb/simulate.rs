@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use super::pool::sentence;
 use crate::adapter::clock::SystemClock;
 use crate::agents::local_time;
-use crate::cli::arguments::Output;
 use crate::cli::arguments::pool::Simulate;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
@@ -17,7 +16,7 @@ use crate::cli::feed::{Feed, FeedRecord, Wanted};
 use crate::cli::files;
 use crate::cli::show::{age_of, line, structured};
 use crate::manifest::{Defaults, Limits, documents, pool_spec};
-use crate::simulate::{Difference, Figures, Happened, Simulated, simulate};
+use crate::simulate::{Difference, Figures, Happened, SimulateError, Simulated, simulate};
 
 /// Runs another scaling policy over what is on record of a pool.
 pub(in crate::cli) async fn run(client: &Client, asked: Simulate) -> Result<u8, Failure> {
@@ -46,9 +45,13 @@ async fn past(client: &Client, name: &PoolName) -> Result<Vec<Happened>, Failure
     let mut feed = Feed::open(client, &wanted).await?;
     let mut past = vec![];
     while let Some(record) = feed.record().await? {
-        if record.header.stream.id == stream {
-            past.push(happened(record)?);
+        if record.header.stream.id != stream {
+            continue;
         }
+        if past.is_empty() && record.header.version != 1 {
+            return Err(Failure::Unknown(format!("pool `{name}`: {}", SimulateError::Trimmed)));
+        }
+        past.push(happened(record)?);
     }
     Ok(past)
 }

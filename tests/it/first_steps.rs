@@ -44,8 +44,8 @@ impl Checkout {
         for made in [&bin, &checkout.path("dist"), &checkout.path("examples")] {
             fs::create_dir_all(made).unwrap();
         }
-        let Binaries { purserd, purser, purser_replay } = Binaries::built();
-        for program in [purserd, purser, purser_replay] {
+        let Binaries { purserd, purser, purser_replay, purser_agent } = Binaries::built();
+        for program in [purserd, purser, purser_replay, purser_agent] {
             fs::copy(program, bin.join(program.file_name().unwrap())).unwrap();
         }
         fs::copy(repository().join("dist/run.sh"), checkout.path("dist/run.sh")).unwrap();

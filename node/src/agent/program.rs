@@ -116,8 +116,8 @@ fn own_variables(assignment: &Assignment) -> Vec<(&'static str, String)> {
     let kind = match assignment.kind {
         Kind::Plan => "plan",
         Kind::Apply => "apply",
-        Kind::PlanAndApply => "plan-and-apply",
-        Kind::DriftCheck => "drift-check",
+        Kind::PlanAndApply => "plan_and_apply",
+        Kind::DriftCheck => "drift_check",
         Kind::Work => "work",
     };
     let phase = match assignment.phase {

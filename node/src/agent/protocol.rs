@@ -245,7 +245,7 @@ pub enum Phase {
 
 /// What kind of task it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Says what would change.
     Plan,
@@ -343,7 +343,7 @@ mod tests {
         let beat: Beat = serde_json::from_value(json!({ "drop": [grip] })).unwrap();
         assert_eq!(beat, Beat { drop: vec![Grip { task, token: 4 }], forget: vec![] });
         let orders = json!({"seen": 2, "orders": [
-            {"assign": {"task": task, "token": 4, "slot": 0, "phase": "only", "kind": "drift-check", "argv": ["true"], "attempt": 1}},
+            {"assign": {"task": task, "token": 4, "slot": 0, "phase": "only", "kind": "drift_check", "argv": ["true"], "attempt": 1}},
             {"cancel": {"task": task, "token": 4, "graceS": 5}},
             {"drain": {}},
         ]});

@@ -1,0 +1,8 @@
+//! The agent of a pool's pod: what it does with its tasks, and what it makes of a service that fails. The service here
+//! follows a script; what both do together is in `pools`.
+
+mod ends;
+mod faults;
+mod place;
+mod runs;
+mod script;

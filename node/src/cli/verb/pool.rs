@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use purser_events::pool::PoolName;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -31,11 +32,11 @@ pub(super) async fn apply(
     dry_run: bool,
 ) -> Result<(), Failure> {
     let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    // A pool without a name has no path; the service says what else is wrong with it.
-    let name = if name.is_empty() { "unnamed" } else { name };
+    // What is no pool's name is no path; the service says so, with whatever else is wrong.
+    let name = PoolName::new(name).map_or_else(|_| "unnamed".to_owned(), |name| name.to_string());
     let parameters =
         [("namespace", namespace.map(str::to_owned)), ("dryRun", dry_run.then(|| "true".to_owned()))];
-    let call = Call::put(with_query(&path(name, ""), &parameters)).json(document);
+    let call = Call::put(with_query(&path(&name, ""), &parameters)).json(document);
     let accepted: PoolAccepted = client.change(&call).await?;
     let suffix = if dry_run { " (dry run)" } else { "" };
     line(&format!("pool/{} {}{suffix}", accepted.pool, accepted.outcome))

@@ -298,8 +298,12 @@ fn history(records: &[Value]) -> Result<(), Failure> {
     line("History:")?;
     let mut table = Table::new(&["  SEQ", "AT", "EVENT", "DETAIL"]);
     for record in records {
-        let record: FeedRecord =
+        let mut record: FeedRecord =
             serde_json::from_value(record.clone()).map_err(|error| Failure::Senseless(error.to_string()))?;
+        if let Value::Object(fields) = &mut record.event.payload {
+            // Both stand above and beside it already.
+            fields.retain(|name, _| name != "task" && name != "at");
+        }
         table.row(vec![
             format!("  {}", record.header.seq),
             record.header.time.to_string(),

@@ -93,11 +93,14 @@ fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
         start_up_ms.div_ceil(1_000)
     )];
     match first_difference {
-        None => lines.push("The two policies decide the same throughout.".to_owned()),
+        None => lines.push("Both policies want the same number of pods throughout.".to_owned()),
         Some(Difference { at, held, other }) => {
-            lines.push(format!("They first differ at {at}:"));
+            lines.push(format!("They first want another number of pods at {at}:"));
             for (policy, decision) in [("in force", held), ("other", other)] {
-                let text = decision.as_ref().map_or_else(|| "nothing to decide".to_owned(), sentence);
+                let text = decision.as_ref().map_or_else(|| "none was decided yet".to_owned(), |decision| {
+                    let before = if decision.at < *at { format!("since {}: ", decision.at) } else { String::new() };
+                    format!("{before}{}", sentence(decision))
+                });
                 lines.push(format!("  {:<10} {text}", format!("{policy}:")));
             }
         }

@@ -2,6 +2,7 @@
 
 pub mod adapter;
 pub mod agent;
+pub mod agents;
 pub mod amount;
 pub mod api;
 pub mod cli;
@@ -12,3 +13,4 @@ mod link;
 pub mod manifest;
 pub mod metrics;
 pub mod service;
+pub mod simulate;

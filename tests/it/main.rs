@@ -25,6 +25,7 @@ mod ledger;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod pools;
 mod power_cut;
 mod redaction;
 mod redaction_fold;

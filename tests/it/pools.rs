@@ -1,0 +1,6 @@
+//! Pools end to end: a real service, real pods of processes, and the real agent in them.
+
+mod agents;
+mod kills;
+mod slots;
+mod stage;

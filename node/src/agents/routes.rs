@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::output::{OutputError, TaskOutputs};
 use super::{member_of, orders};
 use crate::agent::protocol::{
-    At, Beat, Connect, Connected, Grip, Heartbeat, Held, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX, Orders,
-    OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
+    At, Beat, Connect, Connected, Grip, Heartbeat, Held, KEPT_MAX, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX,
+    Orders, OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
 };
 use crate::api::admission::{Gate, admit};
 use crate::api::listen::stopped;
@@ -139,8 +139,8 @@ impl From<AgentError> for Problem {
 
 /// What an agent says that it has, within bounds.
 fn grips(has: &[Held], keeps: &[Uuid]) -> Result<(Vec<(TaskId, Token)>, Vec<TaskId>), Problem> {
-    let fits = has.len() <= SLOTS_MAX && keeps.len() <= SLOTS_MAX;
-    check(fits, || format!("an agent has and keeps at most {SLOTS_MAX} tasks"))?;
+    let fits = has.len() <= SLOTS_MAX && keeps.len() <= KEPT_MAX;
+    check(fits, || format!("an agent has at most {SLOTS_MAX} tasks and keeps at most {KEPT_MAX}"))?;
     let has = has.iter().map(|held| (TaskId(held.task), Token(held.token))).collect();
     Ok((has, keeps.iter().copied().map(TaskId).collect()))
 }

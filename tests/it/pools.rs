@@ -5,3 +5,4 @@ mod face;
 mod kills;
 mod slots;
 mod stage;
+mod together;

@@ -42,7 +42,7 @@ pub(super) struct Found {
     /// Begun, and it did not live to see the end.
     pub(super) begun: Vec<Held>,
     /// Ended, and nobody has acknowledged it.
-    pub(super) ended: Vec<(Held, Progress)>,
+    pub(super) ended: Vec<(Held, End)>,
     /// Tasks whose folder waits for an apply.
     pub(super) keeps: Vec<Uuid>,
 }
@@ -76,7 +76,16 @@ struct Versioned<T> {
 struct Kept {
     held: Held,
     /// How it ended; none while it runs.
-    end: Option<Progress>,
+    end: Option<End>,
+}
+
+/// How an assignment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct End {
+    /// What is told of it.
+    pub(super) progress: Progress,
+    /// Whether the task's folder is kept for an apply.
+    pub(super) keep: bool,
 }
 
 impl Files {
@@ -148,7 +157,7 @@ impl Files {
     ///
     /// # Errors
     /// The disk is full, or worse.
-    pub(super) fn write_end(&self, held: Held, end: &Progress) -> io::Result<()> {
+    pub(super) fn write_end(&self, held: Held, end: &End) -> io::Result<()> {
         write(&self.path_of(grip_of(held), "json"), Kept { held, end: Some(end.clone()) })
     }
 
@@ -279,8 +288,8 @@ mod tests {
         Held { task: Uuid::from_u128(task), token: 3, slot: 1 }
     }
 
-    fn ended() -> Progress {
-        Progress::Planned { changes: true, summary: "1 to add".into() }
+    fn ended() -> End {
+        End { progress: Progress::Planned { changes: true, summary: "1 to add".into() }, keep: true }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use uuid::Uuid;
 
 use super::protocol::Grip;
 
@@ -14,9 +15,10 @@ pub(super) const MARK: &str = "PURSER_ASSIGNMENT";
 /// Most rounds: a process that starts others faster than they are found ends with the pod.
 const ROUNDS_MAX: usize = 20;
 
-/// The mark of an assignment's processes.
-pub(super) fn mark_of(grip: Grip) -> String {
-    format!("{}.{}", grip.task, grip.token)
+/// The mark of an assignment's processes. The agent's session is in it: beside it another pool's agent may run, with a task
+/// of the same id.
+pub(super) fn mark_of(session: Uuid, grip: Grip) -> String {
+    format!("{session}.{}.{}", grip.task, grip.token)
 }
 
 /// Kills all that has one of these marks. It can take long where there are many processes: not for the agent's own thread.

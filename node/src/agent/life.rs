@@ -12,11 +12,12 @@ use nix::unistd::Pid;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
+use super::files::{End, bounded};
 use super::leftovers::{kill_marked, mark_of};
 use super::program::{self, NOT_RUNNABLE, Place, Started};
 use super::protocol::{Assignment, Grip, Held, Kind, Phase, Progress, code};
 use super::reaper::Exit;
-use super::{Agent, Wish, files, output};
+use super::{Agent, Wish, output};
 
 /// The exit code by which a plan says that there are changes.
 pub(super) const CHANGES: i32 = 2;
@@ -46,7 +47,7 @@ pub(super) async fn live(agent: Rc<Agent>, assignment: Assignment, wish: watch::
 }
 
 /// Says how an assignment ended that an agent before this one saw the end of.
-pub(super) async fn tell(agent: Rc<Agent>, held: Held, end: Progress, wish: watch::Receiver<Wish>) {
+pub(super) async fn tell(agent: Rc<Agent>, held: Held, end: End, wish: watch::Receiver<Wish>) {
     let grip = Grip { task: held.task, token: held.token };
     let keep = Life { agent: &agent, held, grip, wish }.deliver(end).await;
     agent.retire(grip, keep);
@@ -72,7 +73,7 @@ impl Life<'_> {
             Ok(started) => started,
             Err((code, message)) => {
                 tracing::warn!(task = %self.grip.task, code, "the task could not be started");
-                return self.deliver(finished(Exit::Code(code), Because::Itself, message)).await;
+                return self.deliver(finished(Exit::Code(code), Because::Itself, &message)).await;
             }
         };
         tracing::info!(task = %self.grip.task, pid = started.pid.as_raw(), "the task runs");
@@ -84,14 +85,14 @@ impl Life<'_> {
         });
         let (exit, because) = self.watch(assignment, started.pid, exit).await;
         // Whoever has left the group as well.
-        let marks = [mark_of(self.grip)];
+        let marks = [mark_of(self.agent.session, self.grip)];
         let _ = tokio::task::spawn_blocking(move || kill_marked(&marks)).await;
         tracing::info!(task = %self.grip.task, ?exit, ?because, "the task has ended");
         if let Because::Unwanted(why) = because {
             pump.abort();
             return self.give_up(why);
         }
-        let end = outcome(assignment, exit, because, self.agent.files.message(self.grip));
+        let end = outcome(assignment, exit, because, &self.agent.files.message(self.grip));
         if let Err(error) = self.agent.files.write_end(self.held, &end) {
             tracing::error!(%error, "how the task ended is not on file: if the agent ends now, it counts as lost");
         }
@@ -130,7 +131,7 @@ impl Life<'_> {
         let place = Place {
             folder: files.task_folder(self.held.task),
             message: files.message_path(self.grip),
-            mark: mark_of(self.grip),
+            mark: mark_of(self.agent.session, self.grip),
         };
         files.write_begun(self.held).map_err(|error| failed("write what it has begun", error))?;
         match assignment.phase {
@@ -193,13 +194,13 @@ impl Life<'_> {
     }
 
     /// Tells how it ended until that is acknowledged, or nobody wants to know. Says whether the task's folder is kept.
-    async fn deliver(self, end: Progress) -> bool {
-        let keep = matches!(end, Progress::Planned { changes: true, .. });
+    async fn deliver(self, End { progress, keep }: End) -> bool {
         if keep {
             self.agent.book.borrow_mut().keep(self.held.task);
         }
-        let told =
-            self.agent.until_answered("tell how a task ended", || self.agent.service.report(self.grip, &end));
+        let told = self
+            .agent
+            .until_answered("tell how a task ended", || self.agent.service.report(self.grip, &progress));
         tokio::select! {
             told = told => match told {
                 Ok(()) => {}
@@ -261,39 +262,39 @@ fn seen(exit: Result<Exit, oneshot::error::RecvError>) -> Exit {
 }
 
 /// What the end of a program says of the task.
-fn outcome(assignment: &Assignment, exit: Exit, because: Because, message: String) -> Progress {
+fn outcome(assignment: &Assignment, exit: Exit, because: Because, message: &str) -> End {
     let plans = assignment.phase == Phase::Plan || matches!(assignment.kind, Kind::Plan | Kind::DriftCheck);
-    match exit {
-        Exit::Code(0) if plans && because == Because::Itself => {
-            Progress::Planned { changes: false, summary: message }
-        }
-        Exit::Code(CHANGES) if plans && because == Because::Itself => {
-            Progress::Planned { changes: true, summary: message }
-        }
-        exit => finished(exit, because, message),
-    }
+    let changes = match exit {
+        Exit::Code(0) if plans && because == Because::Itself => false,
+        Exit::Code(CHANGES) if plans && because == Because::Itself => true,
+        Exit::Code(_) | Exit::Signal(_) => return finished(exit, because, message),
+    };
+    let keep = changes && assignment.phase == Phase::Plan;
+    End { progress: Progress::Planned { changes, summary: bounded(message) }, keep }
 }
 
-fn finished(exit: Exit, because: Because, message: String) -> Progress {
+fn finished(exit: Exit, because: Because, message: &str) -> End {
     let (exit_code, signal) = match exit {
         Exit::Code(code) => (Some(code), None),
         Exit::Signal(signal) => (None, Some(signal)),
     };
-    Progress::Finished {
+    let progress = Progress::Finished {
         exit_code,
         signal,
-        message: files::bounded(&message),
+        message: bounded(message),
         timed_out: because == Because::Timeout,
         cancelled: because == Because::Cancelled,
-    }
+    };
+    End { progress, keep: false }
 }
 
-fn cancelled_early() -> Progress {
-    Progress::Finished {
+fn cancelled_early() -> End {
+    let progress = Progress::Finished {
         exit_code: None,
         signal: None,
         message: "it was cancelled before it began".to_owned(),
         timed_out: false,
         cancelled: true,
-    }
+    };
+    End { progress, keep: false }
 }

@@ -133,6 +133,10 @@ impl Agent {
         self.lives.borrow_mut().remove(&grip);
         let steps = self.book.borrow_mut().end(grip, keep);
         self.follow(steps);
+        if keep {
+            // Says which others need no longer be kept: plans may be made and discarded faster than hearts beat.
+            self.news.notify_one();
+        }
         self.busy.send_replace(self.lives.borrow().len());
     }
 

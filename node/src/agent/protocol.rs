@@ -23,8 +23,12 @@ pub const FOLDER: &str = "/run/purser-agent";
 /// The variable of the environment that names the agent's folder.
 pub const FOLDER_VARIABLE: &str = "PURSER_AGENT_DIR";
 
-/// Most slots of one member, and so the most that an agent has or keeps at once.
+/// Most slots of one member, and so the most that an agent has at once.
 pub const SLOTS_MAX: usize = 64;
+
+/// Most tasks whose folder an agent may name as kept: those that wait for their apply, and discarded ones that it has not
+/// heard of yet.
+pub const KEPT_MAX: usize = 512;
 
 /// Longest that a request for orders is held open, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30_000;

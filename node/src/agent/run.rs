@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::Level;
+use uuid::Uuid;
 
 use super::arguments::{Arguments, LogForm, LogLevel};
 use super::book::Book;
@@ -21,7 +22,7 @@ use super::files::{Files, FilesError, Found, Session};
 use super::leftovers::{kill_marked, mark_of};
 use super::life::{STOP_GRACE, tell};
 use super::program::passed_on;
-use super::protocol::{Grip, Progress};
+use super::protocol::Grip;
 use super::reaper::Reaper;
 use super::service::Service;
 use super::{Agent, Wish, session};
@@ -99,7 +100,7 @@ async fn run(arguments: &Arguments, files: Files, found: Found) -> io::Result<u8
         session: id,
         fresh: Cell::new(fresh),
         passed_on: passed_on(std::env::vars_os(), &arguments.pass_env),
-        book: RefCell::new(clean_up(&files, &found).await),
+        book: RefCell::new(clean_up(id, &files, &found).await),
         files,
         lives: RefCell::new(BTreeMap::new()),
         busy: watch::Sender::new(0),
@@ -128,10 +129,10 @@ async fn run(arguments: &Arguments, files: Files, found: Found) -> io::Result<u8
 
 /// Ends what an agent before this one has begun: the service counts it as lost once this one connects without it. Gives the
 /// book with the rest.
-async fn clean_up(files: &Files, found: &Found) -> Book {
+async fn clean_up(session: Uuid, files: &Files, found: &Found) -> Book {
     let grips: Vec<Grip> =
         found.begun.iter().map(|held| Grip { task: held.task, token: held.token }).collect();
-    let marks: Vec<String> = grips.iter().map(|grip| mark_of(*grip)).collect();
+    let marks: Vec<String> = grips.iter().map(|grip| mark_of(session, *grip)).collect();
     let _ = tokio::task::spawn_blocking(move || kill_marked(&marks)).await;
     for grip in grips {
         tracing::warn!(task = %grip.task, "the task was lost with the agent before this one");
@@ -139,8 +140,7 @@ async fn clean_up(files: &Files, found: &Found) -> Book {
         files.remove_task_folder(grip.task);
     }
     let has: Vec<_> = found.ended.iter().map(|(held, _)| *held).collect();
-    let planned =
-        found.ended.iter().filter(|(_, end)| matches!(end, Progress::Planned { changes: true, .. }));
+    let planned = found.ended.iter().filter(|(_, end)| end.keep);
     let keeps: Vec<_> = found.keeps.iter().copied().chain(planned.map(|(held, _)| held.task)).collect();
     Book::new(&has, &keeps)
 }

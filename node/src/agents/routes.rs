@@ -16,15 +16,17 @@ use purser_actors::port::MemberId;
 use purser_actors::service::{self, AgentError};
 use purser_events::pool::{TaskExit, TaskId, TaskReport, Token};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::output::{OutputError, TaskOutputs};
 use super::{member_of, orders};
 use crate::agent::protocol::{
-    At, Beat, Connect, Connected, Grip, Heartbeat, Held, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX, Orders,
-    OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
+    At, Beat, Connect, Connected, Grip, Heartbeat, Held, KEPT_MAX, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX,
+    Orders, OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
 };
 use crate::api::admission::{Gate, admit};
+use crate::api::listen::stopped;
 use crate::api::problem::Problem;
 use crate::api::state::{self, By};
 
@@ -42,6 +44,8 @@ pub struct AgentsApi {
     pub outputs: TaskOutputs,
     /// Time within which the body of a request must have come.
     pub body_within: Duration,
+    /// Turns true when the service goes down.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// The agents' routes behind their gate.
@@ -135,8 +139,8 @@ impl From<AgentError> for Problem {
 
 /// What an agent says that it has, within bounds.
 fn grips(has: &[Held], keeps: &[Uuid]) -> Result<(Vec<(TaskId, Token)>, Vec<TaskId>), Problem> {
-    let fits = has.len() <= SLOTS_MAX && keeps.len() <= SLOTS_MAX;
-    check(fits, || format!("an agent has and keeps at most {SLOTS_MAX} tasks"))?;
+    let fits = has.len() <= SLOTS_MAX && keeps.len() <= KEPT_MAX;
+    check(fits, || format!("an agent has at most {SLOTS_MAX} tasks and keeps at most {KEPT_MAX}"))?;
     let has = has.iter().map(|held| (TaskId(held.task), Token(held.token))).collect();
     Ok((has, keeps.iter().copied().map(TaskId).collect()))
 }
@@ -202,8 +206,13 @@ async fn take_orders(
     Place(session, poll): Place<Uuid, Poll>,
 ) -> Result<Json<Orders>, Problem> {
     let wait = Duration::from_millis(poll.wait_ms.min(WAIT_MS_MAX));
-    let orders = api.service.agent_orders(&member, session, poll.seen, wait).await?;
-    Ok(Json(orders::told(orders)))
+    let mut stop = api.stop.clone();
+    let orders = tokio::select! {
+        orders = api.service.agent_orders(&member, session, poll.seen, wait) => orders,
+        // Nobody is to wait for an answer that holds the service up.
+        () = stopped(&mut stop) => api.service.agent_orders(&member, session, poll.seen, Duration::ZERO).await,
+    };
+    Ok(Json(orders::told(orders?)))
 }
 
 async fn report(

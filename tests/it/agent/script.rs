@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use purser_tests::bounded::PATIENCE;
@@ -123,7 +123,7 @@ impl Script {
             let left = deadline.saturating_duration_since(Instant::now());
             let (said, beat) = (&state.said, state.beats.last());
             assert!(!left.is_zero(), "{what}: not so within {} s: {said:#?} {beat:?}", PATIENCE.as_secs());
-            state = self.state.1.wait_timeout(state, left).unwrap().0;
+            state = self.state.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -135,6 +135,17 @@ impl Script {
             let of_task = reports.filter(|said| said.body["task"] == task);
             of_task.map(|said| said.body["report"][kind].clone()).find(|report| !report.is_null())
         })
+    }
+
+    /// Waits until an agent says that it has nothing, in a heartbeat that began after this.
+    #[track_caller]
+    pub(super) fn until_idle(&self) {
+        let beats = lock(&self.state).beats.len();
+        self.until("an agent that has nothing", |state| {
+            // The first one may have been on its way.
+            let later = state.beats.get(beats + 1..)?;
+            later.iter().any(|beat| beat["has"] == json!([])).then_some(())
+        });
     }
 
     /// What was told of a task, in order.
@@ -167,7 +178,8 @@ impl Drop for Script {
 }
 
 fn lock(state: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
-    state.0.lock().unwrap()
+    // A test that has failed with it in its hand goes on to take it apart.
+    state.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads one request and answers it.
@@ -247,7 +259,7 @@ fn act(
             let (seen, deadline) = (number("seen"), Instant::now() + PATIENCE);
             assert!(number("waitMs") <= 30_000);
             while state.seen == seen && !state.closing && Instant::now() < deadline {
-                state = shared.1.wait_timeout(state, PATIENCE).unwrap().0;
+                state = shared.1.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
             }
             (200, json!({"orders": state.orders, "seen": state.seen}).to_string())
         }

@@ -61,7 +61,7 @@ fn who_has_no_token_is_not_heard_and_what_is_malformed_is_refused() {
     let (status, problem) = ask(&token, sessions, &future);
     assert_eq!((status, &problem["code"]), (422, &"unsupported-protocol".into()));
     let mut crowd = hello(SESSION);
-    crowd["keeps"] = vec![SESSION; 65].into();
+    crowd["keeps"] = vec![SESSION; 513].into();
     assert_eq!(ask(&token, sessions, &crowd).0, 422);
     assert_eq!(say(&folder, &token, "GET", "/v1/pods", &Value::Null).0, 404, "nothing else is served here");
     // The token is in no log and on no record.

@@ -97,10 +97,17 @@ fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
         Some(Difference { at, held, other }) => {
             lines.push(format!("They first want another number of pods at {at}:"));
             for (policy, decision) in [("in force", held), ("other", other)] {
-                let text = decision.as_ref().map_or_else(|| "none was decided yet".to_owned(), |decision| {
-                    let before = if decision.at < *at { format!("since {}: ", decision.at) } else { String::new() };
-                    format!("{before}{}", sentence(decision))
-                });
+                let text = decision.as_ref().map_or_else(
+                    || "none was decided yet".to_owned(),
+                    |decision| {
+                        let before = if decision.at < *at {
+                            format!("since {}: ", decision.at)
+                        } else {
+                            String::new()
+                        };
+                        format!("{before}{}", sentence(decision))
+                    },
+                );
                 lines.push(format!("  {:<10} {text}", format!("{policy}:")));
             }
         }

@@ -6,3 +6,4 @@ mod kills;
 mod slots;
 mod stage;
 mod together;
+mod upkeep;

@@ -15,9 +15,10 @@ bin_dir := $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Builds purserd, purser and purser-replay.
+build: ## Builds purserd, purser, purser-replay and, statically, purser-agent.
 	@.ci/packages.sh build
-	$(CARGO) build --locked --profile $(PROFILE) -p purser-node -p purser-replay
+	$(CARGO) build --locked --profile $(PROFILE) -p purser-node -p purser-replay --bin purserd --bin purser --bin purser-replay
+	$(CARGO) rustc --locked --profile $(PROFILE) -p purser-node --bin purser-agent -- -C target-feature=+crt-static
 
 run: build ## Runs a node in ./run with the example pods, until Ctrl-C; pods go on. RUN_ONCE=1 stops by itself, GPU=fake makes GPUs up.
 	$(if $(filter fake,$(GPU)),$(CARGO) build --locked --profile $(PROFILE) -p purser-fake-nvml)

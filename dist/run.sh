@@ -141,6 +141,15 @@ finish() {
     exit 0
 }
 
+# Has the example pool run with the agent of this build, and a task in one of its slots.
+show_pool() {
+    # The manifest as it is, but for where the agent lies.
+    sed "s|command: \[purser-agent\]|command: [\"$bin/purser-agent\"]|" examples/pools/shell.yaml | "$bin/purser" apply -f -
+    # shellcheck disable=SC2016 # the task's shell reads it
+    "$bin/purser" submit shell --wait -- sh -c 'echo "hello from a slot, task $PURSER_TASK"'
+    "$bin/purser" get pools
+}
+
 show_next_steps() {
     cat <<TEXT
 
@@ -150,6 +159,7 @@ Purser is ready. In another terminal, in this folder:
   purser get pods
   purser describe pod NAME
   purser logs NAME -f
+  purser submit shell --wait -- env
   purser events
   purser-replay log
 
@@ -164,6 +174,7 @@ start() {
     # One of them is enough to show that pods come up; what the others do on the way is for `purser get` to show.
     "$bin/purser" wait ticker --for=condition=Ready --timeout 30s
     "$bin/purser" get pods
+    show_pool
     if [ "${GPU-}" = fake ]; then "$bin/purser" get gpus; fi
     show_next_steps
     if [ "${RUN_ONCE-}" = 1 ]; then finish; fi
@@ -188,7 +199,11 @@ clean() {
     }
     trap finish INT TERM HUP
     launch
-    local pods
+    local pools pods
+    # First those that would make pods anew.
+    pools=$("$bin/purser" get pools | awk 'NR > 1 { print $1 }')
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$pools" ] || "$bin/purser" delete pool $pools --force --wait
     pods=$("$bin/purser" get pods --all-namespaces | awk 'NR > 1 { print $1 "/" $2 }')
     # shellcheck disable=SC2086 # a list of words
     [ -z "$pods" ] || "$bin/purser" delete $pods --grace-period 2 --wait

@@ -164,6 +164,13 @@ pub struct Committed<D: Decider> {
     is_durable: bool,
 }
 
+impl<D: Decider> Committed<D> {
+    /// What a caller is told of it.
+    pub(crate) fn done(&self) -> Done {
+        self.done
+    }
+}
+
 impl<D: Decider> Entity<D> {
     /// An entity to which nothing has happened.
     #[must_use]
@@ -248,7 +255,18 @@ impl<D: Decider> Entity<D> {
         }
     }
 
-    fn prepare(&self, execute: &Execute<D>, shell: &Shell) -> Result<Prepared<D>, Refusal<D::Rejection>> {
+    /// Decides, and says what is to be written if anything is.
+    ///
+    /// # Errors
+    /// The entity refuses.
+    ///
+    /// # Panics
+    /// As [`Entity::commit`].
+    pub(crate) fn prepare(
+        &self,
+        execute: &Execute<D>,
+        shell: &Shell,
+    ) -> Result<Prepared<D>, Refusal<D::Rejection>> {
         let By { origin, key } = execute.by.clone();
         if let Some(key) = key
             && let Some(answer) = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?
@@ -352,26 +370,32 @@ impl<D: Decider> Entity<D> {
     }
 }
 
-enum Prepared<D: Decider> {
+/// What a decision leads to.
+pub(crate) enum Prepared<D: Decider> {
     /// Nothing is to be written.
     Settled(Committed<D>),
     /// This is.
     ToWrite(Box<ToWrite<D>>),
 }
 
-struct ToWrite<D: Decider> {
-    append: Append,
-    terms: Terms,
+/// A decision that is to be written.
+pub(crate) struct ToWrite<D: Decider> {
+    pub(crate) append: Append,
+    pub(crate) terms: Terms,
     key: Option<CommandKey>,
     entity: Entity<D>,
     done: Done,
-    next: D,
-    events: Vec<D::Event>,
+    pub(crate) next: D,
+    pub(crate) events: Vec<D::Event>,
     refused: Option<D::Rejection>,
 }
 
 impl<D: Decider> ToWrite<D> {
-    fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
+    /// What it comes to now that it is written.
+    ///
+    /// # Errors
+    /// The entity refuses, which is on record.
+    pub(crate) fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
         if let (Some(answer), Some(key)) = (&appended.duplicate, self.key) {
             return first_answer(answer, key, &self.entity);
         }
@@ -416,7 +440,11 @@ pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done
     }
 }
 
-fn refusal<R>(error: AppendError) -> Refusal<R> {
+/// What a caller is told when an append was not made.
+///
+/// # Panics
+/// The stream has another writer, which only a defect can lead to.
+pub(crate) fn refusal<R>(error: AppendError) -> Refusal<R> {
     match error {
         AppendError::Busy { retry_after_ms, .. } => Refusal::Busy { retry_after_ms },
         AppendError::NoRoom { .. } => Refusal::NoRoom,

@@ -150,7 +150,8 @@ impl Inner {
             _ if self.world.quarantined.contains_key(&header.stream) => false,
             purser_events::StreamKind::Node
             | purser_events::StreamKind::Ledger
-            | purser_events::StreamKind::Gpu => false,
+            | purser_events::StreamKind::Gpu
+            | purser_events::StreamKind::Pool => false,
             purser_events::StreamKind::Pod => {
                 let uid = purser_events::PodUid(header.stream.id);
                 !self.world.pods.contains_key(&uid) && !self.world.withheld.contains(&uid)

@@ -168,6 +168,17 @@ metrics! {
     POD_GPU_MEMORY_USED: Gauge "purser_pod_gpu_memory_used_bytes" "bytes" ["namespace", "pod", "container", "uuid"] NONE = "Memory of a GPU that a container uses; the series goes with its pod.";
     POD_GPU_MEMORY_LIMIT: Gauge "purser_pod_gpu_memory_limit_bytes" "bytes" ["namespace", "pod", "uuid"] NONE = "Memory of a GPU that a pod was given; the series goes with its pod.";
     POD_GPU_PROCESSES: Gauge "purser_pod_gpu_processes" "processes" ["namespace", "pod", "container", "uuid"] NONE = "Processes of a container that use a GPU; the series goes with its pod.";
+    POOL_STATE: Gauge "purser_pool_state" "0 or 1" ["pool", "state"] NONE = "How a pool stands: 1 for the state that it is in (`active`, `frozen`, `gave-up` or `leaving`), 0 for the others; the series goes with its pool, as those of all that follow.";
+    POOL_MEMBERS: Gauge "purser_pool_members" "pods" ["pool", "state"] NONE = "Pods of a pool by state: `requested`, `starting`, `connected`, `away`, `removing` or `lost`. `away` are those whose agent does not answer.";
+    POOL_WANTED: Gauge "purser_pool_members_wanted" "pods" ["pool"] NONE = "Pods that there are to be.";
+    POOL_MAX: Gauge "purser_pool_members_max" "pods" ["pool"] NONE = "Pods that there are to be at most.";
+    POOL_OUTDATED: Gauge "purser_pool_members_outdated" "pods" ["pool"] NONE = "Pods of an older revision of a pool, which are made anew once they are idle.";
+    POOL_SLOTS: Gauge "purser_pool_slots" "slots" ["pool", "state"] NONE = "Slots of a pool's pods by state: `idle`, `running` or `reserved`.";
+    POOL_TASKS: Gauge "purser_pool_tasks" "tasks" ["pool", "state"] NONE = "Tasks that are not over, by state: `pending`, `running` or `apply_pending`, whose plan waits for its confirmation.";
+    POOL_SUBMITTED: Counter "purser_pool_tasks_submitted_total" "tasks" ["pool"] NONE = "Tasks that a pool was ever given, over all starts of the service.";
+    POOL_ENDED: Counter "purser_pool_tasks_ended_total" "tasks" ["pool"] NONE = "Tasks of a pool that are over, over all starts of the service.";
+    POOL_QUEUE_AGE: Gauge "purser_pool_queue_age_seconds" "seconds" ["pool"] NONE = "How long the task has waited that waits longest; 0 if none does.";
+    POOL_DECISIONS: Counter "purser_pool_decisions_total" "decisions" ["pool", "rule"] NONE = "Decisions on the number of a pool's pods since the service started, by the rule that made them.";
     SEED_PODS: Gauge "pod_management_pods_total" "pods" [] NONE = "Pods that are not gone. See `purser_pods`.";
     SEED_WORKERS: Gauge "pod_management_workers_total" "processes" [] NONE = "Worker processes that run. See `purser_workers`.";
     SEED_HEALTHY_WORKERS: Gauge "pod_management_healthy_workers" "containers" [] NONE = "Containers that run and can serve. See `purser_container_ready`.";

@@ -24,6 +24,12 @@ impl PodPaths {
         &self.root
     }
 
+    /// What pools' agents need, beside the pods: each member of a pool has a folder of its own in here.
+    #[must_use]
+    pub fn agents(&self) -> PathBuf {
+        self.root.with_file_name("agents")
+    }
+
     /// Everything that a pod incarnation has on disk.
     #[must_use]
     pub fn pod(&self, pod: PodUid) -> PathBuf {

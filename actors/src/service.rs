@@ -1,13 +1,16 @@
 //! The façade: what the API may ask of the node, from any thread.
 
 mod advice;
+mod agents;
 mod error;
 mod gpus;
 mod images;
 pub mod ledger;
 mod past;
+mod pools;
 mod prospect;
 mod room;
+mod task_past;
 mod used;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,10 +42,13 @@ use crate::metering::Meter;
 use crate::node::NodeActor;
 use crate::paths::PodPaths;
 use crate::pod::{Exec, PodActor};
+use crate::pool::{PoolActors, PoolRegistry};
 use crate::port::{ExecIo, FieldError};
 use crate::retention::HouseStanding;
 use crate::shell::Shell;
+pub use agents::AgentError;
 pub use error::ServiceError;
+pub use pools::{PoolAccepted, TaskAccepted};
 
 /// Requests that may be under way at once; more are told to come again.
 const REQUESTS_MAX: usize = 512;
@@ -65,6 +71,8 @@ struct Inner {
     node: Addr<NodeActor>,
     ledger: Addr<LedgerActor>,
     gpus: GpuActors,
+    pools: PoolActors,
+    pool_registry: Addr<PoolRegistry>,
     counts: Counts,
     default_runtime: RuntimeClass,
     house: HouseStanding,
@@ -81,6 +89,8 @@ pub(crate) struct Addresses {
     pub(crate) node: Addr<NodeActor>,
     pub(crate) ledger: Addr<LedgerActor>,
     pub(crate) gpus: GpuActors,
+    pub(crate) pools: PoolActors,
+    pub(crate) pool_registry: Addr<PoolRegistry>,
     pub(crate) counts: Counts,
 }
 
@@ -131,7 +141,7 @@ impl Service {
         house: HouseStanding,
         meter: Meter,
     ) -> Service {
-        let Addresses { directory, node, ledger, gpus, counts } = addresses;
+        let Addresses { directory, node, ledger, gpus, pools, pool_registry, counts } = addresses;
         let permits = Semaphore::new(REQUESTS_MAX);
         let (ready, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         let inner = Inner {
@@ -140,6 +150,8 @@ impl Service {
             node,
             ledger,
             gpus,
+            pools,
+            pool_registry,
             counts,
             default_runtime,
             house,

@@ -7,7 +7,7 @@ use purser_storage::Journal;
 
 use crate::live::LiveWorld;
 use crate::paths::PodPaths;
-use crate::port::{Clock, Containers, Gpus, Ids, Machine, ProbeTransport, containers::Runtimes};
+use crate::port::{Clock, Containers, Gpus, Ids, Machine, PoolHost, ProbeTransport, containers::Runtimes};
 
 /// The node around the actors: journal, live view and ports.
 pub struct Shell {
@@ -27,6 +27,8 @@ pub struct Shell {
     pub gpus: Arc<dyn Gpus>,
     /// Network probes.
     pub probes: Arc<dyn ProbeTransport>,
+    /// What pools need of the host.
+    pub pools: Arc<dyn PoolHost>,
     /// Where pods' files are.
     pub paths: PodPaths,
 }

@@ -21,7 +21,7 @@ use crate::node::NodeActor;
 use crate::retention::Keeping;
 use crate::service::{Addresses, Service};
 use crate::shell::Shell;
-use crate::{audit, gpu, metering, monitor, retention, runtimes, sweep};
+use crate::{audit, gpu, metering, monitor, pool, retention, runtimes, sweep};
 
 /// What the node is made of.
 pub struct Parts {
@@ -137,12 +137,20 @@ pub async fn start(parts: Parts) -> Result<Service, StartError> {
     for id in left_alone {
         tracing::error!(pod = %id, "this node has no runtime of the pod's class now; the pod is left as it is");
     }
+    let (pools, pool_registry) = pool::begin(&shell, &directory, &by).await;
     ledger::watch(&shell, &ledger, &directory);
     let house = retention::begin(&shell, &node, keeping);
     let meter = metering::begin(&shell, &ledger);
     gpu::watch(&shell, &gpus, &ledger, &directory);
-    let addresses =
-        Addresses { directory: directory.clone(), node: node.clone(), ledger, gpus: gpus.clone(), counts };
+    let addresses = Addresses {
+        directory: directory.clone(),
+        node: node.clone(),
+        ledger,
+        gpus: gpus.clone(),
+        pools,
+        pool_registry,
+        counts,
+    };
     let service = Service::new(shell.clone(), addresses, default_runtime, house, meter);
     monitor::begin(&shell, &directory, &gpus, stopped_at);
     runtimes::watch(&shell, &directory, &node, by);

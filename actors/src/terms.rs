@@ -5,6 +5,7 @@ use purser_events::gpu::GpuEvent;
 use purser_events::ledger::LedgerEvent;
 use purser_events::node::NodeEvent;
 use purser_events::pod::PodEvent;
+use purser_events::pool::PoolEvent;
 use purser_events::violation::ViolationEvent;
 use purser_events::worker::WorkerEvent;
 use purser_storage::{Class, Durability, Terms};
@@ -25,6 +26,40 @@ fn class(event: &Event) -> Class {
         Event::Worker(WorkerEvent::Exited(_)) => Class::Safety,
         Event::Ledger(event) => class_of_ledger(event),
         Event::Gpu(event) => class_of_gpu(event),
+        Event::Pool(event) => class_of_pool(event),
+    }
+}
+
+fn class_of_pool(event: &PoolEvent) -> Class {
+    use PoolEvent as E;
+    match event {
+        // What ends, comes free, is lost or refused is told even when there is room for little.
+        E::RemovalRequested(_)
+        | E::Removed(_)
+        | E::MemberRemovalRequested(_)
+        | E::MemberRemoved(_)
+        | E::MemberLost(_)
+        | E::AgentDisconnected(_)
+        | E::AgentsAway(_)
+        | E::TaskDiscarded(_)
+        | E::TaskEnded(_)
+        | E::TaskRequeued(_)
+        | E::TaskCancelRequested(_)
+        | E::ReservationExpired(_)
+        | E::StaleTokenRefused(_) => Class::Safety,
+        E::SpecSet(_)
+        | E::MemberRequested(_)
+        | E::MemberAdmitted(_)
+        | E::MemberRequestFailed(_)
+        | E::AgentConnected(_)
+        | E::ReferencesChanged(_)
+        | E::TaskSubmitted(_)
+        | E::TaskAssigned(_)
+        | E::TaskStarted(_)
+        | E::TaskPlanned(_)
+        | E::TaskConfirmed(_)
+        | E::Scaled(_)
+        | E::Unfrozen(_) => Class::Lifecycle,
     }
 }
 

@@ -7,9 +7,10 @@ use crate::layout::{Decode, Encode, Layout, UnknownLayout};
 use crate::ledger::LedgerEvent;
 use crate::node::NodeEvent;
 use crate::pod::PodEvent;
+use crate::pool::PoolEvent;
 use crate::violation::ViolationEvent;
 use crate::worker::WorkerEvent;
-use crate::{gpu, ids::StreamKind, ledger, node, pod, violation, worker};
+use crate::{gpu, ids::StreamKind, ledger, node, pod, pool, violation, worker};
 
 /// Anything that can happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,14 @@ pub enum Event {
     Ledger(LedgerEvent),
     /// To a GPU.
     Gpu(GpuEvent),
+    /// To a pool.
+    Pool(PoolEvent),
+}
+
+impl From<PoolEvent> for Event {
+    fn from(event: PoolEvent) -> Event {
+        Event::Pool(event)
+    }
 }
 
 impl From<GpuEvent> for Event {
@@ -231,6 +240,32 @@ layouts! {
     0x0507 "gpu.forgotten" v 1 => Gpu(GpuEvent::Forgotten(gpu::event::Forgotten));
     0x0508 "gpu.drain-requested" v 1 => Gpu(GpuEvent::DrainRequested(gpu::event::DrainRequested));
     0x0509 "gpu.drain-ended" v 1 => Gpu(GpuEvent::DrainEnded(gpu::event::DrainEnded));
+    0x0601 "pool.spec-set" v 1 => Pool(PoolEvent::SpecSet(pool::event::SpecSet));
+    0x0602 "pool.removal-requested" v 1 => Pool(PoolEvent::RemovalRequested(pool::event::RemovalRequested));
+    0x0603 "pool.removed" v 1 => Pool(PoolEvent::Removed(pool::event::Removed));
+    0x0604 "pool.member-requested" v 1 => Pool(PoolEvent::MemberRequested(pool::event::MemberRequested));
+    0x0605 "pool.member-admitted" v 1 => Pool(PoolEvent::MemberAdmitted(pool::event::MemberAdmitted));
+    0x0606 "pool.member-request-failed" v 1 => Pool(PoolEvent::MemberRequestFailed(pool::event::MemberRequestFailed));
+    0x0607 "pool.member-removal-requested" v 1 => Pool(PoolEvent::MemberRemovalRequested(pool::event::MemberRemovalRequested));
+    0x0608 "pool.member-removed" v 1 => Pool(PoolEvent::MemberRemoved(pool::event::MemberRemoved));
+    0x0609 "pool.member-lost" v 1 => Pool(PoolEvent::MemberLost(pool::event::MemberLost));
+    0x060a "pool.agent-connected" v 1 => Pool(PoolEvent::AgentConnected(pool::event::AgentConnected));
+    0x060b "pool.agent-disconnected" v 1 => Pool(PoolEvent::AgentDisconnected(pool::event::AgentDisconnected));
+    0x060c "pool.agents-away" v 1 => Pool(PoolEvent::AgentsAway(pool::event::AgentsAway));
+    0x060d "pool.references-changed" v 1 => Pool(PoolEvent::ReferencesChanged(pool::event::ReferencesChanged));
+    0x0610 "pool.task-submitted" v 1 => Pool(PoolEvent::TaskSubmitted(pool::event::TaskSubmitted));
+    0x0611 "pool.task-assigned" v 1 => Pool(PoolEvent::TaskAssigned(pool::event::TaskAssigned));
+    0x0612 "pool.task-started" v 1 => Pool(PoolEvent::TaskStarted(pool::event::TaskStarted));
+    0x0613 "pool.task-planned" v 1 => Pool(PoolEvent::TaskPlanned(pool::event::TaskPlanned));
+    0x0614 "pool.task-confirmed" v 1 => Pool(PoolEvent::TaskConfirmed(pool::event::TaskConfirmed));
+    0x0615 "pool.task-discarded" v 1 => Pool(PoolEvent::TaskDiscarded(pool::event::TaskDiscarded));
+    0x0616 "pool.task-ended" v 1 => Pool(PoolEvent::TaskEnded(pool::event::TaskEnded));
+    0x0617 "pool.task-requeued" v 1 => Pool(PoolEvent::TaskRequeued(pool::event::TaskRequeued));
+    0x0618 "pool.task-cancel-requested" v 1 => Pool(PoolEvent::TaskCancelRequested(pool::event::TaskCancelRequested));
+    0x0619 "pool.reservation-expired" v 1 => Pool(PoolEvent::ReservationExpired(pool::event::ReservationExpired));
+    0x061a "pool.stale-token-refused" v 1 => Pool(PoolEvent::StaleTokenRefused(pool::event::StaleTokenRefused));
+    0x0620 "pool.scaled" v 1 => Pool(PoolEvent::Scaled(pool::event::Scaled));
+    0x0621 "pool.unfrozen" v 1 => Pool(PoolEvent::Unfrozen(pool::event::Unfrozen));
     within {
         0x021e "pod.violation-detected" v 1 => Pod(PodEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
         0x021f "pod.violation-escalated" v 1 => Pod(PodEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));
@@ -259,6 +294,7 @@ impl Event {
             Event::Worker(_) => StreamKind::Worker,
             Event::Ledger(_) => StreamKind::Ledger,
             Event::Gpu(_) => StreamKind::Gpu,
+            Event::Pool(_) => StreamKind::Pool,
         }
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::ledger::GpuUuid;
 use crate::names::ContainerName;
+use crate::pool::PoolName;
 
 /// Position of a record in the journal: 1, 2, 3 … without a gap; 0 stands for "before the first".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub enum StreamKind {
     Ledger = 4,
     /// One GPU.
     Gpu = 5,
+    /// One pool.
+    Pool = 6,
 }
 
 impl StreamKind {
@@ -80,6 +83,7 @@ impl StreamKind {
             3 => Some(StreamKind::Worker),
             4 => Some(StreamKind::Ledger),
             5 => Some(StreamKind::Gpu),
+            6 => Some(StreamKind::Pool),
             _ => None,
         }
     }
@@ -93,6 +97,7 @@ impl StreamKind {
             StreamKind::Worker => "worker",
             StreamKind::Ledger => "ledger",
             StreamKind::Gpu => "gpu",
+            StreamKind::Pool => "pool",
         }
     }
 }
@@ -122,13 +127,20 @@ impl std::str::FromStr for StreamId {
 
     fn from_str(text: &str) -> Result<StreamId, NotAStream> {
         let (word, id) = text.split_once('/').ok_or(NotAStream)?;
-        let kinds =
-            [StreamKind::Node, StreamKind::Pod, StreamKind::Worker, StreamKind::Ledger, StreamKind::Gpu];
+        let kinds = [
+            StreamKind::Node,
+            StreamKind::Pod,
+            StreamKind::Worker,
+            StreamKind::Ledger,
+            StreamKind::Gpu,
+            StreamKind::Pool,
+        ];
         let kind = kinds.into_iter().find(|kind| kind.word() == word).ok_or(NotAStream)?;
         match (kind, Uuid::try_parse(id)) {
             (_, Ok(id)) => Ok(StreamId { kind, id }),
             // A GPU is known by the name that its driver has for it.
             (StreamKind::Gpu, Err(_)) => GpuUuid::new(id).map(|uuid| uuid.stream()).map_err(|_| NotAStream),
+            (StreamKind::Pool, Err(_)) => PoolName::new(id).map(|name| name.stream()).map_err(|_| NotAStream),
             (_, Err(_)) => Err(NotAStream),
         }
     }

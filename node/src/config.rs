@@ -3,6 +3,7 @@
 mod check;
 mod gpu;
 pub mod monitor;
+mod pools;
 pub mod resources;
 mod source;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gpu::{Cdi, GpuDriver, GpuModel, GpuPolicy};
 pub use monitor::Monitor;
+pub use pools::Pools;
 pub use resources::{ResourcePolicy, Resources};
 pub use source::{Surroundings, load, render};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub gpu: GpuDriver,
     /// What the machine has that nothing measures.
     pub resources: Resources,
+    /// What the node offers pools.
+    pub pools: Pools,
     /// Numbers that decisions use: the journal remembers each change.
     pub policy: Policy,
     /// How the journal is kept.

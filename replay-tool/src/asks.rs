@@ -62,7 +62,7 @@ impl Asks {
                 let container = self.workers.remove(&header.stream);
                 container.and_then(|container| self.open.get(&container).copied())
             }
-            Some(Event::Node(_) | Event::Ledger(_) | Event::Gpu(_)) | None => None,
+            Some(Event::Node(_) | Event::Ledger(_) | Event::Gpu(_) | Event::Pool(_)) | None => None,
         };
         let cause = header.origin.cause;
         let goes_on = self.told.take().filter(|told| {

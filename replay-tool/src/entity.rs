@@ -31,6 +31,10 @@ impl Entity {
                 let (uuid, gpu) = world.gpus.iter().find(|(uuid, _)| uuid.stream() == stream)?;
                 return Some(Entity { title: format!("gpu/{uuid}"), state: json!(gpu) });
             }
+            StreamKind::Pool => {
+                let (name, pool) = world.pools.iter().find(|(name, _)| name.stream() == stream)?;
+                return Some(Entity { title: format!("pool/{name}"), state: json!(pool) });
+            }
             StreamKind::Worker => world.workers.get(&WorkerUid(stream.id)).map(|worker| json!(worker)),
         };
         state.map(|state| Entity { title: stream.to_string(), state })

@@ -5,7 +5,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use purser_events::{CommandId, Event, Origin, Record, StreamId, StreamVersion, Timestamp};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot::{self, Receiver};
+use tokio::sync::watch;
 
 use crate::answers::{self, StoredAnswer};
 use crate::ballast::Ballast;
@@ -21,7 +22,7 @@ use crate::projection::Projections;
 use crate::published::Published;
 use crate::queue::Queue;
 use crate::read::Reader;
-use crate::request::{Request, prepare};
+use crate::request::{Outcome, Prepared, Request, prepare};
 use crate::retention::Holds;
 use crate::sealer::exchange::Exchange;
 use crate::sealer::{self, SealerError, SealingParts, SealingStatus};
@@ -29,7 +30,7 @@ use crate::segment::set::Segments;
 use crate::snapshot::{self, Snapshots};
 use crate::store::{FolderStores, Store, Stores};
 use crate::subjects::SubjectKeys;
-use crate::terms::{PerClass, Terms};
+use crate::terms::{Class, PerClass, Terms};
 use crate::verify::Head;
 
 /// Most payload bytes that one request may hold.
@@ -245,15 +246,48 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub async fn append_on(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
-        let started = Instant::now();
-        let outcome = self.append_unmeasured(append, terms).await;
-        if let Some(observer) = self.shared.published.observer.get() {
-            observer.answered(started.elapsed());
-        }
-        outcome
+        self.enqueue(append, terms)?.await
     }
 
-    async fn append_unmeasured(&self, append: Append, terms: Terms) -> Result<Appended, AppendError> {
+    /// As [`Journal::append_on`], with its place among those of its class taken when this returns: appends of one
+    /// caller that are enqueued one after another on the same terms are written in that order, so each may expect the
+    /// versions that those before it lead to. The future that is returned has the answer; without it, the append is
+    /// made all the same.
+    ///
+    /// # Panics
+    /// As [`Journal::append`].
+    ///
+    /// # Errors
+    /// Of the future: as [`Journal::append`]. What is refused here has no place, and nothing is written.
+    pub fn enqueue(
+        &self,
+        append: Append,
+        terms: Terms,
+    ) -> Result<impl Future<Output = Result<Appended, AppendError>> + Send + use<>, AppendError> {
+        let started = Instant::now();
+        let outcome = self.take_place(append, terms);
+        let shared = Arc::clone(&self.shared);
+        let answered = move || {
+            if let Some(observer) = shared.published.observer.get() {
+                observer.answered(started.elapsed());
+            }
+        };
+        let outcome = outcome.inspect_err(|_| answered())?;
+        Ok(async move {
+            // The thread answers every request that it takes, unless it panicked.
+            let outcome = outcome.await.map_or(Err(AppendError::Fenced), |(outcome, _)| outcome);
+            answered();
+            outcome
+        })
+    }
+
+    /// Whether appends of a class are taken as far as the disk's room goes.
+    #[must_use]
+    pub fn has_room(&self, class: Class) -> bool {
+        !self.shared.ballast.sheds(class)
+    }
+
+    fn take_place(&self, append: Append, terms: Terms) -> Result<Receiver<(Outcome, Prepared)>, AppendError> {
         let append = prepare(append, terms, self.shared.codec, self.shared.keys.as_deref())?;
         if self.shared.published.fatal.borrow().is_some() {
             return Err(AppendError::Fenced);
@@ -264,8 +298,7 @@ impl Journal {
         }
         let (reply, outcome) = oneshot::channel();
         self.shared.queue.push(Request { append, reply })?;
-        // The thread answers every request that it takes, unless it panicked.
-        outcome.await.map_or(Err(AppendError::Fenced), |(outcome, _)| outcome)
+        Ok(outcome)
     }
 
     /// Which opening of the journal this is, from 1.

@@ -63,20 +63,22 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn rules_and_dashboard_name_metrics_that_exist() {
-    for file in
-        ["prometheus/purser.rules.yml", "prometheus/purser.rules.test.yml", "grafana/purser-gpus.json"]
-    {
+    let dashboards = ["grafana/purser-gpus.json", "grafana/purser-pools.json"];
+    let rules = ["prometheus/purser.rules.yml", "prometheus/purser.rules.test.yml"];
+    for file in rules.into_iter().chain(dashboards) {
         let named = metrics_in(&std::fs::read_to_string(dist(file)).unwrap());
         assert!(3 < named.len(), "{file} names no metrics");
         for name in named {
             assert!(metric::ALL.iter().any(|metric| metric.name == name), "{file}: there is no `{name}`");
         }
     }
-    let text = std::fs::read_to_string(dist("grafana/purser-gpus.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let ids: BTreeSet<_> =
-        dashboard["panels"].as_array().unwrap().iter().map(|it| it["id"].as_u64()).collect();
-    assert_eq!(ids.len(), dashboard["panels"].as_array().unwrap().len(), "each panel has its own number");
+    for file in dashboards {
+        let text = std::fs::read_to_string(dist(file)).unwrap();
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let ids: BTreeSet<_> = panels.iter().map(|it| it["id"].as_u64()).collect();
+        assert_eq!(ids.len(), panels.len(), "{file}: each panel has its own number");
+    }
 }
 
 #[test]

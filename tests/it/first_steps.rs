@@ -41,14 +41,16 @@ impl Checkout {
         let folder = tempfile::Builder::new().prefix("first-").tempdir().unwrap();
         let checkout = Checkout { folder, user };
         let bin = checkout.path("target/release");
-        for made in [&bin, &checkout.path("dist"), &checkout.path("examples")] {
+        for made in [&bin, &checkout.path("dist"), &checkout.path("examples/pools")] {
             fs::create_dir_all(made).unwrap();
         }
-        let Binaries { purserd, purser, purser_replay } = Binaries::built();
-        for program in [purserd, purser, purser_replay] {
+        let Binaries { purserd, purser, purser_replay, purser_agent } = Binaries::built();
+        for program in [purserd, purser, purser_replay, purser_agent] {
             fs::copy(program, bin.join(program.file_name().unwrap())).unwrap();
         }
         fs::copy(repository().join("dist/run.sh"), checkout.path("dist/run.sh")).unwrap();
+        let pool = "examples/pools/shell.yaml";
+        fs::copy(repository().join(pool), checkout.path(pool)).unwrap();
         for entry in fs::read_dir(repository().join("examples")).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
@@ -204,6 +206,7 @@ fn assert_examples_run(checkout: &Checkout) {
     let list = String::from_utf8(list.stdout).unwrap();
     let mut names: Vec<&str> = list.lines().skip(1).filter_map(|row| row.split(' ').next()).collect();
     names.sort_unstable();
+    names.retain(|name| !name.starts_with("shell-"));
     assert_eq!(names, PODS, "{list}");
     for line in [
         "purser wait preflight --for condition=Ready --timeout 60s",
@@ -227,9 +230,14 @@ fn first_steps(user: Option<u32>) {
     for pod in PODS {
         assert!(running.shown.contains(&format!("pod/{pod} created")), "{}", running.shown);
     }
-    for shown in
-        ["pod/ticker has condition Ready", "NAME ", "Purser is ready.", "export PATH=", "purser get pods"]
-    {
+    for shown in [
+        "pod/ticker has condition Ready",
+        "NAME ",
+        "hello from a slot, task ",
+        "Purser is ready.",
+        "export PATH=",
+        "purser get pods",
+    ] {
         assert!(running.shown.contains(shown), "no `{shown}`:\n{}", running.shown);
     }
     assert_examples_run(&checkout);

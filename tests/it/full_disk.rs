@@ -124,6 +124,7 @@ impl Scene {
             machine: Arc::new(ProcMachine::own(folder.path(), purser_tests::gpus::no_owners())),
             gpus: Arc::new(NamedGpus::default()),
             probes: Arc::new(NetworkProbes),
+            pools: Arc::new(purser_tests::no_pools::NoPools),
             paths: PodPaths::new(folder.path().join("pods")),
         };
         assert!(shell.journal.make_ballast(95).unwrap());

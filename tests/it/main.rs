@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod agent;
 mod api_limits;
 mod api_requests;
 mod cli_answers;
@@ -24,6 +25,7 @@ mod ledger;
 mod node_scenarios;
 mod pod_model;
 mod pod_scenarios;
+mod pools;
 mod power_cut;
 mod redaction;
 mod redaction_fold;

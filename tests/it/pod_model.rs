@@ -307,7 +307,7 @@ proptest! {
         steps.iter().for_each(|step| life.take(step));
         let events: Vec<_> = life.records.iter().filter_map(|record| match &record.event {
             Event::Pod(event) => Some(event.clone()),
-            Event::Node(_) | Event::Worker(_) | Event::Ledger(_) | Event::Gpu(_) => None,
+            Event::Node(_) | Event::Worker(_) | Event::Ledger(_) | Event::Gpu(_) | Event::Pool(_) => None,
         }).collect();
         let mut pod = Pod::Unknown;
         for lived in &events {

@@ -92,7 +92,12 @@ impl History {
             Event::Worker(WorkerEvent::Registered(worker)) if worker.pod == pod => {
                 Some(WorkerUid(record.header.stream.id))
             }
-            Event::Worker(_) | Event::Pod(_) | Event::Node(_) | Event::Ledger(_) | Event::Gpu(_) => None,
+            Event::Worker(_)
+            | Event::Pod(_)
+            | Event::Node(_)
+            | Event::Ledger(_)
+            | Event::Gpu(_)
+            | Event::Pool(_) => None,
         };
         let workers: Vec<WorkerUid> = self.records.iter().filter_map(registered).collect();
         let redaction = Uuid::from_u128(9);

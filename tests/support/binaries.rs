@@ -13,6 +13,8 @@ pub struct Binaries {
     pub purser: PathBuf,
     /// The auditor's tool.
     pub purser_replay: PathBuf,
+    /// The agent of pools' pods.
+    pub purser_agent: PathBuf,
 }
 
 impl Binaries {
@@ -47,5 +49,10 @@ fn build() -> Binaries {
         .expect("cargo can be run");
     assert!(status.success(), "the programs under test do not build");
     let binary = |name: &str| folder.join(name);
-    Binaries { purserd: binary("purserd"), purser: binary("purser"), purser_replay: binary("purser-replay") }
+    Binaries {
+        purserd: binary("purserd"),
+        purser: binary("purser"),
+        purser_replay: binary("purser-replay"),
+        purser_agent: binary("purser-agent"),
+    }
 }

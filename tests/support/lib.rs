@@ -9,6 +9,8 @@ pub mod evidence;
 pub mod gpus;
 pub mod images;
 pub mod leftovers;
+pub mod no_pools;
+pub mod pools;
 pub mod power;
 pub mod promtool;
 pub mod purserd;

@@ -25,6 +25,7 @@ use purser_node::adapter::clock::UuidV7;
 use purser_node::adapter::machine::ProcMachine;
 use purser_node::adapter::probes::NetworkProbes;
 use purser_node::adapter::process::{ProcessRuntime, Settings};
+use purser_node::agents::Agents;
 use purser_node::api::admission::{Gate, Limits};
 use purser_node::api::listen::{Server, bind_socket};
 use purser_node::api::router::router;
@@ -149,6 +150,15 @@ fn sys(folder: &Path) -> PathBuf {
     sys
 }
 
+/// A place for agents that nobody serves.
+fn agents(paths: &PodPaths) -> Agents {
+    let agents = Agents::open(&paths.agents(), None, |buffer| {
+        buffer.fill(7);
+        Ok(())
+    });
+    agents.expect("folders can be made")
+}
+
 /// A node without pods, on the arbiter of the caller, that gives this out.
 ///
 /// # Panics
@@ -192,6 +202,7 @@ pub async fn node_with(
         }),
         gpus,
         probes: Arc::new(NetworkProbes),
+        pools: Arc::new(agents(paths)),
         paths: paths.clone(),
     };
     let host = HostFacts {
@@ -313,6 +324,7 @@ async fn serve(folder: &Path, clock: Arc<Stepped>, capacity: Capacity, stop: wat
         per_second: config.api.requests_per_second,
         burst: config.api.requests_burst,
         open_max: config.api.requests_open_max,
+        open_each: None,
     };
     let connections = TaskTracker::new();
     let server = Server {

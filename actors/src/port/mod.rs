@@ -5,6 +5,7 @@ pub mod clock;
 pub mod containers;
 pub mod gpus;
 pub mod machine;
+pub mod pools;
 pub mod probes;
 
 pub use archive::{Archive, ArchiveFailure};
@@ -18,4 +19,5 @@ pub use gpus::{
     SeenGpus, SeenXid, Slowdown,
 };
 pub use machine::{Machine, MachineCapacity, MachineUse};
+pub use pools::{MemberId, PoolHost};
 pub use probes::{ProbeTransport, ProbeVerdict};

@@ -60,8 +60,8 @@ impl Survey {
                 }
                 return;
             }
-            // They name pods by their uid alone.
-            StreamKind::Ledger | StreamKind::Gpu => return,
+            // They name pods by their uid alone, or by names that are the pool's own.
+            StreamKind::Ledger | StreamKind::Gpu | StreamKind::Pool => return,
             StreamKind::Pod => self.note_pod(PodUid(id), record),
             StreamKind::Worker => self.note_worker(WorkerUid(id), record),
         };

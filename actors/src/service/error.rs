@@ -4,6 +4,7 @@ use purser_events::gpu::GpuRejection;
 use purser_events::ledger::LedgerRejection;
 use purser_events::node::NodeRejection;
 use purser_events::pod::PodRejection;
+use purser_events::pool::PoolRejection;
 
 use super::room;
 use crate::port::{FieldError, RuntimeError};
@@ -23,6 +24,9 @@ pub enum ServiceError {
     /// The GPU refuses.
     #[error(transparent)]
     Gpu(GpuRejection),
+    /// The pool refuses.
+    #[error(transparent)]
+    Pool(PoolRejection),
     /// The manifest asks for what this node cannot do.
     #[error("the manifest asks for what this node cannot do")]
     Invalid(Vec<FieldError>),

@@ -14,7 +14,6 @@ mod evolve;
 pub mod grant;
 mod kept;
 pub mod manager;
-mod pairs;
 pub mod past;
 pub mod past_gpus;
 pub mod policy;

@@ -17,10 +17,11 @@ use super::policy::LedgerPolicy;
 use super::queue::Asking;
 use super::resource::{Amounts, ResourceKind};
 use super::tenant::{RequestLimits, Tenant, TenantId};
-use super::{LedgerCommand, LedgerRejection, decide, evolve, pairs, settle};
+use super::{LedgerCommand, LedgerRejection, decide, evolve, settle};
 use crate::context::Context;
 use crate::decider::{Decider, IllegalTransition};
 use crate::ids::{PodUid, StreamKind};
+use crate::pairs;
 use crate::units::Timestamp;
 
 /// The ledger of one node. It is copied at every decision, so what grows with the number of pods is shared.

@@ -21,7 +21,7 @@ impl World {
         let layout = LAYOUTS.iter().find(|layout| layout.number == layout_number);
         let name = layout.map_or("", |layout| layout.name);
         match header.stream.kind {
-            StreamKind::Node | StreamKind::Ledger | StreamKind::Gpu => {
+            StreamKind::Node | StreamKind::Ledger | StreamKind::Gpu | StreamKind::Pool => {
                 let reason = "the record's payload is withheld".to_owned();
                 self.quarantine(header.stream, header.seq, reason);
             }

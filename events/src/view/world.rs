@@ -15,6 +15,7 @@ use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
 use crate::ledger::{GpuDevice, GpuUuid, HolderId, Holding, Ledger};
 use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
+use crate::pool::{Pool, PoolEvent, PoolName, Task, TaskId};
 use crate::record::{Header, Record};
 use crate::units::{Bytes, MilliTflops};
 use crate::worker::{Worker, WorkerEvent};
@@ -39,6 +40,9 @@ pub struct World {
     /// Every GPU that was ever seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpus: BTreeMap<GpuUuid, Gpu>,
+    /// Every pool that was ever made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<PoolName, Pool>,
     /// Workers that were ever registered.
     pub workers_registered: u64,
     /// Pods by name.
@@ -86,6 +90,7 @@ impl World {
             Event::Worker(event) => self.apply_worker(WorkerUid(header.stream.id), event),
             Event::Ledger(event) => self.ledger.follow(event),
             Event::Gpu(event) => self.apply_gpu(header, event),
+            Event::Pool(event) => self.apply_pool(header, event),
         };
         folded.inspect_err(|illegal| self.quarantine(header.stream, header.seq, illegal.to_string()))
     }
@@ -173,6 +178,26 @@ impl World {
         };
         self.gpus.insert(uuid, gpu);
         Ok(())
+    }
+
+    fn apply_pool(&mut self, header: &Header, event: &PoolEvent) -> Result<(), IllegalTransition> {
+        let stream = header.stream;
+        if let Some((_, pool)) = self.pools.iter_mut().find(|(name, _)| name.stream() == stream) {
+            return pool.follow(event);
+        }
+        let pool = Pool::default().evolve(event)?;
+        // A stream of another name would be one that nobody finds again.
+        let Some(name) = pool.name.clone().filter(|name| name.stream() == stream) else {
+            return Err(IllegalTransition::new(pool.word(), "pool.spec-set of another stream"));
+        };
+        self.pools.insert(name, pool);
+        Ok(())
+    }
+
+    /// A task, and the pool that has it, if it is known.
+    #[must_use]
+    pub fn task(&self, task: TaskId) -> Option<(&PoolName, &Task)> {
+        self.pools.iter().find_map(|(name, pool)| pool.task(task).map(|task| (name, task)))
     }
 
     /// The GPUs that take pods, in the order of their names. One whose records cannot be followed takes none.

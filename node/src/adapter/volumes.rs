@@ -65,6 +65,10 @@ pub fn prepare(
     for volume in &spec.volumes {
         let source = match &volume.source {
             VolumeSource::EmptyDir => empty_dir(&paths.volume(pod, &volume.name), spec.fs_group),
+            // No manifest comes so far, see `refused`: it is a pool's pod that gets its agent's folder.
+            VolumeSource::HostPath { path, kind } if Path::new(path).starts_with(paths.agents()) => {
+                host_path(Path::new(path), *kind, &[paths.agents()])
+            }
             VolumeSource::HostPath { path, kind } => host_path(Path::new(path), *kind, allowed),
         };
         let source = source.map_err(|reason| {

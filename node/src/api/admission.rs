@@ -24,6 +24,7 @@ use super::caller::{self, Caller, REQUEST_ID};
 use super::problem::Problem;
 use super::state::BODY_LEN_MAX;
 use super::token::Tokens;
+use crate::agents::Members;
 use crate::metrics::request;
 
 /// Callers that are remembered before those with a full allowance are forgotten.
@@ -42,6 +43,8 @@ pub enum Entrance {
     Socket(Principal),
     /// TCP: each request must have a token.
     Tcp(Arc<Tokens>),
+    /// The agents' socket: each request must have the token of a pool's member.
+    Agents(Arc<Members>),
 }
 
 /// The gate before the routes.
@@ -62,8 +65,10 @@ pub struct Limits {
     pub per_second: NonZeroU32,
     /// At once, of one caller, after a pause.
     pub burst: NonZeroU32,
-    /// Open at the same time, of all callers; one caller gets half of them.
+    /// Open at the same time, of all callers.
     pub open_max: NonZeroU32,
+    /// Open at the same time, of one caller; half of all if it is not said.
+    pub open_each: Option<NonZeroU32>,
 }
 
 impl Gate {
@@ -76,7 +81,7 @@ impl Gate {
             ids,
             allowance: RateLimiter::keyed(quota),
             open: Arc::new(Semaphore::new(open_max)),
-            share: open_max.div_ceil(2),
+            share: limits.open_each.map_or(open_max.div_ceil(2), |each| each.get() as usize),
             shares: Mutex::default(),
             clock: DefaultClock::default(),
         }
@@ -87,6 +92,7 @@ impl Gate {
         let principal = match entrance.expect("every connection is given its entrance when it is accepted") {
             Entrance::Socket(principal) => principal.clone(),
             Entrance::Tcp(tokens) => principal_of_token(tokens, request.headers())?,
+            Entrance::Agents(members) => members.principal(bearer(request.headers()))?,
         };
         let correlation = caller::correlation(request.headers(), self.ids.as_ref())?;
         Ok(Caller { principal, correlation })
@@ -128,14 +134,14 @@ impl Gate {
     }
 }
 
+/// The token that a request shows, if it shows one.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let shown = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ');
+    shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
+}
+
 fn principal_of_token(tokens: &Tokens, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let token = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let name = token.and_then(|token| tokens.name_of(token)).ok_or_else(|| {
+    let name = bearer(headers).and_then(|token| tokens.name_of(token)).ok_or_else(|| {
         let detail = "send `Authorization: Bearer <token>` with a token of the node's token file";
         Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     })?;
@@ -248,8 +254,12 @@ mod tests {
 
     fn router(per_second: u32, burst: u32, open_max: u32) -> Router {
         let number = |value| NonZeroU32::new(value).unwrap();
-        let limits =
-            Limits { per_second: number(per_second), burst: number(burst), open_max: number(open_max) };
+        let limits = Limits {
+            per_second: number(per_second),
+            burst: number(burst),
+            open_max: number(open_max),
+            open_each: None,
+        };
         let gate = Arc::new(Gate::new(limits, Arc::new(UuidV7)));
         let route = get(async |request: Request| {
             request.extensions().get::<Caller>().unwrap().principal.as_str().to_owned()

@@ -139,16 +139,19 @@ pub struct Server {
 
 impl Server {
     /// Serves those who connect to the unix socket.
-    pub async fn serve_socket(mut self, listener: UnixListener) {
+    pub async fn serve_socket(self, listener: UnixListener) {
+        self.serve(listener, |uid| Entrance::Socket(Principal::new(&format!("uid:{uid}")))).await;
+    }
+
+    /// Serves those who connect to a unix socket, and come in as the user they are makes them.
+    pub async fn serve(mut self, listener: UnixListener, entrance: impl Fn(u32) -> Entrance) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stopped(&mut self.stop) => return,
             };
             match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
-                Ok((uid, stream)) => {
-                    self.spawn(stream, Entrance::Socket(Principal::new(&format!("uid:{uid}"))));
-                }
+                Ok((uid, stream)) => self.spawn(stream, entrance(uid)),
                 Err(error) => pause(error).await,
             }
         }

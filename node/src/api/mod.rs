@@ -18,6 +18,7 @@ pub mod listen;
 pub mod logs;
 pub mod node;
 pub mod pods;
+pub mod pools;
 pub mod problem;
 pub mod processes;
 pub mod projections;

@@ -13,6 +13,7 @@ use purser_events::pod::{Pod, PodSpec, PodState};
 use purser_events::view::Entry;
 use purser_events::{PodId, PodUid, StreamVersion, World};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::footing::Footing;
@@ -109,6 +110,16 @@ pub(super) async fn apply(
 }
 
 fn spec_of(api: &Api, change: &Change, namespace: Option<String>) -> Result<PodSpec, Problem> {
+    let (document, defaults) = document_of(api, change, namespace)?;
+    Ok(manifest::pod_spec(document, &defaults)?)
+}
+
+/// The one document of a body, and what holds where it says nothing.
+pub(super) fn document_of(
+    api: &Api,
+    change: &Change,
+    namespace: Option<String>,
+) -> Result<(Value, Defaults), Problem> {
     let media = media_type(&change.headers);
     let taken = ["", "application/json", "application/yaml", "application/x-yaml", "text/yaml"];
     if !taken.contains(&media.as_str()) {
@@ -119,15 +130,14 @@ fn spec_of(api: &Api, change: &Change, namespace: Option<String>) -> Result<PodS
         defaults.namespace = namespace;
     }
     let mut documents = manifest::documents(&change.body, &manifest::Limits::default())?;
-    let document = match (documents.pop(), documents.len()) {
-        (Some(only), 0) => only,
+    match (documents.pop(), documents.len()) {
+        (Some(only), 0) => Ok((only, defaults)),
         (_, more) => {
             let found = if more == 0 { 0 } else { more + 1 };
-            let detail = format!("a request applies one pod; this body has {found} documents");
-            return Err(Problem::bad_request("malformed-manifest", detail));
+            let detail = format!("a request applies one document; this body has {found}");
+            Err(Problem::bad_request("malformed-manifest", detail))
         }
-    };
-    Ok(manifest::pod_spec(document, &defaults)?)
+    }
 }
 
 fn dry_run(api: &Api, spec: &PodSpec, by: Request) -> Result<Response, Problem> {

@@ -165,9 +165,31 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "runtime-unavailable" => "The runtime does not answer",
         "runtime-failed" => "The runtime failed",
         "spec-too-large" => "The specification is too large",
-        _ => status.canonical_reason().unwrap_or("The request failed"),
+        _ => match title_of_pools(code) {
+            Some(title) => title,
+            None => status.canonical_reason().unwrap_or("The request failed"),
+        },
     };
     title.into()
+}
+
+/// The title that goes with a code of pools and tasks.
+fn title_of_pools(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "no-such-pool" => "There is no such pool",
+        "pool-leaving" => "The pool is being removed",
+        "bad-pool" => "The pool cannot be taken",
+        "wrong-pool" => "The name is another pool's",
+        "bad-task" => "The task cannot be taken",
+        "task-exists" => "The task exists and is another",
+        "no-such-task" => "There is no such task",
+        "not-apply-pending" => "No plan of the task waits for a confirmation",
+        "agent-away" => "The agent that has the plan is away",
+        "task-over" => "The task has ended",
+        "too-late" => "The confirmation came too late",
+        "bad-until" => "The moment cannot be taken",
+        _ => return None,
+    })
 }
 
 impl IntoResponse for Problem {

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::admission::{Gate, admit};
 use super::description::{self, Common};
 use super::ledger::{advice, gate, limits, reservations, resources, tenants};
+use super::pools::{log as task_log, routes as pool_routes, task_routes};
 use super::problem::Problem;
 use super::state::Api;
 use super::{
@@ -31,6 +32,8 @@ use super::{
         (name = "resources", description = "What the node gives out, and by which rules"),
         (name = "tenants", description = "Who may have how much, and ask how often"),
         (name = "reservations", description = "What is kept for somebody"),
+        (name = "pools", description = "Pods with slots, as many as are needed"),
+        (name = "tasks", description = "What is done in the slots of pools"),
         (name = "images", description = "What containers are made of"),
         (name = "journal", description = "What happened"),
         (name = "node", description = "The node itself"),
@@ -70,6 +73,16 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tenants::show, tenants::set, tenants::remove))
         .routes(routes!(reservations::reserve, reservations::list))
         .routes(routes!(reservations::show, reservations::cancel))
+        .routes(routes!(pool_routes::list))
+        .routes(routes!(pool_routes::show, pool_routes::set, pool_routes::remove))
+        .routes(routes!(pool_routes::unfreeze))
+        .routes(routes!(task_routes::submit))
+        .routes(routes!(task_routes::list))
+        .routes(routes!(task_routes::show))
+        .routes(routes!(task_routes::confirm))
+        .routes(routes!(task_routes::discard))
+        .routes(routes!(task_routes::cancel))
+        .routes(routes!(task_log::log))
         .routes(routes!(images::load))
         .routes(routes!(feed::events))
         .routes(routes!(export::export))

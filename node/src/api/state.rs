@@ -218,7 +218,11 @@ pub fn unsupported(media: &str, taken: &str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
 }
 
-async fn read(body: Body, within: Duration) -> Result<Bytes, Problem> {
+/// Reads a body whole.
+///
+/// # Errors
+/// It is too large, ends early or does not come in time.
+pub async fn read(body: Body, within: Duration) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("at most {BODY_LEN_MAX} bytes are read");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
@@ -264,6 +268,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Gpu(rejection) => {
                 Problem::new(status_of(rejection.code()), rejection.code(), detail)
             }
+            ServiceError::Pool(rejection) => {
+                Problem::new(status_of(rejection.code()), rejection.code(), detail)
+            }
             ServiceError::Invalid(errors) => Problem::invalid(errors.into_iter().map(Into::into)),
             ServiceError::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail),
             ServiceError::Busy { retry_after_ms } => {
@@ -306,12 +313,14 @@ fn names_no_program(error: &RuntimeError) -> bool {
 fn status_of(code: &str) -> StatusCode {
     match code {
         "pod-not-found" | "no-such-container" | "no-such-exec" | "no-such-tenant" | "no-such-resource"
-        | "gpu-not-found" => StatusCode::NOT_FOUND,
+        | "gpu-not-found" | "no-such-pool" | "no-such-task" | "no-such-member" => StatusCode::NOT_FOUND,
         "pod-gone" => StatusCode::GONE,
         "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
         "too-many-execs" | "queue-full" | "too-many-reservations" => StatusCode::TOO_MANY_REQUESTS,
         "bad-ttl" | "bad-limits" | "bad-tenant" | "bad-grace" | "bad-reason" | "bad-namespace"
-        | "uncountable" | "bad-gpu-policy" => StatusCode::UNPROCESSABLE_ENTITY,
+        | "uncountable" | "bad-gpu-policy" | "bad-pool" | "bad-task" | "bad-until" | "bad-digest" => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     }

@@ -3,6 +3,7 @@
 pub mod history;
 pub mod import;
 pub mod ledger;
+pub mod pool;
 
 use std::path::PathBuf;
 
@@ -35,11 +36,11 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Runs the pods of manifests, unless they run already
+    /// Runs the pods and pools of manifests, unless they run already
     Apply(Apply),
-    /// Lists pods, workers, resources, tenants or reservations, or shows the node
+    /// Lists pods, pools, tasks, workers, resources, tenants or reservations, or shows the node
     Get(Get),
-    /// Shows everything about a pod, a tenant or a GPU
+    /// Shows everything about a pod, a pool, a task, a tenant or a GPU
     Describe(Describe),
     /// Prints a container's output
     Logs(Logs),
@@ -49,7 +50,7 @@ pub enum Verb {
     Stop(End),
     /// Starts pods that have stopped or failed
     Start(Start),
-    /// Removes pods for good, or tenants' bounds
+    /// Removes pods or pools for good, or tenants' bounds
     Delete(Delete),
     /// Waits until a pod is as wanted
     Wait(Wait),
@@ -82,6 +83,24 @@ pub enum Verb {
         /// What to do
         #[command(subcommand)]
         verb: ImageVerb,
+    },
+    /// Gives a task to a pool
+    Submit(Box<pool::Submit>),
+    /// Has a planned change applied
+    Confirm(pool::TaskChange),
+    /// Drops a planned change
+    Discard(pool::TaskChange),
+    /// Ends a task
+    CancelTask(pool::TaskChange),
+    /// Prints a task's output
+    TaskLog(pool::TaskLog),
+    /// Lifts the freeze of a pool for a while
+    Unfreeze(pool::Unfreeze),
+    /// Asks what a pool would have done
+    Pool {
+        /// What to ask
+        #[command(subcommand)]
+        verb: pool::PoolVerb,
     },
     /// Takes over what another system had in force
     Import {
@@ -150,7 +169,7 @@ pub struct Apply {
 /// `purser get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// What: pods, workers, node, resources, gpus, violations, process, tenants or reservations; or pod/NAME
+    /// What: pods, pools, tasks, workers, node, resources, gpus, violations, process, tenants or reservations; or pod/NAME
     pub what: String,
     /// Which one, or whose workers; all if absent. Of process, its id on the host
     pub name: Option<String>,
@@ -163,6 +182,12 @@ pub struct Get {
     /// Go on with every change
     #[arg(short, long)]
     pub watch: bool,
+    /// Tasks of this pool
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+    /// Tasks in this state, as pending, waiting, running, apply_pending or failed
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
     /// Violations of this pod: NAME, NAMESPACE/NAME or pod/NAME
     #[arg(long, value_name = "POD")]
     pub pod: Option<String>,
@@ -180,8 +205,8 @@ pub struct Get {
 /// `purser describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl, `tenant` for a tenant,
-    /// `gpu` for a GPU by its uuid, the beginning of it, or its index
+    /// NAME, NAMESPACE/NAME or pod/NAME; the word `pod` before it may be given as in kubectl, `pool` for a pool, `task`
+    /// for a task by its id, `tenant` for a tenant, `gpu` for a GPU by its uuid, the beginning of it, or its index
     #[arg(required = true, num_args = 1..=2)]
     pub name: Vec<String>,
 }
@@ -274,12 +299,15 @@ pub struct Start {
 /// `purser delete`.
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// The pods; tenants after the word `tenant`
+    /// The pods; pools after the word `pool`, tenants after the word `tenant`
     #[arg(required_unless_present_any = ["files", "all"])]
     pub names: Vec<String>,
-    /// The pods of these manifests
+    /// The pods and pools of these manifests
     #[arg(short, long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// End the running and planned tasks of a pool instead of waiting for them
+    #[arg(long)]
+    pub force: bool,
     /// Every pod of the namespace
     #[arg(long, conflicts_with_all = ["names", "files"])]
     pub all: bool,

@@ -7,19 +7,17 @@ use std::time::Duration;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
 use purser_actors::port::Ids;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
-use super::link::Link;
 use crate::adapter::clock::UuidV7;
 use crate::api::caller::IDEMPOTENCY_KEY;
 use crate::api::problem::{MEDIA_TYPE, Problem};
+use crate::link::{self, Unanswered};
 
 /// How long a request is made again when the service goes away in the middle of it: a restart takes less.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -128,16 +126,11 @@ impl Client {
     }
 
     /// Sends a request as it is, and gives the answer if it is a success.
-    pub(super) async fn send(&self, mut request: Request<Payload>) -> Result<Response<Incoming>, Failure> {
-        let unreachable = |source| Failure::Unreachable { socket: self.socket.clone(), source };
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-        let broken = |error: hyper::Error| Failure::Broken(error.to_string());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(Link(stream))).await.map_err(broken)?;
-        // The connection ends with the answer's body; an error of it is an error of that body too.
-        tokio::spawn(connection);
-        request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("purser"));
-        let response = sender.send_request(request).await.map_err(broken)?;
+    pub(super) async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, Failure> {
+        let response = link::send(&self.socket, request).await.map_err(|why| match why {
+            Unanswered::Unreachable(source) => Failure::Unreachable { socket: self.socket.clone(), source },
+            Unanswered::Broken(error) => Failure::Broken(error.to_string()),
+        })?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -31,6 +31,9 @@ pub(super) struct FeedRecord {
 pub(super) struct FeedHeader {
     pub(super) seq: u64,
     pub(super) stream: FeedStream,
+    /// Its place in the stream, from 1.
+    #[serde(default)]
+    pub(super) version: u64,
     pub(super) time: Timestamp,
 }
 
@@ -46,6 +49,9 @@ pub(super) struct FeedStream {
 pub(super) struct FeedEvent {
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// The version of its layout; 0 of one that cannot be read.
+    #[serde(default)]
+    pub(super) version: u16,
     #[serde(default)]
     pub(super) payload: Value,
     /// Why it cannot be read, if it cannot.

@@ -6,7 +6,6 @@ mod client;
 mod failure;
 mod feed;
 mod files;
-mod link;
 mod name;
 mod show;
 mod sse;
@@ -18,6 +17,7 @@ use clap::Parser;
 
 use self::arguments::import::ImportVerb;
 use self::arguments::ledger::SetVerb;
+use self::arguments::pool::PoolVerb;
 use self::arguments::{Arguments, ImageVerb, Verb};
 use self::client::Client;
 use self::failure::Failure;
@@ -78,6 +78,14 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::CancelReservation(cancel) => verb::reserve::cancel(&client, cancel).await,
         Verb::Image { verb: ImageVerb::Load(load) } => verb::image::load(&client, load).await,
         Verb::Import { verb: ImportVerb::Quotas(quotas) } => verb::import::quotas(&client, quotas).await,
+        Verb::Import { verb: ImportVerb::Deployment(file) } => verb::deployment::run(&client, file).await,
+        Verb::Submit(submit) => verb::task::submit(&client, *submit).await,
+        Verb::Confirm(change) => verb::task::confirm(&client, change).await,
+        Verb::Discard(change) => verb::task::discard(&client, change).await,
+        Verb::CancelTask(change) => verb::task::cancel(&client, change).await,
+        Verb::TaskLog(log) => verb::task::log(&client, log).await,
+        Verb::Unfreeze(unfreeze) => verb::pool::unfreeze(&client, unfreeze).await,
+        Verb::Pool { verb: PoolVerb::Simulate(simulate) } => verb::simulate::run(&client, simulate).await,
         Verb::Status(status) => verb::status::run(&client, status).await,
         Verb::Cordon { what, reason } => verb::change::cordon(&client, &what, reason).await,
         Verb::Uncordon { what } => verb::change::uncordon(&client, &what).await,

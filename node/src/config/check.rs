@@ -39,6 +39,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for (index, root) in config.runtime.host_path_roots.iter().enumerate() {
         check_path(&format!("runtime.host-path-roots[{index}]"), root)?;
     }
+    if let Some(folder) = &config.pools.references_dir {
+        check_path("pools.references-dir", folder)?;
+    }
     check_word("containerd.namespace", &config.containerd.namespace)?;
     check_word("containerd.snapshotter", &config.containerd.snapshotter)?;
     check_archive(&config.journal.archive)?;

@@ -1,9 +1,10 @@
-//! Quota tables of a legacy cluster manager, turned into tenants: read, converted, and reported field by field. Nothing
-//! here sends anything.
+//! What other systems had in force: quota tables of a legacy cluster manager, turned into tenants and reported field by
+//! field, and Deployments, turned into pools. Nothing here sends anything.
 
 mod compare;
 mod convert;
 mod csv;
+pub mod deployment;
 mod field;
 mod read;
 

@@ -104,6 +104,11 @@ impl FieldErrors {
         self.errors.is_empty()
     }
 
+    /// How many are known.
+    pub(super) fn len(&self) -> usize {
+        self.errors.len()
+    }
+
     /// What to tell whoever sent it.
     pub(super) fn into_error(self) -> ManifestError {
         ManifestError::Fields(self.errors)

@@ -11,6 +11,7 @@ mod documents;
 mod error;
 mod metadata;
 mod path;
+mod pool;
 mod probe;
 pub(crate) mod quantity;
 mod render;
@@ -23,6 +24,7 @@ mod volume;
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as k8s;
+use purser_actors::port::FieldError;
 use purser_events::ContainerName;
 use purser_events::pod::spec::{PodSpec, RestartPolicy, RuntimeClass};
 use serde_json::Value;
@@ -30,6 +32,7 @@ use serde_json::Value;
 pub use documents::{Limits, documents};
 pub use error::{FIELD_ERRORS_MAX, ManifestError};
 pub(crate) use path::key as shown_key;
+pub use pool::{API_VERSION, KIND, is_pool, pool_fields, pool_manifest, pool_spec};
 pub use render::to_manifest;
 pub use table::{SupportedField, supported_fields};
 
@@ -83,6 +86,18 @@ pub fn pod_spec(document: Value, defaults: &Defaults) -> Result<PodSpec, Manifes
         errors.add("", format!("the pod has {bytes} bytes as JSON, at most {SPEC_BYTES_MAX} are kept"));
     }
     errors.into_result(spec)
+}
+
+/// What of a `v1` Pod's manifest Purser supports, and each field that it does not, as far as their shape tells.
+#[must_use]
+pub fn supported_part(document: Value) -> (Value, Vec<FieldError>) {
+    let mut errors = FieldErrors::default();
+    let part = shape::check(document, &mut errors);
+    let refused = match errors.into_result(()) {
+        Ok(()) => vec![],
+        Err(error) => error.fields().to_vec(),
+    };
+    (part, refused)
 }
 
 fn encoded_len(spec: &PodSpec) -> usize {

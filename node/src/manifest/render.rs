@@ -137,7 +137,7 @@ fn security_context(user: &User) -> Value {
 }
 
 /// Without what says nothing: nulls, and the empty maps and lists that are left. Of text, nothing is empty.
-fn compact(value: Value) -> Value {
+pub(super) fn compact(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let kept = fields.into_iter().map(|(name, field)| {

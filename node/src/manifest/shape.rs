@@ -11,12 +11,26 @@ use super::table::{self, Field, Kind, Shape};
 ///
 /// Fields that are `null` are absent, as in Kubernetes.
 pub(super) fn check(document: Value, errors: &mut FieldErrors) -> Value {
-    let checked = check_value(&table::POD, document, &Place::default(), errors);
+    check_as(&table::POD, refuse, document, errors)
+}
+
+/// How a field that is not in a table is refused: where it is, and what it holds.
+pub(super) type Refuse = fn(&Place, Value, &mut FieldErrors);
+
+/// The same for documents of any shape.
+pub(super) fn check_as(shape: &Shape, refuse: Refuse, document: Value, errors: &mut FieldErrors) -> Value {
+    let checked = check_value(shape, refuse, document, &Place::default(), errors);
     errors.shapes_are_done();
     checked.unwrap_or_else(|| Value::Object(Map::new()))
 }
 
-fn check_value(shape: &Shape, value: Value, place: &Place, errors: &mut FieldErrors) -> Option<Value> {
+fn check_value(
+    shape: &Shape,
+    refuse: Refuse,
+    value: Value,
+    place: &Place,
+    errors: &mut FieldErrors,
+) -> Option<Value> {
     if errors.is_full() {
         return None;
     }
@@ -29,19 +43,19 @@ fn check_value(shape: &Shape, value: Value, place: &Place, errors: &mut FieldErr
                         refuse(&place, value, errors);
                         return None;
                     };
-                    check_value(shape, value, &place, errors).map(|value| (key, value))
+                    check_value(shape, refuse, value, &place, errors).map(|value| (key, value))
                 });
             Some(Value::Object(checked.collect()))
         }
         (Shape::List(shape), Value::Array(values)) => {
             let checked = values.into_iter().enumerate().map(|(index, value)| {
-                let checked = check_value(shape, value, &place.index(index), errors);
+                let checked = check_value(shape, refuse, value, &place.index(index), errors);
                 // Kept in its place, so that the indexes of those behind it still say where they are.
                 checked.unwrap_or_else(|| stand_in(shape))
             });
             Some(Value::Array(checked.collect()))
         }
-        (Shape::Leaf(field), value) => check_leaf(field, value, place, errors),
+        (Shape::Leaf(field), value) => check_leaf(field, refuse, value, place, errors),
         (Shape::Object(_), other) => wrong_type(place, "a map", &other, errors),
         (Shape::List(_), other) => wrong_type(place, "a list", &other, errors),
     }
@@ -55,7 +69,13 @@ fn stand_in(shape: &Shape) -> Value {
     }
 }
 
-fn check_leaf(field: &Field, value: Value, place: &Place, errors: &mut FieldErrors) -> Option<Value> {
+fn check_leaf(
+    field: &Field,
+    refuse: Refuse,
+    value: Value,
+    place: &Place,
+    errors: &mut FieldErrors,
+) -> Option<Value> {
     match (field.kind, value) {
         (Kind::Text, Value::String(text)) => checked_text(text, place, errors),
         (Kind::TextMap, Value::Object(values)) => {

@@ -47,7 +47,7 @@ const ID: Kind = Kind::Whole(0, i32::MAX as i64);
 const PRIORITY_MAX: i64 = 1_000_000_000;
 const PORT_NUMBER: Kind = Kind::Whole(1, 65_535);
 
-const fn field(pattern: &'static str, kind: Kind, note: &'static str) -> Field {
+pub(super) const fn field(pattern: &'static str, kind: Kind, note: &'static str) -> Field {
     Field { pattern, kind, note }
 }
 
@@ -218,15 +218,15 @@ pub struct SupportedField {
 /// Every field that a manifest may have.
 #[must_use]
 pub fn supported_fields() -> Vec<SupportedField> {
-    let shown = |(path, field): (String, &Field)| SupportedField {
-        path,
-        holds: field.kind.shown(),
-        note: field.note,
-    };
     let mut fields: Vec<SupportedField> = all().into_iter().map(shown).collect();
     let behind = fields.iter().position(|field| field.path == "metadata.annotations").map_or(0, |at| at + 1);
     fields.splice(behind..behind, super::annotation::supported());
     fields
+}
+
+/// A field as documentation shows it.
+pub(super) fn shown((path, field): (String, &Field)) -> SupportedField {
+    SupportedField { path, holds: field.kind.shown(), note: field.note }
 }
 
 fn all() -> Vec<(String, &'static Field)> {
@@ -306,7 +306,8 @@ pub(super) static POD: LazyLock<Shape> = LazyLock::new(|| {
     pod
 });
 
-fn object(fields: &'static [Field]) -> Shape {
+/// The tree of these fields.
+pub(super) fn object(fields: &'static [Field]) -> Shape {
     let mut shape = Shape::Object(BTreeMap::new());
     for field in fields {
         let steps: Vec<&'static str> = field.pattern.split('.').collect();

@@ -5,6 +5,7 @@ mod gpus;
 pub mod journal;
 mod ledger;
 mod pods;
+mod pools;
 mod process;
 pub mod request;
 mod violations;

@@ -18,10 +18,11 @@ use purser_storage::projection::ProjectionState;
 use purser_storage::sealer::SealingState;
 
 use super::process::exact;
-use super::{gpus, ledger, pods, process, violations};
+use super::{gpus, ledger, pods, pools, process, violations};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 21] = [
+const COUNTED: [Metric; 22] = [
+    metric::POOL_DECISIONS,
     metric::VIOLATIONS,
     metric::VIOLATION_DURATION,
     metric::MONITORING_CYCLES,
@@ -61,6 +62,7 @@ pub(super) fn render(service: &Service) -> String {
         ledger::record(service);
         let now = service.now();
         service.world(|world| violations::Figures::of(world, now)).record();
+        pools::record(service);
         gpus::record(&service.gpus());
         service.world(gpus::record_health);
         pods::record(service);

@@ -28,6 +28,7 @@ use crate::adapter::machine::ProcMachine;
 use crate::adapter::owners::Owners;
 use crate::adapter::probes::NetworkProbes;
 use crate::adapter::process::{ProcessRuntime, Settings};
+use crate::agents::Agents;
 use crate::config::{self, Codec, Config, Encryption};
 use crate::metrics::journal::JournalMeter;
 
@@ -44,7 +45,7 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     journal.observe(JournalMeter::new());
     sealing::begin(config, &journal);
     journal.project(Arc::new(History)).map_err(Failure::Open)?;
-    let paths = PodPaths::new(config.data_dir.join("pods"));
+    let paths = pod_paths(config);
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(UuidV7));
     let runtimes = runtimes(config, &paths, &clock, &ids)?;
     let default_runtime = config.runtime.default.resolve(runtimes.contains_key(&RuntimeClass::Containerd));
@@ -54,9 +55,22 @@ pub(super) fn parts(config: &Config) -> Result<Parts, Failure> {
     let gpus = Arc::new(resources::sensor(config, owners, Arc::clone(&clock))?);
     let keeping = keeping(&config.journal);
     let resources = resources::resources(config, &machine, &gpus)?;
-    let shell = Shell { journal, live, clock, ids, runtimes, machine, gpus, probes, paths };
+    let pools = Arc::new(agents(config)?);
+    let shell = Shell { journal, live, clock, ids, runtimes, machine, gpus, probes, pools, paths };
     let monitor = config.policy.monitor.in_force()?;
     Ok(Parts { shell, host, policy: config.policy.in_force(), monitor, resources, default_runtime, keeping })
+}
+
+/// Where pods' files are.
+fn pod_paths(config: &Config) -> PodPaths {
+    PodPaths::new(config.data_dir.join("pods"))
+}
+
+/// The place of pools' agents. Blocks on the disk.
+pub(super) fn agents(config: &Config) -> Result<Agents, Failure> {
+    let root = pod_paths(config).agents();
+    Agents::open(&root, config.pools.references_dir.clone(), keys::fill)
+        .map_err(|source| Failure::Folder { path: root, source })
 }
 
 /// How the journal's past is kept.

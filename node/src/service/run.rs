@@ -19,6 +19,9 @@ use super::arguments::{Arguments, KeysVerb, Verb};
 use super::exit::Failure;
 use super::{assembly, journal, keys, log_keeper, notify, telling};
 use crate::adapter::clock::{SystemClock, UuidV7};
+use crate::agents::output::TaskOutputs;
+use crate::agents::serve::Serving;
+use crate::agents::{self, Agents};
 use crate::api::admission::{Gate, Limits};
 use crate::api::listen::{Server, bind_socket, bind_tcp};
 use crate::api::router::router;
@@ -127,17 +130,20 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
 /// Where requests come in.
 struct Doors {
     socket: UnixListener,
+    agents: (Agents, UnixListener),
     tcp: Option<(TcpListener, Arc<Tokens>)>,
 }
 
 /// Binds what requests come in through: they wait there until the node is up.
 async fn open(config: &Config, tokens: Option<Tokens>) -> Result<Doors, Failure> {
     let socket = bind_socket(&config.api.socket, config.api.socket_group.as_deref()).await?;
+    let agents = assembly::agents(config)?;
+    let agents_socket = agents::serve::bind(&agents).await?;
     let tcp = match (&config.api.tcp, tokens) {
         (Some(tcp), Some(tokens)) => Some((bind_tcp(tcp.address).await?, Arc::new(tokens))),
         (_, _) => None,
     };
-    Ok(Doors { socket, tcp })
+    Ok(Doors { socket, agents: (agents, agents_socket), tcp })
 }
 
 /// Begins to serve requests, on threads of their own; gives the connections that will be open.
@@ -147,11 +153,19 @@ fn serve(threads: &Runtime, api: Api, doors: Doors) -> TaskTracker {
         per_second: config.api.requests_per_second,
         burst: config.api.requests_burst,
         open_max: config.api.requests_open_max,
+        open_each: None,
     };
     threads.spawn(log_keeper::keep(api.service.clone(), config.runtime.log_bytes_max.get()));
     let connections = TaskTracker::new();
+    let head_timeout = Duration::from_millis(config.api.head_timeout_ms.get());
+    let (agents, listener) = doors.agents;
+    let outputs = TaskOutputs::of(&config);
+    threads.spawn(agents::serve::keep_outputs(api.service.clone(), outputs.clone()));
+    let (service, stop) = (api.service.clone(), api.stop.clone());
+    let serving = Serving { agents, service, outputs, head_timeout, stop, connections: connections.clone() };
+    threads.spawn(agents::serve::serve(serving, listener));
     let server = Server {
-        head_timeout: Duration::from_millis(config.api.head_timeout_ms.get()),
+        head_timeout,
         stop: api.stop.clone(),
         connections: connections.clone(),
         router: router(api, Arc::new(Gate::new(limits, Arc::new(UuidV7)))),

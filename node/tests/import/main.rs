@@ -1,6 +1,7 @@
-//! `purser import quotas`: what is taken, changed and refused, and what reaches the service.
+//! `purser import`: what is taken, changed and refused, and what reaches the service.
 
 mod convert;
+mod deployments;
 #[path = "../support/document.rs"]
 mod document;
 mod documented;

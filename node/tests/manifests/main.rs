@@ -8,6 +8,7 @@ mod fields;
 mod gpus;
 mod hostile;
 mod kubernetes_docs;
+mod pools;
 mod reference;
 mod round_trip;
 mod rules;

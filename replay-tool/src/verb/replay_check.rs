@@ -101,7 +101,8 @@ impl Check {
                 StreamKind::Worker => self.next::<Worker>(&left),
                 StreamKind::Ledger => self.next::<Ledger>(&left),
                 // It follows from what was seen of it at each look, which is not on record.
-                StreamKind::Gpu => {
+                // So does much of a pool's: what agents say of themselves, and the time of day.
+                StreamKind::Gpu | StreamKind::Pool => {
                     self.counts.entry(kind).or_default().untold += 1;
                     1
                 }

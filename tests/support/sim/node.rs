@@ -258,6 +258,7 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         machine: Arc::new(machine.clone()),
         gpus: Arc::new(ground.gpus.clone()),
         probes: Arc::new(machine.clone()),
+        pools: Arc::new(crate::no_pools::NoPools),
         paths: PodPaths::new("/pods"),
     };
     let host = HostFacts {

@@ -12,9 +12,9 @@ use crate::ledger::capacity::{Capacity, GpuDevice, GpuUuid};
 use crate::ledger::claims::{Demand, GpuClaim};
 use crate::ledger::grant::{GpuGrant, Grant, HolderId, Shortage};
 use crate::ledger::kept::{Kept, KeptGpu};
-use crate::ledger::pairs;
 use crate::ledger::policy::{GpuPlacement, LedgerPolicy, Limits, LimitsError, scaled};
 use crate::ledger::resource::ResourceKind;
+use crate::pairs;
 use crate::units::Bytes;
 
 /// All of a device's compute, in percent.

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::pool::Deployments;
+
 /// `purser import`.
 #[derive(Debug, Subcommand)]
 pub enum ImportVerb {
     /// Takes over a table of quotas, and says what became of each field
     Quotas(Quotas),
+    /// Turns Deployments into pools, and says what cannot be taken over
+    Deployment(Deployments),
 }
 
 /// `purser import quotas`.

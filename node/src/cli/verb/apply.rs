@@ -1,5 +1,6 @@
 //! `purser apply`.
 
+use super::pool;
 use crate::api::ledger::grant::WaitingView;
 use crate::api::pods::AcceptedView;
 use crate::cli::arguments::Apply;
@@ -7,6 +8,7 @@ use crate::cli::client::{Call, Client, with_query};
 use crate::cli::failure::Failure;
 use crate::cli::files::{self, Document};
 use crate::cli::show::line;
+use crate::manifest::is_pool;
 
 /// Applies every document; one that is refused, or a file that cannot be read, does not hold up the others.
 pub(in crate::cli) async fn run(
@@ -29,11 +31,8 @@ pub(in crate::cli) async fn run(
                 continue;
             }
         };
-        match send(client, namespace, &document, apply.dry_run).await {
-            Ok(accepted) => {
-                line(&sentence(&accepted, apply.dry_run))?;
-                accepted.would_wait.iter().try_for_each(would_wait)?;
-            }
+        match one(client, namespace, &document, apply.dry_run).await {
+            Ok(()) => {}
             Err(failure @ (Failure::Refused(_) | Failure::Senseless(_))) => {
                 refused = true;
                 eprintln!("{}: {}", document.place, failure.sentence());
@@ -42,6 +41,21 @@ pub(in crate::cli) async fn run(
         }
     }
     if refused { Err(Failure::Some) } else { Ok(0) }
+}
+
+/// Applies one document, by its kind.
+async fn one(
+    client: &Client,
+    namespace: Option<&str>,
+    document: &Document,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    if is_pool(&document.value) {
+        return pool::apply(client, namespace, &document.value, dry_run).await;
+    }
+    let accepted = send(client, namespace, document, dry_run).await?;
+    line(&sentence(&accepted, dry_run))?;
+    accepted.would_wait.iter().try_for_each(would_wait)
 }
 
 async fn send(

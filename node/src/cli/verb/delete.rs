@@ -4,8 +4,8 @@ use purser_events::PodId;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::tenant;
 use super::wait::until;
+use super::{pool, tenant};
 use crate::api::pods::{AcceptedView, PodList};
 use crate::cli::arguments::{Delete, Goal};
 use crate::cli::client::{Call, Client, with_query};
@@ -26,8 +26,14 @@ pub(in crate::cli) async fn run(
     {
         return tenant::delete(client, names).await;
     }
+    if let [kind, names @ ..] = delete.names.as_slice()
+        && matches!(&**kind, "pool" | "pools")
+        && !names.is_empty()
+    {
+        return pool::delete(client, names, &delete).await;
+    }
     let deadline = Instant::now() + delete.timeout;
-    let Wanted { ids, mut refused } = wanted(client, namespace, &delete).await?;
+    let Wanted { ids, pools, mut refused } = wanted(client, namespace, &delete).await?;
     let grace = [("gracePeriodSeconds", delete.grace_period.map(|seconds| seconds.to_string()))];
     let mut going = Vec::new();
     for id in ids {
@@ -46,12 +52,14 @@ pub(in crate::cli) async fn run(
         until(client, &id, &Goal::Delete, deadline).await?;
         line(&format!("pod/{} deleted", id.name()))?;
     }
-    if refused { Err(Failure::Some) } else { Ok(0) }
+    let of_pools = pool::delete(client, &pools, &delete).await?;
+    if refused { Err(Failure::Some) } else { Ok(of_pools) }
 }
 
-/// The pods that a command line means.
+/// The pods and pools that a command line means.
 struct Wanted {
     ids: Vec<PodId>,
+    pools: Vec<String>,
     /// Whether some of what was named cannot be read, which has been told.
     refused: bool,
 }
@@ -63,7 +71,7 @@ async fn wanted(client: &Client, namespace: Option<&str>, delete: &Delete) -> Re
         let list: PodList = client.read(&Call::get(target)).await?;
         let ids = list.items.iter().map(|pod| PodId::new(&*pod.metadata.namespace, &*pod.metadata.name));
         let ids = ids.collect::<Result<_, _>>().map_err(|error| Failure::Senseless(error.to_string()))?;
-        return Ok(Wanted { ids, refused: false });
+        return Ok(Wanted { ids, pools: vec![], refused: false });
     }
     // `purser delete pod NAME`, as in kubectl.
     let names = match delete.names.as_slice() {
@@ -71,25 +79,37 @@ async fn wanted(client: &Client, namespace: Option<&str>, delete: &Delete) -> Re
         names => names,
     };
     let mut ids = names.iter().map(|text| name::parse(text, namespace)).collect::<Result<Vec<_>, _>>()?;
-    let mut found = files::read_each(&delete.files)
-        .into_iter()
-        .map(|document| named(&document?, namespace))
-        .collect::<Vec<Result<PodId, Failure>>>();
+    let mut found: Vec<Result<Meant, Failure>> =
+        files::read_each(&delete.files).into_iter().map(|document| meant(&document?, namespace)).collect();
     if names.is_empty() && found.len() == 1 {
         // What is named alone and cannot be read is all there is to say.
-        ids.push(found.remove(0)?);
+        found = vec![Ok(found.remove(0)?)];
     }
-    let mut refused = false;
-    for id in found {
-        match id {
-            Ok(id) => ids.push(id),
+    let (mut pools, mut refused) = (vec![], false);
+    for meant in found {
+        match meant {
+            Ok(Meant::Pod(id)) => ids.push(id),
+            Ok(Meant::Pool(name)) => pools.push(name),
             Err(failure) => {
                 refused = true;
                 eprintln!("{}", failure.sentence());
             }
         }
     }
-    Ok(Wanted { ids, refused })
+    Ok(Wanted { ids, pools, refused })
+}
+
+/// What a document is about.
+enum Meant {
+    Pod(PodId),
+    Pool(String),
+}
+
+fn meant(document: &Document, namespace: Option<&str>) -> Result<Meant, Failure> {
+    match pool::named(document) {
+        Some(name) => name.map(Meant::Pool),
+        None => named(document, namespace).map(Meant::Pod),
+    }
 }
 
 fn named(document: &Document, namespace: Option<&str>) -> Result<PodId, Failure> {

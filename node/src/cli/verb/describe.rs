@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::events::{Subjects, detail, one_line};
 use super::get::status_word;
-use super::{gpu, tenant, violations};
+use super::{gpu, pool, task, tenant, violations};
 use crate::api::view::{ContainerStatus, PodView, StateView};
 use crate::cli::arguments::Describe;
 use crate::cli::client::{Call, Client};
@@ -36,9 +36,11 @@ pub(in crate::cli) async fn run(
             return tenant::describe(client, name).await;
         }
         [kind, name] if matches!(&**kind, "gpu" | "gpus") => return gpu::describe(client, name).await,
+        [kind, name] if matches!(&**kind, "pool" | "pools") => return pool::describe(client, name).await,
+        [kind, name] if matches!(&**kind, "task" | "tasks") => return task::describe(client, name).await,
         _ => {
-            let message = "describe one: `purser describe pod NAME`, `purser describe tenant NAME` or `purser \
-                           describe gpu UUID`";
+            let message = "describe one: `purser describe pod NAME`, `pool NAME`, `task ID`, `tenant NAME` or \
+                           `gpu UUID`";
             return Err(Failure::Usage(message.to_owned()));
         }
     };

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use purser_events::event::LAYOUTS;
+use purser_events::pool::PoolName;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::api::pods::PodList;
+use crate::api::pools::view::PoolList;
 use crate::api::view::PodView;
 use crate::cli::arguments::{Events, Output};
 use crate::cli::client::{Call, Client};
@@ -111,6 +113,7 @@ fn unknown_type(kinds: &str) -> Option<&str> {
 /// What streams are called by people: learned from the pods that there are, and from the records as they pass.
 pub(super) struct Subjects {
     pods: BTreeMap<String, String>,
+    pools: BTreeMap<String, String>,
     workers: BTreeMap<String, String>,
 }
 
@@ -119,7 +122,10 @@ impl Subjects {
         let list: PodList = client.read(&Call::get("/v1/pods")).await?;
         let name = |pod: &PodView| format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
         let pods = list.items.iter().map(|pod| (pod.metadata.uid.clone(), name(pod))).collect();
-        Ok(Subjects { pods, workers: BTreeMap::new() })
+        let pools: PoolList = client.read(&Call::get("/v1/pools")).await?;
+        let names = pools.items.iter().filter_map(|pool| PoolName::new(&*pool.metadata.name).ok());
+        let pools = names.map(|name| (name.stream().id.to_string(), name.to_string())).collect();
+        Ok(Subjects { pods, pools, workers: BTreeMap::new() })
     }
 
     /// What a pod is called; its uid if no name of it is known.
@@ -138,7 +144,11 @@ impl Subjects {
             let pod = self.pods.get(uid).cloned().unwrap_or_else(|| uid.to_owned());
             self.workers.insert(id.clone(), pod);
         }
+        if let ("pool.spec-set", Some(name)) = (&*record.event.kind, text("/name")) {
+            self.pools.insert(id.clone(), name.to_owned());
+        }
         match &*record.header.stream.kind {
+            "pool" => format!("pool/{}", self.pools.get(id).unwrap_or(id)),
             "pod" => format!("pod/{}", self.pod(id)),
             "worker" => {
                 self.workers.get(id).map_or_else(|| format!("worker/{id}"), |pod| format!("worker of {pod}"))
@@ -166,8 +176,17 @@ pub(super) fn detail(record: &FeedRecord) -> String {
     for (name, value) in fields {
         match value {
             _ if name == "spec" => {
-                let part = |field| value.pointer(field).and_then(Value::as_str).unwrap_or_default();
-                parts.push(format!("pod={}/{}", part("/id/namespace"), part("/id/name")));
+                let part = |field| value.pointer(field).and_then(Value::as_str);
+                match (part("/id/namespace"), part("/id/name"), part("/id"), part("/kind")) {
+                    (Some(space), Some(name), ..) => parts.push(format!("pod={space}/{name}")),
+                    (_, _, Some(task), Some(kind)) => parts.push(format!("task={task} kind={kind}")),
+                    _ => {}
+                }
+            }
+            // What a decision was made from is in `purser describe pool`.
+            Value::Object(verdict) if name == "verdict" => {
+                let part = |field| verdict.get(field).map(ToString::to_string).unwrap_or_default();
+                parts.push(format!("wanted={} rule={}", part("wanted"), part("rule")));
             }
             Value::Null => {}
             // What the ledger weighed is for programs, too.

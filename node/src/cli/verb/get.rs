@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use purser_events::PodId;
 use serde_json::Value;
 
-use super::{gpus, process, reserve, resources, status, tenant, violations};
+use super::{gpus, pool, process, reserve, resources, status, task, tenant, violations};
 use crate::api::footing::RUNTIME_MISSING;
 use crate::api::pods::PodList;
 use crate::api::view::{ContainerStatus, PodView};
@@ -25,15 +25,20 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, get: G
         Some(("pod" | "pods" | "po", name)) if get.name.is_none() => {
             return pods(client, namespace, &Get { name: Some(name.to_owned()), ..get }).await;
         }
+        Some(("pool" | "pools", name)) if get.name.is_none() => {
+            return pool::get(client, Some(name), get.output).await;
+        }
         _ => {}
     }
     let only = get.name.as_deref();
     match get.what.as_str() {
         "resources" | "resource" => resources::get(client, only, &get).await,
+        "tasks" | "task" => task::get(client, &get).await,
         what if get.watch && !PODS.contains(&what) => {
-            let message = format!("{what} cannot be watched: only pods and resources can");
+            let message = format!("{what} cannot be watched: only pods, tasks and resources can");
             Err(Failure::Usage(message))
         }
+        "pools" | "pool" => pool::get(client, only, get.output).await,
         "process" | "processes" => process::get(client, only, get.output).await,
         "gpus" | "gpu" => gpus::get(client, only, get.output).await,
         "violations" | "violation" => violations::get(client, namespace, &get).await,
@@ -46,8 +51,8 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, get: G
             Ok(0)
         }
         other => Err(Failure::Usage(format!(
-            "there are no `{other}`; get pods, workers, node, resources, gpus, violations, tenants or reservations, \
-             process PID, or pod/NAME"
+            "there are no `{other}`; get pods, pools, tasks, workers, node, resources, gpus, violations, tenants or \
+             reservations, process PID, or pod/NAME"
         ))),
     }
 }

@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
 
 use crate::cli::arguments::Logs;
 use crate::cli::client::{Call, Client, with_query};
@@ -22,16 +24,26 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, logs: 
             ("tailLines", logs.tail.map(|lines| lines.to_string())),
         ],
     );
-    let mut body = client.open(&Call::get(target)).await?.into_body();
+    let answer = client.open(&Call::get(target)).await?;
+    copy_output(answer, |error| broken(logs.follow && !logs.previous, error)).await?;
+    Ok(0)
+}
+
+/// Prints an output as it comes, to its end.
+pub(super) async fn copy_output(
+    answer: Response<Incoming>,
+    broken: impl Fn(&hyper::Error) -> Failure,
+) -> Result<(), Failure> {
+    let mut body = answer.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(logs.follow && !logs.previous, &error))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         if let Some(bytes) = frame.data_ref() {
             let mut out = std::io::stdout().lock();
             out.write_all(bytes)?;
             out.flush()?;
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Why an output broke off. One that is followed ends with its container: before that, the service has gone.

@@ -1,18 +1,50 @@
-//! The connection to the service as a request sees it.
+//! The way to a service on a unix socket: one connection for each request, as a request sees it.
 
 use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use hyper::body::{Body, Incoming};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// Nobody listens.
+    Unreachable(io::Error),
+    /// The connection ended before the answer had begun.
+    Broken(hyper::Error),
+}
+
+/// Sends a request over a connection of its own, and gives the answer, whatever it says.
+///
+/// # Errors
+/// Nobody listens, or the connection ends before the answer begins.
+pub(crate) async fn send<B>(socket: &Path, mut request: Request<B>) -> Result<Response<Incoming>, Unanswered>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let stream = UnixStream::connect(socket).await.map_err(Unanswered::Unreachable)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(Link(stream)))
+        .await
+        .map_err(Unanswered::Broken)?;
+    // The connection ends with the answer's body; an error of it is an error of that body too.
+    tokio::spawn(connection);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("purser"));
+    sender.send_request(request).await.map_err(Unanswered::Broken)
+}
 
 /// A connection whose reader may have gone: what is written then goes nowhere, and what it said before can be read.
 ///
 /// A service that refuses a long body answers before all of it was sent, and closes. Without this, the failure to
 /// write would hide the reason.
 #[derive(Debug)]
-pub(super) struct Link(pub(super) UnixStream);
+struct Link(UnixStream);
 
 /// Makes a write to somebody who has gone a success of nothing.
 fn unheard<T>(written: io::Result<T>, nothing: T) -> io::Result<T> {

@@ -3,10 +3,7 @@
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub(in crate::ledger) fn serialize<K, V, S>(
-    map: &RedBlackTreeMapSync<K, V>,
-    serializer: S,
-) -> Result<S::Ok, S::Error>
+pub(crate) fn serialize<K, V, S>(map: &RedBlackTreeMapSync<K, V>, serializer: S) -> Result<S::Ok, S::Error>
 where
     K: Serialize + Ord,
     V: Serialize,
@@ -15,9 +12,7 @@ where
     serializer.collect_seq(map.iter())
 }
 
-pub(in crate::ledger) fn deserialize<'de, K, V, D>(
-    deserializer: D,
-) -> Result<RedBlackTreeMapSync<K, V>, D::Error>
+pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<RedBlackTreeMapSync<K, V>, D::Error>
 where
     K: Deserialize<'de> + Ord,
     V: Deserialize<'de>,

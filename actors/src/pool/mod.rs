@@ -1,0 +1,206 @@
+//! The actor of one pool: the only writer of its stream. It decides ahead of the disk, so that many who hand in tasks are
+//! served together; nobody hears of an event, and nothing begins, before it is durable.
+//!
+//! What follows outside is [`upkeep`]'s: it looks at what is on record and at what there is, and brings them together.
+
+mod agent;
+mod board;
+mod member;
+mod registry;
+mod upkeep;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use actix::prelude::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
+};
+use metrics::counter;
+use purser_events::pool::{Pool, PoolEvent, PoolName, TaskId};
+use tokio::sync::oneshot;
+
+pub use agent::{AgentOrders, AgentStanding, Called};
+pub(crate) use agent::{SessionState, missing, running, session_state, standing};
+pub(crate) use board::Board;
+pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin};
+
+use crate::directory::Directory;
+use crate::entity::{Entity, Execute, Refusal};
+use crate::pipeline::{Landed, Outcome, Pipeline};
+use crate::shell::Shell;
+use crate::{mailbox, metric};
+
+/// Owns one pool's stream.
+pub(crate) struct PoolActor {
+    name: PoolName,
+    pipeline: Pipeline<Pool>,
+    /// Whether the first append in flight is awaited.
+    is_awaiting: bool,
+    shell: Arc<Shell>,
+    directory: Addr<Directory>,
+    board: Arc<Board>,
+}
+
+impl PoolActor {
+    /// An actor for a pool as the journal has it.
+    fn new(name: PoolName, shell: Arc<Shell>, directory: Addr<Directory>, board: Arc<Board>) -> PoolActor {
+        let state = shell.live.read(|world| world.pools.get(&name).cloned()).unwrap_or_default();
+        let entity = Entity::recovered(name.stream().id, state, &shell);
+        board.begin(entity.version.0);
+        PoolActor { name, pipeline: Pipeline::new(entity), is_awaiting: false, shell, directory, board }
+    }
+
+    /// Sees to it that what is in flight is heard of.
+    fn await_next(&mut self, ctx: &mut Context<PoolActor>) {
+        if self.is_awaiting {
+            return;
+        }
+        let Some(writing) = self.pipeline.next_writing() else { return };
+        self.is_awaiting = true;
+        ctx.spawn(writing.into_actor(self).map(|written, this, ctx| {
+            this.is_awaiting = false;
+            let board = Arc::clone(&this.board);
+            let name = this.name.clone();
+            this.pipeline.land(written, &this.shell, |entity, landed| {
+                react(&name, entity, &landed, &board);
+            });
+            this.await_next(ctx);
+        }));
+    }
+}
+
+/// Wakes whoever waits for what happened.
+fn react(name: &PoolName, entity: &Entity<Pool>, landed: &Landed<Pool>, board: &Board) {
+    let mut members = BTreeSet::new();
+    let mut calls_upkeep = false;
+    for (event, _) in &landed.happened {
+        tell(name, event);
+        calls_upkeep |= changes_members(event);
+        match touched(event) {
+            Touched::Member(member) => {
+                members.insert(member);
+            }
+            Touched::Task(task) => {
+                // The slot that it had, and the one that it has.
+                members.extend(
+                    [&landed.before, &entity.state].into_iter().filter_map(|pool| slot_of(pool, task)),
+                );
+            }
+            Touched::Nobody => {}
+        }
+    }
+    board.wake(&members, entity.version.0);
+    if calls_upkeep {
+        board.call_upkeep();
+    }
+}
+
+fn slot_of(pool: &Pool, task: TaskId) -> Option<u64> {
+    let (slot, _) = pool.task(task)?.slot()?;
+    Some(slot.member)
+}
+
+/// Whose orders an event changes.
+enum Touched {
+    Member(u64),
+    Task(TaskId),
+    Nobody,
+}
+
+fn touched(event: &PoolEvent) -> Touched {
+    use PoolEvent as E;
+    match event {
+        E::MemberRemovalRequested(event) => Touched::Member(event.member),
+        E::MemberLost(event) => Touched::Member(event.member),
+        E::AgentConnected(event) => Touched::Member(event.member),
+        E::AgentDisconnected(event) => Touched::Member(event.member),
+        E::TaskAssigned(event) => Touched::Member(event.slot.member),
+        E::TaskStarted(event) => Touched::Task(event.task),
+        E::TaskPlanned(event) => Touched::Task(event.task),
+        E::TaskConfirmed(event) => Touched::Task(event.task),
+        E::TaskDiscarded(event) => Touched::Task(event.task),
+        E::TaskEnded(event) => Touched::Task(event.task),
+        E::TaskRequeued(event) => Touched::Task(event.task),
+        E::TaskCancelRequested(event) => Touched::Task(event.task),
+        E::ReservationExpired(event) => Touched::Task(event.task),
+        E::SpecSet(_)
+        | E::RemovalRequested(_)
+        | E::Removed(_)
+        | E::MemberRequested(_)
+        | E::MemberAdmitted(_)
+        | E::MemberRequestFailed(_)
+        | E::MemberRemoved(_)
+        | E::AgentsAway(_)
+        | E::ReferencesChanged(_)
+        | E::TaskSubmitted(_)
+        | E::StaleTokenRefused(_)
+        | E::Scaled(_)
+        | E::Unfrozen(_) => Touched::Nobody,
+    }
+}
+
+/// Whether something is to be done outside now, or decided now rather than at the next round.
+fn changes_members(event: &PoolEvent) -> bool {
+    use PoolEvent as E;
+    matches!(
+        event,
+        E::SpecSet(_)
+            | E::RemovalRequested(_)
+            | E::MemberRequested(_)
+            | E::MemberRemovalRequested(_)
+            | E::MemberRemoved(_)
+            | E::MemberLost(_)
+            | E::ReferencesChanged(_)
+            | E::Unfrozen(_)
+    )
+}
+
+fn tell(pool: &PoolName, event: &PoolEvent) {
+    use PoolEvent as E;
+    match event {
+        E::SpecSet(_) => tracing::info!(%pool, "pool set"),
+        E::RemovalRequested(event) => tracing::info!(%pool, force = event.force, "pool is to go"),
+        E::Removed(_) => tracing::info!(%pool, "pool is gone"),
+        E::Scaled(event) => {
+            let labels = [("pool", pool.to_string()), ("rule", event.verdict.rule.word().to_owned())];
+            counter!(metric::POOL_DECISIONS.name, &labels).increment(1);
+        }
+        E::MemberRequestFailed(event) => {
+            let gives_up = event.setback.retry_at.is_none();
+            tracing::warn!(%pool, member = event.member, reason = event.reason, gives_up, "a pool's pod was not taken");
+        }
+        E::MemberLost(event) => {
+            tracing::warn!(%pool, member = event.member, reason = ?event.reason, "a pool's pod is lost");
+        }
+        E::TaskRequeued(event) => {
+            let (task, may_have_run) = (event.task, event.may_have_run);
+            tracing::warn!(%pool, %task, may_have_run, reason = ?event.reason, "a task has lost its slot");
+        }
+        E::StaleTokenRefused(event) => {
+            tracing::warn!(%pool, member = event.member, task = %event.task, reason = ?event.reason, "an agent spoke for a slot that it does not have");
+        }
+        _ => {}
+    }
+}
+
+impl Actor for PoolActor {
+    type Context = Context<PoolActor>;
+
+    fn started(&mut self, ctx: &mut Context<PoolActor>) {
+        ctx.set_mailbox_capacity(mailbox::LEN_MAX);
+        let (shell, directory) = (self.shell.clone(), self.directory.clone());
+        upkeep::begin(self.name.clone(), shell, directory, ctx.address(), Arc::clone(&self.board));
+    }
+}
+
+impl Handler<Execute<Pool>> for PoolActor {
+    type Result = ResponseFuture<Outcome<Pool>>;
+
+    fn handle(&mut self, execute: Execute<Pool>, ctx: &mut Context<PoolActor>) -> Self::Result {
+        let (reply, answer) = oneshot::channel();
+        self.pipeline.ask(execute, reply, &self.shell);
+        self.await_next(ctx);
+        // An answer that does not come is of a process that ends.
+        Box::pin(async move { answer.await.unwrap_or(Err(Refusal::Fenced)) })
+    }
+}

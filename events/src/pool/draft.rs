@@ -1,0 +1,41 @@
+//! A decision in the making: the events so far, and the pool as it would be after them.
+
+use super::event::PoolEvent;
+use super::evolve;
+use super::state::Pool;
+use crate::units::Timestamp;
+
+/// A decision in the making.
+pub(super) struct Draft {
+    /// The pool after all events so far.
+    pub(super) pool: Pool,
+    /// What has been decided.
+    pub(super) events: Vec<PoolEvent>,
+    /// The moment.
+    pub(super) now: Timestamp,
+}
+
+impl Draft {
+    /// Nothing decided yet.
+    pub(super) fn new(pool: &Pool, now: Timestamp) -> Draft {
+        Draft { pool: pool.clone(), events: vec![], now }
+    }
+
+    /// Decides one thing more.
+    pub(super) fn push(&mut self, event: impl Into<PoolEvent>) {
+        let event = event.into();
+        evolve::apply(&mut self.pool, &event).expect("a decider only emits events that its state can follow");
+        self.events.push(event);
+    }
+}
+
+/// The beginning of a text that came from outside, without what a terminal would obey.
+pub(super) fn told(text: &str, len_max: usize) -> String {
+    let is_odd = |char: char| char.is_control() && char != '\n' && char != '\t';
+    let clean: String = text.chars().map(|char| if is_odd(char) { '?' } else { char }).collect();
+    let end = (0..=len_max.min(clean.len())).rev().find(|end| clean.is_char_boundary(*end));
+    clean.get(..end.unwrap_or(0)).unwrap_or_default().to_owned()
+}
+
+/// Most bytes of what is told of a task, a plan or a pod.
+pub(super) const MESSAGE_LEN_MAX: usize = 1_024;

@@ -1,0 +1,144 @@
+//! Who waits: for a slot, for a workspace, or for the next try.
+//!
+//! Of the applies of one workspace at most the first stands in line for a slot, and none while another has the workspace.
+//! So a decision never goes past those that cannot be served.
+
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
+
+use super::names::{TaskId, Workspace};
+use super::slots::Weight;
+use super::task::{Task, TaskState};
+use crate::pairs;
+use crate::units::Timestamp;
+
+/// A place in the queue: higher priorities first, among equals who came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rank {
+    /// The priority, turned round.
+    pub behind: i64,
+    /// Who came first.
+    pub order: u64,
+}
+
+/// Everybody who waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Queue {
+    /// Tasks that any slot takes and that wait for one, the first first.
+    #[serde(with = "pairs")]
+    pub(super) light: RedBlackTreeMapSync<Rank, TaskId>,
+    /// Tasks that need a pod, or its first slot, for themselves and wait for one, the first first.
+    #[serde(with = "pairs")]
+    pub(super) heavy: RedBlackTreeMapSync<Rank, TaskId>,
+    /// Tasks that wait for their next try.
+    #[serde(with = "pairs")]
+    pub(super) delayed: RedBlackTreeMapSync<(Timestamp, Rank), TaskId>,
+    /// Applies of each workspace that wait, the first first; the first of a workspace that is free stands in line too.
+    #[serde(with = "pairs")]
+    pub(super) applies: RedBlackTreeMapSync<(Workspace, Rank), TaskId>,
+    /// Who has a workspace for himself.
+    #[serde(with = "pairs")]
+    pub(super) holders: RedBlackTreeMapSync<Workspace, TaskId>,
+    /// How many wait.
+    pub waiting: u32,
+}
+
+impl Queue {
+    /// Who has a workspace for himself now.
+    #[must_use]
+    pub(super) fn holder(&self, workspace: &Workspace) -> Option<TaskId> {
+        self.holders.get(workspace).copied()
+    }
+
+    /// How many stand in line for a slot: of those that any takes, and of the others.
+    #[must_use]
+    pub fn ready(&self) -> (usize, usize) {
+        (self.light.size(), self.heavy.size())
+    }
+
+    /// Who of a workspace that nobody has comes before a place, if anybody does.
+    #[must_use]
+    pub(super) fn ahead_in(&self, workspace: &Workspace, rank: Rank) -> Option<TaskId> {
+        self.first_apply(workspace).filter(|(first, _)| *first < rank).map(|(_, task)| task)
+    }
+
+    fn line(&mut self, weight: Weight) -> &mut RedBlackTreeMapSync<Rank, TaskId> {
+        match weight {
+            Weight::Light => &mut self.light,
+            Weight::Heavy => &mut self.heavy,
+        }
+    }
+
+    /// The first of a workspace's applies that wait.
+    fn first_apply(&self, workspace: &Workspace) -> Option<(Rank, TaskId)> {
+        let from = (workspace.clone(), Rank { behind: i64::MIN, order: 0 });
+        let ((of, rank), task) = self.applies.range(from..).next()?;
+        (of == workspace).then_some((*rank, *task))
+    }
+
+    /// Lets a task wait.
+    pub(super) fn push(&mut self, task: &Task, rank: Rank, weight: Weight, not_before: Option<Timestamp>) {
+        self.waiting = self.waiting.saturating_add(1);
+        let id = task.spec.id;
+        if let Some(not_before) = not_before {
+            self.delayed.insert_mut((not_before, rank), id);
+            return;
+        }
+        let Some(workspace) = task.spec.locks() else {
+            self.line(weight).insert_mut(rank, id);
+            return;
+        };
+        let first = self.first_apply(workspace);
+        self.applies.insert_mut((workspace.clone(), rank), id);
+        if self.holders.contains_key(workspace) || first.is_some_and(|(first, _)| first < rank) {
+            return;
+        }
+        if let Some((first, _)) = first {
+            self.line(weight).remove_mut(&first);
+        }
+        self.line(weight).insert_mut(rank, id);
+    }
+
+    /// Takes a task out; says whether it was in.
+    pub(super) fn remove(&mut self, task: &Task, rank: Rank, weight: Weight) -> bool {
+        let TaskState::Pending { not_before } = task.state else { return false };
+        let is_in = match (not_before, task.spec.locks()) {
+            (Some(not_before), _) => self.delayed.remove_mut(&(not_before, rank)),
+            (None, None) => self.line(weight).remove_mut(&rank),
+            (None, Some(workspace)) => {
+                let was_in = self.applies.remove_mut(&(workspace.clone(), rank));
+                if self.line(weight).remove_mut(&rank) {
+                    self.call_next(workspace, weight);
+                }
+                was_in
+            }
+        };
+        self.waiting = self.waiting.saturating_sub(u32::from(is_in));
+        is_in
+    }
+
+    /// Gives a workspace to a task that waits no more.
+    pub(super) fn lock(&mut self, workspace: &Workspace, task: TaskId, weight: Weight) {
+        self.holders.insert_mut(workspace.clone(), task);
+        if let Some((first, _)) = self.first_apply(workspace) {
+            self.line(weight).remove_mut(&first);
+        }
+    }
+
+    /// Takes a workspace back.
+    pub(super) fn unlock(&mut self, workspace: &Workspace, weight: Weight) {
+        self.holders.remove_mut(workspace);
+        self.call_next(workspace, weight);
+    }
+
+    /// Lets the first of a workspace that nobody has stand in line.
+    fn call_next(&mut self, workspace: &Workspace, weight: Weight) {
+        if self.holders.contains_key(workspace) {
+            return;
+        }
+        if let Some((rank, task)) = self.first_apply(workspace) {
+            self.line(weight).insert_mut(rank, task);
+        }
+    }
+}

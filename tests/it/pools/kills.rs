@@ -1,0 +1,75 @@
+//! Kills at bad moments: of the service, and of agents.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use purser_tests::bounded;
+
+use super::stage::{Shape, Stage, waits};
+
+/// Tasks of the test with many.
+const TASKS: usize = 100;
+/// Tasks that have run when the service is killed, each time.
+const KILLED_AT: [usize; 3] = [5, 30, 60];
+
+fn lines(stage: &Stage, name: &str) -> Vec<String> {
+    fs::read_to_string(stage.ground(name)).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_task_goes_on_while_the_service_is_killed_and_its_result_is_kept() {
+    let mut stage = Stage::with(&Shape { policy: "seed", slots: 3, min: 1, max: 1 });
+    let task = stage.submit("work", &format!("echo run >> $GROUND/runs; {}", waits("begun", "gate", 7)));
+    stage.await_file("begun");
+    stage.await_state(&task, "running");
+    stage.purserd.kill9();
+    stage.open("gate");
+    stage.purserd.restart();
+    let ended = stage.await_state(&task, "failed");
+    assert_eq!((&ended["exitCode"], &ended["attempts"]), (&7.into(), &1.into()), "{ended}");
+    assert_eq!(lines(&stage, "runs").len(), 1);
+}
+
+#[test]
+fn of_a_hundred_tasks_none_is_lost_and_none_runs_twice_unrecorded_while_the_service_is_killed() {
+    let mut stage = Stage::with(&Shape { policy: "flexible", slots: 4, min: 2, max: 2 });
+    let script =
+        "until [ -e $GROUND/gate ]; do sleep 0.02; done; echo $PURSER_TASK >> $GROUND/runs; sleep 0.2";
+    let tasks: Vec<String> = (0..TASKS).map(|_| stage.submit("work", script)).collect();
+    stage.open("gate");
+    for enough in KILLED_AT {
+        bounded::until("some have run", || enough <= lines(&stage, "runs").len());
+        stage.purserd.kill9();
+        stage.purserd.restart();
+    }
+    let mut runs: BTreeMap<String, u64> = BTreeMap::new();
+    for task in &tasks {
+        stage.await_state(task, "success");
+    }
+    lines(&stage, "runs").into_iter().for_each(|task| *runs.entry(task).or_default() += 1);
+    for task in &tasks {
+        let (shown, ran) = (stage.task(task), runs.get(task).copied().unwrap_or(0));
+        let attempts = shown["attempts"].as_u64().unwrap();
+        assert!(1 <= ran, "{shown} has ended well and never ran");
+        assert!(ran <= attempts, "it ran {ran} times, and {attempts} are on record: {shown}");
+    }
+}
+
+#[test]
+fn a_task_whose_agent_is_killed_runs_again_and_that_is_on_record() {
+    let stage = Stage::with(&Shape { policy: "seed", slots: 3, min: 1, max: 1 });
+    let task = stage.submit("work", &format!("echo $PPID >> $GROUND/agents; {}", waits("begun", "gate", 0)));
+    stage.await_file("begun");
+    stage.await_state(&task, "running");
+    let agent = lines(&stage, "agents")[0].parse().unwrap();
+    kill(Pid::from_raw(agent), Signal::SIGKILL).unwrap();
+    bounded::until("another agent has begun with it", || lines(&stage, "agents").len() == 2);
+    stage.open("gate");
+    let ended = stage.await_state(&task, "success");
+    assert_eq!(ended["attempts"], 2, "{ended}");
+    assert!(ended["lastLoss"].as_str().is_some_and(|loss| !loss.is_empty()), "{ended}");
+    stage.purserd.await_event("pool.task-requeued");
+    stage.purserd.await_event("pool.member-lost");
+}

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::ids::{PodUid, WorkerUid};
 use crate::ledger;
 use crate::pod::{Phase, Pod, PodState};
+use crate::pool;
 use crate::view::World;
 use crate::worker::Worker;
 
@@ -34,6 +35,8 @@ pub enum Invariant {
     RunsOnWhatItHolds,
     /// The ledger's sums are those of its holders.
     LedgerBalances,
+    /// What a pool has given out is what its tasks have.
+    PoolsBalance,
     /// Nothing was quarantined.
     NothingQuarantined,
     /// Actors have what the journal says; checked where there are actors.
@@ -42,7 +45,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// Every rule.
-    pub const ALL: [Invariant; 11] = [
+    pub const ALL: [Invariant; 12] = [
         Invariant::OnePodPerName,
         Invariant::RegistryAgrees,
         Invariant::RestRunsNothing,
@@ -52,6 +55,7 @@ impl Invariant {
         Invariant::OneWorkerPerProcess,
         Invariant::RunsOnWhatItHolds,
         Invariant::LedgerBalances,
+        Invariant::PoolsBalance,
         Invariant::NothingQuarantined,
         Invariant::ActorsAgree,
     ];
@@ -70,6 +74,9 @@ impl Invariant {
             Invariant::RunsOnWhatItHolds => "a pod that runs, or is about to, has resources on the ledger",
             Invariant::LedgerBalances => {
                 "the ledger gives nothing twice, and its sums are those of its holders"
+            }
+            Invariant::PoolsBalance => {
+                "no slot has two owners, no workspace two applies, and no pod that is busy is on its way out"
             }
             Invariant::NothingQuarantined => "every record fits the state that it follows",
             Invariant::ActorsAgree => "what an actor has is what the journal says",
@@ -92,6 +99,13 @@ impl Invariant {
             Invariant::OneWorkerPerProcess => shared_processes(world),
             Invariant::RunsOnWhatItHolds => live().filter_map(|pod| holds_nothing(world, pod)).collect(),
             Invariant::LedgerBalances => ledger::check(&world.ledger),
+            Invariant::PoolsBalance => world
+                .pools
+                .iter()
+                .flat_map(|(name, pool)| {
+                    pool::check(pool).into_iter().map(move |detail| format!("pool/{name}: {detail}"))
+                })
+                .collect(),
             Invariant::NothingQuarantined => world
                 .quarantined
                 .iter()

@@ -52,6 +52,11 @@ pairs! {
     intent "pod.enforcement-requested" ["id", "level"] => ["pod.enforcement-ended"], TERMINATED;
     intent "node.redaction-requested" ["redaction"] => ["node.redaction-completed"], &[];
     intent "ledger.preemption-requested" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
+    intent "pool.removal-requested" [] => ["pool.removed"], &[];
+    intent "pool.member-requested" ["member"] => ["pool.member-admitted", "pool.member-request-failed"], &[];
+    intent "pool.member-removal-requested" ["member"] => ["pool.member-removed"], &[];
+    intent "pool.member-lost" ["member"] => ["pool.member-removed"], &[];
+    intent "pool.task-cancel-requested" ["task"] => ["pool.task-ended"], &[];
     span "pod.provisioning-started" [] => ["pod.started"], POD_ENDS;
     span "pod.resources-awaited" [] => ["pod.resources-granted"], POD_ENDS;
     span "pod.restart-scheduled" ["container"] => ["pod.container-create-requested"], POD_ENDS;
@@ -64,6 +69,9 @@ pairs! {
         => ["ledger.reservation-activated"], &["ledger.reservation-expired", "ledger.reservation-cancelled"];
     span "ledger.alert-raised" ["tenant", "kind"] => ["ledger.alert-cleared"], &[];
     span "ledger.drift-found" ["drift"] => ["ledger.drift-resolved"], &[];
+    span "pool.task-assigned" ["task"] => ["pool.task-ended", "pool.task-planned"], &["pool.task-requeued"];
+    span "pool.task-planned" ["task"] => ["pool.task-confirmed"], &["pool.task-ended", "pool.task-requeued"];
+    span "pool.task-confirmed" ["task"] => ["pool.task-ended"], &["pool.task-requeued"];
     span "worker.registered" [] => ["worker.exited"], &[];
 }
 

@@ -1,6 +1,7 @@
 //! Pools end to end: a real service, real pods of processes, and the real agent in them.
 
 mod agents;
+mod face;
 mod kills;
 mod slots;
 mod stage;

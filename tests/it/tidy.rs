@@ -104,8 +104,11 @@ fn the_journal_does_not_interpret() {
         "Event::Worker",
         "Event::Ledger",
         "Event::Gpu",
+        "PoolEvent",
+        "Event::Pool",
         "purser_events::node",
         "purser_events::pod",
+        "purser_events::pool",
         "purser_events::worker",
     ];
     assert_none(&forbidden_names(&sources("storage"), Part::Shipped, &names, "storage names no event"));

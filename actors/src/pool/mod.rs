@@ -26,9 +26,9 @@ pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin}
 
 use crate::directory::Directory;
 use crate::entity::{Entity, Execute, Refusal};
-use crate::{mailbox, metric};
 use crate::pipeline::{Landed, Outcome, Pipeline};
 use crate::shell::Shell;
+use crate::{mailbox, metric};
 
 /// Owns one pool's stream.
 pub(crate) struct PoolActor {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
+use purser_events::pod::event::{FailureReason, StopCause};
 use purser_events::pod::{Phase, Pod};
 use purser_events::pool::{
     Digest, LocalTime, Member, MemberPhase, Pool, PoolCommand, PoolName, PoolSpec, Reference, Weekday,
@@ -241,8 +242,14 @@ fn ended(world: &World, pod: PodUid) -> Option<String> {
     match &pod.phase {
         Phase::Pending | Phase::Provisioning | Phase::Running => None,
         Phase::Stopping { .. } => Some("the pod was told to stop".to_owned()),
-        Phase::Stopped(cause) => Some(format!("the pod has ended ({cause:?})")),
+        Phase::Stopped(StopCause::Requested) => Some("the pod was stopped".to_owned()),
+        Phase::Stopped(StopCause::Completed) => Some("the agent has ended by itself".to_owned()),
         Phase::Terminating { .. } => Some("the pod was told to go".to_owned()),
-        Phase::Failed(reason) => Some(format!("the pod has failed ({reason:?})")),
+        Phase::Failed(FailureReason::InitContainer { container, code }) => {
+            Some(format!("init container {container} has failed with exit code {code}"))
+        }
+        Phase::Failed(FailureReason::Container { container, code, .. }) => {
+            Some(format!("container {container} has failed with exit code {code}"))
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! What happens to a pool. Payloads are on disk for ever, see [`crate::pod::event`].
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::names::{PoolName, SlotKey, TaskId, Token};
+pub use super::reason::{CancelReason, LossReason, MemberRemovalReason, RequeueReason, StaleReason};
 use super::scale::Verdict;
 use super::spec::{Digest, PoolSpec};
 use super::task::{Phase, TaskExit, TaskResult, TaskSpec};
@@ -194,20 +193,6 @@ pub struct MemberRequestFailed {
     pub at: Timestamp,
 }
 
-/// Why an idle member is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MemberRemovalReason {
-    /// There are more than there are to be.
-    Surplus,
-    /// It was made for an older revision.
-    OldRevision,
-    /// The pool stands still.
-    Frozen,
-    /// The pool goes.
-    PoolRemoved,
-}
-
 /// `pool.member-removal-requested` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRemovalRequested {
@@ -226,42 +211,6 @@ pub struct MemberRemoved {
     pub member: u64,
     /// When.
     pub at: Timestamp,
-}
-
-/// Why a member is of no use any more.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum LossReason {
-    /// Its pod ended, failed or is gone.
-    PodEnded {
-        /// What became of it, at most 1,024 bytes.
-        detail: String,
-    },
-    /// Nothing was heard of its agent.
-    Silent {
-        /// For how long, in milliseconds.
-        silent_ms: u64,
-    },
-    /// Its agent never came.
-    NeverConnected,
-    /// Its agent does not end what is to end.
-    CancelIgnored {
-        /// Which task.
-        task: TaskId,
-    },
-}
-
-impl fmt::Display for LossReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LossReason::PodEnded { detail } => write!(f, "its pod ended: {detail}"),
-            LossReason::Silent { silent_ms } => {
-                write!(f, "nothing was heard of its agent for {silent_ms} ms")
-            }
-            LossReason::NeverConnected => write!(f, "its agent never came"),
-            LossReason::CancelIgnored { task } => write!(f, "its agent does not end task {task}"),
-        }
-    }
 }
 
 /// `pool.member-lost` version 1.
@@ -417,27 +366,6 @@ pub struct TaskEnded {
     pub at: Timestamp,
 }
 
-/// Why a task has lost its slot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum RequeueReason {
-    /// Its pod was lost.
-    MemberLost,
-    /// The agent that had it died, and another life of it came.
-    AgentRestarted,
-    /// Its agent does not have it any more.
-    AgentLostIt,
-    /// Its agent left.
-    AgentLeft,
-    /// The plan that waited for its confirmation is lost: it must be planned again.
-    PlanLost,
-    /// It failed by itself, and is tried again.
-    Failed {
-        /// How its process ended.
-        exit: Option<TaskExit>,
-    },
-}
-
 /// `pool.task-requeued` version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -454,18 +382,6 @@ pub struct TaskRequeued {
     pub not_before: Option<Timestamp>,
     /// When.
     pub at: Timestamp,
-}
-
-/// Why a task that runs is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CancelReason {
-    /// Somebody wants it.
-    Requested,
-    /// It has taken too long.
-    TimedOut,
-    /// The pool goes.
-    PoolRemoved,
 }
 
 /// `pool.task-cancel-requested` version 1.
@@ -488,20 +404,6 @@ pub struct ReservationExpired {
     pub token: Token,
     /// When.
     pub at: Timestamp,
-}
-
-/// Why somebody does not have the slot that he speaks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StaleReason {
-    /// The pool knows no such task, or not any more.
-    NoSuchTask,
-    /// The task has another slot by now, or the same one anew.
-    Replaced,
-    /// The task has no slot.
-    NotRunning,
-    /// The slot is another member's.
-    NotTheOwner,
 }
 
 /// `pool.stale-token-refused` version 1.

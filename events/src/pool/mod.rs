@@ -4,6 +4,7 @@
 //! decision, and only it says that a slot is idle.
 
 mod advance;
+mod check;
 pub mod command;
 mod decide;
 mod decide_members;
@@ -17,6 +18,7 @@ mod loss;
 pub mod member;
 pub mod names;
 pub mod queue;
+pub mod reason;
 pub mod scale;
 pub mod slots;
 pub mod spec;
@@ -27,6 +29,7 @@ pub mod task_error;
 mod tick;
 pub mod wait;
 
+pub use check::check;
 pub use command::{PoolCommand, PoolRejection, TaskReport};
 pub use event::PoolEvent;
 pub use freeze::{FreezeWindow, LocalTime, Weekday};

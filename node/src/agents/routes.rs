@@ -16,6 +16,7 @@ use purser_actors::port::MemberId;
 use purser_actors::service::{self, AgentError};
 use purser_events::pool::{TaskExit, TaskId, TaskReport, Token};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::output::{OutputError, TaskOutputs};
@@ -25,6 +26,7 @@ use crate::agent::protocol::{
     Orders, OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
 };
 use crate::api::admission::{Gate, admit};
+use crate::api::listen::stopped;
 use crate::api::problem::Problem;
 use crate::api::state::{self, By};
 
@@ -42,6 +44,8 @@ pub struct AgentsApi {
     pub outputs: TaskOutputs,
     /// Time within which the body of a request must have come.
     pub body_within: Duration,
+    /// Turns true when the service goes down.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// The agents' routes behind their gate.
@@ -202,8 +206,13 @@ async fn take_orders(
     Place(session, poll): Place<Uuid, Poll>,
 ) -> Result<Json<Orders>, Problem> {
     let wait = Duration::from_millis(poll.wait_ms.min(WAIT_MS_MAX));
-    let orders = api.service.agent_orders(&member, session, poll.seen, wait).await?;
-    Ok(Json(orders::told(orders)))
+    let mut stop = api.stop.clone();
+    let orders = tokio::select! {
+        orders = api.service.agent_orders(&member, session, poll.seen, wait) => orders,
+        // Nobody is to wait for an answer that holds the service up.
+        () = stopped(&mut stop) => api.service.agent_orders(&member, session, poll.seen, Duration::ZERO).await,
+    };
+    Ok(Json(orders::told(orders?)))
 }
 
 async fn report(

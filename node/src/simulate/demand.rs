@@ -98,37 +98,37 @@ impl Demand {
         use PoolEvent as E;
         match event {
             E::TaskSubmitted(event) => {
-                let wanted = self.of(event.spec.id);
+                let wanted = self.task(event.spec.id);
                 (wanted.spec, wanted.submitted_at) = (Some(event.spec.clone()), Some(at));
             }
-            E::TaskAssigned(event) => self.of(event.task).first.begin(at),
+            E::TaskAssigned(event) => self.task(event.task).first.begin(at),
             E::TaskStarted(event) => {
-                let wanted = self.of(event.task);
+                let wanted = self.task(event.task);
                 let run = if wanted.answer.is_some() { &mut wanted.apply } else { &mut wanted.first };
                 run.begin(at);
             }
             E::TaskPlanned(event) => {
-                let wanted = self.of(event.task);
+                let wanted = self.task(event.task);
                 wanted.first.end(at);
                 (wanted.has_changes, wanted.planned_at) = (true, Some(at));
             }
             E::TaskConfirmed(event) => {
-                let wanted = self.of(event.task);
+                let wanted = self.task(event.task);
                 wanted.answered(Answer::Confirmed, at);
                 wanted.apply.begin(at);
             }
-            E::TaskDiscarded(event) => self.of(event.task).answered(Answer::Discarded, at),
+            E::TaskDiscarded(event) => self.task(event.task).answered(Answer::Discarded, at),
             E::TaskRequeued(event) => {
                 // It plans anew.
-                let wanted = self.of(event.task);
+                let wanted = self.task(event.task);
                 (wanted.answer, wanted.planned_at) = (None, None);
                 (wanted.first, wanted.apply) = (Run::default(), Run::default());
             }
             E::TaskCancelRequested(event) if event.reason == CancelReason::Requested => {
-                self.of(event.task).cancelled(at);
+                self.task(event.task).cancelled(at);
             }
             E::TaskEnded(event) => {
-                let wanted = self.of(event.task);
+                let wanted = self.task(event.task);
                 if event.result == TaskResult::Cancelled && event.token.is_none() {
                     wanted.cancelled(at);
                 }
@@ -140,7 +140,7 @@ impl Demand {
         }
     }
 
-    fn of(&mut self, task: TaskId) -> &mut Wanted {
+    fn task(&mut self, task: TaskId) -> &mut Wanted {
         self.tasks.entry(task).or_default()
     }
 
@@ -185,7 +185,8 @@ impl Wanted {
 
     fn ended_at_least(&self, since: Timestamp) -> bool {
         let is_new = self.submitted_at.is_some_and(|at| since < at);
-        let ends_of = |run: Run| run.begun_at.zip(run.took_ms).map(|(begun_at, took_ms)| begun_at.plus_ms(took_ms));
+        let ends_of =
+            |run: Run| run.begun_at.zip(run.took_ms).map(|(begun_at, took_ms)| begun_at.plus_ms(took_ms));
         let last = ends_of(self.first).max(ends_of(self.apply));
         is_new || self.result.is_none() || last.is_none_or(|last| since <= last)
     }

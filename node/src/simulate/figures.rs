@@ -106,7 +106,8 @@ impl Counting {
         let mut waits = self.waits;
         waits.extend(self.waiting.values().map(|since| until.ms_since(*since)));
         waits.sort_unstable();
-        let of_hundred = |part: usize| waits.get((waits.len() * part / 100).min(waits.len().saturating_sub(1)));
+        let of_hundred =
+            |part: usize| waits.get((waits.len() * part / 100).min(waits.len().saturating_sub(1)));
         Figures {
             pod_milli_hours: self.pod_ms / 3_600,
             pods_max: self.pods_max,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use purser_events::pool::{
-    MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, ScalingPolicy, TaskExit, TaskId, TaskReport, TaskState,
-    Token,
+    MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, ScalingPolicy, TaskExit, TaskId, TaskReport,
+    TaskState, Token,
 };
 use purser_events::{Context, Decider, PodUid, Policy, Timestamp};
 use uuid::Uuid;
@@ -25,7 +25,11 @@ enum Due {
     /// A member's pod is gone.
     Gone(u64),
     /// A phase of a task is over.
-    Over { member: u64, task: TaskId, token: Token },
+    Over {
+        member: u64,
+        task: TaskId,
+        token: Token,
+    },
 }
 
 /// A pool and what is to come.
@@ -70,7 +74,8 @@ impl<'a> Model<'a> {
                 self.meet(due, at, &mut counting)?;
             }
             let zone = self.pool.spec.as_ref().map_or("UTC", |spec| &spec.scaling.time_zone);
-            let local = (self.clock)(zone, tick).ok_or_else(|| SimulateError::Zone { zone: zone.to_owned() })?;
+            let local =
+                (self.clock)(zone, tick).ok_or_else(|| SimulateError::Zone { zone: zone.to_owned() })?;
             self.ask(&PoolCommand::Tick { local }, tick, &mut counting)?;
             tick = tick.plus_ms(TICK_MS);
         }
@@ -89,9 +94,13 @@ impl<'a> Model<'a> {
         for member in members {
             match member.phase {
                 MemberPhase::Requested => self.plan(since.plus_ms(start_up_ms), Due::Up(member.member)),
-                MemberPhase::Up if !member.is_connected() => self.plan(since.plus_ms(start_up_ms), Due::Up(member.member)),
+                MemberPhase::Up if !member.is_connected() => {
+                    self.plan(since.plus_ms(start_up_ms), Due::Up(member.member))
+                }
                 MemberPhase::Up => {}
-                MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => self.plan(since, Due::Gone(member.member)),
+                MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
+                    self.plan(since, Due::Gone(member.member))
+                }
             }
         }
         let tasks: Vec<_> = self.pool.tasks.values().cloned().collect();
@@ -106,7 +115,9 @@ impl<'a> Model<'a> {
                 }
                 TaskState::ApplyPending { .. } => self.plan_answer(task.spec.id, task.since, since),
                 TaskState::Pending { .. } => {
-                    if let Some(ms) = self.demand.tasks.get(&task.spec.id).and_then(|it| it.cancelled_after_ms) {
+                    if let Some(ms) =
+                        self.demand.tasks.get(&task.spec.id).and_then(|it| it.cancelled_after_ms)
+                    {
                         let command = PoolCommand::Cancel { task: task.spec.id };
                         self.plan(task.submitted_at.plus_ms(ms).max(since), Due::Command(Box::new(command)));
                     }
@@ -140,7 +151,9 @@ impl<'a> Model<'a> {
 
     /// What is said to a plan, if anything was by the record.
     fn plan_answer(&mut self, task: TaskId, planned_at: Timestamp, not_before: Timestamp) {
-        let Some((answer, after_ms)) = self.demand.tasks.get(&task).and_then(|wanted| wanted.answer) else { return };
+        let Some((answer, after_ms)) = self.demand.tasks.get(&task).and_then(|wanted| wanted.answer) else {
+            return;
+        };
         let command = match answer {
             Answer::Confirmed => PoolCommand::Confirm { task },
             Answer::Discarded => PoolCommand::Discard { task },
@@ -156,7 +169,8 @@ impl<'a> Model<'a> {
                 let uid = Uuid::from_u128(u128::from(member));
                 self.ask(&PoolCommand::ReportAdmitted { member, pod: PodUid(uid) }, at, counting)?;
                 let version = "simulated".to_owned();
-                let connect = PoolCommand::Connect { member, session: uid, version, fresh: false, has: vec![] };
+                let connect =
+                    PoolCommand::Connect { member, session: uid, version, fresh: false, has: vec![] };
                 self.ask(&connect, at, counting)
             }
             Due::Over { member, task, token } => {
@@ -183,7 +197,12 @@ impl<'a> Model<'a> {
     }
 
     /// Has the pool decide, and plans what follows. What it refuses was refused by the state that it is in.
-    fn ask(&mut self, command: &PoolCommand, at: Timestamp, counting: &mut Counting) -> Result<(), SimulateError> {
+    fn ask(
+        &mut self,
+        command: &PoolCommand,
+        at: Timestamp,
+        counting: &mut Counting,
+    ) -> Result<(), SimulateError> {
         let context = Context { now: at, policy: Policy::default(), cordoned: None };
         let Ok(events) = self.pool.decide(command, &context) else { return Ok(()) };
         for event in &events {
@@ -197,7 +216,9 @@ impl<'a> Model<'a> {
     fn follow(&mut self, event: &PoolEvent, at: Timestamp) {
         use PoolEvent as E;
         match event {
-            E::MemberRequested(event) => self.plan(at.plus_ms(self.demand.start_up_ms), Due::Up(event.member)),
+            E::MemberRequested(event) => {
+                self.plan(at.plus_ms(self.demand.start_up_ms), Due::Up(event.member))
+            }
             E::MemberRemovalRequested(event) => self.plan(at, Due::Gone(event.member)),
             E::MemberLost(event) => self.plan(at, Due::Gone(event.member)),
             E::TaskSubmitted(event) => {

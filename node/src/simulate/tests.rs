@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use purser_events::pool::{
-    AgentPolicy, LocalTime, PoolCommand, PoolName, PoolSpec, ScalingPolicy, SlotPolicy, TaskId, TaskKind, TaskPolicy,
-    TaskReport, TaskSpec, Weekday,
-};
 use purser_events::pool::task::TaskExit;
+use purser_events::pool::{
+    AgentPolicy, LocalTime, PoolCommand, PoolName, PoolSpec, ScalingPolicy, SlotPolicy, TaskId, TaskKind,
+    TaskPolicy, TaskReport, TaskSpec, Weekday,
+};
 use purser_events::{Context, PodUid, Policy};
 use serde_json::json;
 use uuid::Uuid;
@@ -26,7 +26,13 @@ pub(crate) fn wall_clock(zone: &str, at: Timestamp) -> Option<LocalTime> {
 
 /// A policy under which there are at most so many pods.
 pub(crate) fn with_at_most(pods: u32) -> ScalingPolicy {
-    ScalingPolicy { min_replicas: 1, max_replicas: pods, up_stable_ms: 10_000, down_stable_ms: 60_000, ..ScalingPolicy::default() }
+    ScalingPolicy {
+        min_replicas: 1,
+        max_replicas: pods,
+        up_stable_ms: 10_000,
+        down_stable_ms: 60_000,
+        ..ScalingPolicy::default()
+    }
 }
 
 /// When the morning was over.
@@ -83,7 +89,10 @@ impl Morning {
     fn live(&mut self) {
         while let Some(((at, _), command)) = self.agenda.pop_first() {
             let context = Context { now: at, policy: Policy::default(), cordoned: None };
-            let events = self.pool.decide(&command, &context).unwrap_or_else(|refused| panic!("{command:?}: {refused}"));
+            let events = self
+                .pool
+                .decide(&command, &context)
+                .unwrap_or_else(|refused| panic!("{command:?}: {refused}"));
             for event in events {
                 self.pool = self.pool.evolve(&event).expect("a decider's events can be followed");
                 self.past.push(Happened { at, event: event.clone() });
@@ -98,7 +107,8 @@ impl Morning {
                 let (member, uid) = (event.member, Uuid::from_u128(u128::from(event.member)));
                 self.plan(at.plus_ms(1_000), PoolCommand::ReportAdmitted { member, pod: PodUid(uid) });
                 let version = "1".to_owned();
-                let connect = PoolCommand::Connect { member, session: uid, version, fresh: true, has: vec![] };
+                let connect =
+                    PoolCommand::Connect { member, session: uid, version, fresh: true, has: vec![] };
                 self.plan(at.plus_ms(4_000), connect);
             }
             PoolEvent::MemberRemovalRequested(event) => {
@@ -113,7 +123,8 @@ impl Morning {
                 };
                 self.plan(at.plus_ms(100), of(TaskReport::Started));
                 let exit = Some(TaskExit::Code(0));
-                let report = TaskReport::Finished { exit, message: String::new(), timed_out: false, cancelled: false };
+                let report =
+                    TaskReport::Finished { exit, message: String::new(), timed_out: false, cancelled: false };
                 self.plan(at.plus_ms(120_100), of(report));
             }
             _ => {}
@@ -127,7 +138,10 @@ pub(crate) fn busy_morning() -> Vec<Happened> {
     let name = PoolName::new("runners").expect("a name");
     morning.plan(START, PoolCommand::SetSpec { name, spec: Box::new(spec()) });
     for number in 1..=40 {
-        morning.plan(START.plus_ms(60_000 + number * 20_000), PoolCommand::Submit { spec: Box::new(plan(number)) });
+        morning.plan(
+            START.plus_ms(60_000 + number * 20_000),
+            PoolCommand::Submit { spec: Box::new(plan(number)) },
+        );
     }
     for tick in 1..=720 {
         let at = START.plus_ms(tick * 5_000);
@@ -144,7 +158,8 @@ fn simulated(policy: &ScalingPolicy) -> Simulated {
 
 #[test]
 fn the_policy_in_force_comes_near_to_the_record_and_differs_from_itself_nowhere() {
-    let Simulated { tasks, start_up_ms, first_difference, recorded, held, other, .. } = simulated(&with_at_most(2));
+    let Simulated { tasks, start_up_ms, first_difference, recorded, held, other, .. } =
+        simulated(&with_at_most(2));
     assert_eq!((tasks, start_up_ms, first_difference), (40, 4_000, None));
     assert_eq!(held, other);
     assert_eq!((recorded.ended, held.ended, recorded.pods_max, held.pods_max), (40, 40, 2, 2));
@@ -166,7 +181,8 @@ fn more_pods_would_have_meant_shorter_waits() {
 fn what_is_under_way_at_the_beginning_goes_on() {
     let past = busy_morning();
     let since = START.plus_ms(400_000);
-    let middle = simulate(&past, &with_at_most(2), since, end_of_morning(), &wall_clock).expect("it can be followed");
+    let middle =
+        simulate(&past, &with_at_most(2), since, end_of_morning(), &wall_clock).expect("it can be followed");
     assert_eq!((middle.since, middle.held.left), (since, 0));
     assert_eq!(middle.held.ended, middle.recorded.ended);
 }

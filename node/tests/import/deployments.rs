@@ -34,7 +34,10 @@ fn what_was_written_by_hand_is_taken_over_whole() {
     let (name, spec) = pool_spec(pool.manifest.clone(), &Defaults::default()).expect("a pool");
     assert_eq!((name.as_str(), &*spec.namespace), ("iac-agents", "infra"));
     // As the autoscaler had it, not as many as there were just then.
-    assert_eq!((spec.scaling.min_replicas, spec.scaling.max_replicas, spec.scaling.max_unavailable), (2, 12, 6));
+    assert_eq!(
+        (spec.scaling.min_replicas, spec.scaling.max_replicas, spec.scaling.max_unavailable),
+        (2, 12, 6)
+    );
     let container = &spec.template.containers[0];
     assert_eq!(container.image.as_deref(), Some("registry.example.com/iac/agent:2.1"));
     assert_eq!((container.env[0].name.as_str(), container.mounts[0].path.as_str()), ("LOG_LEVEL", "/work"));
@@ -54,20 +57,31 @@ fn what_a_cluster_shows_is_taken_over_and_the_rest_is_named() {
     assert_eq!(
         fields(pool, Becomes::Open),
         [
-            "spec.template.spec.containers[0].env[0]", "spec.template.spec.containers[0].env[1]",
-            "spec.template.spec.containers[0].env[2]", "spec.template.spec.containers[0].envFrom[0]",
-            "spec.template.spec.volumes[1]", "spec.template.spec.volumes[2]",
+            "spec.template.spec.containers[0].env[0]",
+            "spec.template.spec.containers[0].env[1]",
+            "spec.template.spec.containers[0].env[2]",
+            "spec.template.spec.containers[0].envFrom[0]",
+            "spec.template.spec.volumes[1]",
+            "spec.template.spec.volumes[2]",
         ]
     );
     let container = "spec.template.spec.containers[0]";
     let expected = [
-        "metadata.annotations".to_owned(), "metadata.labels".to_owned(), "spec.progressDeadlineSeconds".to_owned(),
-        "spec.revisionHistoryLimit".to_owned(), "spec.selector".to_owned(),
-        "spec.strategy.rollingUpdate.maxSurge".to_owned(), "spec.template.spec.affinity".to_owned(),
-        format!("{container}.ports"), format!("{container}.securityContext.capabilities"),
-        format!("{container}.securityContext.readOnlyRootFilesystem"), "spec.template.spec.imagePullSecrets".to_owned(),
-        "spec.template.spec.serviceAccount".to_owned(), "spec.template.spec.serviceAccountName".to_owned(),
-        "spec.template.spec.tolerations".to_owned(), "spec.template.spec.volumes[0].emptyDir.sizeLimit".to_owned(),
+        "metadata.annotations".to_owned(),
+        "metadata.labels".to_owned(),
+        "spec.progressDeadlineSeconds".to_owned(),
+        "spec.revisionHistoryLimit".to_owned(),
+        "spec.selector".to_owned(),
+        "spec.strategy.rollingUpdate.maxSurge".to_owned(),
+        "spec.template.spec.affinity".to_owned(),
+        format!("{container}.ports"),
+        format!("{container}.securityContext.capabilities"),
+        format!("{container}.securityContext.readOnlyRootFilesystem"),
+        "spec.template.spec.imagePullSecrets".to_owned(),
+        "spec.template.spec.serviceAccount".to_owned(),
+        "spec.template.spec.serviceAccountName".to_owned(),
+        "spec.template.spec.tolerations".to_owned(),
+        "spec.template.spec.volumes[0].emptyDir.sizeLimit".to_owned(),
     ];
     assert_eq!(fields(pool, Becomes::LeftOut), expected);
     // What is left is a pool all the same, with what it read before named for its rebuilds.

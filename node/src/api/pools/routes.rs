@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use purser_actors::port::FieldError;
 use purser_actors::service::Outcome;
@@ -66,7 +66,9 @@ pub(in crate::api) async fn set(
     if params.dry_run {
         let outcome = prospect(&api.service.world(World::clone), &name, &spec);
         let seq = api.service.journal().head().seq.0;
-        return Ok(Json(PoolAccepted { pool: name.to_string(), seq, outcome: outcome.to_owned() }).into_response());
+        return Ok(
+            Json(PoolAccepted { pool: name.to_string(), seq, outcome: outcome.to_owned() }).into_response()
+        );
     }
     api.check_disk()?;
     let done = api.service.apply_pool(&name, spec, change.by).await?;
@@ -194,7 +196,8 @@ pub(in crate::api) async fn unfreeze(
     let until = match change.required::<UnfreezeRequest>()? {
         UnfreezeRequest { until: Some(until), for_ms: None } => until,
         UnfreezeRequest { until: None, for_ms: Some(ms) } => api.service.now().plus_ms(ms),
-        UnfreezeRequest { until: None, for_ms: None } | UnfreezeRequest { until: Some(_), for_ms: Some(_) } => {
+        UnfreezeRequest { until: None, for_ms: None }
+        | UnfreezeRequest { until: Some(_), for_ms: Some(_) } => {
             return Err(Problem::bad_request("malformed-body", "give one of `until` and `forMs`"));
         }
     };

@@ -105,7 +105,10 @@ pub fn reasons(pool: &Pool) -> Vec<String> {
     let mut reasons = vec![verdict.rule.sentence().to_owned()];
     reasons.extend(figures(&spec.scaling, verdict, &pool.load()));
     if pool.scaling.gave_up {
-        reasons.push("pods did not come up too often in a row: no other is tried until the pool is applied again".to_owned());
+        reasons.push(
+            "pods did not come up too often in a row: no other is tried until the pool is applied again"
+                .to_owned(),
+        );
     } else if let Some(at) = pool.scaling.retry_at {
         reasons.push(format!("the last pod did not come up: no other is tried before {at}"));
     }
@@ -119,13 +122,21 @@ fn figures(policy: &ScalingPolicy, verdict: &Verdict, load: &Load) -> Option<Str
     let since = verdict.settling_since.map_or_else(String::new, |since| format!(" since {since}"));
     Some(match verdict.rule {
         ScaleRule::Steady => {
-            format!("{used}: one more pod above {above} %, one less below {below} % if a pod is idle and no task waits")
+            format!(
+                "{used}: one more pod above {above} %, one less below {below} % if a pod is idle and no task waits"
+            )
         }
         ScaleRule::HighUse | ScaleRule::HighUseSettling => {
-            format!("{used}, above {above} %{since}: one more pod after {} s of that", policy.up_stable_ms / 1_000)
+            format!(
+                "{used}, above {above} %{since}: one more pod after {} s of that",
+                policy.up_stable_ms / 1_000
+            )
         }
         ScaleRule::LowUse | ScaleRule::LowUseSettling => {
-            format!("{used}, below {below} %{since}: one less pod after {} s of that", policy.down_stable_ms / 1_000)
+            format!(
+                "{used}, below {below} %{since}: one less pod after {} s of that",
+                policy.down_stable_ms / 1_000
+            )
         }
         ScaleRule::HeldByReservation | ScaleRule::ReservedFloor => {
             format!("{} slots are kept for plans that wait for their confirmation", load.reserved)
@@ -155,7 +166,9 @@ pub fn removal_sentence(reason: MemberRemovalReason) -> &'static str {
 pub fn loss_sentence(reason: &LossReason) -> String {
     match reason {
         LossReason::PodEnded { detail } => format!("its pod has ended: {detail}"),
-        LossReason::Silent { silent_ms } => format!("nothing was heard of its agent for {} s", silent_ms / 1_000),
+        LossReason::Silent { silent_ms } => {
+            format!("nothing was heard of its agent for {} s", silent_ms / 1_000)
+        }
         LossReason::NeverConnected => "its agent never came".to_owned(),
         LossReason::CancelIgnored { task } => format!("its agent did not end task {task}"),
     }

@@ -17,9 +17,9 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::TaskAccepted;
-use crate::adapter::clock::UuidV7;
 use super::routes::PoolPath;
 use super::task_view::{TaskList, TaskView, find};
+use crate::adapter::clock::UuidV7;
 use crate::api::feed;
 use crate::api::problem::{Problem, WrongField};
 use crate::api::state::{Api, Change, Params, path};
@@ -36,7 +36,8 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TaskPath, Problem> {
         let id: String = path(parts, state).await?;
         let id = Uuid::try_parse(&id);
-        id.map(|id| TaskPath(TaskId(id))).map_err(|_| Problem::bad_request("malformed-name", "a task's id is a uuid"))
+        id.map(|id| TaskPath(TaskId(id)))
+            .map_err(|_| Problem::bad_request("malformed-name", "a task's id is a uuid"))
     }
 }
 
@@ -130,7 +131,8 @@ pub(in crate::api) async fn submit(
     api.check_disk()?;
     let done = api.service.submit_task(&pool, spec, change.by).await?;
     let is_new = done.of.outcome != Outcome::Unchanged;
-    let (status, outcome) = if is_new { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "unchanged") };
+    let (status, outcome) =
+        if is_new { (StatusCode::CREATED, "created") } else { (StatusCode::OK, "unchanged") };
     Ok((status, Json(TaskAccepted { outcome: outcome.to_owned(), ..told(&api, done) })).into_response())
 }
 
@@ -224,7 +226,9 @@ pub(in crate::api) async fn show(
 /// The answer to whoever asks for a task that is not there.
 #[must_use]
 pub fn not_found(id: TaskId) -> Problem {
-    let detail = format!("there is no task `{id}`, or it ended so long ago that the node has forgotten it: ask the journal");
+    let detail = format!(
+        "there is no task `{id}`, or it ended so long ago that the node has forgotten it: ask the journal"
+    );
     Problem::new(StatusCode::NOT_FOUND, "no-such-task", detail)
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use purser_events::pool::event::{CancelReason, RequeueReason};
-use purser_events::pool::{Phase, Pool, PoolName, Task, TaskExit, TaskId, TaskState};
 use purser_events::pool::wait::Wait;
+use purser_events::pool::{Phase, Pool, PoolName, Task, TaskExit, TaskId, TaskState};
 use purser_events::{Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -190,7 +190,9 @@ impl TaskSlotView {
     fn of(pool: &PoolName, task: &Task) -> Option<TaskSlotView> {
         let (key, token) = task.slot()?;
         let (phase, started, until) = match &task.state {
-            TaskState::Running { phase, started, deadline, .. } => (Some(phase_word(*phase)), *started, *deadline),
+            TaskState::Running { phase, started, deadline, .. } => {
+                (Some(phase_word(*phase)), *started, *deadline)
+            }
             TaskState::ApplyPending { expires_at, .. } => (None, false, *expires_at),
             TaskState::Pending { .. } | TaskState::Ended { .. } => return None,
         };

@@ -233,7 +233,9 @@ fn message(pool: &Pool) -> Option<String> {
     let Scaling { failures, last_failure, retry_at, gave_up, .. } = &*pool.scaling;
     let failure = last_failure.as_deref().unwrap_or("no reason is known");
     match (pool.leaving, gave_up, failures) {
-        (Some(leaving), _, _) if leaving.force => Some("it is being removed, and its tasks are ended".to_owned()),
+        (Some(leaving), _, _) if leaving.force => {
+            Some("it is being removed, and its tasks are ended".to_owned())
+        }
         (Some(_), _, _) => Some("it goes once its running and planned tasks have ended".to_owned()),
         (None, true, failures) => Some(format!(
             "{failures} pods in a row did not come up, the last one: {failure}. Nothing more is tried until the pool is \
@@ -274,7 +276,9 @@ impl SlotView {
         let (held, expires_at) = match slot {
             Slot::Idle => (None, None),
             Slot::Running { task, kind, token } => (Some((task, kind, token)), None),
-            Slot::Reserved { task, kind, token, expires_at } => (Some((task, kind, token)), Some(*expires_at)),
+            Slot::Reserved { task, kind, token, expires_at } => {
+                (Some((task, kind, token)), Some(*expires_at))
+            }
         };
         SlotView {
             slot: number,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use purser_events::pool::PoolName;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -31,11 +32,11 @@ pub(super) async fn apply(
     dry_run: bool,
 ) -> Result<(), Failure> {
     let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    // A pool without a name has no path; the service says what else is wrong with it.
-    let name = if name.is_empty() { "unnamed" } else { name };
+    // What is no pool's name is no path; the service says so, with whatever else is wrong.
+    let name = PoolName::new(name).map_or_else(|_| "unnamed".to_owned(), |name| name.to_string());
     let parameters =
         [("namespace", namespace.map(str::to_owned)), ("dryRun", dry_run.then(|| "true".to_owned()))];
-    let call = Call::put(with_query(&path(name, ""), &parameters)).json(document);
+    let call = Call::put(with_query(&path(&name, ""), &parameters)).json(document);
     let accepted: PoolAccepted = client.change(&call).await?;
     let suffix = if dry_run { " (dry run)" } else { "" };
     line(&format!("pool/{} {}{suffix}", accepted.pool, accepted.outcome))
@@ -66,7 +67,9 @@ fn print(pools: &[PoolView], output: Output) -> Result<(), Failure> {
     if output == Output::Name {
         return pools.iter().try_for_each(|pool| line(&format!("pool/{}", pool.metadata.name)));
     }
-    let mut headings = vec!["NAME", "STATE", "PODS", "WANTED", "MIN-MAX", "SLOTS", "RUNNING", "PLANNED", "WAITING", "OLDEST"];
+    let mut headings = vec![
+        "NAME", "STATE", "PODS", "WANTED", "MIN-MAX", "SLOTS", "RUNNING", "PLANNED", "WAITING", "OLDEST",
+    ];
     if output == Output::Wide {
         headings.extend(["NAMESPACE", "POLICY", "REVISION", "OUTDATED"]);
     }
@@ -116,10 +119,15 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure>
 
 fn head(pool: &PoolView) -> Result<(), Failure> {
     let status = &pool.status;
-    let text = |at: &str| pool.spec.pointer(at).map_or_else(|| "-".to_owned(), |value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
+    let text = |at: &str| {
+        pool.spec.pointer(at).map_or_else(
+            || "-".to_owned(),
+            |value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            },
+        )
+    };
     field("Name", &pool.metadata.name)?;
     field("Namespace", &format!("{} (of its pods)", pool.metadata.namespace))?;
     field("State", &coloured(&status.state))?;
@@ -130,7 +138,8 @@ fn head(pool: &PoolView) -> Result<(), Failure> {
     field("Pods", &format!("{} wanted, {min} at least, {max} at most", status.wanted))?;
     field("Slots", &format!("{} of each pod, policy {}", text("/slots/count"), text("/slots/policy")))?;
     let (up, down) = (text("/scaling/upAbovePercent"), text("/scaling/downBelowPercent"));
-    let (up_s, down_s) = (text("/scaling/stabilizationSeconds/up"), text("/scaling/stabilizationSeconds/down"));
+    let (up_s, down_s) =
+        (text("/scaling/stabilizationSeconds/up"), text("/scaling/stabilizationSeconds/down"));
     field("Scaling", &format!("up above {up} % for {up_s} s, down below {down} % for {down_s} s"))?;
     for window in pool.spec.pointer("/freezeWindows").and_then(Value::as_array).into_iter().flatten() {
         let of = |key: &str| window.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -62,7 +62,9 @@ fn happened(record: FeedRecord) -> Result<Happened, Failure> {
     if let Some(error) = record.event.error {
         return Err(odd(error));
     }
-    let layout = LAYOUTS.iter().find(|layout| layout.name == record.event.kind && layout.version == record.event.version);
+    let layout = LAYOUTS
+        .iter()
+        .find(|layout| layout.name == record.event.kind && layout.version == record.event.version);
     let layout = layout.ok_or_else(|| odd(format!("{} is not known to this release", record.event.kind)))?;
     let payload = record.event.payload.to_string();
     let event = Event::decode(layout.number, layout.version, payload.as_bytes(), &Json);
@@ -86,9 +88,10 @@ impl Decode for Json {
 /// What came of it, in lines.
 fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
     let Simulated { since, until, tasks, start_up_ms, first_difference, recorded, held, other } = simulated;
-    let mut lines = vec![
-        format!("Pool {name} from {since} to {until}: {tasks} tasks; pods come up in {} s", start_up_ms.div_ceil(1_000)),
-    ];
+    let mut lines = vec![format!(
+        "Pool {name} from {since} to {until}: {tasks} tasks; pods come up in {} s",
+        start_up_ms.div_ceil(1_000)
+    )];
     match first_difference {
         None => lines.push("The two policies decide the same throughout.".to_owned()),
         Some(Difference { at, held, other }) => {
@@ -117,7 +120,9 @@ fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
 type Row = (&'static str, fn(&Figures) -> String);
 
 const ROWS: [Row; 8] = [
-    ("pod hours", |figures| format!("{}.{:03}", figures.pod_milli_hours / 1_000, figures.pod_milli_hours % 1_000)),
+    ("pod hours", |figures| {
+        format!("{}.{:03}", figures.pod_milli_hours / 1_000, figures.pod_milli_hours % 1_000)
+    }),
     ("most pods at once", |figures| figures.pods_max.to_string()),
     ("decisions", |figures| figures.decisions.to_string()),
     ("tasks ended", |figures| figures.ended.to_string()),
@@ -152,7 +157,9 @@ fn verdict(held: &Figures, other: &Figures) -> String {
 }
 
 fn share(part: u64, whole: u64) -> String {
-    part.saturating_mul(100).checked_div(whole).map_or_else(|| "some".to_owned(), |percent| format!("{percent} %"))
+    part.saturating_mul(100)
+        .checked_div(whole)
+        .map_or_else(|| "some".to_owned(), |percent| format!("{percent} %"))
 }
 
 #[cfg(test)]
@@ -165,7 +172,8 @@ mod tests {
     fn what_came_of_it_is_told() {
         let (past, policy) = (busy_morning(), with_at_most(6));
         let start = past.first().expect("a morning").at;
-        let simulated = simulate(&past, &policy, start, end_of_morning(), &wall_clock).expect("it can be followed");
+        let simulated =
+            simulate(&past, &policy, start, end_of_morning(), &wall_clock).expect("it can be followed");
         let text = told(&PoolName::new("runners").expect("a name"), &simulated).join("\n") + "\n";
         if std::env::var_os("PURSER_GOLDEN").is_some_and(|wish| wish == "write") {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/verb/simulate.golden.txt");

@@ -148,7 +148,11 @@ pub(super) async fn get(client: &Client, get: &Get) -> Result<u8, Failure> {
     }
     columns.print(&list.items)?;
     if (list.items.len() as u64) < list.total {
-        eprintln!("these are the newest {} of {}; --pool and --state show fewer", list.items.len(), list.total);
+        eprintln!(
+            "these are the newest {} of {}; --pool and --state show fewer",
+            list.items.len(),
+            list.total
+        );
     }
     watch(client, feed, columns, get, list.items).await
 }
@@ -167,7 +171,9 @@ async fn watch(
     while let Some(record) = feed.record().await? {
         let payload = &record.event.payload;
         let named = payload.get("task").or_else(|| payload.pointer("/spec/id")).and_then(Value::as_str);
-        let Some(id) = named.filter(|id| get.name.as_deref().is_none_or(|only| only == *id)) else { continue };
+        let Some(id) = named.filter(|id| get.name.as_deref().is_none_or(|only| only == *id)) else {
+            continue;
+        };
         // One that is forgotten meanwhile has nothing more to show.
         let Ok(task) = client.read::<TaskView>(&Call::get(path(id, ""))).await else { continue };
         let is_meant = get.pool.as_ref().is_none_or(|pool| *pool == task.pool)
@@ -269,9 +275,15 @@ pub(super) async fn describe(client: &Client, id: &str) -> Result<u8, Failure> {
     field("Submitted", &format!("{} ({} ago)", task.submitted_at, age(task.submitted_at)))?;
     field("Tries", &task.attempts.to_string())?;
     if let Some(slot) = &task.slot {
-        let phase = slot.phase.as_ref().map_or_else(|| "kept for its plan".to_owned(), |phase| format!("phase {phase}"));
+        let phase = slot
+            .phase
+            .as_ref()
+            .map_or_else(|| "kept for its plan".to_owned(), |phase| format!("phase {phase}"));
         let begun = if slot.started { "begun" } else { "not begun" };
-        let told = format!("{}:{} by token {}, {phase}, {begun}, until {}", slot.pod, slot.slot, slot.token, slot.until);
+        let told = format!(
+            "{}:{} by token {}, {phase}, {begun}, until {}",
+            slot.pod, slot.slot, slot.token, slot.until
+        );
         field("Slot", &told)?;
     }
     history(&task.history)?;
@@ -286,8 +298,12 @@ fn history(records: &[Value]) -> Result<(), Failure> {
     line("History:")?;
     let mut table = Table::new(&["  SEQ", "AT", "EVENT", "DETAIL"]);
     for record in records {
-        let record: FeedRecord = serde_json::from_value(record.clone())
-            .map_err(|error| Failure::Senseless(error.to_string()))?;
+        let mut record: FeedRecord =
+            serde_json::from_value(record.clone()).map_err(|error| Failure::Senseless(error.to_string()))?;
+        if let Value::Object(fields) = &mut record.event.payload {
+            // Both stand above and beside it already.
+            fields.retain(|name, _| name != "task" && name != "at");
+        }
         table.row(vec![
             format!("  {}", record.header.seq),
             record.header.time.to_string(),

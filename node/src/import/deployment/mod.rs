@@ -69,7 +69,12 @@ pub fn convert(documents: Vec<Value>, wish: &Wish) -> Pools {
             (_, "HorizontalPodAutoscaler") => {}
             (version, kind) => {
                 let name = document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("?");
-                found.others.push(format!("{} {} ({})", shown_key(kind), shown_key(name), shown_key(version)));
+                found.others.push(format!(
+                    "{} {} ({})",
+                    shown_key(kind),
+                    shown_key(name),
+                    shown_key(version)
+                ));
             }
         }
     }

@@ -80,7 +80,8 @@ impl Notes {
 
     /// What is left of a Deployment's metadata. What a cluster writes into it itself says nothing about the pods.
     pub(super) fn of_metadata(&mut self, mut fields: Map<String, Value>) {
-        for key in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"] {
+        for key in ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"]
+        {
             fields.remove(key);
         }
         for key in ["labels", "annotations"] {
@@ -98,7 +99,10 @@ impl Notes {
         let known = [
             ("selector", "a pool knows its pods"),
             ("revisionHistoryLimit", "the journal has every change of the pool"),
-            ("progressDeadlineSeconds", "failures to make a pod are on record, and the pause between tries grows"),
+            (
+                "progressDeadlineSeconds",
+                "failures to make a pod are on record, and the pause between tries grows",
+            ),
             ("minReadySeconds", "a pod takes tasks as soon as its agent is connected"),
         ];
         for (key, why) in known {

@@ -10,7 +10,12 @@ use super::scaler::Scaler;
 const REPLICAS: u32 = 1;
 
 /// Pods at least and at most: as asked for, else as its autoscaler has them, else as many as the Deployment has.
-pub(super) fn bounds(given: Option<Value>, scaler: Option<Scaler>, wish: &Wish, notes: &mut Notes) -> (u32, u32) {
+pub(super) fn bounds(
+    given: Option<Value>,
+    scaler: Option<Scaler>,
+    wish: &Wish,
+    notes: &mut Notes,
+) -> (u32, u32) {
     let replicas = match given {
         None | Some(Value::Null) => REPLICAS,
         Some(value) => match value.as_u64().and_then(|count| u32::try_from(count).ok()) {
@@ -32,7 +37,10 @@ pub(super) fn bounds(given: Option<Value>, scaler: Option<Scaler>, wish: &Wish, 
     };
     let (min, max) = (wish.min.unwrap_or(min), wish.max.unwrap_or_else(|| max.max(wish.min.unwrap_or(min))));
     if replicas == 0 {
-        notes.changed("spec.replicas", "0 was all there were to be; a pool of at most 0 pods runs nothing: at most 1");
+        notes.changed(
+            "spec.replicas",
+            "0 was all there were to be; a pool of at most 0 pods runs nothing: at most 1",
+        );
     } else if min == max && wish.max.is_none() {
         let more = "always as many: raise spec.replicas.max, or lower min, to have the pool scale itself";
         notes.changed("spec.replicas", format!("{min} at least and at most; {more}"));
@@ -41,7 +49,11 @@ pub(super) fn bounds(given: Option<Value>, scaler: Option<Scaler>, wish: &Wish, 
 }
 
 /// Pods that may be missing while they are rebuilt, if the Deployment says.
-pub(super) fn max_unavailable(strategy: Option<Value>, (_, max): (u32, u32), notes: &mut Notes) -> Option<u32> {
+pub(super) fn max_unavailable(
+    strategy: Option<Value>,
+    (_, max): (u32, u32),
+    notes: &mut Notes,
+) -> Option<u32> {
     let strategy = strategy.filter(|value| !value.is_null())?;
     if strategy.get("type").and_then(Value::as_str) == Some("Recreate") {
         notes.changed("spec.strategy", "all pods may be rebuilt at once, each when its slots are idle");
@@ -49,7 +61,10 @@ pub(super) fn max_unavailable(strategy: Option<Value>, (_, max): (u32, u32), not
     }
     let rolling = strategy.get("rollingUpdate");
     if rolling.and_then(|rolling| rolling.get("maxSurge")).is_some_and(|surge| !surge.is_null()) {
-        notes.left_out("spec.strategy.rollingUpdate.maxSurge", "there are never more pods than spec.replicas.max");
+        notes.left_out(
+            "spec.strategy.rollingUpdate.maxSurge",
+            "there are never more pods than spec.replicas.max",
+        );
     }
     let path = "spec.strategy.rollingUpdate.maxUnavailable";
     match rolling?.get("maxUnavailable")? {

@@ -18,7 +18,8 @@ impl Scaler {
     /// An autoscaler of a Deployment; none if it is something else.
     pub(super) fn read(document: &Value) -> Option<Scaler> {
         let text = |path: &str| document.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let number = |path: &str| document.pointer(path)?.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number =
+            |path: &str| document.pointer(path)?.as_u64().and_then(|number| u32::try_from(number).ok());
         if text("/kind")? != "HorizontalPodAutoscaler" || !text("/apiVersion")?.starts_with("autoscaling/") {
             return None;
         }

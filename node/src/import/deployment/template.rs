@@ -124,7 +124,9 @@ impl Template {
             index += 1;
             let Value::Object(volume) = volume else { return true };
             let named = volume.get("name").and_then(Value::as_str).unwrap_or_default();
-            let Some(kind) = volume.keys().find(|key| !matches!(key.as_str(), "name" | "emptyDir" | "hostPath")) else {
+            let Some(kind) =
+                volume.keys().find(|key| !matches!(key.as_str(), "name" | "emptyDir" | "hostPath"))
+            else {
                 return true;
             };
             let source = volume.get(kind).unwrap_or(&Value::Null);
@@ -133,10 +135,17 @@ impl Template {
             }
             self.source(kind, source);
             let instead = match kind.as_str() {
-                "secret" | "configMap" | "projected" => "have the file on the node, and mount it as a hostPath",
+                "secret" | "configMap" | "projected" => {
+                    "have the file on the node, and mount it as a hostPath"
+                }
                 _ => "mount a hostPath or an emptyDir in its place",
             };
-            notes.open(&path, format!("there are no volumes of this kind here ({kind}), its mounts are left out too: {instead}"));
+            notes.open(
+                &path,
+                format!(
+                    "there are no volumes of this kind here ({kind}), its mounts are left out too: {instead}"
+                ),
+            );
             lost.insert(named.to_owned());
             false
         });
@@ -169,14 +178,18 @@ impl Template {
         notes: &mut Notes,
     ) {
         if let Some(Value::Array(mounts)) = container.get_mut("volumeMounts") {
-            mounts.retain(|mount| mount.get("name").and_then(Value::as_str).is_none_or(|name| !lost.contains(name)));
+            mounts.retain(|mount| {
+                mount.get("name").and_then(Value::as_str).is_none_or(|name| !lost.contains(name))
+            });
         }
         let mut index = 0;
         if let Some(Value::Array(variables)) = container.get_mut("env") {
             variables.retain(|variable| {
                 let at = format!("{path}.env[{index}]");
                 index += 1;
-                let Some(from) = variable.get("valueFrom").filter(|from| !from.is_null()) else { return true };
+                let Some(from) = variable.get("valueFrom").filter(|from| !from.is_null()) else {
+                    return true;
+                };
                 let name = variable.get("name").and_then(Value::as_str).unwrap_or("?");
                 let name = shown_key(name);
                 notes.open(&at, format!("{name} {}", self.from(from)));

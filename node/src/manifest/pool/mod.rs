@@ -12,8 +12,8 @@ use purser_events::context::BackOffPolicy;
 use purser_events::names::{check_label, check_subdomain};
 use purser_events::pod::PodSpec;
 use purser_events::pool::{
-    AgentPolicy, FreezeWindow, OnEnd, PoolName, PoolSpec, Reference, ReferenceKind, ScalingPolicy, SlotPolicy, SlotRule,
-    TaskPolicy, Weekday,
+    AgentPolicy, FreezeWindow, OnEnd, PoolName, PoolSpec, Reference, ReferenceKind, ScalingPolicy,
+    SlotPolicy, SlotRule, TaskPolicy, Weekday,
 };
 use serde_json::Value;
 
@@ -44,7 +44,8 @@ pub fn pool_spec(mut document: Value, defaults: &Defaults) -> Result<(PoolName, 
         // What `purser get` shows may be applied again as it is.
         document.remove("status");
     }
-    let template = document.get_mut("spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("template"));
+    let template =
+        document.get_mut("spec").and_then(Value::as_object_mut).and_then(|spec| spec.remove("template"));
     let document = shape::check_as(&table::POOL, table::refuse, document, &mut errors);
     let Document { metadata, spec } = match serde_path_to_error::deserialize(document) {
         Ok(document) => document,
@@ -55,13 +56,17 @@ pub fn pool_spec(mut document: Value, defaults: &Defaults) -> Result<(PoolName, 
         }
     };
     let name = name(&metadata.name, &mut errors);
-    let namespace = metadata.namespace.filter(|given| !given.is_empty()).unwrap_or_else(|| defaults.namespace.clone());
+    let namespace =
+        metadata.namespace.filter(|given| !given.is_empty()).unwrap_or_else(|| defaults.namespace.clone());
     if let Err(error) = check_label(&namespace) {
         errors.add("metadata.namespace", error.to_string());
     }
     // What the template is called makes no difference: each pod gets a name of its own.
     let called = name.as_ref().map_or("pool", PoolName::as_str).to_owned();
-    let of_pods = Defaults { namespace: check_label(&namespace).map_or_else(|_| "default".into(), |()| namespace.clone()), ..defaults.clone() };
+    let of_pods = Defaults {
+        namespace: check_label(&namespace).map_or_else(|_| "default".into(), |()| namespace.clone()),
+        ..defaults.clone()
+    };
     let template = template::read(template, &called, &of_pods, &mut errors);
     let spec = convert(namespace, template, spec, &mut errors);
     let (Some(name), Some(spec)) = (name, spec) else { return Err(errors.into_error()) };
@@ -184,7 +189,10 @@ fn scaling(spec: &Spec, errors: &mut FieldErrors) -> ScalingPolicy {
         up_above_permille: up_above,
         down_below_permille: down_below,
         up_stable_ms: given.stabilization_seconds.up.map_or(default.up_stable_ms, |seconds| seconds * 1_000),
-        down_stable_ms: given.stabilization_seconds.down.map_or(default.down_stable_ms, |seconds| seconds * 1_000),
+        down_stable_ms: given
+            .stabilization_seconds
+            .down
+            .map_or(default.down_stable_ms, |seconds| seconds * 1_000),
         max_unavailable: given.max_unavailable.unwrap_or(default.max_unavailable),
         freezes: freezes(&spec.freeze_windows, errors),
         time_zone: zone(spec.time_zone.as_deref(), errors),
@@ -194,7 +202,10 @@ fn scaling(spec: &Spec, errors: &mut FieldErrors) -> ScalingPolicy {
 fn freezes(windows: &[Window], errors: &mut FieldErrors) -> Vec<FreezeWindow> {
     let most = ScalingPolicy::FREEZES_MAX;
     if windows.len() > most {
-        errors.add("spec.freezeWindows", format!("there are {} windows, at most {most} are allowed", windows.len()));
+        errors.add(
+            "spec.freezeWindows",
+            format!("there are {} windows, at most {most} are allowed", windows.len()),
+        );
     }
     let window = |(index, window): (usize, &Window)| {
         let path = format!("spec.freezeWindows[{index}]");
@@ -224,7 +235,8 @@ fn zone(given: Option<&str>, errors: &mut FieldErrors) -> String {
     let found = jiff::tz::TimeZone::get(given).ok().filter(|zone| !zone.is_unknown());
     let name = found.as_ref().and_then(jiff::tz::TimeZone::iana_name);
     if name.is_none() {
-        let message = "is no time zone of this machine: give one as Europe/Berlin, or UTC; zones come with its tzdata";
+        let message =
+            "is no time zone of this machine: give one as Europe/Berlin, or UTC; zones come with its tzdata";
         errors.add("spec.timeZone", message);
     }
     name.unwrap_or("UTC").to_owned()
@@ -233,7 +245,10 @@ fn zone(given: Option<&str>, errors: &mut FieldErrors) -> String {
 fn references(secrets: &[Ref], configs: &[Ref], errors: &mut FieldErrors) -> Vec<Reference> {
     let (count, most) = (secrets.len() + configs.len(), PoolSpec::REFERENCES_MAX);
     if count > most {
-        errors.add("spec.secretRefs", format!("with spec.configRefs has {count} names, at most {most} are allowed"));
+        errors.add(
+            "spec.secretRefs",
+            format!("with spec.configRefs has {count} names, at most {most} are allowed"),
+        );
     }
     let mut found: Vec<Reference> = Vec::new();
     for (list, kind, given) in

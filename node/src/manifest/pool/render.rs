@@ -75,8 +75,7 @@ fn on_end_word(on_end: OnEnd) -> &'static str {
 }
 
 /// The word of a rule for slots.
-#[must_use]
-pub fn rule_word(rule: SlotRule) -> &'static str {
+fn rule_word(rule: SlotRule) -> &'static str {
     match rule {
         SlotRule::Seed => "seed",
         SlotRule::Exclusive => "exclusive",

@@ -27,9 +27,21 @@ const POOL_FIELDS: &[Field] = &[
     field("apiVersion", Kind::Word(&[API_VERSION]), "required"),
     field("kind", Kind::Word(&[KIND]), "required"),
     field("metadata.name", Kind::Text, "required; a DNS label of at most 40 characters"),
-    field("metadata.namespace", Kind::Text, "the namespace of the pool's pods, a DNS label; `default` if absent"),
-    field("spec.replicas.min", Kind::Whole(0, REPLICAS_MAX), "pods that there are at least, outside of freeze windows; 1 if absent"),
-    field("spec.replicas.max", Kind::Whole(1, REPLICAS_MAX), "required; pods that there are at most, at least `min`"),
+    field(
+        "metadata.namespace",
+        Kind::Text,
+        "the namespace of the pool's pods, a DNS label; `default` if absent",
+    ),
+    field(
+        "spec.replicas.min",
+        Kind::Whole(0, REPLICAS_MAX),
+        "pods that there are at least, outside of freeze windows; 1 if absent",
+    ),
+    field(
+        "spec.replicas.max",
+        Kind::Whole(1, REPLICAS_MAX),
+        "required; pods that there are at most, at least `min`",
+    ),
     field(
         "spec.slots.policy",
         Kind::Word(&["seed", "exclusive", "flexible"]),
@@ -61,7 +73,11 @@ const POOL_FIELDS: &[Field] = &[
         Kind::Whole(1, REPLICAS_MAX),
         "pods that may be missing at once while pods are rebuilt; 1 if absent",
     ),
-    field("spec.freezeWindows[].days[]", Kind::Word(&DAYS), "days on which the window begins; every day if absent"),
+    field(
+        "spec.freezeWindows[].days[]",
+        Kind::Word(&DAYS),
+        "days on which the window begins; every day if absent",
+    ),
     field("spec.freezeWindows[].from", Kind::Text, "required; the time of day as `22:00`"),
     field(
         "spec.freezeWindows[].to",
@@ -69,7 +85,11 @@ const POOL_FIELDS: &[Field] = &[
         "required; the time of day as `06:00`, on the next day if it is before `from`; `24:00` is the day's end",
     ),
     field("spec.timeZone", Kind::Text, "whose clock the windows go by, as `Europe/Berlin`; `UTC` if absent"),
-    field("spec.tasks.onLost", ON_END, "what becomes of a task whose pod or agent was lost; `retry` if absent"),
+    field(
+        "spec.tasks.onLost",
+        ON_END,
+        "what becomes of a task whose pod or agent was lost; `retry` if absent",
+    ),
     field(
         "spec.tasks.onFailed",
         ON_END,
@@ -77,22 +97,42 @@ const POOL_FIELDS: &[Field] = &[
          if absent",
     ),
     field("spec.tasks.attempts", Kind::Whole(1, 100), "how often a task is tried at most; 3 if absent"),
-    field("spec.tasks.backOffSeconds.first", WAIT, "wait before the second try, doubled each time; 10 if absent"),
-    field("spec.tasks.backOffSeconds.max", WAIT, "longest wait between tries, at least `first`; 300 if absent"),
-    field("spec.tasks.timeoutSeconds", TIMEOUT, "how long a phase of a task that does not say may take; 3600 if absent"),
+    field(
+        "spec.tasks.backOffSeconds.first",
+        WAIT,
+        "wait before the second try, doubled each time; 10 if absent",
+    ),
+    field(
+        "spec.tasks.backOffSeconds.max",
+        WAIT,
+        "longest wait between tries, at least `first`; 300 if absent",
+    ),
+    field(
+        "spec.tasks.timeoutSeconds",
+        TIMEOUT,
+        "how long a phase of a task that does not say may take; 3600 if absent",
+    ),
     field(
         "spec.tasks.reservationSeconds",
         CONFIRMATION,
         "how long a planned change waits for its confirmation; 86400 if absent",
     ),
     field("spec.tasks.queueMax", Kind::Whole(1, 100_000), "tasks that may wait at once; 10000 if absent"),
-    field("spec.tasks.keptMax", Kind::Whole(0, 10_000), "ended tasks that are kept, the newest; 1000 if absent"),
+    field(
+        "spec.tasks.keptMax",
+        Kind::Whole(0, 10_000),
+        "ended tasks that are kept, the newest; 1000 if absent",
+    ),
     field(
         "spec.agents.offlineAfterSeconds",
         SILENCE,
         "silence of an agent after which its pod counts as lost; 120 if absent",
     ),
-    field("spec.agents.startWithinSeconds", SILENCE, "how long a pod may take until its agent is there; 600 if absent"),
+    field(
+        "spec.agents.startWithinSeconds",
+        SILENCE,
+        "how long a pod may take until its agent is there; 600 if absent",
+    ),
     field(
         "spec.agents.cancelGraceSeconds",
         Kind::Whole(0, 3_600),
@@ -120,9 +160,11 @@ pub(super) fn refuse(place: &Place, _: Value, errors: &mut FieldErrors) {
 /// Every field that a pool's manifest may have.
 #[must_use]
 pub fn pool_fields() -> Vec<SupportedField> {
-    let mut fields: Vec<SupportedField> = POOL_FIELDS.iter().map(|it| shown((it.pattern.to_owned(), it))).collect();
+    let mut fields: Vec<SupportedField> =
+        POOL_FIELDS.iter().map(|it| shown((it.pattern.to_owned(), it))).collect();
     let before = fields.iter().position(|it| it.path == "spec.replicas.min").unwrap_or(fields.len());
-    let of_pod = |path: &str, holds: &str, note| SupportedField { path: path.into(), holds: holds.into(), note };
+    let of_pod =
+        |path: &str, holds: &str, note| SupportedField { path: path.into(), holds: holds.into(), note };
     let template = [
         of_pod("spec.template.metadata.labels", "map of strings", "labels of the pods"),
         of_pod(
@@ -133,6 +175,10 @@ pub fn pool_fields() -> Vec<SupportedField> {
         of_pod("spec.template.spec", "as `spec` of a Pod", "required; what is run, see manifests.md"),
     ];
     fields.splice(before..before, template);
-    fields.push(of_pod("status", "anything", "not read: what `purser get pool NAME -o yaml` shows may be applied again"));
+    fields.push(of_pod(
+        "status",
+        "anything",
+        "not read: what `purser get pool NAME -o yaml` shows may be applied again",
+    ));
     fields
 }

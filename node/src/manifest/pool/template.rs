@@ -65,7 +65,10 @@ fn pod(fields: Map<String, Value>, name: &str, errors: &mut FieldErrors) -> Valu
                             "must be left out: pods are named after their pool",
                         ),
                         "namespace" => {
-                            errors.add(&at("metadata.namespace"), "must be left out: metadata.namespace says it for all pods");
+                            errors.add(
+                                &at("metadata.namespace"),
+                                "must be left out: metadata.namespace says it for all pods",
+                            );
                         }
                         _ => errors.add(&at(&format!("metadata.{}", path::key(&key))), "unknown field"),
                     }
@@ -93,7 +96,10 @@ fn checked(spec: PodSpec, errors: &mut FieldErrors) -> Option<PodSpec> {
     }
     for (map, keys) in [("labels", &spec.labels), ("annotations", &spec.annotations)] {
         for key in keys.keys().filter(|key| key.starts_with(OWN_PREFIX)) {
-            errors.add(&at(&format!("metadata.{map}[{}]", path::key(key))), "must be left out: the node sets it");
+            errors.add(
+                &at(&format!("metadata.{map}[{}]", path::key(key))),
+                "must be left out: the node sets it",
+            );
         }
     }
     (errors.len() == before).then_some(spec)

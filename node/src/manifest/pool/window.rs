@@ -36,7 +36,8 @@ pub(super) fn ends(from: &str, to: &str, path: &str, errors: &mut FieldErrors) -
     let (from_minute, to_minute) = (read(from, "from"), read(to, "to"));
     let (from_minute, to_minute) = (from_minute?, to_minute?);
     if from_minute == DAY_MINUTES {
-        errors.add(&format!("{path}.from"), "must be before 24:00: a window from midnight on begins at 00:00");
+        errors
+            .add(&format!("{path}.from"), "must be before 24:00: a window from midnight on begins at 00:00");
         return None;
     }
     if from_minute == to_minute {
@@ -58,7 +59,9 @@ mod tests {
         for at in 0..=DAY_MINUTES {
             assert_eq!(minute(&shown(at)), Some(at));
         }
-        for text in ["", ":", "24:01", "23:60", "7:00", "07:0", "07:00:00", "+7:00", "0x:00", "٠٧:00", "99:99"] {
+        for text in
+            ["", ":", "24:01", "23:60", "7:00", "07:0", "07:00:00", "+7:00", "0x:00", "٠٧:00", "99:99"]
+        {
             assert_eq!(minute(text), None, "{text}");
         }
     }

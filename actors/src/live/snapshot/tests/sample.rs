@@ -2,6 +2,7 @@
 //!
 //! Every struct is built field by field and every state is named, so that whoever adds one has to fill it here.
 
+mod pools;
 mod violations;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,7 @@ fn world() -> World {
         ]),
         ledger: ledger(),
         gpus: gpus(),
+        pools: pools::pools(),
         workers_registered: 12,
         registry: Registry { entries, recent: [tombstone].into(), admitted: 11 },
         quarantined: BTreeMap::from([(

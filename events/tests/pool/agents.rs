@@ -1,0 +1,118 @@
+//! Agents that come, go, die and come again.
+
+use purser_events::pool::event::RequeueReason;
+use purser_events::pool::{Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, Wait};
+
+use super::support::{Lived, id, session, spec, task};
+
+fn one_pod() -> Lived {
+    Lived::with_members(spec(SlotRule::Seed, 3), 1)
+}
+
+#[test]
+fn a_slot_is_given_to_a_connected_agent_alone() {
+    let mut lived = Lived::new(spec(SlotRule::Seed, 3));
+    lived.submit(task(1, TaskKind::Work));
+    assert_eq!(lived.pool.why_waits(id(1), lived.now), Some(Wait::NoPod));
+    lived.tick();
+    lived.admit(1);
+    lived.tick();
+    assert_eq!(lived.pool.why_waits(id(1), lived.now), Some(Wait::NoAgent { pods: 1 }));
+    let events = lived.connect(1, session(1), true, &[]).unwrap();
+    assert!(matches!(events.last(), Some(PoolEvent::TaskAssigned(_))), "{events:?}");
+}
+
+#[test]
+fn a_session_that_goes_on_keeps_what_it_has() {
+    let mut lived = one_pod();
+    for number in 1..=2 {
+        lived.submit(task(number, TaskKind::Plan));
+    }
+    lived.start(1);
+    let first = lived.task(1).slot().unwrap().1;
+    let second = lived.task(2).slot().unwrap().1;
+    lived.ask(PoolCommand::AgentsAway).unwrap();
+    lived.connect(1, session(1), false, &[(id(1), first)]).unwrap();
+    assert_eq!(lived.task(1).slot().unwrap().1, first);
+    assert_eq!(
+        lived.task(2).slot().unwrap().1,
+        second,
+        "what was not begun is ordered again by the same token"
+    );
+    let orders = lived.pool.orders(1);
+    assert!(matches!(orders.as_slice(), [Order::Run { .. }, Order::Run { .. }]), "{orders:?}");
+}
+
+#[test]
+fn what_was_begun_and_is_not_there_any_more_may_have_run() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.start(1);
+    let events = lived.connect(1, session(1), false, &[]).unwrap();
+    let PoolEvent::TaskRequeued(requeued) = &events[0] else { panic!("{events:?}") };
+    assert_eq!((&requeued.reason, requeued.may_have_run), (&RequeueReason::AgentLostIt, true));
+}
+
+#[test]
+fn another_life_of_an_agent_has_nothing_of_what_ran() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::PlanAndApply));
+    lived.plan(1, true);
+    lived.submit(task(2, TaskKind::Plan));
+    lived.start(2);
+    lived.connect(1, session(2), false, &[]).unwrap();
+    assert_eq!(lived.word(1), "apply_pending", "its folder is there, and the plan in it");
+    assert!(lived.task(2).last_loss.as_ref().unwrap().may_have_run);
+    lived.connect(1, session(3), true, &[]).unwrap();
+    assert_eq!(lived.task(1).last_loss.as_ref().unwrap().reason, RequeueReason::PlanLost);
+    let old = lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false });
+    assert_eq!(old, Err(PoolRejection::SessionOver { member: 1 }));
+}
+
+#[test]
+fn an_agent_that_leaves_gives_up_what_runs_and_gets_nothing_more() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: true }).unwrap();
+    assert_eq!(lived.task(1).last_loss.as_ref().unwrap().reason, RequeueReason::AgentLeft);
+    assert_eq!((lived.word(1), lived.place(1)), ("pending", None));
+}
+
+#[test]
+fn nobody_confirms_what_an_agent_has_that_is_away() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::PlanAndApply));
+    lived.plan(1, true);
+    lived.ask(PoolCommand::AgentsAway).unwrap();
+    let refused = lived.ask(PoolCommand::Confirm { task: id(1) });
+    assert_eq!(refused, Err(PoolRejection::AgentAway { task: id(1) }));
+    lived.connect(1, session(1), false, &[]).unwrap();
+    lived.ask(PoolCommand::Confirm { task: id(1) }).unwrap();
+}
+
+#[test]
+fn two_minutes_of_silence_and_a_pod_is_lost() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false }).unwrap();
+    let early = lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 119_999 });
+    assert!(matches!(early, Err(PoolRejection::NotSilent { .. })), "{early:?}");
+    lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 120_000 }).unwrap();
+    assert_eq!((lived.word(1), lived.pool.member(1).unwrap().word()), ("pending", "lost"));
+    let refused = lived.connect(1, session(1), false, &[]);
+    assert!(matches!(refused, Err(PoolRejection::WrongPhase { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_pod_whose_agent_does_not_end_what_is_to_end_is_given_up_once_others_are_done() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.submit(task(2, TaskKind::Plan));
+    lived.ask(PoolCommand::Cancel { task: id(1) }).unwrap();
+    lived.pass_ms(90_000);
+    lived.tick();
+    assert_eq!((lived.word(1), lived.word(2)), ("running", "running"));
+    lived.finish(2, 0);
+    lived.tick();
+    assert_eq!((lived.word(1), lived.pool.member(1).unwrap().word()), ("cancelled", "lost"));
+}

@@ -1,0 +1,480 @@
+//! Seeded lives of a pool: whatever is submitted, whoever crashes, whatever is lost or told by a liar. The real decider
+//! decides, an onlooker who knows the events alone sees that nothing happens that must not.
+//!
+//! `PURSER_POOL_SEEDS` sets which seeds: a count, or a range as in `100..200`. A seed that fails is printed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use purser_events::decider::Decider;
+use purser_events::pool::event::CancelReason;
+use purser_events::pool::{
+    self, Digest, FreezeWindow, MemberPhase, OnEnd, Order, Phase, Pool, PoolCommand, PoolEvent, PoolSpec,
+    Reference, ReferenceKind, SlotRule, TaskId, TaskKind, TaskReport, TaskState, Token, Weekday, Workspace,
+};
+use purser_events::{Context, PodUid, Policy, Timestamp};
+use uuid::Uuid;
+
+use super::model::Model;
+use super::support::{NOON, finished, set, spec, task, utc};
+
+/// Seeds if nobody says otherwise.
+const SEEDS: u64 = 1_000;
+/// Steps of one life before it is brought to its end.
+const STEPS: u64 = 220;
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("PURSER_POOL_SEEDS") else { return 0..SEEDS };
+    let number = |text: &str| text.trim().parse::<u64>().expect("PURSER_POOL_SEEDS is a count or a range");
+    match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => 0..number(&text),
+    }
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let (mut assigned, mut lost) = (0, 0);
+    for seed in seeds() {
+        match Life::new(seed).live() {
+            Ok(model) => {
+                assigned += model.assigned;
+                lost += model.lost;
+            }
+            Err(why) => panic!("seed {seed}: {why}\n    repeat with PURSER_POOL_SEEDS={seed}..{}", seed + 1),
+        }
+    }
+    println!("{assigned} tasks were given slots, {lost} lost them");
+    assert!(lost < assigned && 0 < lost, "the lives are too quiet: {assigned} given, {lost} lost");
+}
+
+/// Numbers that follow from a seed alone.
+struct Dice(u64);
+
+impl Dice {
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.draw() % end.max(1)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        let at = usize::try_from(self.below(from.len() as u64)).unwrap();
+        from.get(at).cloned()
+    }
+
+    fn hits(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// An agent in its pod.
+#[derive(Debug, Clone)]
+struct SimAgent {
+    session: Uuid,
+    fresh: bool,
+    /// What it has, and whether its process runs.
+    has: BTreeMap<(TaskId, Token), bool>,
+}
+
+struct Life {
+    dice: Dice,
+    pool: Pool,
+    now: Timestamp,
+    model: Model,
+    events: Vec<PoolEvent>,
+    agents: BTreeMap<u64, SimAgent>,
+    /// What agents once had.
+    old: Vec<(u64, TaskId, Token)>,
+    spec: PoolSpec,
+    tasks: u64,
+    sessions: u64,
+}
+
+type Lived = Result<(), String>;
+
+impl Life {
+    fn new(seed: u64) -> Life {
+        let mut dice = Dice(seed);
+        let rules = [SlotRule::Seed, SlotRule::Exclusive, SlotRule::Flexible];
+        let rule = dice.pick(&rules).unwrap();
+        let count = u8::try_from(1 + dice.below(4)).unwrap();
+        let mut spec = spec(rule, count);
+        spec.scaling.max_replicas = u32::try_from(1 + dice.below(5)).unwrap();
+        spec.scaling.up_stable_ms = dice.below(20_000);
+        spec.scaling.down_stable_ms = dice.below(60_000);
+        spec.tasks.attempts_max = 50;
+        spec.tasks.kept_max = u32::try_from(dice.below(20)).unwrap();
+        spec.tasks.queue_max = 30;
+        spec.tasks.timeout_s = 600;
+        let reference = Reference { kind: ReferenceKind::Secret, name: "key".to_owned() };
+        spec.references = vec![reference];
+        Life {
+            dice,
+            pool: Pool::default(),
+            now: NOON,
+            model: Model::default(),
+            events: vec![],
+            agents: BTreeMap::new(),
+            old: vec![],
+            spec,
+            tasks: 0,
+            sessions: 0,
+        }
+    }
+
+    fn live(mut self) -> Result<Model, String> {
+        let spec = self.spec.clone();
+        self.must(set(spec))?;
+        for _ in 0..STEPS {
+            self.step()?;
+        }
+        self.come_to_an_end()?;
+        let again = self.events.iter().try_fold(Pool::default(), |pool, event| pool.evolve(event));
+        if again != Ok(self.pool.clone()) {
+            return Err("folding again gives another pool".to_owned());
+        }
+        let json = serde_json::to_vec(&self.pool).unwrap();
+        if serde_json::from_slice::<Pool>(&json).unwrap() != self.pool {
+            return Err("a snapshot gives another pool".to_owned());
+        }
+        Ok(self.model)
+    }
+
+    /// Asks, and follows what comes of it; a refusal is none of our business.
+    fn ask(&mut self, command: &PoolCommand) -> Result<bool, String> {
+        let context = Context { now: self.now, policy: Policy::default(), cordoned: None };
+        let Ok(events) = self.pool.decide(command, &context) else { return Ok(false) };
+        for event in &events {
+            self.pool = self.pool.evolve(event).map_err(|illegal| illegal.to_string())?;
+            self.model.note(event, command)?;
+            if let Some(broken) = pool::check(&self.pool).first() {
+                return Err(format!("{broken}, after {event:?} of {command:?}"));
+            }
+        }
+        let is_refused = Pool::refusal(&events).is_some();
+        self.events.extend(events);
+        Ok(!is_refused)
+    }
+
+    fn must(&mut self, command: PoolCommand) -> Lived {
+        if self.ask(&command)? { Ok(()) } else { Err(format!("refused: {command:?}")) }
+    }
+
+    fn tick(&mut self, ms: u64) -> Lived {
+        self.now = self.now.plus_ms(ms);
+        let local = utc(self.now);
+        self.ask(&PoolCommand::Tick { local }).map(|_| ())
+    }
+
+    fn step(&mut self) -> Lived {
+        match self.dice.below(100) {
+            0..18 => self.submit(),
+            18..26 => self.speak(),
+            26..46 => self.pods(),
+            46..74 => self.agent(),
+            74..77 => self.lie(),
+            77..79 => self.lose_pod(),
+            79..81 => self.fall_silent(),
+            81..82 => {
+                // The service was killed: nobody is connected, and everybody comes back.
+                self.ask(&PoolCommand::AgentsAway).map(|_| ())
+            }
+            82..84 => self.change(),
+            84..85 if self.dice.hits(15) => self.leave(),
+            85..87 => self.tick(60_000 * 30),
+            87..88 if self.dice.hits(10) => self.tick(86_400_000),
+            _ => {
+                let ms = self.dice.below(20_000);
+                self.tick(ms)
+            }
+        }
+    }
+
+    fn submit(&mut self) -> Lived {
+        self.tasks += 1;
+        let kind = self.dice.pick(&TaskKind::ALL).unwrap();
+        let mut spec = task(self.tasks, kind);
+        spec.priority = i32::try_from(self.dice.below(3)).unwrap();
+        let name = format!("w{}", self.dice.below(4));
+        spec.workspace = self.dice.hits(70).then(|| Workspace::new(&name).unwrap());
+        self.ask(&PoolCommand::Submit { spec: Box::new(spec) }).map(|_| ())
+    }
+
+    /// Somebody confirms, discards or cancels.
+    fn speak(&mut self) -> Lived {
+        let task = TaskId(Uuid::from_u128(u128::from(1 + self.dice.below(self.tasks))));
+        let reserved: Vec<TaskId> = self.pool.reserved.iter().copied().collect();
+        let task = self.dice.pick(&reserved).filter(|_| self.dice.hits(80)).unwrap_or(task);
+        let command = match self.dice.below(6) {
+            0..3 => PoolCommand::Confirm { task },
+            3 => PoolCommand::Discard { task },
+            _ => PoolCommand::Cancel { task },
+        };
+        self.ask(&command).map(|_| ())
+    }
+
+    /// What the node does about pods.
+    fn pods(&mut self) -> Lived {
+        let intents: Vec<(u64, bool)> = self
+            .pool
+            .intents()
+            .map(|member| (member.member, member.phase == MemberPhase::Requested))
+            .collect();
+        let Some((member, is_requested)) = self.dice.pick(&intents) else { return Ok(()) };
+        if !is_requested {
+            self.agents.remove(&member);
+            return self.must(PoolCommand::ReportRemoved { member });
+        }
+        if self.dice.hits(10) {
+            return self.must(PoolCommand::ReportRequestFailed { member, reason: "no room".to_owned() });
+        }
+        let pod = PodUid(Uuid::from_u128(u128::from(member)));
+        self.must(PoolCommand::ReportAdmitted { member, pod })
+    }
+
+    fn up(&mut self) -> Option<u64> {
+        let up = self.pool.members.values().filter(|member| member.phase == MemberPhase::Up);
+        let up: Vec<u64> = up.map(|member| member.member).collect();
+        self.dice.pick(&up)
+    }
+
+    fn is_connected(&self, member: u64) -> bool {
+        let session = self.agents.get(&member).map(|agent| agent.session);
+        let known = self.pool.member(member).filter(|member| member.is_connected());
+        known.and_then(|member| member.agent.as_ref()).map(|agent| agent.session) == session
+    }
+
+    /// One agent does something, or comes, or goes.
+    fn agent(&mut self) -> Lived {
+        let Some(member) = self.up() else { return Ok(()) };
+        if !self.agents.contains_key(&member) {
+            self.sessions += 1;
+            let session = Uuid::from_u128(u128::from(self.sessions));
+            self.agents.insert(member, SimAgent { session, fresh: true, has: BTreeMap::new() });
+        }
+        if !self.is_connected(member) {
+            return self.connect(member);
+        }
+        match self.dice.below(20) {
+            // The connection breaks; what it has goes on.
+            0 => self.disconnect(member, false),
+            1 if self.dice.hits(30) => {
+                self.agents.get_mut(&member).unwrap().has.clear();
+                self.disconnect(member, true)
+            }
+            2 => self.crash(member),
+            3..7 => self.take_orders(member),
+            _ => self.work(member),
+        }
+    }
+
+    fn connect(&mut self, member: u64) -> Lived {
+        let agent = self.agents[&member].clone();
+        let has: Vec<(TaskId, Token)> = agent.has.keys().copied().collect();
+        let (session, fresh) = (agent.session, agent.fresh);
+        let version = "1".to_owned();
+        self.must(PoolCommand::Connect { member, session, version, fresh, has })?;
+        let agent = self.agents.get_mut(&member).unwrap();
+        agent.fresh = false;
+        agent.has.retain(|(task, token), _| self.pool.holds(member, *task, *token));
+        Ok(())
+    }
+
+    fn disconnect(&mut self, member: u64, left: bool) -> Lived {
+        let session = self.agents[&member].session;
+        self.must(PoolCommand::Disconnect { member, session, left })
+    }
+
+    /// The agent's process dies with all that it runs; the next has its folder, or nothing.
+    fn crash(&mut self, member: u64) -> Lived {
+        self.sessions += 1;
+        let session = Uuid::from_u128(u128::from(self.sessions));
+        let fresh = self.dice.hits(50);
+        let old = self.agents.insert(member, SimAgent { session, fresh, has: BTreeMap::new() }).unwrap();
+        self.old.extend(old.has.keys().map(|(task, token)| (member, *task, *token)));
+        if self.dice.hits(50) { self.connect(member) } else { Ok(()) }
+    }
+
+    /// Takes what it is ordered and asks whether it may begin.
+    fn take_orders(&mut self, member: u64) -> Lived {
+        for order in self.pool.orders(member) {
+            let Order::Run { task, token, phase, .. } = order else { continue };
+            let agent = self.agents.get_mut(&member).unwrap();
+            if *agent.has.entry((task, token)).or_default() {
+                continue;
+            }
+            let was_started =
+                matches!(self.pool.task(task).unwrap().state, TaskState::Running { started, .. } if started);
+            self.must(PoolCommand::Report { member, task, token, report: TaskReport::Started })?;
+            if !was_started {
+                self.model.begin(task, phase == Phase::Apply)?;
+            }
+            self.agents.get_mut(&member).unwrap().has.insert((task, token), true);
+        }
+        Ok(())
+    }
+
+    /// Brings something to its end.
+    fn work(&mut self, member: u64) -> Lived {
+        let running: Vec<(TaskId, Token)> =
+            self.agents[&member].has.iter().filter(|(_, runs)| **runs).map(|(grip, _)| *grip).collect();
+        let Some((task, token)) = self.dice.pick(&running) else { return self.take_orders(member) };
+        if !self.pool.holds(member, task, token) {
+            self.agents.get_mut(&member).unwrap().has.remove(&(task, token));
+            return Ok(());
+        }
+        let held = self.pool.task(task).unwrap();
+        let cancel = held.cancel.as_ref().map(|cancel| cancel.reason);
+        let plans = matches!(held.state, TaskState::Running { phase: Phase::Plan, .. });
+        let report = match (plans, cancel) {
+            (_, Some(reason)) => TaskReport::Finished {
+                exit: None,
+                message: String::new(),
+                timed_out: reason == CancelReason::TimedOut,
+                cancelled: reason != CancelReason::TimedOut,
+            },
+            (true, None) if self.dice.hits(85) => {
+                TaskReport::Planned { changes: self.dice.hits(70), summary: "changes".to_owned() }
+            }
+            (_, None) => finished(i32::from(self.dice.hits(20))),
+        };
+        let command = PoolCommand::Report { member, task, token, report };
+        self.must(command.clone())?;
+        // Its answer was lost: told again it is so already.
+        if self.dice.hits(20) && self.pool.task(task).is_some() {
+            let before = self.events.len();
+            self.must(command)?;
+            if self.events.len() != before {
+                return Err(format!("task {task} told twice led to something twice"));
+            }
+        }
+        self.agents.get_mut(&member).unwrap().has.remove(&(task, token));
+        self.old.push((member, task, token));
+        Ok(())
+    }
+
+    /// Somebody speaks for what is not his.
+    fn lie(&mut self) -> Lived {
+        let Some((member, task, token)) = self.dice.pick(&self.old.clone()) else { return Ok(()) };
+        let stranger = self.dice.below(6);
+        let member = if self.dice.hits(50) { member } else { stranger };
+        // Before another life of an agent has come, nobody can tell the dead one's word from its own.
+        if self.pool.holds(member, task, token) {
+            return Ok(());
+        }
+        let before = self.events.len();
+        self.ask(&PoolCommand::Report { member, task, token, report: finished(0) })?;
+        let is_harmless =
+            |event: &PoolEvent| matches!(event, PoolEvent::StaleTokenRefused(_) | PoolEvent::TaskAssigned(_));
+        let is_refused = self.events[before..].iter().all(is_harmless);
+        if is_refused { Ok(()) } else { Err(format!("a lie about task {task} was believed")) }
+    }
+
+    fn lose_pod(&mut self) -> Lived {
+        let Some(member) = self.up() else { return Ok(()) };
+        self.agents.remove(&member);
+        self.must(PoolCommand::ReportPodEnded { member, detail: "killed".to_owned() })
+    }
+
+    fn fall_silent(&mut self) -> Lived {
+        let Some(member) = self.up() else { return Ok(()) };
+        let silent_ms = self.dice.below(1_000_000);
+        self.ask(&PoolCommand::ReportSilent { member, silent_ms })?;
+        if self.pool.member(member).is_some_and(|member| member.phase != MemberPhase::Up) {
+            self.agents.remove(&member);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self) -> Lived {
+        match self.dice.below(7) {
+            0 => {
+                let rules = [SlotRule::Seed, SlotRule::Exclusive, SlotRule::Flexible];
+                // What runs by another rule is let to its end: the table holds for what one rule alone has given out.
+                if self.pool.members.values().all(|member| member.is_idle()) {
+                    self.spec.slots.rule = self.dice.pick(&rules).unwrap();
+                }
+            }
+            1 => self.spec.slots.count = u8::try_from(1 + self.dice.below(4)).unwrap(),
+            2 => {
+                let mut template = (*self.spec.template).clone();
+                template.labels.insert("revision".to_owned(), self.dice.below(1_000).to_string());
+                self.spec.template = template.into();
+            }
+            3 => self.spec.scaling.max_replicas = u32::try_from(1 + self.dice.below(5)).unwrap(),
+            4 => {
+                let window = FreezeWindow {
+                    days: vec![Weekday::Mon, Weekday::Tue],
+                    from_minute: 1_200,
+                    to_minute: 300,
+                };
+                self.spec.scaling.freezes = if self.dice.hits(50) { vec![window] } else { vec![] };
+            }
+            5 => {
+                self.spec.tasks.on_lost = if self.dice.hits(30) { OnEnd::Fail } else { OnEnd::Retry };
+                self.spec.tasks.on_failed = if self.dice.hits(50) { OnEnd::Fail } else { OnEnd::Retry };
+            }
+            _ => {
+                let reference = self.spec.references[0].clone();
+                let digest = self.dice.below(3).to_string();
+                let digests = vec![Digest { reference, digest }];
+                return self.ask(&PoolCommand::ReportReferences { digests }).map(|_| ());
+            }
+        }
+        let spec = self.spec.clone();
+        self.ask(&set(spec)).map(|_| ())
+    }
+
+    /// The pool goes, and perhaps comes again.
+    fn leave(&mut self) -> Lived {
+        let force = self.dice.hits(50);
+        self.ask(&PoolCommand::Delete { force }).map(|_| ())
+    }
+
+    /// Everybody does his part from now on: every task comes to its end.
+    fn come_to_an_end(&mut self) -> Lived {
+        self.spec.scaling.freezes.clear();
+        self.spec.scaling.min_replicas = 1;
+        self.spec.tasks.on_failed = OnEnd::Fail;
+        for _ in 0..600 {
+            let spec = self.spec.clone();
+            self.ask(&set(spec))?;
+            self.tick(30_000)?;
+            for member in self.pool.intents().map(|it| it.member).collect::<Vec<_>>() {
+                let pod = PodUid(Uuid::from_u128(u128::from(member)));
+                self.ask(&PoolCommand::ReportAdmitted { member, pod })?;
+                self.ask(&PoolCommand::ReportRemoved { member })?;
+            }
+            let up = self.pool.members.values().filter(|member| member.phase == MemberPhase::Up);
+            for member in up.map(|member| member.member).collect::<Vec<_>>() {
+                self.sessions += 1;
+                let session = Uuid::from_u128(u128::from(self.sessions));
+                let new = SimAgent { session, fresh: true, has: BTreeMap::new() };
+                self.agents.entry(member).or_insert(new);
+                if !self.is_connected(member) {
+                    self.connect(member)?;
+                }
+                self.take_orders(member)?;
+                self.work(member)?;
+            }
+            for task in self.pool.reserved.iter().copied().collect::<Vec<_>>() {
+                self.ask(&PoolCommand::Confirm { task })?;
+            }
+            if self.pool.exists()
+                && self.pool.leaving.is_none()
+                && self.pool.tasks.values().all(|it| it.is_over())
+            {
+                return Ok(());
+            }
+        }
+        let left: Vec<_> = self.pool.tasks.values().filter(|task| !task.is_over()).collect();
+        Err(format!("these never end: {left:?} in {:?}", self.pool))
+    }
+}

@@ -44,7 +44,7 @@ struct Asked<D: Decider> {
 
 enum Item<D: Decider> {
     /// An answer that holds once all before it is on disk.
-    Told(Outcome<D>, Reply<D>),
+    Told(Outcome<D>, Asked<D>),
     /// A decision that is being written.
     Writing { asked: Asked<D>, decided: Box<ToWrite<D>>, writing: Option<Writing> },
 }
@@ -126,12 +126,17 @@ impl<D: Decider> Pipeline<D> {
 
     /// Gives the answers that wait for nothing any more.
     fn tell(&mut self) {
-        while let Some(Item::Told(..)) = self.flight.front() {
-            let Some(Item::Told(outcome, reply)) = self.flight.pop_front() else { return };
+        while matches!(self.flight.front(), Some(Item::Told(..))) {
+            let Some(Item::Told(outcome, asked)) = self.flight.pop_front() else { return };
+            // It holds for a state that never came to be.
+            if let Some(again) = &mut self.again {
+                again.push_back(asked);
+                continue;
+            }
             let last = self.settled.last;
+            let outcome = outcome.map(|done| if done.replayed { done } else { Done { seq: last, ..done } });
             // A caller who went away is told nothing.
-            let _ =
-                reply.send(outcome.map(|done| if done.replayed { done } else { Done { seq: last, ..done } }));
+            let _ = asked.reply.send(outcome);
         }
     }
 
@@ -170,11 +175,11 @@ impl<D: Decider> Pipeline<D> {
         }
         let mut decided = match self.ahead.prepare(&asked.execute, shell) {
             Err(refused) => {
-                self.flight.push_back(Item::Told(Err(refused), asked.reply));
+                self.flight.push_back(Item::Told(Err(refused), asked));
                 return None;
             }
             Ok(Prepared::Settled(committed)) => {
-                self.flight.push_back(Item::Told(Ok(committed.done()), asked.reply));
+                self.flight.push_back(Item::Told(Ok(committed.done()), asked));
                 return None;
             }
             Ok(Prepared::ToWrite(decided)) => decided,

@@ -5,3 +5,5 @@ mod face;
 mod kills;
 mod slots;
 mod stage;
+mod together;
+mod upkeep;

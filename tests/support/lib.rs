@@ -10,6 +10,7 @@ pub mod gpus;
 pub mod images;
 pub mod leftovers;
 pub mod no_pools;
+pub mod pools;
 pub mod power;
 pub mod promtool;
 pub mod purserd;

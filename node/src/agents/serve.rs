@@ -1,7 +1,9 @@
 //! Serving agents: the socket that every member's folder has a link to, and the upkeep of what tasks have printed.
 
 use std::num::NonZeroU32;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::folder::SOCKET;
 use super::output::TaskOutputs;
 use super::routes::{AgentsApi, router};
 use super::{Agents, Members};
@@ -35,8 +38,11 @@ const OPEN_EACH: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
 /// It cannot be bound, or the folders cannot be read.
 pub async fn bind(agents: &Agents) -> Result<UnixListener, ListenError> {
     let path = agents.socket();
-    let listener = bind_socket(&path, None).await?;
     let failed = |source| ListenError::Io { place: path.display().to_string(), source };
+    // By way of its folder, however long the folder's path is: a socket's own may have 107 bytes.
+    let folder = std::fs::File::open(path.parent().unwrap_or(&path)).map_err(failed)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(SOCKET);
+    let listener = bind_socket(&short, None).await?;
     // Who may connect is a matter of the folder that one is given, and of the token.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;
     agents.link_all().map_err(failed)?;

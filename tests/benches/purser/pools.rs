@@ -8,25 +8,19 @@ use std::time::{Duration, Instant};
 
 use purser_actors::Service;
 use purser_actors::paths::PodPaths;
-use purser_actors::pool::Called;
 use purser_actors::port::{Ids, MemberId};
-use purser_actors::service::{AgentError, Request};
 use purser_events::ledger::Capacity;
 use purser_events::pod::PodEvent;
 use purser_events::pod::event::StartRequested;
-use purser_events::pool::{
-    AgentPolicy, PoolName, PoolSpec, ScalingPolicy, SlotPolicy, SlotRule, TaskExit, TaskId, TaskKind, TaskPolicy,
-    TaskReport, TaskSpec, TaskState,
-};
+use purser_events::pool::{PoolName, TaskExit, TaskId, TaskReport, TaskState};
 use purser_events::{Cause, Origin, PodUid, Principal, StreamVersion};
 use purser_node::adapter::clock::UuidV7;
 use purser_storage::{Append, Journal, JournalConfig, StreamWrite};
 use purser_tests::bench::{Bound, Rates, number_from};
-use purser_tests::specs;
+use purser_tests::pools;
 use purser_tests::stepped::{self, START, Stepped};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 /// Who hands tasks in, or appends.
 const CALLERS: usize = 64;
@@ -54,8 +48,13 @@ pub(crate) fn run() {
         std::fs::create_dir_all(folder.path().join("node")).expect("a folder can be made");
         let service = stepped::node(&folder.path().join("node"), &paths, clock, Capacity::default()).await;
         let name = PoolName::new("bench").expect("a label");
-        service.apply_pool(&name, spec(), request()).await.expect("a pool is set");
-        connect_all(&service, &name).await;
+        service
+            .apply_pool(&name, pools::spec(MEMBERS, SLOTS), pools::request())
+            .await
+            .expect("a pool is set");
+        for member in 1..=u64::from(MEMBERS) {
+            pools::connect(&service, &name, member).await;
+        }
         for _ in 0..TURNS {
             let begun = Instant::now();
             let count = turn_of_pool(&threads, &service, &name, begun + turn).await;
@@ -64,10 +63,13 @@ pub(crate) fn run() {
             let count = turn_of_journal(&threads, &journal, begun + turn).await;
             appended.add(count, begun.elapsed());
         }
-        service.delete_pool(&name, true, request()).await.expect("the pool goes");
+        service.delete_pool(&name, true, pools::request()).await.expect("the pool goes");
     });
     let ratio = assigned.median() / appended.median();
-    println!("pools: {CALLERS} callers hand tasks in to one pool and end them, {} slots", u32::from(SLOTS) * MEMBERS);
+    println!(
+        "pools: {CALLERS} callers hand tasks in to one pool and end them, {} slots",
+        u32::from(SLOTS) * MEMBERS
+    );
     println!("  tasks assigned and released   {}", assigned.line());
     println!("  appends to a journal alone    {}", appended.line());
     println!(
@@ -76,48 +78,6 @@ pub(crate) fn run() {
         2.0 * ratio
     );
     threads.shutdown_background();
-}
-
-fn request() -> Request {
-    Request { principal: Principal::new("uid:0"), correlation: UuidV7.uuid(), command: None }
-}
-
-fn spec() -> PoolSpec {
-    let scaling = ScalingPolicy { min_replicas: MEMBERS, max_replicas: MEMBERS, ..ScalingPolicy::default() };
-    PoolSpec {
-        namespace: "default".to_owned(),
-        template: Arc::new(specs::pod("bench", vec![specs::container("agent", &["sleep", "1000000"])])),
-        slots: SlotPolicy { rule: SlotRule::Flexible, count: SLOTS },
-        scaling,
-        tasks: TaskPolicy::default(),
-        agents: AgentPolicy::default(),
-        references: vec![],
-    }
-}
-
-/// Speaks for the agents of all members.
-async fn connect_all(service: &Service, name: &PoolName) {
-    for member in 1..=u64::from(MEMBERS) {
-        let id = MemberId { pool: name.clone(), member };
-        loop {
-            let called = Called {
-                session: session(member),
-                version: "bench".to_owned(),
-                fresh: true,
-                has: vec![],
-                keeps: vec![],
-            };
-            match service.agent_connect(&id, called, request()).await {
-                Ok(_) => break,
-                Err(AgentError::NoMember | AgentError::Service(_)) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
-fn session(member: u64) -> Uuid {
-    Uuid::from_u128(u128::from(member))
 }
 
 /// How many tasks were given to slots, and ended, until a moment.
@@ -140,9 +100,12 @@ async fn turn_of_pool(threads: &Runtime, service: &Service, name: &PoolName, unt
 
 async fn run_one(service: &Service, name: &PoolName) {
     let id = TaskId(UuidV7.uuid());
-    service.submit_task(name, task(id), request()).await.expect("a task is taken");
-    let state = service.world(|world| world.pools.get(name).and_then(|pool| pool.task(id)).map(|task| task.state.clone()));
-    let Some(TaskState::Running { slot, token, .. }) = state else { panic!("there are slots for all: {state:?}") };
+    service.submit_task(name, pools::work(id), pools::request()).await.expect("a task is taken");
+    let state = service
+        .world(|world| world.pools.get(name).and_then(|pool| pool.task(id)).map(|task| task.state.clone()));
+    let Some(TaskState::Running { slot, token, .. }) = state else {
+        panic!("there are slots for all: {state:?}")
+    };
     let member = MemberId { pool: name.clone(), member: slot.member };
     let ended = TaskReport::Finished {
         exit: Some(TaskExit::Code(0)),
@@ -150,23 +113,10 @@ async fn run_one(service: &Service, name: &PoolName) {
         timed_out: false,
         cancelled: false,
     };
-    let told = service.agent_report(&member, session(slot.member), (id, token), ended, request()).await;
+    let told = service
+        .agent_report(&member, pools::session(slot.member), (id, token), ended, pools::request())
+        .await;
     told.expect("it is its own slot");
-}
-
-fn task(id: TaskId) -> TaskSpec {
-    TaskSpec {
-        id,
-        kind: TaskKind::Work,
-        workspace: None,
-        priority: 0,
-        argv: vec!["true".to_owned()],
-        apply_argv: vec![],
-        env: vec![],
-        working_dir: None,
-        timeout_s: None,
-        labels: std::collections::BTreeMap::new(),
-    }
 }
 
 fn journal(dir: &Path) -> Journal {

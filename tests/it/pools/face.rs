@@ -32,11 +32,18 @@ fn what_is_shown_of_a_pool_may_be_applied_again_and_a_change_is_one() {
     assert_eq!(stage.purserd.apply(&shown), format!("pool/{POOL} unchanged\n"));
     let other = shown.replace("max: 2", "max: 3");
     assert_eq!(stage.purserd.apply(&other), format!("pool/{POOL} changed\n"));
-    let wrong = file(&stage, "wrong.yaml", &shown.replace("policy: seed", "policy: first").replace("max: 2", "max: 0"));
+    let wrong = file(
+        &stage,
+        "wrong.yaml",
+        &shown.replace("policy: seed", "policy: first").replace("max: 2", "max: 0"),
+    );
     let refused = stage.purserd.purser(["apply", "--dry-run", "-f", &wrong]);
     let said = text(&refused.stderr);
     assert_eq!(code(&refused), 1, "{said}");
-    assert!(said.contains("spec.slots.policy: must be one of") && said.contains("spec.replicas.max: must be"), "{said}");
+    assert!(
+        said.contains("spec.slots.policy: must be one of") && said.contains("spec.replicas.max: must be"),
+        "{said}"
+    );
     let absent = stage.purserd.purser(["describe", "pool", "nobody"]);
     assert_eq!((code(&absent), text(&absent.stderr)), (1, "purser: there is no pool `nobody`\n".to_owned()));
 }
@@ -57,7 +64,8 @@ fn a_task_is_handed_in_watched_and_told_of() {
     assert_eq!(code(&submit(&["--", "sh", "-c", "exit 7"])), 7);
     let half = submit(&["--kind", "plan_and_apply", "--", "true"]);
     assert_eq!(code(&half), 2, "{}", text(&half.stderr));
-    let planned = submit(&["--kind", "plan_and_apply", "--", "sh", "-c", "exit 2", "--", "echo", "applied it"]);
+    let planned =
+        submit(&["--kind", "plan_and_apply", "--", "sh", "-c", "exit 2", "--", "echo", "applied it"]);
     assert_eq!(code(&planned), 0, "{}", text(&planned.stderr));
     let list = stage.purserd.purser_ok(["get", "tasks", "--state", "apply_pending", "-o", "name"]);
     let id = list.trim().strip_prefix("task/").unwrap();
@@ -83,7 +91,10 @@ fn who_waits_is_told_why_and_a_pool_goes_when_nothing_runs() {
     stage.await_file("planning");
     let behind = stage.submit_plan_and_apply("true", "true");
     let described = stage.purserd.purser_ok(["describe", "task", &behind]);
-    assert!(described.contains("waiting") && described.contains(&format!("task {holder} has workspace `w`")), "{described}");
+    assert!(
+        described.contains("waiting") && described.contains(&format!("task {holder} has workspace `w`")),
+        "{described}"
+    );
     let wide = stage.purserd.purser_ok(["get", "tasks", "-o", "wide", "--pool", POOL]);
     assert!(wide.lines().count() == 3 && wide.contains("has workspace"), "{wide}");
     assert!(stage.purserd.purser_ok(["cancel-task", &behind]).contains("(cancelled)"));
@@ -91,7 +102,10 @@ fn who_waits_is_told_why_and_a_pool_goes_when_nothing_runs() {
     assert_eq!(going, format!("pool/{POOL} is being deleted\n"));
     assert_eq!(stage.pool()["status"]["state"], "leaving");
     let refused = stage.purserd.purser(["submit", POOL, "--", "true"]);
-    assert_eq!((code(&refused), text(&refused.stderr)), (1, "purser: the pool is being removed\n".to_owned()));
+    assert_eq!(
+        (code(&refused), text(&refused.stderr)),
+        (1, "purser: the pool is being removed\n".to_owned())
+    );
     let gone = stage.purserd.purser_ok(["delete", "pool", POOL, "--force", "--wait"]);
     assert_eq!(gone, format!("pool/{POOL} deleted\n"));
     let again = stage.purserd.purser(["delete", "pool", POOL]);
@@ -105,9 +119,13 @@ fn another_policy_is_tried_on_what_is_on_record() {
     stage.await_state(&task, "success");
     let shown = stage.purserd.purser_ok(["get", "pool", POOL, "-o", "yaml"]);
     let policy = file(&stage, "policy.yaml", &shown.replace("min: 1", "min: 2"));
-    let told = stage.purserd.purser_ok(["pool", "simulate", "--policy", &policy, "--since", "1h", "-o", "json"]);
+    let told =
+        stage.purserd.purser_ok(["pool", "simulate", "--policy", &policy, "--since", "1h", "-o", "json"]);
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((&told["tasks"], &told["recorded"]["ended"], &told["other"]["ended"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&told["tasks"], &told["recorded"]["ended"], &told["other"]["ended"]),
+        (&1.into(), &1.into(), &1.into())
+    );
     assert_eq!((&told["held"]["podsMax"], &told["other"]["podsMax"]), (&1.into(), &2.into()), "{told}");
     assert_eq!(told["firstDifference"]["other"]["to"], 2, "{told}");
     let series = http::text(&stage.purserd.socket(), "/metrics").unwrap();

@@ -35,7 +35,8 @@ fn a_task_goes_on_while_the_service_is_killed_and_its_result_is_kept() {
 #[test]
 fn of_a_hundred_tasks_none_is_lost_and_none_runs_twice_unrecorded_while_the_service_is_killed() {
     let mut stage = Stage::with(&Shape { policy: "flexible", slots: 4, min: 2, max: 2 });
-    let script = "until [ -e $GROUND/gate ]; do sleep 0.02; done; echo $PURSER_TASK >> $GROUND/runs; sleep 0.2";
+    let script =
+        "until [ -e $GROUND/gate ]; do sleep 0.02; done; echo $PURSER_TASK >> $GROUND/runs; sleep 0.2";
     let tasks: Vec<String> = (0..TASKS).map(|_| stage.submit("work", script)).collect();
     stage.open("gate");
     for enough in KILLED_AT {

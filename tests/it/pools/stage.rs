@@ -7,6 +7,7 @@ use purser_tests::binaries::Binaries;
 use purser_tests::purserd::{Purserd, Setup};
 use purser_tests::{bounded, http};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The pool.
 pub(super) const POOL: &str = "iac";
@@ -22,17 +23,21 @@ pub(super) struct Shape {
 /// A service with a pool. Its tasks are shells that write into, and wait for, files in a folder of the test.
 pub(super) struct Stage {
     pub(super) purserd: Purserd,
+    /// Where what the pool refers to is looked for.
+    pub(super) references: TempDir,
 }
 
 impl Stage {
     /// A service with this pool.
     pub(super) fn with(shape: &Shape) -> Stage {
         // Tasks come and go in one go, from one caller.
+        let references = tempfile::tempdir().unwrap();
         let setup = Setup {
             api_more: "requests-per-second = 10000\nrequests-burst = 10000".to_owned(),
+            more: format!("[pools]\nreferences-dir = {:?}", references.path()),
             ..Setup::default()
         };
-        let stage = Stage { purserd: Purserd::start(&setup) };
+        let stage = Stage { purserd: Purserd::start(&setup), references };
         stage.set_pool(shape);
         stage
     }
@@ -51,6 +56,8 @@ impl Stage {
                 } },
                 "scaling": { "stabilizationSeconds": { "up": 0, "down": 0 } },
                 "tasks": { "backOffSeconds": { "first": 0, "max": 1 }, "attempts": 20 },
+                "agents": { "offlineAfterSeconds": 10 },
+                "secretRefs": [{ "name": "cloud" }],
             },
         });
         self.purserd.apply(&manifest.to_string());

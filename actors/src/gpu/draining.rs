@@ -7,6 +7,7 @@ use actix::Addr;
 use purser_events::gpu::event::DrainOutcome;
 use purser_events::gpu::{Gpu, GpuCommand};
 use purser_events::ledger::{GpuUuid, HolderId};
+use purser_events::pod::event::StopWhy;
 use purser_events::pod::{Phase, Pod, PodCommand, PodState};
 use purser_events::{Cause, PodUid, World};
 
@@ -34,7 +35,7 @@ pub(super) async fn go_on(shell: &Arc<Shell>, actors: &GpuActors, directory: &Ad
         for (pod, _) in holders.iter().filter(|(_, is_to_stop)| *is_to_stop) {
             // One whose runtime is missing has no actor: the drain waits for it.
             let Ok(Some(actor)) = directory.send(FindUid { uid: *pod }).await else { continue };
-            report(&actor, PodCommand::Stop { grace_s }, by()).await;
+            report(&actor, PodCommand::Stop { grace_s, why: StopWhy::Asked }, by()).await;
         }
         if let (true, Some(actor)) = (holders.is_empty(), actors.find(&gpu)) {
             let command = GpuCommand::EndDrain { outcome: DrainOutcome::Drained };

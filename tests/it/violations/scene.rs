@@ -16,7 +16,7 @@ use purser_events::{Bytes, Cpu, CpuTopology, PodUid, Principal, Timestamp};
 use purser_fake_nvml::script::{Process, Steps};
 use purser_node::adapter::gpu::Sensor;
 use purser_tests::gpus::FakeDriver;
-use purser_tests::stepped::{START, SetAnew, Stepped, node_with};
+use purser_tests::stepped::{START, SetAnew, Stepped, node_with, step};
 use purser_tests::{bounded, leftovers, specs};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -223,10 +223,7 @@ impl Node<'_> {
     pub(super) async fn seconds(&self, seconds: u32) {
         for _ in 0..seconds {
             self.ground.look_again();
-            self.ground.moved.send_modify(|now| *now = now.plus_ms(1_000));
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
-            }
+            step(&self.ground.moved, 1_000).await;
         }
     }
 

@@ -206,7 +206,7 @@ impl<'a> Model<'a> {
         let context = Context { now: at, policy: Policy::default(), cordoned: None };
         let Ok(events) = self.pool.decide(command, &context) else { return Ok(()) };
         for event in &events {
-            self.pool = self.pool.evolve(event)?;
+            self.pool.follow(event)?;
             counting.note(event, &self.pool, at);
             self.follow(event, at);
         }

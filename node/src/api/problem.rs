@@ -165,10 +165,7 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "runtime-unavailable" => "The runtime does not answer",
         "runtime-failed" => "The runtime failed",
         "spec-too-large" => "The specification is too large",
-        _ => match title_of_pools(code) {
-            Some(title) => title,
-            None => status.canonical_reason().unwrap_or("The request failed"),
-        },
+        _ => title_of_pools(code).or(status.canonical_reason()).unwrap_or("The request failed"),
     };
     title.into()
 }

@@ -109,7 +109,7 @@ pub fn simulate(
     let (before, after) = past.split_at(past.partition_point(|happened| happened.at <= since));
     let mut start = Pool::default();
     for happened in before {
-        start = start.evolve(&happened.event)?;
+        start.follow(&happened.event)?;
     }
     let demand = Demand::of(past, since);
     let run = |policy| Model::new(start.clone(), &demand, policy, clock).run(after, since, until);

@@ -114,8 +114,7 @@ fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
     }
     lines.push(format!("{:<22} {:>10} {:>10} {:>10}", "", "on record", "in force", "other"));
     for (what, figure) in ROWS {
-        let cells = [recorded, held, other].map(|figures| figure(figures));
-        let [recorded, held, other] = cells;
+        let [recorded, held, other] = [recorded, held, other].map(figure);
         lines.push(format!("{what:<22} {recorded:>10} {held:>10} {other:>10}"));
     }
     lines.push(verdict(held, other));

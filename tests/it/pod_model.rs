@@ -131,7 +131,7 @@ impl Life {
         let Some(live) = self.pod.live().cloned() else { return };
         match step {
             Step::Stop(grace_s) => {
-                self.ask(&PodCommand::Stop { grace_s: Some(*grace_s), why: StopWhy::Asked })
+                self.ask(&PodCommand::Stop { grace_s: Some(*grace_s), why: StopWhy::Asked });
             }
             Step::Start => self.ask(&PodCommand::Start { admission: Admission::Granted }),
             Step::Delete(grace_s) => self.ask(&PodCommand::Delete { grace_s: Some(*grace_s) }),

@@ -113,11 +113,6 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "unauthorized" => "The bearer token is missing or unknown",
         "pod-not-found" => "There is no such pod",
         "spec-conflict" => "The pod exists with another specification",
-        "gpu-not-found" => "There is no such GPU",
-        "gpu-not-lost" => "The GPU is not gone",
-        "gpu-still-named" => "The GPU is still named by the driver or the config",
-        "gpu-still-held" => "Somebody has something of the GPU",
-        "bad-gpu-policy" => "The policy of the GPUs cannot be put in force",
         "being-deleted" => "The pod is being deleted",
         "pod-gone" => "The pod is gone",
         "cordoned" => "The node takes no new pods",
@@ -165,9 +160,24 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "runtime-unavailable" => "The runtime does not answer",
         "runtime-failed" => "The runtime failed",
         "spec-too-large" => "The specification is too large",
-        _ => title_of_pools(code).or(status.canonical_reason()).unwrap_or("The request failed"),
+        _ => {
+            let other = title_of_pools(code).or_else(|| title_of_gpus(code));
+            other.or(status.canonical_reason()).unwrap_or("The request failed")
+        }
     };
     title.into()
+}
+
+/// The title that goes with a code of GPUs.
+fn title_of_gpus(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "gpu-not-found" => "There is no such GPU",
+        "gpu-not-lost" => "The GPU is not gone",
+        "gpu-still-named" => "The GPU is still named by the driver or the config",
+        "gpu-still-held" => "Somebody has something of the GPU",
+        "bad-gpu-policy" => "The policy of the GPUs cannot be put in force",
+        _ => return None,
+    })
 }
 
 /// The title that goes with a code of pools and tasks.

@@ -61,14 +61,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let message = format!("must be `journal.reserve.warn-percent` ({}) to 100", reserve.warn_percent);
         return Err(ConfigError::value("journal.reserve.refuse-percent", message));
     }
-    check_library("gpu.nvml-library", &config.gpu.nvml_library)?;
-    if !config.gpu.kernel_log.as_os_str().is_empty() {
-        check_path("gpu.kernel-log", &config.gpu.kernel_log)?;
-    }
-    for (index, folder) in config.gpu.cdi_dirs.iter().enumerate() {
-        check_path(&format!("gpu.cdi-dirs[{index}]"), folder)?;
-    }
-    config.gpu.models()?;
+    check_gpu(config)?;
     config.resources.ports()?;
     config.resources.subnets()?;
     config.resources.custom()?;
@@ -89,6 +82,17 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         };
         ConfigError::value(key, error.rule())
     })
+}
+
+fn check_gpu(config: &Config) -> Result<(), ConfigError> {
+    check_library("gpu.nvml-library", &config.gpu.nvml_library)?;
+    if !config.gpu.kernel_log.as_os_str().is_empty() {
+        check_path("gpu.kernel-log", &config.gpu.kernel_log)?;
+    }
+    for (index, folder) in config.gpu.cdi_dirs.iter().enumerate() {
+        check_path(&format!("gpu.cdi-dirs[{index}]"), folder)?;
+    }
+    config.gpu.models().map(drop)
 }
 
 fn check_archive(archive: &JournalArchive) -> Result<(), ConfigError> {

@@ -117,7 +117,7 @@ fn what_the_ledger_decides_about_a_pod_is_listed_with_it() {
                 .iter()
                 .filter(|record| match &record.event {
                     Event::Ledger(_) => record.event.payload_json()["pod"] == json!(pod),
-                    Event::Pod(_) | Event::Worker(_) | Event::Node(_) | Event::Gpu(_) => {
+                    Event::Pod(_) | Event::Worker(_) | Event::Node(_) | Event::Gpu(_) | Event::Pool(_) => {
                         is_of(record.header.stream)
                     }
                 })

@@ -37,7 +37,7 @@ impl Node<'_> {
 
     /// Moves the clock on for a sample, and lets the actors work.
     async fn step(&self) {
-        step(&self.moved, 10_000).await;
+        step(self.moved, 10_000).await;
     }
 
     fn given_out(&self) -> Vec<purser_events::ledger::GpuUuid> {

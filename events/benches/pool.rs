@@ -13,7 +13,7 @@ use purser_events::ledger::Claims;
 use purser_events::pod::PodSpec;
 use purser_events::pod::spec::{ContainerSpec, PullPolicy, Resources, RestartPolicy, RuntimeClass, User};
 use purser_events::pool::{
-    AgentPolicy, LocalTime, Pool, PoolCommand, PoolName, PoolSpec, ScalingPolicy, SlotPolicy, SlotRule,
+    AgentPolicy, LocalTime, Pool, PoolCommand, PoolName, PoolSpec, ScalingPolicy, SlotPolicy, SlotRule, Task,
     TaskExit, TaskId, TaskKind, TaskPolicy, TaskReport, TaskSpec, Weekday,
 };
 use purser_events::{ContainerName, Context, PodId, PodUid, Policy, Timestamp};
@@ -81,7 +81,7 @@ fn assign(pool: &mut Pool, number: u64) -> Duration {
 
 /// Ends a task, which gives its slot back.
 fn release(pool: &mut Pool, number: u64) -> Duration {
-    let (slot, token) = pool.task(id(number)).and_then(|task| task.slot()).expect("it has a slot");
+    let (slot, token) = pool.task(id(number)).and_then(Task::slot).expect("it has a slot");
     let exit = Some(TaskExit::Code(0));
     let report = TaskReport::Finished { exit, message: String::new(), timed_out: false, cancelled: false };
     let command = PoolCommand::Report { member: slot.member, task: id(number), token, report };

@@ -53,9 +53,11 @@ fn due(draft: &Draft) -> Option<(Rank, TaskId, Weight)> {
     fits.min_by_key(|(rank, ..)| *rank)
 }
 
-/// Gives a task the best slot; says whether there was one.
+/// Gives a task the best slot; says whether somebody else may get one too.
 fn give(draft: &mut Draft, id: TaskId, weight: Weight) -> bool {
     let pool = &draft.pool;
+    // Nobody comes into line because another gets a slot.
+    let is_last = pool.queue.waiting == 1;
     let Some(rule) = pool.spec.as_ref().map(|spec| spec.slots.rule) else { return false };
     let member = pool.takers.first(weight).and_then(|number| pool.member(number));
     let picked = member.and_then(|member| Some((member.member, rule.pick(&member.slots, weight)?)));
@@ -63,6 +65,11 @@ fn give(draft: &mut Draft, id: TaskId, weight: Weight) -> bool {
     let Task { spec, attempts, .. } = task;
     let (phase, attempt) = (spec.first_phase(), attempts.saturating_add(1));
     let (token, at) = (pool.last_token.next(), draft.now);
-    draft.push(TaskAssigned { task: id, slot: SlotKey { member, slot }, token, phase, attempt, at });
-    true
+    let assigned = TaskAssigned { task: id, slot: SlotKey { member, slot }, token, phase, attempt, at };
+    if is_last {
+        draft.push_last(assigned);
+    } else {
+        draft.push(assigned);
+    }
+    !is_last
 }

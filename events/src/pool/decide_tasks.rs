@@ -141,7 +141,7 @@ pub(super) fn report(
     };
     match report {
         TaskReport::Started if started => {}
-        TaskReport::Started => draft.push(TaskStarted { task: id, token, at }),
+        TaskReport::Started => draft.push_freeing(TaskStarted { task: id, token, at }),
         TaskReport::Planned { changes, summary } => {
             let kind = task.spec.kind;
             let is_planning = phase == Phase::Plan || matches!(kind, TaskKind::Plan | TaskKind::DriftCheck);
@@ -179,7 +179,15 @@ fn planned(draft: &mut Draft, task: &Task, token: Token, changes: bool, summary:
         (false, _, _) => TaskResult::PlannedAndFinished,
     };
     let (token, exit) = (Some(token), Some(TaskExit::Code(0)));
-    draft.push(TaskEnded { task: id, token, reported: true, result, exit, message: summary.to_owned(), at });
+    draft.push_freeing(TaskEnded {
+        task: id,
+        token,
+        reported: true,
+        result,
+        exit,
+        message: summary.to_owned(),
+        at,
+    });
 }
 
 fn finished(draft: &mut Draft, task: &Task, token: Token, report: &TaskReport) {
@@ -209,5 +217,5 @@ fn finished(draft: &mut Draft, task: &Task, token: Token, report: &TaskReport) {
         (false, None) => (TaskResult::Failed, message),
     };
     let (id, at, exit) = (task.spec.id, draft.now, *exit);
-    draft.push(TaskEnded { task: id, token: Some(token), reported: true, result, exit, message, at });
+    draft.push_freeing(TaskEnded { task: id, token: Some(token), reported: true, result, exit, message, at });
 }

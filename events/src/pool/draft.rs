@@ -27,6 +27,17 @@ impl Draft {
         evolve::apply(&mut self.pool, &event).expect("a decider only emits events that its state can follow");
         self.events.push(event);
     }
+
+    /// Decides the last thing: nothing that is decided after it looks at the pool. That saves half of the work of the
+    /// decisions that come most often.
+    pub(super) fn push_last(&mut self, event: impl Into<PoolEvent>) {
+        self.events.push(event.into());
+    }
+
+    /// Decides one thing more, after which somebody who waits may get what came free; it is the last if nobody does.
+    pub(super) fn push_freeing(&mut self, event: impl Into<PoolEvent>) {
+        if self.pool.queue.waiting == 0 { self.push_last(event) } else { self.push(event) }
+    }
 }
 
 /// The beginning of a text that came from outside, without what a terminal would obey.

@@ -80,21 +80,22 @@ fn busy(draft: &Draft) -> impl Iterator<Item = &Member> {
 /// What is left to do for a pool that goes.
 pub(super) fn leave(draft: &mut Draft) {
     let Some(leaving) = draft.pool.leaving else { return };
-    let live = draft.pool.tasks.values().filter(|task| !task.is_over());
-    let left: Vec<(TaskId, TaskState)> =
-        live.take(CHANGES_MAX.saturating_mul(4)).map(|task| (task.spec.id, task.state.clone())).collect();
+    let may_end = |task: &Task| match task.state {
+        TaskState::Pending { .. } => true,
+        TaskState::ApplyPending { .. } => leaving.force,
+        TaskState::Running { .. } => leaving.force && task.cancel.is_none(),
+        TaskState::Ended { .. } => false,
+    };
+    let ending = draft.pool.tasks.values().filter(|task| may_end(task)).take(CHANGES_MAX);
+    let left: Vec<(TaskId, TaskState)> = ending.map(|task| (task.spec.id, task.state.clone())).collect();
     for (id, state) in &left {
         match state {
             TaskState::Pending { .. } => {
                 tasks::end_unreported(draft, *id, TaskResult::Cancelled, "the pool is being removed");
             }
-            TaskState::ApplyPending { .. } if leaving.force => {
-                tasks::give_up(draft, *id, "the pool is being removed");
-            }
-            TaskState::Running { .. } if leaving.force => {
-                tasks::request_end(draft, *id, CancelReason::PoolRemoved);
-            }
-            TaskState::ApplyPending { .. } | TaskState::Running { .. } | TaskState::Ended { .. } => {}
+            TaskState::ApplyPending { .. } => tasks::give_up(draft, *id, "the pool is being removed"),
+            TaskState::Running { .. } => tasks::request_end(draft, *id, CancelReason::PoolRemoved),
+            TaskState::Ended { .. } => {}
         }
     }
     let idle = candidates(draft, |_| true);

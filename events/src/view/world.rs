@@ -15,7 +15,7 @@ use crate::ids::{NodeUid, PodUid, Seq, StreamId, StreamKind, WorkerUid};
 use crate::ledger::{GpuDevice, GpuUuid, Ledger};
 use crate::node::{Node, NodeEvent};
 use crate::pod::{Pod, PodEvent};
-use crate::pool::{Pool, PoolEvent, PoolName, Task, TaskId};
+use crate::pool::{Pool, PoolEvent, PoolName};
 use crate::record::{Header, Record};
 use crate::units::{Bytes, MilliTflops};
 use crate::worker::{Worker, WorkerEvent};
@@ -188,12 +188,6 @@ impl World {
         };
         self.pools.insert(name, pool);
         Ok(())
-    }
-
-    /// A task, and the pool that has it, if it is known.
-    #[must_use]
-    pub fn task(&self, task: TaskId) -> Option<(&PoolName, &Task)> {
-        self.pools.iter().find_map(|(name, pool)| pool.task(task).map(|task| (name, task)))
     }
 
     /// The GPUs that take pods, in the order of their names. One whose records cannot be followed takes none.

@@ -52,6 +52,29 @@ pub(crate) fn run(
     Ok(folded.exit)
 }
 
+/// Each pool with its pods, slots and tasks, and which rule has said how many pods there are to be.
+fn tell_pools(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure> {
+    for (name, pool) in &folded.world.pools {
+        let load = pool.load();
+        let rule = pool.scaling.verdict().map_or("no rule yet", |verdict| verdict.rule.sentence());
+        console.line(format_args!(
+            "pool     {name} {}, {} of {} pods, {} of {} slots used, {} tasks wait: {rule}",
+            pool.word(),
+            load.members,
+            pool.scaling.wanted,
+            load.used,
+            load.slots,
+            pool.queue.waiting,
+        ))?;
+        for task in pool.tasks.keys() {
+            if let Some(wait) = folded.time.and_then(|now| pool.why_waits(*task, now)) {
+                console.line(format_args!("  task {task} waits: {}", render::safe(&wait.to_string())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn tell_world(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure> {
     let world = &folded.world;
     console.line(format_args!("record   {}{}", world.head, folded.time_text()))?;
@@ -70,6 +93,7 @@ fn tell_world(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure>
         let detail = known.health.detail().map_or_else(String::new, |detail| render::safe(&detail));
         console.line(format_args!("gpu      {uuid} {} since {} {detail}", known.word(), known.since))?;
     }
+    tell_pools(folded, console)?;
     let registry = &world.registry;
     console.line(format_args!(
         "pods     {} of {} ever admitted",

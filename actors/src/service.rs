@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use actix::Addr;
 use purser_events::invariant::Inconsistency;
 use purser_events::node::{Node, NodeCommand, NodeRejection};
+use purser_events::pod::event::StopWhy;
 use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
 use purser_events::violation::MonitorPolicy;
@@ -205,7 +206,7 @@ impl Service {
         grace_s: Option<u32>,
         by: Request,
     ) -> Result<Accepted, ServiceError> {
-        self.command(id, PodCommand::Stop { grace_s }, by).await
+        self.command(id, PodCommand::Stop { grace_s, why: StopWhy::Asked }, by).await
     }
 
     /// Starts a pod that has stopped or failed.

@@ -197,7 +197,7 @@ layouts! {
     0x0210 "pod.container-removed" v 1 => Pod(PodEvent::ContainerRemoved(pod::event::ContainerRemoved));
     0x0211 "pod.restart-scheduled" v 1 => Pod(PodEvent::RestartScheduled(pod::event::RestartScheduled));
     0x0212 "pod.out-of-memory" v 1 => Pod(PodEvent::OutOfMemory(pod::event::OutOfMemory));
-    0x0213 "pod.stop-requested" v 1 => Pod(PodEvent::StopRequested(pod::event::StopRequested));
+    0x0213 "pod.stop-requested" v 2 => Pod(PodEvent::StopRequested(pod::event::StopRequested)), was 1: pod::past::StopRequestedV1;
     0x0214 "pod.stopped" v 1 => Pod(PodEvent::Stopped(pod::event::Stopped));
     0x0215 "pod.failed" v 1 => Pod(PodEvent::Failed(pod::event::Failed));
     0x0216 "pod.start-requested" v 1 => Pod(PodEvent::StartRequested(pod::event::StartRequested));

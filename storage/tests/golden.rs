@@ -17,7 +17,7 @@ use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
 use purser_events::ledger::past::PolicySetV1;
 use purser_events::ledger::past_gpus::{AllocatedV1, CapacitySetV1, QueuedV1, ReservedV1};
 use purser_events::node::event::past::{PolicySetV1 as NodePolicySetV1, StartedV1};
-use purser_events::pod::past::{AdmittedV1, AdmittedV2};
+use purser_events::pod::past::{AdmittedV1, AdmittedV2, StopRequestedV1};
 use purser_events::{Decode, Encode, Event, Layout};
 use purser_storage::Codec;
 use serde::Serialize;
@@ -90,6 +90,7 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
     match (layout.number, layout.version) {
         (0x0101, 1) => each::<StartedV1>(samples, shape),
         (0x0105, 1) => each::<NodePolicySetV1>(samples, shape),
+        (0x0213, 1) => each::<StopRequestedV1>(samples, shape),
         (0x0201, 1) => each::<AdmittedV1>(samples, shape),
         (0x0201, 2) => each::<AdmittedV2>(samples, shape),
         (0x0401, 1) => each::<CapacitySetV1>(samples, shape),

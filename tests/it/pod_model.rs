@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use purser_events::ledger::Admission;
-use purser_events::pod::event::{Exit, ExitReason, FailureClass};
+use purser_events::pod::event::{Exit, ExitReason, FailureClass, StopWhy};
 use purser_events::pod::spec::{ProbeKind, RestartPolicy};
 use purser_events::pod::{ContainerState, Pod, PodCommand, PodSpec, Setup};
 use purser_events::view::Incarnation;
@@ -130,7 +130,9 @@ impl Life {
     pub(crate) fn take(&mut self, step: &Step) {
         let Some(live) = self.pod.live().cloned() else { return };
         match step {
-            Step::Stop(grace_s) => self.ask(&PodCommand::Stop { grace_s: Some(*grace_s) }),
+            Step::Stop(grace_s) => {
+                self.ask(&PodCommand::Stop { grace_s: Some(*grace_s), why: StopWhy::Asked })
+            }
             Step::Start => self.ask(&PodCommand::Start { admission: Admission::Granted }),
             Step::Delete(grace_s) => self.ask(&PodCommand::Delete { grace_s: Some(*grace_s) }),
             Step::Setup(well) => {

@@ -6,7 +6,7 @@ use purser_events::pod::event::{
     ContainerKillRequested, ContainerRemoved, ContainerStarted, ContainerStopRequested, ExecFinished,
     ExecOutcome, Exit, ExitReason, Failed, FailureClass, FailureReason, ProbeFailed, ProvisioningStarted,
     ReadinessChanged, RestartScheduled, SetupCompleted, SetupFailed, SetupRequested, StartRequested, Started,
-    StartupPassed, StopCause, StopReason, StopRequested, Stopped, Terminated, TerminationRequested,
+    StartupPassed, StopCause, StopReason, StopRequested, StopWhy, Stopped, Terminated, TerminationRequested,
 };
 use purser_events::pod::spec::{ProbeKind, RestartPolicy};
 use purser_events::pod::{Pod, PodCommand, PodEvent, PodRejection, PodSpec};
@@ -329,10 +329,10 @@ fn a_startup_probe_holds_back_readiness() {
 #[test]
 fn stop_asks_then_kills_then_rests_and_start_runs_it_again() {
     let spec = web(RestartPolicy::Always);
-    let stop = PodCommand::Stop { grace_s: Some(5) };
+    let stop = PodCommand::Stop { grace_s: Some(5), why: StopWhy::Asked };
     let deadline = NOON.plus_ms(5_000);
     running(&spec).when(stop.clone()).then::<PodEvent>([
-        StopRequested { grace_s: 5 }.into(),
+        StopRequested { grace_s: 5, why: StopWhy::Asked }.into(),
         ContainerStopRequested { container: name("app"), reason: StopReason::PodStop, deadline }.into(),
     ]);
     let stopping = || running(&spec).after(stop.clone());
@@ -364,7 +364,9 @@ fn stop_asks_then_kills_then_rests_and_start_runs_it_again() {
 #[test]
 fn a_container_that_comes_up_while_the_pod_stops_is_asked_to_end_at_once() {
     let spec = web(RestartPolicy::Always);
-    let creating = provisioning(&spec).after(set_up(1, 1)).after(PodCommand::Stop { grace_s: None });
+    let creating = provisioning(&spec)
+        .after(set_up(1, 1))
+        .after(PodCommand::Stop { grace_s: None, why: StopWhy::Asked });
     creating.when(started("app", 1)).then::<PodEvent>([
         ContainerStarted { container: name("app"), attempt: 1, process: process(1), started_at: NOON }.into(),
         ContainerStopRequested {
@@ -410,14 +412,12 @@ fn a_delete_with_less_time_brings_the_kill_forward() {
 #[test]
 fn a_stop_with_less_time_brings_the_kill_forward_and_one_with_more_does_not() {
     let spec = web(RestartPolicy::Always);
-    let stopping = || running(&spec).after(PodCommand::Stop { grace_s: Some(20) });
-    stopping().when(PodCommand::Stop { grace_s: Some(25) }).then_nothing();
+    let stopping = || running(&spec).after(PodCommand::Stop { grace_s: Some(20), why: StopWhy::Asked });
+    stopping().when(PodCommand::Stop { grace_s: Some(25), why: StopWhy::Asked }).then_nothing();
     let deadline = NOON.plus_ms(3_000);
-    stopping().when(PodCommand::Stop { grace_s: Some(3) }).then([ContainerStopRequested {
-        container: name("app"),
-        reason: StopReason::PodStop,
-        deadline,
-    }]);
+    stopping()
+        .when(PodCommand::Stop { grace_s: Some(3), why: StopWhy::Asked })
+        .then([ContainerStopRequested { container: name("app"), reason: StopReason::PodStop, deadline }]);
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn a_pod_that_goes_refuses_everything_else_by_name() {
     let spec = web(RestartPolicy::Always);
     let deleting = || running(&spec).after(PodCommand::Delete { grace_s: None });
     let being_deleted = PodRejection::BeingDeleted { id: spec.id.clone() };
-    for command in [admit(&spec), START, PodCommand::Stop { grace_s: None }] {
+    for command in [admit(&spec), START, PodCommand::Stop { grace_s: None, why: StopWhy::Asked }] {
         deleting().when(command).then_refused(being_deleted.clone());
     }
     Scenario::<Pod>::given(Vec::<PodEvent>::new()).when(START).then_refused(PodRejection::NotFound);

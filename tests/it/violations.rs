@@ -4,6 +4,7 @@ mod scene;
 
 use purser_actors::port::{GpuState, ProcessOwner};
 use purser_events::Bytes;
+use purser_events::pod::event::StopWhy;
 use purser_events::view::violations::{PastEpisode, StepKind};
 use purser_events::violation::event::{GapCause, Outcome};
 use purser_events::violation::{Level, ViolationKind};
@@ -55,6 +56,9 @@ fn of_two_pods_on_a_gpu_the_one_over_its_memory_is_evicted_and_the_other_goes_on
         ];
         assert_eq!(steps(episode), climbed);
         assert_eq!((node.phase(fair), node.stops(fair), node.stops(greedy)), ("Running".to_owned(), 0, 1));
+        let kind = ViolationKind::GpuMemoryOverQuota;
+        let why = node.service.world(|world| Some(world.pod(greedy)?.live()?.stop_why.clone()));
+        assert_eq!(why, Some(StopWhy::Evicted { kind, gpu: scene::gpu() }));
         node.end().await;
     });
 }

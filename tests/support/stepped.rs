@@ -70,6 +70,25 @@ impl Clock for Stepped {
     }
 }
 
+/// Times that the actors' thread is given to others before it is asked whether all sleep again.
+const TURNS: usize = 50;
+/// Longest wait for that: some who were woken never sleep again.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Moves a clock on, and lets the actors on this thread work until as many sleep as before. So what follows from one
+/// step is done before the next, also on a slow machine.
+pub async fn step(moved: &watch::Sender<Timestamp>, ms: u64) {
+    let sleepers = moved.receiver_count();
+    moved.send_modify(|now| *now = now.plus_ms(ms));
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+    let deadline = tokio::time::Instant::now() + SETTLE;
+    while moved.receiver_count() < sleepers && tokio::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The control group in which the pods of this process's nodes have theirs.
 #[must_use]
 pub fn cgroup_prefix() -> String {

@@ -17,6 +17,7 @@ use purser_events::ledger::event::ReleaseReason;
 use purser_events::ledger::{
     Admission, Admit, Capacity, Demand, Ledger, LedgerCommand, LedgerEvent, LedgerRejection,
 };
+use purser_events::pod::event::StopWhy;
 use purser_events::pod::{PodCommand, PodRejection, PodSpec};
 use purser_events::{Cause, Decider, PodUid, Seq, World};
 use tokio::sync::Notify;
@@ -138,7 +139,9 @@ impl LedgerActor {
                 LedgerEvent::PreemptionRequested(requested) => {
                     let victims: BTreeSet<PodUid> = requested.victims.iter().copied().collect();
                     for victim in victims {
-                        self.tell_pod(victim, PodCommand::Stop { grace_s: Some(requested.grace_s) }, *seq);
+                        let why = StopWhy::Preempted { by: requested.pod };
+                        let stop = PodCommand::Stop { grace_s: Some(requested.grace_s), why };
+                        self.tell_pod(victim, stop, *seq);
                     }
                 }
                 _ => {}

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     MakeWay {
         /// Seconds that it has to end.
         grace_s: u32,
+        /// For which.
+        by: PodUid,
     },
 }
 
@@ -47,8 +49,9 @@ impl Step {
         let pod = pod?;
         match holding {
             Some(_) if pod.awaits_resources => Some(Step::TakeUp),
-            Some(holding) if holding.leaves_for.is_some() && pod.is_wanted() => {
-                Some(Step::MakeWay { grace_s: ledger.policy.preemption_grace_s })
+            Some(holding) if pod.is_wanted() => {
+                let grace_s = ledger.policy.preemption_grace_s;
+                holding.leaves_for.map(|by| Step::MakeWay { grace_s, by })
             }
             Some(_) => None,
             None if waits => None,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use actix::Addr;
 use purser_events::gpu::GpuCommand;
 use purser_events::ledger::GpuUuid;
+use purser_events::pod::event::StopWhy;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{Level, ViolationCommand, ViolationKind};
@@ -122,7 +123,8 @@ impl Monitor {
         };
         let actor: Addr<PodActor> = actor;
         let by = By { key: Some(key(task)), ..self.by_of(task) };
-        let command = PodCommand::Stop { grace_s: Some(task.grace_s) };
+        let why = StopWhy::Evicted { kind: task.kind, gpu: task.gpu.clone() };
+        let command = PodCommand::Stop { grace_s: Some(task.grace_s), why };
         match actor.send(Execute::<Pod> { command, by }).await {
             // The first answer again: it was stopped, and somebody has started it since.
             Ok(Ok(answer)) if answer.replayed && self.is_wanted(pod) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::prelude::{ActorFutureExt, Addr, AtomicResponse, Context, Handler, Message, WrapFuture};
 use purser_events::ledger::event::ReleaseReason;
 use purser_events::ledger::{Admission, LedgerRejection};
+use purser_events::pod::event::StopWhy;
 use purser_events::pod::{Phase, Pod, PodCommand, PodRejection, PodSpec, PodState};
 use purser_events::{Cause, PodUid, Seq};
 
@@ -141,7 +142,10 @@ impl PodActor {
             Step::Adopt(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: true, by }),
             Step::Queue(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: false, by }),
             Step::TakeUp => self.tell(PodCommand::GrantResources, by, ctx),
-            Step::MakeWay { grace_s } => self.tell(PodCommand::Stop { grace_s: Some(grace_s) }, by, ctx),
+            Step::MakeWay { grace_s, by: preemptor } => {
+                let why = StopWhy::Preempted { by: preemptor };
+                self.tell(PodCommand::Stop { grace_s: Some(grace_s), why }, by, ctx);
+            }
         }
     }
 }

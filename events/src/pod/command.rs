@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage};
+use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage, StopWhy};
 use super::spec::{PodSpec, ProbeKind};
 use crate::ids::PodUid;
 use crate::ledger::{Admission, LedgerRejection};
@@ -110,6 +110,8 @@ pub enum PodCommand {
     Stop {
         /// Seconds until the kill; the pod's own if none.
         grace_s: Option<u32>,
+        /// On what account.
+        why: StopWhy,
     },
     /// Run again after a stop or a failure.
     Start {

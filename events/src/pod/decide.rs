@@ -8,7 +8,7 @@ use super::event::{
     Admitted, ContainerCreateFailed, ContainerExited, ContainerRemoved, ContainerStarted,
     ContainerStopRequested, ExecFinished, ExecRequested, FailureClass, OutOfMemory, PodEvent, ProbeFailed,
     ReadinessChanged, ResourcesAwaited, ResourcesGranted, SetupCompleted, SetupFailed, StartRequested,
-    StartupPassed, StopReason, StopRequested, Terminated, TerminationRequested,
+    StartupPassed, StopReason, StopRequested, StopWhy, Terminated, TerminationRequested,
 };
 use super::spec::{PodSpec, ProbeKind, Role};
 use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
@@ -104,7 +104,7 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
             Ok(report_probe(pod, target, *probe, *success, message, context))
         }
         C::CheckTime => Ok(vec![]),
-        C::Stop { grace_s } => stop(pod, *grace_s, context),
+        C::Stop { grace_s, why } => stop(pod, *grace_s, why, context),
         C::Start { admission } => start(pod, admission),
         C::GrantResources if pod.awaits_resources => Ok(vec![ResourcesGranted {}.into()]),
         C::GrantResources => Ok(vec![]),
@@ -259,11 +259,11 @@ fn fail_probe(
 }
 
 /// A stop; one that gives less time than an earlier stop brings the kill forward.
-fn stop(pod: &PodState, grace_s: Option<u32>, context: &Context) -> Answer {
+fn stop(pod: &PodState, grace_s: Option<u32>, why: &StopWhy, context: &Context) -> Answer {
     let asked_s = grace_s.unwrap_or(pod.spec.termination_grace_s);
     match pod.phase {
         Phase::Pending | Phase::Provisioning | Phase::Running => {
-            Ok(vec![StopRequested { grace_s: asked_s }.into()])
+            Ok(vec![StopRequested { grace_s: asked_s, why: why.clone() }.into()])
         }
         Phase::Stopping { .. } => Ok(sooner(pod, StopReason::PodStop, asked_s, context)),
         Phase::Stopped(_) => Ok(vec![]),

@@ -9,9 +9,10 @@ pub use container::*;
 
 use super::spec::PodSpec;
 use crate::ids::PodUid;
+use crate::ledger::GpuUuid;
 use crate::names::ContainerName;
 use crate::units::Timestamp;
-use crate::violation::ViolationEvent;
+use crate::violation::{ViolationEvent, ViolationKind};
 
 /// What has happened to one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,12 +228,42 @@ pub struct Started {
     pub at: Timestamp,
 }
 
-/// `pod.stop-requested` version 1.
+/// `pod.stop-requested` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StopRequested {
     /// Seconds until the kill.
     pub grace_s: u32,
+    /// On what account.
+    pub why: StopWhy,
+}
+
+/// On what account a pod is stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopWhy {
+    /// Someone asked for it.
+    #[default]
+    Asked,
+    /// It makes way for a pod that matters more.
+    Preempted {
+        /// For which.
+        by: PodUid,
+    },
+    /// It went on taking what is not its own.
+    Evicted {
+        /// What it did.
+        kind: ViolationKind,
+        /// Of which GPU.
+        gpu: GpuUuid,
+    },
+}
+
+impl StopWhy {
+    /// Whether someone asked for it.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        *self == StopWhy::Asked
+    }
 }
 
 /// `pod.stopped` version 1.

@@ -7,7 +7,7 @@ use super::decide::counts_as_exit;
 use super::event::{
     Admitted, ContainerCreateFailed, ContainerCreateRequested, ContainerExited, ContainerStarted,
     ContainerStopRequested, Exit, ExitReason, OutOfMemory, PodEvent, RestartScheduled, SetupCompleted,
-    SetupFailed, StopReason,
+    SetupFailed, StopReason, StopWhy,
 };
 use super::spec::{ContainerSpec, Role};
 use super::state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};
@@ -59,6 +59,7 @@ fn admit(admitted: &Admitted) -> PodState {
         execs: BTreeMap::new(),
         started_at: None,
         awaits_resources: false,
+        stop_why: StopWhy::Asked,
         violations: Violations::default(),
     }
 }
@@ -119,6 +120,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
         E::StopRequested(requested) => pod.is_wanted().then(|| {
             pod.phase = Phase::Stopping { grace_s: requested.grace_s };
             pod.awaits_resources = false;
+            pod.stop_why = requested.why.clone();
         }),
         E::Stopped(stopped) => rest(pod, Phase::Stopped(stopped.cause)),
         E::Failed(failed) => {
@@ -126,9 +128,10 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             pod.is_wanted().then_some(())?;
             rest(pod, Phase::Failed(failed.reason.clone()))
         }
-        E::StartRequested(_) => {
-            matches!(pod.phase, Phase::Stopped(_) | Phase::Failed(_)).then(|| pod.phase = Phase::Pending)
-        }
+        E::StartRequested(_) => matches!(pod.phase, Phase::Stopped(_) | Phase::Failed(_)).then(|| {
+            pod.phase = Phase::Pending;
+            pod.stop_why = StopWhy::Asked;
+        }),
         E::TerminationRequested(requested) => {
             let cleaning = matches!(pod.phase, Phase::Terminating { cleaning: true, .. });
             pod.phase = Phase::Terminating { grace_s: requested.grace_s, cleaning };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Admitted;
+use super::event::{Admitted, StopRequested, StopWhy};
 use super::spec::{
     ContainerPort, ContainerSpec, EnvVar, PodSpec, Probe, PullPolicy, Resources, RestartPolicy, RuntimeClass,
     User, Volume, VolumeMount,
@@ -14,6 +14,20 @@ use crate::ledger::claims::Claims;
 use crate::ledger::past_gpus::ClaimsV1;
 use crate::names::{ContainerName, PodId};
 use crate::units::{Bytes, MilliCpu};
+
+/// `pod.stop-requested` version 1: it did not say on what account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "StopRequested", rename_all = "camelCase")]
+pub struct StopRequestedV1 {
+    /// Seconds until the kill.
+    pub grace_s: u32,
+}
+
+impl From<StopRequestedV1> for StopRequested {
+    fn from(past: StopRequestedV1) -> StopRequested {
+        StopRequested { grace_s: past.grace_s, why: StopWhy::Asked }
+    }
+}
 
 /// `pod.admitted` version 1: there was no ledger, and a pod could not ask for more than processor time and memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::{
-    Exit, ExitReason, FailureClass, FailureReason, PodEvent, ResolvedImage, StopCause, StopReason,
+    Exit, ExitReason, FailureClass, FailureReason, PodEvent, ResolvedImage, StopCause, StopReason, StopWhy,
 };
 use super::spec::{PodSpec, RestartPolicy, Role};
 use super::{PodCommand, PodRejection, advance, decide, evolve};
@@ -67,6 +67,9 @@ pub struct PodState {
     /// Whether it waits in the ledger's queue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaits_resources: bool,
+    /// On what account it was stopped last, in this run of it.
+    #[serde(default, skip_serializing_if = "StopWhy::is_asked")]
+    pub stop_why: StopWhy,
     /// Its violations: of its own limits, not of its share of a GPU.
     #[serde(default, skip_serializing_if = "Violations::is_empty")]
     pub violations: Violations,

@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST_MS: u64 = 100;
 
 /// The longest wait.
-const LONGEST_MS: u64 = 10_000;
+const LONGEST_MS: u64 = 5_000;
 
 /// How often something has failed in a row.
 #[derive(Debug, Default)]
@@ -21,6 +21,11 @@ impl BackOff {
         self.failures = self.failures.saturating_add(1);
         let half = whole / 2;
         Duration::from_millis(half + random % (whole - half + 1))
+    }
+
+    /// Whether nothing has failed since something worked.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.failures == 0
     }
 
     /// Something has worked.
@@ -38,9 +43,9 @@ mod tests {
         let mut back_off = BackOff::default();
         let longest: Vec<u128> = (0..9).map(|_| back_off.next(u64::MAX).as_millis()).collect();
         assert!(longest.windows(2).all(|pair| pair[0] <= pair[1]), "{longest:?}");
-        assert!(longest.iter().all(|ms| (50..=10_000).contains(ms)), "{longest:?}");
-        for random in [0, 1, 4_999, 5_000, 5_001, u64::MAX] {
-            assert!((5_000..=10_000).contains(&back_off.next(random).as_millis()));
+        assert!(longest.iter().all(|ms| (50..=5_000).contains(ms)), "{longest:?}");
+        for random in [0, 1, 2_499, 2_500, 2_501, u64::MAX] {
+            assert!((2_500..=5_000).contains(&back_off.next(random).as_millis()));
         }
         back_off.reset();
         assert!(back_off.next(0) < Duration::from_millis(101));

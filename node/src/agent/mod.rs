@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::rc::Rc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -34,6 +34,9 @@ use self::protocol::Grip;
 use self::reaper::Reaper;
 pub use self::run::main;
 use self::service::{Fault, Service};
+
+/// Most requests of tasks that are open at once: the service counts those of an agent, and refuses beyond its bound.
+const TURNS: usize = 8;
 
 /// What is wanted of an assignment. Later ones go before earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +66,8 @@ struct Agent {
     busy: watch::Sender<usize>,
     /// Whether the service knows the session, as far as is known.
     connected: watch::Sender<bool>,
+    /// How many of the tasks' requests may be open.
+    turns: Semaphore,
     /// Somebody has heard that it does not.
     doubt: Notify,
     /// The next heartbeat is due at once.
@@ -82,7 +87,11 @@ impl Agent {
             let mut connected = self.connected.subscribe();
             // The sender lives as long as the agent does.
             let _ = connected.wait_for(|connected| *connected).await;
-            match ask().await {
+            let answer = {
+                let _turn = self.turns.acquire().await.expect("nobody closes it");
+                ask().await
+            };
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if fault.is_final() => return Err(fault),
                 Err(fault) => {

@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, wait, waitid, waitpid,
+};
 use tokio::signal::unix::{Signal as Notices, SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// Looks whether a process has ended, and leaves it to be collected.
+const ENDED: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOWAIT).union(WaitIdOptions::NOHANG);
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,26 +58,29 @@ impl Reaper {
     }
 
     fn collect(&self) {
-        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        loop {
+        let awaited: Vec<i32> = self.awaited.borrow().keys().copied().collect();
+        for number in awaited {
+            let Some(pid) = rustix::process::Pid::from_raw(number) else { continue };
             // Looked at first and left where it is, so that the number of its group stays its own.
-            let (pid, exit) = match waitid(Id::All, ended | WaitPidFlag::WNOWAIT) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Exit::Signal(signal as i32)),
-                Err(Errno::EINTR) => continue,
-                Ok(_) | Err(_) => return,
-            };
-            let awaited = self.awaited.borrow_mut().remove(&pid.as_raw());
-            if awaited.is_some() {
-                let _ = killpg(pid, Signal::SIGKILL);
-            }
-            if waitid(Id::Pid(pid), ended).is_err() {
-                return;
-            }
-            if let Some(awaited) = awaited {
-                // Nobody waits any more for a program that was dropped.
-                let _ = awaited.send(exit);
+            if let Ok(Some(status)) = waitid(WaitId::Pid(pid), ENDED) {
+                let _ = kill_process_group(pid, Signal::KILL);
+                let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+                self.tell(number, exit_of(status.exit_status(), status.terminating_signal()));
             }
         }
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            // An orphan, or a program that has ended in this very moment.
+            self.tell(pid.as_raw_nonzero().get(), exit_of(status.exit_status(), status.terminating_signal()));
+        }
     }
+
+    fn tell(&self, number: i32, exit: Exit) {
+        let awaited = self.awaited.borrow_mut().remove(&number);
+        // Nobody waits any more for a program that was dropped.
+        let _ = awaited.map(|awaited| awaited.send(exit));
+    }
+}
+
+fn exit_of(code: Option<i32>, signal: Option<i32>) -> Exit {
+    signal.map_or(Exit::Code(code.unwrap_or(255)), Exit::Signal)
 }

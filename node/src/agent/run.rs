@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use purser_actors::port::Ids;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::Level;
@@ -25,7 +25,7 @@ use super::program::passed_on;
 use super::protocol::Grip;
 use super::reaper::Reaper;
 use super::service::Service;
-use super::{Agent, Wish, session};
+use super::{Agent, TURNS, Wish, session};
 use crate::adapter::clock::UuidV7;
 
 /// How long killed programs may take to be gone when the agent stops.
@@ -105,6 +105,7 @@ async fn run(arguments: &Arguments, files: Files, found: Found) -> io::Result<u8
         lives: RefCell::new(BTreeMap::new()),
         busy: watch::Sender::new(0),
         connected: watch::Sender::new(false),
+        turns: Semaphore::new(TURNS),
         doubt: Notify::new(),
         news: Notify::new(),
         reaper: Reaper::default(),

@@ -37,9 +37,13 @@ pub(super) async fn keep(agent: Rc<Agent>) {
         if heard.get() {
             back_off.reset();
         }
-        let pause = back_off.next((agent.random)());
-        tracing::warn!(%fault, retry_in_ms = pause.as_millis(), "not connected to the service");
-        sleep(pause).await;
+        // Said once: a service may be away for hours.
+        if back_off.is_fresh() {
+            tracing::warn!(%fault, "not connected to the service; trying again until it answers");
+        } else {
+            tracing::debug!(%fault, "still not connected to the service");
+        }
+        sleep(back_off.next((agent.random)())).await;
     }
 }
 

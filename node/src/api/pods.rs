@@ -22,7 +22,7 @@ use super::ledger::shortage::told;
 use super::problem::Problem;
 use super::selector::Selector;
 use super::state::{Api, Change, Params, PodPath, media_type, unsupported};
-use super::view::PodView;
+use super::view::{Around, PodView};
 use crate::manifest::{self, Defaults, ManifestError};
 
 /// What became of a request that changes something. It is on disk.
@@ -242,7 +242,7 @@ pub(super) async fn list(
         let standing = queue.remove(&pod.uid).unwrap_or_else(|| Standing::of(&world, pod.uid));
         let class = pod.spec.runtime;
         let footing = footings.entry(class).or_insert_with(|| Footing::of(&api.service, class));
-        PodView::new(pod, entry, None, footing, standing)
+        PodView::new(pod, entry, None, footing, Around::of(&world, pod, standing))
     };
     let items = found.iter().map(view).collect();
     Ok(Json(PodList { api_version: "v1".to_owned(), kind: "PodList".to_owned(), seq: seq.0, items }))
@@ -265,15 +265,14 @@ fn find(world: &World, id: &PodId) -> Option<(Pod, Entry)> {
 pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result<Json<PodView>, Problem> {
     let found = api.service.world(|world| {
         let (pod, entry) = find(world, &id)?;
-        let standing = Standing::of(world, entry.uid);
-        Some((pod, entry, standing))
+        let pod = pod.live()?;
+        let around = Around::of(world, pod, Standing::of(world, entry.uid));
+        Some((pod.clone(), entry, around))
     });
-    let absent = || not_found(&id);
-    let (pod, entry, standing) = found.ok_or_else(absent)?;
-    let pod = pod.live().ok_or_else(absent)?;
+    let (pod, entry, around) = found.ok_or_else(|| not_found(&id))?;
     let version = version_of(&api, pod.uid, &entry).await;
     let footing = Footing::of(&api.service, pod.spec.runtime);
-    Ok(Json(PodView::new(pod, &entry, version, &footing, standing)))
+    Ok(Json(PodView::new(&pod, &entry, version, &footing, around)))
 }
 
 /// The version of the record that an entry speaks of; none if it cannot be read now.

@@ -1,5 +1,7 @@
 //! What callers see of a pod: an object in the shape of a Kubernetes Pod.
 
+mod around;
+
 use std::collections::BTreeMap;
 
 use purser_actors::port::ContainerKey;
@@ -16,6 +18,8 @@ use super::footing::Footing;
 use super::ledger::grant::{GrantView, Standing, WaitingView};
 use super::ledger::shortage::ShortageView;
 use crate::manifest;
+
+pub use around::Around;
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -124,6 +128,9 @@ pub struct PodFacts {
     /// How much it matters beside others on its GPUs: `low`, `medium`, `high` or `critical`; absent if it asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<String>,
+    /// On whose account it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// What the node gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<GrantView>,
@@ -225,7 +232,7 @@ impl PodView {
         entry: &Entry,
         version: Option<StreamVersion>,
         footing: &Footing,
-        standing: Standing,
+        around: Around,
     ) -> PodView {
         let mut manifest = manifest::to_manifest(&pod.spec);
         PodView {
@@ -240,7 +247,7 @@ impl PodView {
                 creation_timestamp: entry.admitted_at,
             },
             spec: manifest.get_mut("spec").map(Value::take).unwrap_or_default(),
-            status: status(pod, entry, version, footing, standing),
+            status: status(pod, entry, version, footing, around),
         }
     }
 }
@@ -250,8 +257,9 @@ fn status(
     entry: &Entry,
     version: Option<StreamVersion>,
     footing: &Footing,
-    standing: Standing,
+    around: Around,
 ) -> PodStatus {
+    let Around { standing, tenant, stopped } = around;
     let (resources, waiting) = match standing {
         Standing::None => (None, None),
         Standing::Holds(grant) => (Some(grant), None),
@@ -262,7 +270,10 @@ fn status(
         (Footing::Missing, Some((reason, message))) => (Some(reason.clone()), Some(message.clone())),
         (Footing::Here { .. } | Footing::Missing, _) => match &waiting {
             Some(waiting) => (Some("Unschedulable".to_owned()), Some(short_of(waiting))),
-            None => why(pod),
+            None => match stopped {
+                Some((reason, message)) => (Some(reason.to_owned()), Some(message)),
+                None => why(pod),
+            },
         },
     };
     let views = |role| -> Vec<ContainerStatus> {
@@ -287,6 +298,7 @@ fn status(
             limits_enforced: matches!(footing, Footing::Here { limits_enforced: true, .. }),
             open_execs: pod.execs.len(),
             qos: pod.spec.claims.gpu.as_ref().map(|_| pod.spec.claims.qos.word().to_owned()),
+            tenant,
             resources,
             waiting,
         },

@@ -87,7 +87,7 @@ pub(super) fn coloured(word: &str) -> String {
         "Pending" | "Provisioning" | "Stopping" | "Terminating" | "ContainerCreating" | "Degraded"
         | "Probation" | "Cordoned" => 33,
         "Failed" | "CrashLoopBackOff" | "CreateBackOff" | "Error" | "OOMKilled" | "StartError" | "Lost"
-        | "Down" | "RuntimeMissing" | "Faulty" | "Unresponsive" => 31,
+        | "Down" | "RuntimeMissing" | "Preempted" | "Evicted" | "Faulty" | "Unresponsive" => 31,
         _ => return word.to_owned(),
     };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -1,6 +1,6 @@
 //! The commands behind the records of pods.
 
-use purser_events::pod::event::{ContainerStopRequested, StopReason};
+use purser_events::pod::event::{ContainerStopRequested, StopReason, StopWhy};
 use purser_events::pod::spec::ProbeKind;
 use purser_events::pod::state::Setup;
 use purser_events::pod::{Pod, PodCommand, PodEvent};
@@ -113,7 +113,7 @@ fn reported(pod: &Pod, first: &PodEvent) -> Option<PodCommand> {
 fn asked_for(first: &PodEvent) -> Option<PodCommand> {
     use PodCommand as C;
     Some(match first {
-        PodEvent::StopRequested(it) => C::Stop { grace_s: Some(it.grace_s) },
+        PodEvent::StopRequested(it) => C::Stop { grace_s: Some(it.grace_s), why: it.why.clone() },
         PodEvent::TerminationRequested(it) => C::Delete { grace_s: Some(it.grace_s) },
         PodEvent::ExecRequested(it) => {
             let args = usize::try_from(it.args_count).unwrap_or(usize::MAX).min(1 << 16);
@@ -127,8 +127,10 @@ fn asked_for(first: &PodEvent) -> Option<PodCommand> {
 /// A kill that comes sooner than an earlier stop had said; the seconds are those that were left, which are whole.
 fn brought_forward(asked: &ContainerStopRequested, about: About) -> Vec<PodCommand> {
     let left_us = asked.deadline.0.saturating_sub(about.time.0);
-    let grace =
-        |seconds: i64| u32::try_from(seconds).ok().map(|grace_s| PodCommand::Stop { grace_s: Some(grace_s) });
+    let grace = |seconds: i64| {
+        let grace_s = u32::try_from(seconds).ok()?;
+        Some(PodCommand::Stop { grace_s: Some(grace_s), why: StopWhy::Asked })
+    };
     let (down, up) = (left_us.div_euclid(SECOND_US), left_us.div_euclid(SECOND_US) + 1);
     let stops = match asked.reason {
         StopReason::PodStop => grace(up).into_iter().chain(grace(down)).collect(),

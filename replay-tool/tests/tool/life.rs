@@ -12,7 +12,7 @@ use purser_events::ledger::{
     Admission, Admit, Capacity, Demand, GpuClaim, GpuDevice, GpuUuid, Ledger, LedgerCommand, WhenFull,
 };
 use purser_events::node::{Node, NodeCommand, NodeEvent};
-use purser_events::pod::event::{ExecOutcome, Exit, ExitReason, FailureClass};
+use purser_events::pod::event::{ExecOutcome, Exit, ExitReason, FailureClass, StopWhy};
 use purser_events::pod::state::{ContainerState, Setup};
 use purser_events::pod::{Pod, PodCommand, PodSpec};
 use purser_events::worker::event::Registered;
@@ -277,7 +277,7 @@ impl Life {
         let exec = state.execs.keys().next().copied();
         let is_up = container.attempt().is_some();
         Some(match (self.below(12), &container.state) {
-            (0, _) => PodCommand::Stop { grace_s: None },
+            (0, _) => PodCommand::Stop { grace_s: None, why: StopWhy::Asked },
             (1, _) => PodCommand::Start { admission: Admission::Granted },
             (2, _) => PodCommand::Delete { grace_s: Some(5) },
             (3, _) if is_up && exec.is_none() => {

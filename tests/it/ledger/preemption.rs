@@ -74,6 +74,10 @@ fn the_fewest_of_the_lowest_make_way() {
     }
     let second = get(&purserd, "/v1/namespaces/default/pods/second");
     assert_eq!(second["status"]["phase"], "Stopped", "{second}");
+    let why = json!([second["status"]["reason"], second["status"]["message"]]);
+    assert_eq!(why, json!(["Preempted", "it made way for default/high, which matters more"]));
+    let listed = purserd.purser_ok(["get", "pods", "second"]);
+    assert!(listed.contains("Preempted"), "{listed}");
     assert_eq!(purserd.purser_ok(["logs", "second"]), "asked\n");
 
     // Why: from the stop's record to the request's, and to who asked for it.

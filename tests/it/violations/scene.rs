@@ -13,7 +13,7 @@ use purser_events::pod::PodSpec;
 use purser_events::view::violations::PastEpisode;
 use purser_events::violation::Violations;
 use purser_events::{Bytes, Cpu, CpuTopology, PodUid, Principal, Timestamp};
-use purser_tests::stepped::{START, Stepped, node_with};
+use purser_tests::stepped::{START, Stepped, node_with, step};
 use purser_tests::{bounded, leftovers, specs};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -175,10 +175,7 @@ impl Node<'_> {
     /// Moves the clock on by so many seconds, one by one, and lets the actors work.
     pub(super) async fn seconds(&self, seconds: u32) {
         for _ in 0..seconds {
-            self.ground.moved.send_modify(|now| *now = now.plus_ms(1_000));
-            for _ in 0..50 {
-                tokio::task::yield_now().await;
-            }
+            step(&self.ground.moved, 1_000).await;
         }
     }
 

@@ -66,6 +66,9 @@ fn head(pod: &PodView) -> Result<(), Failure> {
     field("Name", &pod.metadata.name)?;
     field("Namespace", &pod.metadata.namespace)?;
     field("Uid", &pod.metadata.uid)?;
+    if let Some(tenant) = &pod.status.purser.tenant {
+        field("Tenant", tenant)?;
+    }
     field(
         "Created",
         &format!("{} ({} ago)", pod.metadata.creation_timestamp, age(pod.metadata.creation_timestamp)),

@@ -222,7 +222,10 @@ pub(super) fn status_word(pod: &PodView) -> String {
             let word = all.find(troubled).map(|container| container.word.clone());
             word.or_else(|| pod.status.reason.clone()).unwrap_or_else(|| pod.status.phase.clone())
         }
-        "Stopped" if pod.status.reason.as_deref() == Some("Completed") => "Completed".to_owned(),
+        "Stopped" => match pod.status.reason.as_deref() {
+            Some(reason @ ("Completed" | "Preempted" | "Evicted")) => reason.to_owned(),
+            _ => "Stopped".to_owned(),
+        },
         phase => phase.to_owned(),
     }
 }

@@ -20,7 +20,7 @@ use purser_events::node::redaction::PendingRedaction;
 use purser_events::node::state::RuntimeStanding;
 use purser_events::node::{Node, NodeState};
 use purser_events::pod::event::{
-    Admitted, Exit, ExitReason, FailureClass, FailureReason, ResolvedImage, StopCause, StopReason,
+    Admitted, Exit, ExitReason, FailureClass, FailureReason, ResolvedImage, StopCause, StopReason, StopWhy,
 };
 use purser_events::pod::spec::{Role, RuntimeClass};
 use purser_events::pod::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};
@@ -302,6 +302,7 @@ fn pod(number: u128, phase: Phase) -> PodState {
         execs: BTreeMap::from([(Uuid::from_u128(60), name("main"))]),
         started_at: Some(AT),
         awaits_resources: true,
+        stop_why: StopWhy::Preempted { by: PodUid(Uuid::from_u128(9)) },
         violations: violations::of_entity(),
     }
 }

@@ -101,7 +101,7 @@ pub(crate) async fn begin(
         match told {
             Ok(Ok(_) | Err(Refusal::Rejected(PoolRejection::NoSuchPool))) | Err(_) => {}
             Ok(Err(error)) => {
-                tracing::error!(pool = %name, %error, "failed to record that no agent is there")
+                tracing::error!(pool = %name, %error, "failed to record that no agent is there");
             }
         }
     }

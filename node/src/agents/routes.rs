@@ -137,8 +137,11 @@ impl From<AgentError> for Problem {
     }
 }
 
+/// What an agent has, and the tasks whose plans it keeps.
+type Grips = (Vec<(TaskId, Token)>, Vec<TaskId>);
+
 /// What an agent says that it has, within bounds.
-fn grips(has: &[Held], keeps: &[Uuid]) -> Result<(Vec<(TaskId, Token)>, Vec<TaskId>), Problem> {
+fn grips(has: &[Held], keeps: &[Uuid]) -> Result<Grips, Problem> {
     let fits = has.len() <= SLOTS_MAX && keeps.len() <= KEPT_MAX;
     check(fits, || format!("an agent has at most {SLOTS_MAX} tasks and keeps at most {KEPT_MAX}"))?;
     let has = has.iter().map(|held| (TaskId(held.task), Token(held.token))).collect();

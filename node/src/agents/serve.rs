@@ -95,7 +95,7 @@ pub async fn keep_outputs(service: Service, outputs: TaskOutputs) {
         match swept.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "failed to remove the output of tasks that are forgotten")
+                tracing::warn!(%error, "failed to remove the output of tasks that are forgotten");
             }
             Err(error) => tracing::warn!(%error, "failed to look after the output of tasks"),
         }

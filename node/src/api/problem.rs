@@ -157,6 +157,19 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "no-such-reservation" => "There is no such reservation",
         "tenant-rate-limited" => "The tenant makes too many requests",
         "tenant-too-many-requests" => "The tenant has too many requests under way",
+        "no-images" => "The node has no runtime with images",
+        "unusable-archive" => "The archive cannot be used",
+        "runtime-unavailable" => "The runtime does not answer",
+        "runtime-failed" => "The runtime failed",
+        "spec-too-large" => "The specification is too large",
+        _ => title_of_pools(code).or(status.canonical_reason()).unwrap_or("The request failed"),
+    };
+    title.into()
+}
+
+/// The title that goes with a code of pools and tasks.
+fn title_of_pools(code: &str) -> Option<&'static str> {
+    Some(match code {
         "no-such-pool" => "There is no such pool",
         "pool-leaving" => "The pool is being removed",
         "bad-pool" => "The pool cannot be taken",
@@ -169,14 +182,8 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "task-over" => "The task has ended",
         "too-late" => "The confirmation came too late",
         "bad-until" => "The moment cannot be taken",
-        "no-images" => "The node has no runtime with images",
-        "unusable-archive" => "The archive cannot be used",
-        "runtime-unavailable" => "The runtime does not answer",
-        "runtime-failed" => "The runtime failed",
-        "spec-too-large" => "The specification is too large",
-        _ => status.canonical_reason().unwrap_or("The request failed"),
-    };
-    title.into()
+        _ => return None,
+    })
 }
 
 impl IntoResponse for Problem {

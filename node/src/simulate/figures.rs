@@ -135,7 +135,7 @@ pub(super) fn recorded(
     let mut counting = Counting::new(&start, since);
     let mut pool = start;
     for Happened { at, event } in after.iter().take_while(|happened| happened.at <= until) {
-        pool = pool.evolve(event)?;
+        pool.follow(event)?;
         counting.note(event, &pool, *at);
     }
     Ok(counting.into_figures(until))

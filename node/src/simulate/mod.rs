@@ -11,6 +11,8 @@ mod model;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
+
 use purser_events::pool::event::Scaled;
 use purser_events::pool::{LocalTime, Pool, PoolEvent, ScalingPolicy};
 use purser_events::{Decider, IllegalTransition, Timestamp};
@@ -65,7 +67,7 @@ pub struct Simulated {
     pub tasks: usize,
     /// How long pods took to come up, in milliseconds: the median, or a guess if none did.
     pub start_up_ms: u64,
-    /// Where the two policies first differ; none if they never do.
+    /// Where the two policies first want another number of pods; none if they never do.
     pub first_difference: Option<Difference>,
     /// What is on record.
     pub recorded: Figures,
@@ -75,15 +77,15 @@ pub struct Simulated {
     pub other: Figures,
 }
 
-/// Two policies that differ.
+/// Two policies that want another number of pods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// When.
     pub at: Timestamp,
-    /// What the policy in force decided then; none if it had nothing to say.
+    /// The last decision by the policy in force; none if there was none yet.
     pub held: Option<ScaledView>,
-    /// What the other decided then; none if it had nothing to say.
+    /// The last by the other; none if there was none yet.
     pub other: Option<ScaledView>,
 }
 
@@ -107,7 +109,7 @@ pub fn simulate(
     let (before, after) = past.split_at(past.partition_point(|happened| happened.at <= since));
     let mut start = Pool::default();
     for happened in before {
-        start = start.evolve(&happened.event)?;
+        start.follow(&happened.event)?;
     }
     let demand = Demand::of(past, since);
     let run = |policy| Model::new(start.clone(), &demand, policy, clock).run(after, since, until);
@@ -125,15 +127,15 @@ pub fn simulate(
     })
 }
 
-/// Where two runs first decide something else.
+/// Where two runs first want another number of pods.
 fn difference(held: &[Scaled], other: &[Scaled]) -> Option<Difference> {
-    let is_same = |one: &Scaled, other: &Scaled| {
-        (one.at, one.verdict.wanted, one.verdict.rule) == (other.at, other.verdict.wanted, other.verdict.rule)
-    };
-    let same = held.iter().zip(other).take_while(|(one, other)| is_same(one, other)).count();
-    let (held, other) = (held.get(same), other.get(same));
-    let at = [held, other].into_iter().flatten().map(|scaled| scaled.at).min()?;
-    // The one that comes later had nothing to say at that moment.
-    let then = |scaled: Option<&Scaled>| scaled.filter(|scaled| scaled.at == at).map(ScaledView::of);
-    Some(Difference { at, held: then(held), other: then(other) })
+    let moments: BTreeSet<Timestamp> = held.iter().chain(other).map(|scaled| scaled.at).collect();
+    let last = |run: &[Scaled], at: Timestamp| run.iter().rfind(|scaled| scaled.at <= at).cloned();
+    moments.into_iter().find_map(|at| {
+        let (held, other) = (last(held, at), last(other, at));
+        let wanted = |scaled: &Option<Scaled>| scaled.as_ref().map(|scaled| scaled.verdict.wanted);
+        let differs = wanted(&held) != wanted(&other);
+        let view = |scaled: Option<Scaled>| scaled.as_ref().map(ScaledView::of);
+        differs.then(|| Difference { at, held: view(held), other: view(other) })
+    })
 }

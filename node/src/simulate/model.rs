@@ -95,11 +95,11 @@ impl<'a> Model<'a> {
             match member.phase {
                 MemberPhase::Requested => self.plan(since.plus_ms(start_up_ms), Due::Up(member.member)),
                 MemberPhase::Up if !member.is_connected() => {
-                    self.plan(since.plus_ms(start_up_ms), Due::Up(member.member))
+                    self.plan(since.plus_ms(start_up_ms), Due::Up(member.member));
                 }
                 MemberPhase::Up => {}
                 MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
-                    self.plan(since, Due::Gone(member.member))
+                    self.plan(since, Due::Gone(member.member));
                 }
             }
         }
@@ -206,7 +206,7 @@ impl<'a> Model<'a> {
         let context = Context { now: at, policy: Policy::default(), cordoned: None };
         let Ok(events) = self.pool.decide(command, &context) else { return Ok(()) };
         for event in &events {
-            self.pool = self.pool.evolve(event)?;
+            self.pool.follow(event)?;
             counting.note(event, &self.pool, at);
             self.follow(event, at);
         }
@@ -217,7 +217,7 @@ impl<'a> Model<'a> {
         use PoolEvent as E;
         match event {
             E::MemberRequested(event) => {
-                self.plan(at.plus_ms(self.demand.start_up_ms), Due::Up(event.member))
+                self.plan(at.plus_ms(self.demand.start_up_ms), Due::Up(event.member));
             }
             E::MemberRemovalRequested(event) => self.plan(at, Due::Gone(event.member)),
             E::MemberLost(event) => self.plan(at, Due::Gone(event.member)),

@@ -132,14 +132,14 @@ impl Morning {
     }
 }
 
-/// An hour in which 40 plans of two minutes each are handed in, one every 20 s, and then none.
+/// An hour in which 40 plans of two minutes each are handed in, one every 10 s, and then none.
 pub(crate) fn busy_morning() -> Vec<Happened> {
     let mut morning = Morning::default();
     let name = PoolName::new("runners").expect("a name");
     morning.plan(START, PoolCommand::SetSpec { name, spec: Box::new(spec()) });
     for number in 1..=40 {
         morning.plan(
-            START.plus_ms(60_000 + number * 20_000),
+            START.plus_ms(60_000 + number * 10_000),
             PoolCommand::Submit { spec: Box::new(plan(number)) },
         );
     }
@@ -171,8 +171,9 @@ fn the_policy_in_force_comes_near_to_the_record_and_differs_from_itself_nowhere(
 fn more_pods_would_have_meant_shorter_waits() {
     let Simulated { first_difference, held, other, .. } = simulated(&with_at_most(6));
     let Difference { held: kept, other: went, .. } = first_difference.expect("they differ");
-    assert_eq!(kept.map(|decision| decision.to).filter(|to| 2 < *to), None);
-    assert_eq!(went.map(|decision| decision.to), Some(3));
+    let shown = |decision: Option<ScaledView>| decision.map(|it| (it.to, it.rule));
+    assert_eq!(shown(kept), Some((2, "maximum".to_owned())));
+    assert_eq!(shown(went), Some((3, "high-use".to_owned())));
     assert!(2 < other.pods_max && other.wait_95_ms < held.wait_95_ms, "{held:?} {other:?}");
     assert_eq!((held.left, other.left), (0, 0));
 }

@@ -57,10 +57,10 @@ fn what_a_cluster_shows_is_taken_over_and_the_rest_is_named() {
     assert_eq!(
         fields(pool, Becomes::Open),
         [
+            "spec.template.spec.containers[0].envFrom[0]",
             "spec.template.spec.containers[0].env[0]",
             "spec.template.spec.containers[0].env[1]",
             "spec.template.spec.containers[0].env[2]",
-            "spec.template.spec.containers[0].envFrom[0]",
             "spec.template.spec.volumes[1]",
             "spec.template.spec.volumes[2]",
         ]

@@ -93,19 +93,28 @@ fn told(name: &PoolName, simulated: &Simulated) -> Vec<String> {
         start_up_ms.div_ceil(1_000)
     )];
     match first_difference {
-        None => lines.push("The two policies decide the same throughout.".to_owned()),
+        None => lines.push("Both policies want the same number of pods throughout.".to_owned()),
         Some(Difference { at, held, other }) => {
-            lines.push(format!("They first differ at {at}:"));
+            lines.push(format!("They first want another number of pods at {at}:"));
             for (policy, decision) in [("in force", held), ("other", other)] {
-                let text = decision.as_ref().map_or_else(|| "nothing to decide".to_owned(), sentence);
+                let text = decision.as_ref().map_or_else(
+                    || "none was decided yet".to_owned(),
+                    |decision| {
+                        let before = if decision.at < *at {
+                            format!("since {}: ", decision.at)
+                        } else {
+                            String::new()
+                        };
+                        format!("{before}{}", sentence(decision))
+                    },
+                );
                 lines.push(format!("  {:<10} {text}", format!("{policy}:")));
             }
         }
     }
     lines.push(format!("{:<22} {:>10} {:>10} {:>10}", "", "on record", "in force", "other"));
     for (what, figure) in ROWS {
-        let cells = [recorded, held, other].map(|figures| figure(figures));
-        let [recorded, held, other] = cells;
+        let [recorded, held, other] = [recorded, held, other].map(figure);
         lines.push(format!("{what:<22} {recorded:>10} {held:>10} {other:>10}"));
     }
     lines.push(verdict(held, other));

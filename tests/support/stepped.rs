@@ -156,7 +156,10 @@ fn agents(paths: &PodPaths) -> Agents {
         buffer.fill(7);
         Ok(())
     });
-    agents.expect("folders can be made")
+    let agents = agents.expect("folders can be made");
+    // Members' folders lead to it, whoever listens there.
+    fs::write(agents.socket(), "").expect("a file can be made");
+    agents
 }
 
 /// A node without pods, on the arbiter of the caller, that gives this out.

@@ -94,11 +94,11 @@ fn workspaces(pool: &Pool) -> Vec<String> {
     found
 }
 
-/// Who is on his way out has nothing, and who has something to end is known to.
+/// Who was let go has nothing, and who has something to end is known to. Who is lost has what he had until he is gone.
 fn members(pool: &Pool) -> Vec<String> {
     let mut found = vec![];
     for (number, member) in &pool.members {
-        let goes = matches!(member.phase, MemberPhase::Removing { .. } | MemberPhase::Lost { .. });
+        let goes = matches!(member.phase, MemberPhase::Removing { .. });
         if goes && !member.is_idle() {
             found.push(format!("member {number} is {} and has a slot in use", member.word()));
         }

@@ -89,7 +89,10 @@ pub(super) fn pod_ended(draft: &mut Draft, number: u64, detail: &str) -> Answer 
             lose(draft, number, LossReason::PodEnded { detail: told(detail, MESSAGE_LEN_MAX) });
             Ok(())
         }
-        MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => Ok(()),
+        MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
+            take_back(draft, number);
+            Ok(())
+        }
         MemberPhase::Requested => Err(wrong_phase(member)),
     }
 }
@@ -98,6 +101,7 @@ pub(super) fn removed(draft: &mut Draft, number: u64) -> Answer {
     let Some(member) = draft.pool.member(number) else { return Ok(()) };
     match member.phase {
         MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
+            take_back(draft, number);
             let at = draft.now;
             draft.push(MemberRemoved { member: number, at });
             Ok(())
@@ -106,8 +110,8 @@ pub(super) fn removed(draft: &mut Draft, number: u64) -> Answer {
     }
 }
 
-/// Gives a member up: what its slots had is lost first, so that nothing runs or is kept in what is removed.
-pub(super) fn lose(draft: &mut Draft, number: u64, reason: LossReason) {
+/// Takes from a pod of which nothing runs any more what it had.
+fn take_back(draft: &mut Draft, number: u64) {
     let Some(member) = draft.pool.member(number).cloned() else { return };
     for task in tasks_of(draft, &member) {
         let why = match task.state {
@@ -116,6 +120,15 @@ pub(super) fn lose(draft: &mut Draft, number: u64, reason: LossReason) {
         };
         loss::lose(draft, &task, why);
     }
+}
+
+/// Gives a member up. What it has is taken from it once nothing of its pod runs any more, and not before: a pod that says
+/// nothing may go on with what it has, and neither that nor another apply of the same workspace may run beside it.
+pub(super) fn lose(draft: &mut Draft, number: u64, reason: LossReason) {
+    if matches!(reason, LossReason::PodEnded { .. }) {
+        take_back(draft, number);
+    }
+    let Some(member) = draft.pool.member(number).cloned() else { return };
     let never_came = member.agent.is_none();
     let setback = never_came.then(|| setback(&draft.pool, &member, draft.now));
     let at = draft.now;

@@ -197,7 +197,7 @@ fn set_back(pool: &mut Pool, setback: Setback, reason: &str, at: Timestamp) {
 
 fn lose_member(pool: &mut Pool, lost: &MemberLost) -> Result<(), IllegalTransition> {
     change_member(pool, lost.member, "pool.member-lost", |member| {
-        let was_there = member.phase == MemberPhase::Up && member.is_idle();
+        let was_there = member.phase == MemberPhase::Up;
         member.phase = MemberPhase::Lost { reason: lost.reason.clone() };
         member.since = lost.at;
         was_there

@@ -3,7 +3,7 @@
 use purser_events::pool::event::RequeueReason;
 use purser_events::pool::{Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, Wait};
 
-use super::support::{Lived, id, session, spec, task};
+use super::support::{Lived, id, in_workspace, session, spec, task};
 
 fn one_pod() -> Lived {
     Lived::with_members(spec(SlotRule::Seed, 3), 1)
@@ -98,9 +98,25 @@ fn two_minutes_of_silence_and_a_pod_is_lost() {
     let early = lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 119_999 });
     assert!(matches!(early, Err(PoolRejection::NotSilent { .. })), "{early:?}");
     lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 120_000 }).unwrap();
-    assert_eq!((lived.word(1), lived.pool.member(1).unwrap().word()), ("pending", "lost"));
+    assert_eq!((lived.word(1), lived.pool.member(1).unwrap().word()), ("running", "lost"));
     let refused = lived.connect(1, session(1), false, &[]);
     assert!(matches!(refused, Err(PoolRejection::WrongPhase { .. })), "{refused:?}");
+    lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
+    assert_eq!((lived.word(1), lived.pool.member(1).is_none()), ("pending", true));
+}
+
+#[test]
+fn no_apply_of_a_workspace_begins_beside_a_silent_pod_that_may_be_at_one() {
+    let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 2);
+    lived.submit(in_workspace(task(1, TaskKind::Apply), "prod"));
+    lived.start(1);
+    lived.submit(in_workspace(task(2, TaskKind::Apply), "prod"));
+    let (member, _) = lived.place(1).unwrap();
+    lived.ask(PoolCommand::ReportSilent { member, silent_ms: 120_000 }).unwrap();
+    assert_eq!((lived.word(1), lived.word(2)), ("running", "pending"), "its pod may still be at it");
+    lived.ask(PoolCommand::ReportRemoved { member }).unwrap();
+    let running = [1, 2].into_iter().filter(|number| lived.word(*number) == "running").count();
+    assert_eq!(running, 1);
 }
 
 #[test]
@@ -114,5 +130,7 @@ fn a_pod_whose_agent_does_not_end_what_is_to_end_is_given_up_once_others_are_don
     assert_eq!((lived.word(1), lived.word(2)), ("running", "running"));
     lived.finish(2, 0);
     lived.tick();
-    assert_eq!((lived.word(1), lived.pool.member(1).unwrap().word()), ("cancelled", "lost"));
+    assert_eq!(lived.pool.member(1).unwrap().word(), "lost");
+    lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
+    assert_eq!(lived.word(1), "cancelled");
 }

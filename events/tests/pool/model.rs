@@ -50,7 +50,10 @@ impl Model {
             }
             E::MemberRemovalRequested(it) => self.goes(it.member, "is removed")?,
             E::MemberRemoved(it) => self.goes(it.member, "is gone")?,
-            E::MemberLost(it) => self.goes(it.member, "is lost")?,
+            // What it has it keeps until it is gone.
+            E::MemberLost(it) => {
+                self.connected.remove(&it.member);
+            }
             E::MemberRequestFailed(it) => self.goes(it.member, "failed")?,
             E::AgentConnected(it) => {
                 self.connected.insert(it.member);

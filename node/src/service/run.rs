@@ -95,6 +95,7 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
     let journal = parts.shell.journal.clone();
     tracing::info!(head = %journal.head().seq, epoch = journal.epoch(), "journal replayed");
     let doors = threads.block_on(open(&config, tokens))?;
+    let agents_socket = doors.agents.0.socket();
     let ended = actix::System::new().block_on(async {
         let mut signals = Signals::new().map_err(Failure::Runtime)?;
         let service = purser_actors::start(parts).await?;
@@ -121,7 +122,9 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
     });
     threads.shutdown_background();
     ended?;
-    let _ = std::fs::remove_file(&config.api.socket);
+    for socket in [&config.api.socket, &agents_socket] {
+        let _ = std::fs::remove_file(socket);
+    }
     journal.close().map_err(Failure::Close)?;
     tracing::info!("stopped; pods go on");
     Ok(())

@@ -94,7 +94,7 @@ impl Morning {
                 .decide(&command, &context)
                 .unwrap_or_else(|refused| panic!("{command:?}: {refused}"));
             for event in events {
-                self.pool = self.pool.evolve(&event).expect("a decider's events can be followed");
+                Decider::follow(&mut self.pool, &event).expect("a decider's events can be followed");
                 self.past.push(Happened { at, event: event.clone() });
                 self.follow(&event, at);
             }

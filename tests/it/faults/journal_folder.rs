@@ -10,14 +10,14 @@ use purser_tests::purserd::{Purserd, Setup};
 use super::client::{apply, sleeper};
 use super::program::{assert_ended, run};
 
-/// Every file below a folder with its bytes.
+/// Every file below a folder with its bytes; sockets have none.
 pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else {
+        } else if path.is_file() {
             let bytes = fs::read(&path).unwrap();
             found.insert(path, bytes);
         }

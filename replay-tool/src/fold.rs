@@ -102,8 +102,11 @@ pub(crate) fn fold(at: Option<Until>, place: &Place, console: &mut Console<'_>) 
     let mut snapshots = Snapshots::of(dir);
     if let Some(Begin { folded, mark }) = snapshots.before(at) {
         let mut source = place.open_after(&mark)?;
-        // The record after it vouches for it: without one, or with one of another journal, everything is folded.
-        if let Some(Ok(first)) = source.next() {
+        // The record after it vouches for it: without one, with one of another journal, or with one further on because
+        // what is between them is trimmed, everything is folded.
+        if let Some(Ok(first)) = source.next()
+            && first.header.seq == folded.world.head.next()
+        {
             let source = std::iter::once(Ok(first)).chain(source);
             return go_on(at, folded, source, Some(&mut snapshots), console);
         }

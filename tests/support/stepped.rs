@@ -73,7 +73,7 @@ impl Clock for Stepped {
 /// Times that the actors' thread is given to others before it is asked whether all sleep again.
 const TURNS: usize = 50;
 /// Longest wait for that: some who were woken never sleep again.
-const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Moves a clock on, and lets the actors on this thread work until as many sleep as before. So what follows from one
 /// step is done before the next, also on a slow machine.

@@ -66,7 +66,12 @@ impl Monitor {
 
     /// Gives a pod back what was held; says whether it has it.
     async fn let_go(&self, pod: PodUid, held: &Held, seen: &SeenGpus) -> bool {
-        let Some(state) = self.running(pod) else { return true };
+        let state = match held {
+            Held::Processors => self.running(pod),
+            // That is the pod's, and stays when its containers end and others come.
+            Held::GpuMemory(_) => self.shell.live.read(|world| world.pod(pod).and_then(Pod::live).cloned()),
+        };
+        let Some(state) = state else { return true };
         match self.hold(&state, held, None, seen).await {
             Ok(_) => {
                 tracing::info!(%pod, "a pod that was held back has its limits again");

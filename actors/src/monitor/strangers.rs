@@ -16,12 +16,17 @@ use super::{Monitor, millis, policy};
 use crate::port::containers::Signal;
 use crate::port::{ProcessOwner, SeenGpus};
 
+/// Samples that must have listed a process since it was known who it is: the first of them may have been read before.
+const LISTED_MIN: u32 = 2;
+
 /// A process that is to be ended.
 #[derive(Debug)]
 struct Stranger {
     process: ProcessIdentity,
-    /// Of when the newest sample was before it was known who it is.
-    known_after: Timestamp,
+    /// Of when the newest sample is that has listed its id.
+    listed_at: Timestamp,
+    /// How many samples have listed its id since it was known who it is.
+    listed: u32,
     /// What it was sent last, and when.
     sent: Option<(Signal, Duration)>,
 }
@@ -43,6 +48,9 @@ impl Monitor {
         let policy = self.shell.live.read(policy);
         if !policy.exclusive_node {
             return skip("this node is not for pods alone any more");
+        }
+        if self.shell.runtimes.values().any(|runtime| !runtime.enforces_limits()) {
+            return skip("pods of this node have no control groups, so whose a process is cannot be told");
         }
         let Some((at, pids)) = strangers(task, seen, &policy) else { return Progress::Goes };
         if pids.is_empty() {
@@ -68,18 +76,21 @@ impl Monitor {
     }
 
     /// Who has an id now, if he belongs to no pod.
-    async fn identify(&self, pid: u32, known_after: Timestamp) -> Option<Stranger> {
+    async fn identify(&self, pid: u32, listed_at: Timestamp) -> Option<Stranger> {
         let identified = self.shell.machine.identify_stranger(pid).await;
         let process = identified.unwrap_or_else(|error| {
             tracing::debug!(%error, pid, "failed to look who a process is");
             None
         });
-        Some(Stranger { process: process?, known_after, sent: None })
+        Some(Stranger { process: process?, listed_at, listed: 0, sent: None })
     }
 
     /// Sends a process what it is to be sent next, if anything.
     async fn end(&self, stranger: &mut Stranger, at: Timestamp, task: &Task) {
-        if at == stranger.known_after {
+        if at != stranger.listed_at {
+            (stranger.listed_at, stranger.listed) = (at, stranger.listed.saturating_add(1));
+        }
+        if stranger.listed < LISTED_MIN {
             return;
         }
         let now = self.shell.clock.passed();

@@ -36,6 +36,8 @@ struct Upkeep {
     pool: Addr<PoolActor>,
     board: Arc<Board>,
     zone_is_told: bool,
+    /// The revision when it was last looked at what the pool refers to.
+    looked_at: Option<u64>,
 }
 
 /// Begins the rounds, for as long as the actors' thread lives.
@@ -46,7 +48,7 @@ pub(super) fn begin(
     pool: Addr<PoolActor>,
     board: Arc<Board>,
 ) {
-    let mut upkeep = Upkeep { name, shell, directory, pool, board, zone_is_told: false };
+    let mut upkeep = Upkeep { name, shell, directory, pool, board, zone_is_told: false, looked_at: None };
     actix::spawn(async move {
         for round in 0_u64.. {
             if !upkeep.round(round).await {
@@ -71,13 +73,15 @@ enum Due {
 impl Upkeep {
     /// One round; says whether there is to be another.
     async fn round(&mut self, round: u64) -> bool {
-        let Some(spec) = self.read(|pool| pool.spec.clone()) else {
+        let Some((spec, revision)) = self.read(|pool| (pool.spec.clone(), pool.revision)) else {
             // Gone, or not set yet: its members are, too.
             return true;
         };
         let Some(spec) = spec else { return true };
-        if round.is_multiple_of(LOOK_EVERY) {
+        // Before the first pods of a revision are wanted, so that a change after that is one.
+        if round.is_multiple_of(LOOK_EVERY) || self.looked_at != Some(revision) {
             self.look_at_references(&spec).await;
+            self.looked_at = Some(revision);
         }
         let local = self.local_time(&spec);
         if !self.tell(PoolCommand::Tick { local }).await {
@@ -240,11 +244,14 @@ fn ended(world: &World, pod: PodUid) -> Option<String> {
     }
     let Some(pod) = world.pod(pod).and_then(Pod::live) else { return Some("the pod is gone".to_owned()) };
     match &pod.phase {
-        Phase::Pending | Phase::Provisioning | Phase::Running => None,
-        Phase::Stopping { .. } => Some("the pod was told to stop".to_owned()),
+        // What stops may still be at its tasks, and its agent has its grace to bring them to an end.
+        Phase::Pending
+        | Phase::Provisioning
+        | Phase::Running
+        | Phase::Stopping { .. }
+        | Phase::Terminating { .. } => None,
         Phase::Stopped(StopCause::Requested) => Some("the pod was stopped".to_owned()),
         Phase::Stopped(StopCause::Completed) => Some("the agent has ended by itself".to_owned()),
-        Phase::Terminating { .. } => Some("the pod was told to go".to_owned()),
         Phase::Failed(FailureReason::InitContainer { container, code }) => {
             Some(format!("init container {container} has failed with exit code {code}"))
         }

@@ -13,7 +13,7 @@ const ASSIGNED_MAX: usize = 64;
 
 /// Gives slots to those that wait for one, the first first.
 pub(super) fn assign(draft: &mut Draft) {
-    if draft.pool.leaving.is_some() || draft.pool.is_frozen() {
+    if draft.pool.leaving.is_some() || draft.pool.is_frozen(draft.now) {
         return;
     }
     for _ in 0..ASSIGNED_MAX {

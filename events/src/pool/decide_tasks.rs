@@ -103,8 +103,15 @@ pub(super) fn cancel(draft: &mut Draft, id: TaskId) -> Answer {
     Ok(())
 }
 
-/// Wants a task that runs to end, if nobody has yet.
+/// Wants a task that has a slot to end, if nobody has yet. One that its agent has not begun is over at once: whoever asks to
+/// begin it is refused.
 pub(super) fn request_end(draft: &mut Draft, task: TaskId, reason: CancelReason) {
+    let state = draft.pool.task(task).map(|task| task.state.clone());
+    if matches!(state, Some(TaskState::Running { started: false, .. })) {
+        let (result, why) = loss::ended_by(reason);
+        end_unreported(draft, task, result, &format!("{why}, and had not begun"));
+        return;
+    }
     if draft.pool.task(task).is_some_and(|task| task.cancel.is_none()) {
         let at = draft.now;
         draft.push(TaskCancelRequested { task, reason, at });

@@ -28,6 +28,8 @@ fn within(field: &str, value: u64, least: u64, most: u64) -> Result<(), PoolSpec
     }
 }
 
+/// Shortest silence after which a pod may count as lost, in milliseconds: three heartbeats.
+const OFFLINE_MS_MIN: u64 = 30_000;
 /// Longest of all waits, in milliseconds: a day.
 const WAIT_MS_MAX: u64 = 86_400_000;
 
@@ -113,7 +115,7 @@ impl TaskPolicy {
 
 impl AgentPolicy {
     fn check(&self) -> Result<(), PoolSpecError> {
-        within("agents.offlineAfterMs", self.offline_after_ms, 10_000, WAIT_MS_MAX)?;
+        within("agents.offlineAfterMs", self.offline_after_ms, OFFLINE_MS_MIN, WAIT_MS_MAX)?;
         within("agents.startWithinMs", self.start_within_ms, 10_000, WAIT_MS_MAX)?;
         within("agents.cancelGraceS", u64::from(self.cancel_grace_s), 0, 3_600)
     }

@@ -156,19 +156,24 @@ impl Pool {
             (None, _) if self.name.is_none() => "unknown",
             (None, _) => "removed",
             (Some(_), Some(_)) => "leaving",
-            (Some(_), None) if self.is_frozen() => "frozen",
+            (Some(_), None) if self.is_frozen_unless(true) => "frozen",
             (Some(_), None) if self.scaling.gave_up => "gave-up",
             (Some(_), None) => "active",
         }
     }
 
-    /// Whether it stands still: nothing is begun.
+    /// Whether it stands still at a moment: nothing is begun.
     #[must_use]
-    pub fn is_frozen(&self) -> bool {
+    pub fn is_frozen(&self, now: Timestamp) -> bool {
+        self.is_frozen_unless(self.scaling.unfrozen_until.is_some_and(|until| now < until))
+    }
+
+    /// Whether it was last found in a freeze window, and was not thawed since, if a thaw still counts.
+    fn is_frozen_unless(&self, thaw_counts: bool) -> bool {
         let last = self.scaling.verdicts.last();
         last.is_some_and(|scaled| {
             let is_thawed = self.scaling.unfrozen_at.is_some_and(|at| scaled.at <= at);
-            scaled.verdict.rule == ScaleRule::Frozen && !is_thawed
+            scaled.verdict.rule == ScaleRule::Frozen && !(thaw_counts && is_thawed)
         })
     }
 

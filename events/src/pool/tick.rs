@@ -8,7 +8,7 @@ use super::event::{
     ReservationExpired, Scaled,
 };
 use super::freeze::LocalTime;
-use super::member::{Member, MemberPhase};
+use super::member::{Agent, Member, MemberPhase};
 use super::names::TaskId;
 use super::scale::{ScaleRule, Verdict, verdict};
 use super::task::{Task, TaskResult, TaskState};
@@ -56,7 +56,9 @@ fn end_overdue(draft: &mut Draft) {
     for member in busy {
         let of: Vec<Task> = member.tasks().filter_map(|id| draft.pool.task(id).cloned()).collect();
         for task in &of {
-            if matches!(task.state, TaskState::Running { deadline, .. } if deadline <= draft.now) {
+            // Who is away may bring an end that came in time.
+            let is_late = matches!(task.state, TaskState::Running { deadline, .. } if deadline <= draft.now);
+            if is_late && member.is_connected() {
                 tasks::request_end(draft, task.spec.id, CancelReason::TimedOut);
             }
         }
@@ -66,7 +68,9 @@ fn end_overdue(draft: &mut Draft) {
         };
         // Others in the pod are let to their end first; it gets no more meanwhile.
         let ignored = of.first().filter(|_| of.iter().all(is_ignored)).map(|task| task.spec.id);
-        if let Some(task) = ignored.filter(|_| member.is_connected()) {
+        let settled = |agent: &Agent| agent.connected && agent.since.plus_ms(CANCEL_MARGIN_MS) <= draft.now;
+        let is_there = member.phase == MemberPhase::Up && member.agent.as_ref().is_some_and(settled);
+        if let Some(task) = ignored.filter(|_| is_there) {
             members::lose(draft, member.member, LossReason::CancelIgnored { task });
         }
     }
@@ -159,8 +163,8 @@ fn renew(draft: &mut Draft) {
     let most = usize::try_from(spec.scaling.max_unavailable).unwrap_or(usize::MAX);
     let mut room = most.saturating_sub(away);
     for member in candidates(draft, |member| member.revision < revision).into_iter().take(CHANGES_MAX) {
-        let is_there = draft.pool.member(member).is_some_and(Member::is_connected);
-        // Who is not there is no loss.
+        // Who never came is no loss; who is away may come back, as after a start of the service.
+        let is_there = draft.pool.member(member).is_some_and(|member| member.agent.is_some());
         if is_there && room == 0 {
             break;
         }

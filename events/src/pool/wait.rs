@@ -79,7 +79,7 @@ impl Pool {
         if self.leaving.is_some() {
             return Some(Wait::Leaving);
         }
-        if self.is_frozen() {
+        if self.is_frozen(now) {
             return Some(Wait::Frozen);
         }
         if let Some(until) = not_before.filter(|until| now < *until) {

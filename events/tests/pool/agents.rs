@@ -124,6 +124,8 @@ fn a_pod_whose_agent_does_not_end_what_is_to_end_is_given_up_once_others_are_don
     let mut lived = one_pod();
     lived.submit(task(1, TaskKind::Plan));
     lived.submit(task(2, TaskKind::Plan));
+    lived.start(1);
+    lived.start(2);
     lived.ask(PoolCommand::Cancel { task: id(1) }).unwrap();
     lived.pass_ms(90_000);
     lived.tick();

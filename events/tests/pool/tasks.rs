@@ -289,12 +289,25 @@ fn only_the_newest_tasks_that_are_over_are_kept() {
 }
 
 #[test]
+fn what_is_cancelled_before_it_has_begun_never_begins() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Apply));
+    let (_, token) = lived.task(1).slot().unwrap();
+    lived.ask(PoolCommand::Cancel { task: id(1) }).unwrap();
+    assert_eq!(lived.word(1), "cancelled");
+    let begins = PoolCommand::Report { member: 1, task: id(1), token, report: TaskReport::Started };
+    let refused = lived.ask(begins);
+    assert!(matches!(refused, Err(PoolRejection::StaleToken { .. })), "{refused:?}");
+}
+
+#[test]
 fn a_pool_that_goes_waits_for_what_runs_unless_it_is_forced() {
     for force in [false, true] {
         let mut lived = one_pod();
         lived.submit(task(1, TaskKind::PlanAndApply));
         lived.plan(1, true);
         lived.submit(task(2, TaskKind::Plan));
+        lived.start(2);
         lived.submit(task(3, TaskKind::Apply));
         lived.ask(PoolCommand::Delete { force }).unwrap();
         let refused = lived.ask(PoolCommand::Submit { spec: Box::new(task(4, TaskKind::Work)) });

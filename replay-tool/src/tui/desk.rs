@@ -199,6 +199,10 @@ impl Desk {
                     break;
                 }
                 self.take(&stored, wanted, &mut part);
+                // What comes behind the last that is asked for may be damaged, and is not asked for.
+                if stored.header.seq.next() >= past {
+                    break;
+                }
             }
             found.upto = self.atlas.block_first(begin);
             part.rows.extend(found.rows);

@@ -59,7 +59,9 @@ fn a_drain_stops_the_pods_of_its_gpu_alone_also_over_a_kill_of_the_service() {
         purserd.purser_ok(["drain", "gpu", name.as_str(), "--reason", "its fan is loud", "--wait=false"]);
     assert!(said.contains("its pods are stopped"), "{said}");
     bounded::until("the one that ends has", || phase(&purserd, "soft") == "Stopped");
-    let shown = purserd.purser_ok(["describe", "gpu", name.as_str()]);
+    let described = || purserd.purser_ok(["describe", "gpu", name.as_str()]);
+    bounded::until("it has given back what it had", || !described().contains("default/soft:"));
+    let shown = described();
     assert!(shown.contains("Draining") && shown.contains("its fan is loud"), "{shown}");
     let late = purserd.purser(["drain", "gpu", name.as_str(), "--timeout", "1s"]);
     assert_eq!(late.status.code(), Some(4), "{late:?}");

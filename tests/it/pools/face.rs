@@ -60,7 +60,10 @@ fn a_task_is_handed_in_watched_and_told_of() {
     let good = submit(&["--kind", "plan", "--workspace", "net", "--", "sh", "-c", "echo one; echo two >&2"]);
     let said = text(&good.stdout);
     assert_eq!(code(&good), 0, "{said} {}", text(&good.stderr));
-    assert!(said.contains("one\n") && said.contains("two\n") && said.contains(" success"), "{said}");
+    assert!(
+        said.contains("one\n") && said.contains("two\n") && said.contains(" planned_and_finished"),
+        "{said}"
+    );
     assert_eq!(code(&submit(&["--", "sh", "-c", "exit 7"])), 7);
     let half = submit(&["--kind", "plan_and_apply", "--", "true"]);
     assert_eq!(code(&half), 2, "{}", text(&half.stderr));
@@ -116,7 +119,7 @@ fn who_waits_is_told_why_and_a_pool_goes_when_nothing_runs() {
 fn another_policy_is_tried_on_what_is_on_record() {
     let stage = Stage::with(&SHAPE);
     let task = stage.submit("plan", "sleep 1");
-    stage.await_state(&task, "success");
+    stage.await_state(&task, "planned_and_finished");
     let shown = stage.purserd.purser_ok(["get", "pool", POOL, "-o", "yaml"]);
     let policy = file(&stage, "policy.yaml", &shown.replace("min: 1", "min: 2"));
     let told =

@@ -56,7 +56,7 @@ impl Stage {
                 } },
                 "scaling": { "stabilizationSeconds": { "up": 0, "down": 0 } },
                 "tasks": { "backOffSeconds": { "first": 0, "max": 1 }, "attempts": 20 },
-                "agents": { "offlineAfterSeconds": 10 },
+                "agents": { "offlineAfterSeconds": 30 },
                 "secretRefs": [{ "name": "cloud" }],
             },
         });

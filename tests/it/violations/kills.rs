@@ -75,7 +75,7 @@ fn a_node_for_pods_alone_ends_processes_of_nobody_and_leaves_those_that_are_allo
     let mut soft = Own::run("/bin/sleep", &["600"]);
     // It says when it hears no request to end.
     let mut hard = Own(Command::new("/bin/sh")
-        .args(["-c", "trap '' TERM; echo; while :; do sleep 600; done"])
+        .args(["-c", "trap '' TERM; echo; exec sleep 600"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -100,7 +100,7 @@ const POOL_FIELDS: &[Field] = &[
     field(
         "spec.tasks.backOffSeconds.first",
         WAIT,
-        "wait before the second try, doubled each time; 10 if absent",
+        "wait before the third try, doubled each time (the second comes at once); 10 if absent",
     ),
     field(
         "spec.tasks.backOffSeconds.max",
@@ -125,7 +125,7 @@ const POOL_FIELDS: &[Field] = &[
     ),
     field(
         "spec.agents.offlineAfterSeconds",
-        SILENCE,
+        Kind::Whole(30, 86_400),
         "silence of an agent after which its pod counts as lost; 120 if absent",
     ),
     field(

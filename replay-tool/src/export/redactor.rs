@@ -99,7 +99,7 @@ mod tests {
         let before = json!({
             "uid": uid, "spec": { "id": { "namespace": "prod", "name": "web" }, "labels": { "team": "web" },
             "restartPolicy": "Always" }, "at": "2026-03-01T12:00:05.500000Z", "cpu": 5, "kind": "gpu-memory",
-            "secret": "prod", "args": ["5"],
+            "passphrase": "prod", "args": ["5"],
         });
         let after = json!({
             "uid": uid, "spec": { "id": { "namespace": "redacted-1", "name": "redacted-2" },

@@ -116,7 +116,7 @@ impl Service {
         loop {
             // Before the orders are looked at: who comes again with this number has seen at least these.
             let now = *changes.borrow_and_update();
-            self.in_session(member, session)?;
+            self.still_in_session(member, session)?;
             if now != seen || wait.is_zero() {
                 let orders = self.of_pool(member, |pool| pool.orders(member.member));
                 return Ok(AgentOrders { orders, seen: now });
@@ -124,7 +124,7 @@ impl Service {
             tokio::select! {
                 changed = changes.changed() => changed.map_err(|_| AgentError::NoMember)?,
                 () = &mut over => {
-                    self.in_session(member, session)?;
+                    self.still_in_session(member, session)?;
                     let orders = self.of_pool(member, |pool| pool.orders(member.member));
                     return Ok(AgentOrders { orders, seen: now });
                 }
@@ -188,12 +188,16 @@ impl Service {
 
     /// The pool of an agent that speaks in its present session.
     fn in_session(&self, member: &MemberId, session: Uuid) -> Result<PoolHandle, AgentError> {
+        let pool = self.still_in_session(member, session)?;
+        self.note_heard(&pool, member);
+        Ok(pool)
+    }
+
+    /// The same for one that waits for its answer: nothing is heard of it meanwhile.
+    fn still_in_session(&self, member: &MemberId, session: Uuid) -> Result<PoolHandle, AgentError> {
         let pool = self.agents_pool(member)?;
         match self.of_pool(member, |pool| session_state(pool, member.member, session)) {
-            SessionState::Present => {
-                self.note_heard(&pool, member);
-                Ok(pool)
-            }
+            SessionState::Present => Ok(pool),
             SessionState::Unknown => Err(AgentError::SessionUnknown),
             SessionState::Replaced => Err(AgentError::SessionReplaced),
             SessionState::NoMember => Err(AgentError::NoMember),

@@ -10,7 +10,7 @@ target_dir := $(or $(CARGO_TARGET_DIR),target)
 bin_dir := $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-run check fmt lint deny test bench sim soak
+.PHONY: help build run clean-run check fmt lint deny test bench sim corpus fuzz leases soak
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,21 @@ SEEDS ?= 2000
 sim: ## Lives through SEEDS simulated nodes; each that fails is printed and leaves an export.
 	@.ci/packages.sh build
 	PURSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked -p purser-tests --test it simulator::no_seed -- --nocapture
+
+corpus: ## Damages a journal's export at every bit and every length, and prints how many of the changes were found: all of them.
+	@.ci/packages.sh build
+	PURSER_CORPUS=full $(CARGO) test --locked -p purser-replay --test tool hostile:: -- --nocapture
+
+SEED ?= 7
+COUNT ?= 200000
+fuzz: ## Gives each decoder COUNT mutations of valid input, from SEED on; `make test` gives it 3000.
+	@.ci/packages.sh build
+	PURSER_FUZZ=$(SEED):$(COUNT) $(CARGO) test --locked -p purser-replay --test tool hostile::no_decoder -- --nocapture
+
+KILLS ?= 1000
+leases: ## Kills nodes KILLS times amid admissions and checks that no port and no subnet ever had two holders.
+	@.ci/packages.sh test
+	PURSER_LEASES_ROUNDS=$(KILLS) $(CARGO) test --locked --workspace --test it ledger::leases -- --nocapture
 
 EVENTS ?= 10000000
 BACKEND ?= sled

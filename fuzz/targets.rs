@@ -1,16 +1,18 @@
 //! What is done with bytes from outside, one function for each decoder. None may panic, whatever the bytes are. They are
 //! run by cargo-fuzz, see `Cargo.toml` beside this, and for a bounded number of mutations by a test of `replay-tool`.
 
+use std::fs;
 use std::io::Cursor as Bytes;
 
 use purser_replay::cursor::Cursor;
 use purser_replay::expr::{RecordExpr, StateExpr};
 use purser_replay::pattern::Pattern;
+use purser_replay::prices::Prices;
 use purser_replay::when::{Span, When};
 use purser_storage::StoredRecord;
 use purser_storage::audit::parse_notes;
 use purser_storage::checkpoint::VerifierKey;
-use purser_storage::offline::{Item, Source};
+use purser_storage::offline::{Item, Scanned, Source};
 use purser_storage::tlog_proof::TlogProof;
 
 /// A decoder by its name.
@@ -25,6 +27,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("cursor", cursor),
     ("expression", expression),
     ("argument", argument),
+    ("segment", segment),
+    ("prices", prices),
 ];
 
 /// An export with its records, their payloads and its evidence.
@@ -82,5 +86,51 @@ pub(crate) fn argument(bytes: &[u8]) {
         let _ = text.parse::<When>();
         let _ = text.parse::<Span>();
         let _ = text.parse::<Pattern>();
+    }
+}
+
+/// The only segment of a journal, plain or compressed, with its header, marks and footer. Read through on several threads
+/// it is what it is when it is read in order.
+pub(crate) fn segment(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
+    let segments = dir.path().join("segments");
+    // Compressed ones begin with a frame that decompressors pass over.
+    let (first_at, end) =
+        if bytes.starts_with(&[0x50, 0x2a, 0x4d, 0x18]) { (40, "seg.zst") } else { (12, "seg") };
+    // Its name is the first record that its header names.
+    let first = bytes
+        .get(first_at..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(1, |first| u64::from_le_bytes(*first));
+    fs::create_dir(&segments).expect("a folder can be made");
+    fs::write(dir.path().join("format"), "2\n").expect("a file can be written");
+    fs::write(segments.join(format!("{first:020}.{end}")), bytes).expect("a file can be written");
+    let (mut read, mut scanned) = (Vec::new(), Vec::new());
+    let Ok(mut source) = Source::from_folder(dir.path()) else { return };
+    let mut result = Ok(());
+    while let Some(item) = source.next_item() {
+        match item {
+            Ok(Item::Record(record)) => {
+                let _ = record.event();
+                read.push(record.hash);
+            }
+            Ok(Item::Evidence(_)) => {}
+            Err(error) => result = Err(error.to_string()),
+        }
+    }
+    let scan = Source::from_folder(dir.path()).and_then(|mut source| {
+        source.read_through(&|record: &StoredRecord| record.event().is_ok(), |item| {
+            if let Scanned::Record(position, _) = item {
+                scanned.push(position.hash);
+            }
+        })
+    });
+    assert_eq!((scanned, scan.map_err(|error| error.to_string())), (read, result));
+}
+
+/// A table of prices.
+pub(crate) fn prices(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = text.parse::<Prices>();
     }
 }

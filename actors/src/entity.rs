@@ -226,17 +226,17 @@ impl<D: Decider> Entity<D> {
         let journal = shell.journal.clone();
         let clock = shell.clock.clone();
         async move {
-            let prepared = match prepared? {
+            let (append, decided) = match prepared? {
                 Prepared::Settled(committed) => return Ok(committed),
-                Prepared::ToWrite(prepared) => prepared,
+                Prepared::ToWrite(append, decided) => (append, decided),
             };
             // What the node itself has done is never dropped for want of room. What will be seen again is: whoever
             // saw it tells it again, and the entity is free for what matters more.
-            let mut terms = prepared.terms;
-            let asked = matches!(prepared.append.origin.cause, Cause::Command(_));
-            let patient = prepared.append.command.is_none() && terms.class != Class::Observation;
+            let mut terms = decided.terms;
+            let asked = matches!(append.origin.cause, Cause::Command(_));
+            let patient = append.command.is_none() && terms.class != Class::Observation;
             let appended = loop {
-                match journal.append_on(prepared.append.clone(), terms).await {
+                match journal.append_on(append.clone(), terms).await {
                     Ok(appended) => break appended,
                     Err(AppendError::Busy { retry_after_ms, .. }) if patient => {
                         clock.sleep(Duration::from_millis(retry_after_ms)).await;
@@ -245,13 +245,13 @@ impl<D: Decider> Entity<D> {
                         terms.class = Class::Safety;
                     }
                     // Nothing happened: the answer is as good if it is not remembered.
-                    Err(AppendError::NoRoom { .. }) if prepared.events.is_empty() => {
+                    Err(AppendError::NoRoom { .. }) if decided.events.is_empty() => {
                         break Appended { records: vec![], duplicate: None };
                     }
                     Err(error) => return Err(refusal(error)),
                 }
             };
-            prepared.settle(appended)
+            decided.settle(appended)
         }
     }
 
@@ -271,22 +271,21 @@ impl<D: Decider> Entity<D> {
         if let Some(key) = key
             && let Some(answer) = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?
         {
-            return first_answer(&answer, key, self).map(Prepared::Settled);
+            return first_answer(&answer, key, self.state.clone()).map(Prepared::Settled);
         }
         let context = shell.live.context(shell.clock.now());
         let begun = shell.clock.passed();
-        let decided = self.state.decide(&execute.command, &context);
+        let decided = self.state.decide_next(&execute.command, &context);
         let took = shell.clock.passed().saturating_sub(begun);
         self.decisions.add(took);
         histogram!(metric::DECISION.name, "entity" => D::KIND.word()).record(took);
-        let (events, refused) = match decided {
-            Ok(events) => {
+        let (events, next, refused) = match decided {
+            Ok((events, next)) => {
                 let refused = D::refusal(&events);
-                (events, refused)
+                (events, next, refused)
             }
-            Err(rejection) => (vec![], Some(rejection)),
+            Err(rejection) => (vec![], self.state.clone(), Some(rejection)),
         };
-        let next = self.try_out(&events);
         let changed = !events.is_empty();
         // What is not durable yet is not named: after a loss of power another record could have its number.
         let is_durable = self.last <= shell.journal.head().seq;
@@ -316,16 +315,9 @@ impl<D: Decider> Entity<D> {
         let terms = terms::of(&facts);
         let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
         let append = Append { writes: vec![write], origin, command };
-        Ok(Prepared::ToWrite(Box::new(ToWrite {
-            append,
-            terms,
-            key,
-            entity: self.clone(),
-            done,
-            next,
-            events,
-            refused,
-        })))
+        let keyed = key.map(|key| (key, self.state.clone()));
+        let decided = ToWrite { terms, keyed, done, next, events, refused };
+        Ok(Prepared::ToWrite(append, Box::new(decided)))
     }
 
     /// What a command is to write, where there are no actors and the journal is asked directly.
@@ -341,17 +333,10 @@ impl<D: Decider> Entity<D> {
         context: &Context,
         origin: Origin,
     ) -> Result<Append, D::Rejection> {
-        let events = self.state.decide(command, context)?;
-        self.try_out(&events);
+        let (events, _) = self.state.decide_next(command, context)?;
         let events = events.into_iter().map(Into::into).collect();
         let write = StreamWrite { stream: self.stream, expected: self.version, events };
         Ok(Append { writes: vec![write], origin, command: None })
-    }
-
-    /// The state after these events, before any of them is on disk.
-    fn try_out(&self, events: &[D::Event]) -> D {
-        let next = events.iter().try_fold(self.state.clone(), |state, event| state.evolve(event));
-        next.expect("a decider only emits events that its state can follow")
     }
 
     /// Takes what was committed as the new state and returns each event with where it is.
@@ -374,20 +359,19 @@ impl<D: Decider> Entity<D> {
 pub(crate) enum Prepared<D: Decider> {
     /// Nothing is to be written.
     Settled(Committed<D>),
-    /// This is.
-    ToWrite(Box<ToWrite<D>>),
+    /// This is, and what it then comes to.
+    ToWrite(Append, Box<ToWrite<D>>),
 }
 
 /// A decision that is to be written.
 pub(crate) struct ToWrite<D: Decider> {
-    pub(crate) append: Append,
     pub(crate) terms: Terms,
-    key: Option<CommandKey>,
-    entity: Entity<D>,
+    /// The request's id if it has one, and what the entity was: it stays that if the request was answered before.
+    keyed: Option<(CommandKey, D)>,
     done: Done,
     pub(crate) next: D,
     pub(crate) events: Vec<D::Event>,
-    refused: Option<D::Rejection>,
+    pub(crate) refused: Option<D::Rejection>,
 }
 
 impl<D: Decider> ToWrite<D> {
@@ -396,8 +380,8 @@ impl<D: Decider> ToWrite<D> {
     /// # Errors
     /// The entity refuses, which is on record.
     pub(crate) fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
-        if let (Some(answer), Some(key)) = (&appended.duplicate, self.key) {
-            return first_answer(answer, key, &self.entity);
+        if let (Some(answer), Some((key, before))) = (&appended.duplicate, self.keyed) {
+            return first_answer(answer, key, before);
         }
         // A refusal that is an event as well is told once the entity has accepted that.
         if let Some(rejection) = self.refused.filter(|_| self.events.is_empty()) {
@@ -414,10 +398,10 @@ impl<D: Decider> ToWrite<D> {
 fn first_answer<D: Decider>(
     answer: &StoredAnswer,
     key: CommandKey,
-    entity: &Entity<D>,
+    state: D,
 ) -> Result<Committed<D>, Refusal<D::Rejection>> {
     let done = recall::<D>(answer, key)?;
-    Ok(Committed { done, next: entity.state.clone(), events: vec![], records: vec![], is_durable: true })
+    Ok(Committed { done, next: state, events: vec![], records: vec![], is_durable: true })
 }
 
 /// Reads a stored answer as one of this kind of entity.

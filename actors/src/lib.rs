@@ -7,6 +7,7 @@ pub mod durations;
 pub mod entity;
 mod gpu;
 pub mod history;
+mod later;
 pub mod ledger;
 pub mod live;
 mod mailbox;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use purser_events::invariant::{self, Inconsistency};
-use purser_events::{Context, Header, Policy, Record, Seq, StreamId, StreamVersion, Timestamp, World};
+use purser_events::{
+    Context, Header, Policy, Record, Seq, StreamId, StreamKind, StreamVersion, Timestamp, World,
+};
 use purser_storage::Replayed;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,6 +18,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Default)]
 pub struct LiveWorld {
     inner: Arc<RwLock<Inner>>,
+    /// What decisions may know of the node: each asks for it, so they do not wait for who folds records in.
+    circumstances: Arc<RwLock<Circumstances>>,
     /// What the last self-check found.
     inconsistencies: Arc<Mutex<Vec<Inconsistency>>>,
 }
@@ -27,6 +31,13 @@ struct Inner {
     unreadable: u64,
     /// The last record up to which the world is what could be read of another release's snapshot.
     assumed_upto: Option<Seq>,
+}
+
+/// What decisions may know of the node.
+#[derive(Debug, Clone, Default)]
+struct Circumstances {
+    policy: Policy,
+    cordoned: Option<String>,
 }
 
 /// Where a stream stands.
@@ -72,6 +83,9 @@ impl LiveWorld {
         for record in records {
             inner.fold(record);
         }
+        if records.iter().any(|record| record.header.stream.kind == StreamKind::Node) {
+            self.note_circumstances(&inner);
+        }
     }
 
     /// Reads the world; nothing is committed meanwhile, so be brief.
@@ -101,14 +115,19 @@ impl LiveWorld {
     /// The circumstances of a decision made now.
     #[must_use]
     pub fn context(&self, now: Timestamp) -> Context {
-        self.read(|world| {
-            let node = world.node.known();
-            Context {
-                now,
-                policy: node.map_or_else(Policy::default, |node| node.policy.clone()),
-                cordoned: node.and_then(|node| node.cordoned.clone()),
-            }
-        })
+        let circumstances = self.circumstances.read().unwrap_or_else(PoisonError::into_inner);
+        let Circumstances { policy, cordoned } = circumstances.clone();
+        Context { now, policy, cordoned }
+    }
+
+    /// Takes over what decisions may know of the node.
+    fn note_circumstances(&self, inner: &Inner) {
+        let node = inner.world.node.known();
+        let mut circumstances = self.circumstances.write().unwrap_or_else(PoisonError::into_inner);
+        *circumstances = Circumstances {
+            policy: node.map_or_else(Policy::default, |node| node.policy.clone()),
+            cordoned: node.and_then(|node| node.cordoned.clone()),
+        };
     }
 
     /// Checks the catalogue of invariants, adds what `others` found, and keeps it all until the next check.
@@ -148,15 +167,12 @@ impl Inner {
         let over = match header.stream.kind {
             // What becomes of it cannot be known any more; where its stream stands can.
             _ if self.world.quarantined.contains_key(&header.stream) => false,
-            purser_events::StreamKind::Node
-            | purser_events::StreamKind::Ledger
-            | purser_events::StreamKind::Gpu
-            | purser_events::StreamKind::Pool => false,
-            purser_events::StreamKind::Pod => {
+            StreamKind::Node | StreamKind::Ledger | StreamKind::Gpu | StreamKind::Pool => false,
+            StreamKind::Pod => {
                 let uid = purser_events::PodUid(header.stream.id);
                 !self.world.pods.contains_key(&uid) && !self.world.withheld.contains(&uid)
             }
-            purser_events::StreamKind::Worker => {
+            StreamKind::Worker => {
                 !self.world.workers.contains_key(&purser_events::WorkerUid(header.stream.id))
             }
         };
@@ -178,7 +194,7 @@ mod tests {
     use purser_events::pod::event::{Exit, ExitReason, StartRequested};
     use purser_events::worker::event::{Exited, Registered};
     use purser_events::worker::{ProcessIdentity, WorkerEvent};
-    use purser_events::{Cause, ContainerName, Origin, PodUid, Principal, StreamKind};
+    use purser_events::{Cause, ContainerName, Origin, PodUid, Principal};
     use purser_storage::record::PayloadError;
 
     use super::*;

@@ -3,6 +3,7 @@
 //! was set to.
 
 mod disk;
+mod gpus;
 mod look;
 mod window;
 
@@ -101,8 +102,9 @@ pub(crate) fn begin(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>) -> Meter {
                 look::at_capacity(&shell, &ledger).await;
                 ports = look::at_ports(&shell).await;
             }
-            let seen = shell.gpus.seen();
+            let (seen, given) = (shell.gpus.seen(), shell.live.read(gpus::given));
             let (gpus, pod_gpus) = (seen.used(), seen.used_by_pods());
+            window.gpus(gpus, gpus::used(&seen, &given));
             let latest = Latest { ports, gpus, pod_gpus, ..window.latest(&disks.known()) };
             told.set(latest);
             if WINDOW <= window.length(shell.clock.passed()) {

@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 
 use purser_events::{Cause, Decider, Seq, StreamVersion};
-use purser_storage::{AppendError, Appended, Class};
-use tokio::sync::oneshot;
+use purser_storage::{Append, AppendError, Appended, Class};
 
 use crate::entity::{Done, Entity, Execute, Prepared, Refusal, ToWrite, refusal};
+use crate::later::Answer;
 use crate::shell::Shell;
 
 /// Most decisions that are on their way to the disk at once.
@@ -18,10 +18,10 @@ const FLIGHT_LEN_MAX: usize = 256;
 
 /// What a caller is told.
 pub(crate) type Outcome<D> = Result<Done, Refusal<<D as Decider>::Rejection>>;
-type Reply<D> = oneshot::Sender<Outcome<D>>;
 /// What the journal says of an append.
 pub(crate) type Written = Result<Appended, AppendError>;
-type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
+/// An append on its way to the disk.
+pub(crate) type Writing = Pin<Box<dyn Future<Output = Written> + Send>>;
 
 /// One entity, ahead of the disk.
 pub(crate) struct Pipeline<D: Decider> {
@@ -39,7 +39,7 @@ pub(crate) struct Pipeline<D: Decider> {
 
 struct Asked<D: Decider> {
     execute: Execute<D>,
-    reply: Reply<D>,
+    reply: Answer<Outcome<D>>,
 }
 
 enum Item<D: Decider> {
@@ -71,7 +71,7 @@ impl<D: Decider> Pipeline<D> {
     }
 
     /// Takes a command; its answer comes to `reply` in time.
-    pub(crate) fn ask(&mut self, execute: Execute<D>, reply: Reply<D>, shell: &Shell) {
+    pub(crate) fn ask(&mut self, execute: Execute<D>, reply: Answer<Outcome<D>>, shell: &Shell) {
         self.waiting.push_back(Asked { execute, reply });
         self.advance(shell);
     }
@@ -95,7 +95,7 @@ impl<D: Decider> Pipeline<D> {
             (Err(AppendError::Conflict { .. }), Some(again)) => again.push_back(asked),
             (Err(error), _) => {
                 self.again.get_or_insert_default();
-                let _ = asked.reply.send(Err(refusal(error)));
+                asked.reply.give(Err(refusal(error)));
             }
             (Ok(appended), _) => {
                 // Whoever had asked the same before: nothing was written this time.
@@ -103,7 +103,7 @@ impl<D: Decider> Pipeline<D> {
                     self.again.get_or_insert_default();
                 }
                 let outcome = self.settle(*decided, appended, then);
-                let _ = asked.reply.send(outcome);
+                asked.reply.give(outcome);
             }
         }
         self.tell();
@@ -116,12 +116,14 @@ impl<D: Decider> Pipeline<D> {
         appended: Appended,
         then: impl FnOnce(&Entity<D>, Landed<D>),
     ) -> Outcome<D> {
+        let refused = decided.refused.clone();
         let committed = decided.settle(appended)?;
         let before = self.settled.state.clone();
         let (done, happened) = self.settled.accept(committed);
-        let events: Vec<D::Event> = happened.iter().map(|(event, _)| event.clone()).collect();
+        // Whoever had asked the same before was told then.
+        let refused = refused.filter(|_| !happened.is_empty());
         then(&self.settled, Landed { before, happened });
-        D::refusal(&events).map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
+        refused.map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
     }
 
     /// Gives the answers that wait for nothing any more.
@@ -135,8 +137,7 @@ impl<D: Decider> Pipeline<D> {
             }
             let last = self.settled.last;
             let outcome = outcome.map(|done| if done.replayed { done } else { Done { seq: last, ..done } });
-            // A caller who went away is told nothing.
-            let _ = asked.reply.send(outcome);
+            asked.reply.give(outcome);
         }
     }
 
@@ -173,7 +174,7 @@ impl<D: Decider> Pipeline<D> {
         if is_keyed(&asked) && self.flight.iter().any(same_key) {
             return Some(asked);
         }
-        let mut decided = match self.ahead.prepare(&asked.execute, shell) {
+        let (append, mut decided) = match self.ahead.prepare(&asked.execute, shell) {
             Err(refused) => {
                 self.flight.push_back(Item::Told(Err(refused), asked));
                 return None;
@@ -182,30 +183,25 @@ impl<D: Decider> Pipeline<D> {
                 self.flight.push_back(Item::Told(Ok(committed.done()), asked));
                 return None;
             }
-            Ok(Prepared::ToWrite(decided)) => decided,
+            Ok(Prepared::ToWrite(append, decided)) => (append, decided),
         };
         decided.terms.class = class_of(decided.terms.class, shell);
         if self.class.is_some_and(|class| class != decided.terms.class) {
             return Some(asked);
         }
-        self.write(asked, decided, shell)
+        self.write(asked, append, decided, shell);
+        None
     }
 
-    fn write(&mut self, asked: Asked<D>, decided: Box<ToWrite<D>>, shell: &Shell) -> Option<Asked<D>> {
+    fn write(&mut self, asked: Asked<D>, append: Append, decided: Box<ToWrite<D>>, shell: &Shell) {
         let mut terms = decided.terms;
         // What the node itself has seen or done is recorded while there is room for anything.
-        let is_own = !matches!(asked.execute.by.origin.cause, Cause::Command(_)) && !self.is_flying();
-        let writing = match shell.journal.enqueue(decided.append.clone(), terms) {
-            Err(AppendError::NoRoom { .. }) if is_own && terms.class != Class::Safety => {
-                terms.class = Class::Safety;
-                shell.journal.enqueue(decided.append.clone(), terms)
-            }
-            writing => writing,
-        };
-        match writing {
-            Err(error) => {
-                let _ = asked.reply.send(Err(refusal(error)));
-            }
+        let is_own = || !matches!(asked.execute.by.origin.cause, Cause::Command(_)) && !self.is_flying();
+        if !shell.journal.has_room(terms.class) && is_own() {
+            terms.class = Class::Safety;
+        }
+        match shell.journal.enqueue(append, terms) {
+            Err(error) => asked.reply.give(Err(refusal(error))),
             Ok(writing) => {
                 let count = u64::try_from(decided.events.len()).unwrap_or(u64::MAX);
                 self.ahead.state = decided.next.clone();
@@ -215,7 +211,6 @@ impl<D: Decider> Pipeline<D> {
                 self.flight.push_back(Item::Writing { asked, decided, writing });
             }
         }
-        None
     }
 
     fn is_flying(&self) -> bool {

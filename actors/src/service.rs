@@ -1,5 +1,6 @@
 //! The façade: what the API may ask of the node, from any thread.
 
+mod accepted;
 mod advice;
 mod agents;
 mod error;
@@ -9,6 +10,7 @@ pub mod ledger;
 mod past;
 mod pools;
 mod prospect;
+mod resize;
 mod room;
 mod task_past;
 mod used;
@@ -24,11 +26,9 @@ use purser_events::pod::spec::RuntimeClass;
 use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
 use purser_events::violation::MonitorPolicy;
 use purser_events::{
-    Cause, CommandId, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, StreamId, Timestamp,
-    World,
+    Cause, CommandId, ContainerName, Decider, Origin, PodId, PodUid, Principal, Seq, Timestamp, World,
 };
 use purser_storage::{Journal, StoredAnswer};
-use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use uuid::Uuid;
 
@@ -46,6 +46,8 @@ use crate::pool::{PoolActors, PoolRegistry};
 use crate::port::{ExecIo, FieldError};
 use crate::retention::HouseStanding;
 use crate::shell::Shell;
+pub use accepted::{Accepted, Outcome};
+use accepted::{accepted, accepted_word};
 pub use agents::AgentError;
 pub use error::ServiceError;
 pub use pools::{PoolAccepted, TaskAccepted};
@@ -81,6 +83,7 @@ struct Inner {
     ready: AtomicBool,
     stopping: AtomicBool,
     places_of_use: Mutex<used::Places>,
+    tasks_coming: Mutex<pools::TasksComing>,
 }
 
 /// The actors that requests go to.
@@ -103,34 +106,6 @@ pub struct Request {
     pub correlation: Uuid,
     /// Present if the caller gave an idempotency key.
     pub command: Option<CommandKey>,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Outcome {
-    /// A pod was admitted.
-    Created,
-    /// It was so already.
-    Unchanged,
-    /// It happened, or has begun.
-    Accepted,
-}
-
-/// A request that was carried out. It is on disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Accepted {
-    /// The pod's name.
-    pub pod: PodId,
-    /// Its incarnation.
-    pub uid: PodUid,
-    /// The last record that the request led to directly.
-    pub seq: Seq,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Whether this is the first answer, given again to a retry.
-    pub replayed: bool,
 }
 
 impl Service {
@@ -160,6 +135,7 @@ impl Service {
             ready,
             stopping,
             places_of_use: Mutex::default(),
+            tasks_coming: Mutex::default(),
         };
         Service { inner: Arc::new(inner) }
     }
@@ -176,7 +152,7 @@ impl Service {
     pub async fn apply(&self, spec: PodSpec, by: Request) -> Result<Accepted, ServiceError> {
         let _permit = self.permit()?;
         let (id, by) = (spec.id.clone(), by.into_by());
-        let outcome_word = |done: &Done| if done.changed { Outcome::Created } else { Outcome::Unchanged };
+        let outcome_word = |done: &Done| self.applied_word(done);
         // A retry gets the first answer, whatever has become of the node since.
         if let Some(first) = self.recalled::<Pod>(&by)? {
             return accepted(id, first, outcome_word);
@@ -463,20 +439,6 @@ impl Request {
         let id = self.command.map_or(CommandId(correlation), |key| key.id);
         By { origin: Origin { cause: Cause::Command(id), correlation, principal }, key: self.command }
     }
-}
-
-fn accepted_word(done: &Done) -> Outcome {
-    if done.changed { Outcome::Accepted } else { Outcome::Unchanged }
-}
-
-fn accepted(
-    pod: PodId,
-    outcome: Result<Done, Refusal<PodRejection>>,
-    word: impl FnOnce(&Done) -> Outcome,
-) -> Result<Accepted, ServiceError> {
-    let done = outcome.map_err(pod_error)?;
-    let StreamId { id, .. } = done.stream;
-    Ok(Accepted { pod, uid: PodUid(id), seq: done.seq, outcome: word(&done), replayed: done.replayed })
 }
 
 fn pod_error(refusal: Refusal<PodRejection>) -> ServiceError {

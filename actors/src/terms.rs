@@ -46,6 +46,9 @@ fn class_of_pool(event: &PoolEvent) -> Class {
         | E::TaskRequeued(_)
         | E::TaskCancelRequested(_)
         | E::ReservationExpired(_)
+        | E::AgentLeaving(_)
+        | E::MemberNoRoom(_)
+        | E::StaleTokensCounted(_)
         | E::StaleTokenRefused(_) => Class::Safety,
         E::SpecSet(_)
         | E::MemberRequested(_)
@@ -58,7 +61,12 @@ fn class_of_pool(event: &PoolEvent) -> Class {
         | E::TaskStarted(_)
         | E::TaskPlanned(_)
         | E::TaskConfirmed(_)
+        | E::TaskApproved(_)
+        | E::SetbacksOver(_)
         | E::Scaled(_)
+        | E::MemberResizeRequested(_)
+        | E::MemberResized(_)
+        | E::MemberResizeFailed(_)
         | E::Unfrozen(_) => Class::Lifecycle,
     }
 }
@@ -86,6 +94,7 @@ fn class_of_ledger(event: &LedgerEvent) -> Class {
         | E::ReservationExpired(_)
         | E::ReservationCancelled(_)
         | E::ManagerStopped(_)
+        | E::ResizeSettled(_)
         | E::StaleTokenRefused(_) => Class::Safety,
         E::CapacitySet(_)
         | E::PolicySet(_)
@@ -96,12 +105,14 @@ fn class_of_ledger(event: &LedgerEvent) -> Class {
         | E::PreemptionRequested(_)
         | E::Reserved(_)
         | E::ReservationActivated(_)
+        | E::ResizeGranted(_)
         | E::ManagerStarted(_) => Class::Lifecycle,
         E::AlertRaised(_)
         | E::AlertCleared(_)
         | E::DriftFound(_)
         | E::DriftResolved(_)
-        | E::UseRecorded(_) => Class::Observation,
+        | E::UseRecorded(_)
+        | E::ForeignPortsSeen(_) => Class::Observation,
     }
 }
 
@@ -134,6 +145,8 @@ fn class_of_pod(event: &PodEvent) -> Class {
         | E::Stopped(_)
         | E::Failed(_)
         | E::CleanupRequested(_)
+        | E::Resized(_)
+        | E::ResizeFailed(_)
         | E::Terminated(_) => Class::Safety,
         E::Admitted(_)
         | E::ProvisioningStarted(_)
@@ -150,7 +163,8 @@ fn class_of_pod(event: &PodEvent) -> Class {
         | E::ExecRequested(_)
         | E::ExecFinished(_)
         | E::ResourcesAwaited(_)
-        | E::ResourcesGranted(_) => Class::Lifecycle,
+        | E::ResourcesGranted(_)
+        | E::ResizeRequested(_) => Class::Lifecycle,
         E::ReadinessChanged(_) | E::ProbeFailed(_) => Class::Observation,
         E::Violation(event) => class_of_violation(event),
     }

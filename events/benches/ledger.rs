@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use purser_events::cpu::{Cpu, CpuTopology};
 use purser_events::decider::Decider;
+use purser_events::ledger::capacity::PortRange;
 use purser_events::ledger::event::ReleaseReason;
 use purser_events::ledger::{
     Admit, Amounts, Capacity, Demand, GpuClaim, GpuDevice, GpuUuid, Ledger, LedgerCommand, LedgerPolicy,
@@ -54,6 +55,7 @@ fn main() {
         let [(median, p99), (their_median, their_p99)] = [ours, theirs].map(figures);
         println!("{pods:>8} {median:>14.2} {p99:>11.2} {their_median:>17.2} {their_p99:>14.2}");
     }
+    held_back(rounds);
     println!("on a full node with {HOLDERS} pods while others wait, in us");
     println!(
         "{:>8} {:>15} {:>12} {:>15} {:>12}",
@@ -68,6 +70,51 @@ fn main() {
         let [(arrival, arrival_p99), (release, release_p99)] = [arrivals, releases].map(figures);
         println!("{waiting:>8} {arrival:>15.2} {arrival_p99:>12.2} {release:>15.2} {release_p99:>12.2}");
     }
+}
+
+/// An admission while many pods of one tenant wait for its quota, or many of all wait for ports.
+fn held_back(rounds: u64) {
+    println!("beside pods that wait and are held back by something else, in us");
+    println!(
+        "{:>8} {:>14} {:>14} {:>14} {:>14}",
+        "waiting", "quota median", "quota p99", "ports median", "ports p99"
+    );
+    for waiting in [0, 100, 1_000] {
+        let (mut by_quota, mut by_ports) = (beside_a_quota(waiting), beside_ports(waiting));
+        let (mut quota, mut ports) = (vec![], vec![]);
+        for turn in 0..rounds.max(1) * TURN / 10 {
+            let pod = 2 * HOLDERS + waiting + turn;
+            quota.push(admission(&mut by_quota, pod - pod % TENANTS));
+            ports.push(admission(&mut by_ports, pod - pod % 4 + 1));
+        }
+        let [(quota, quota_p99), (ports, ports_p99)] = [quota, ports].map(figures);
+        println!("{waiting:>8} {quota:>14.2} {quota_p99:>14.2} {ports:>14.2} {ports_p99:>14.2}");
+    }
+}
+
+/// A node on which so many pods of a tenant wait that has used up its quota.
+fn beside_a_quota(waiting: u64) -> Ledger {
+    let mut ledger = filled(HOLDERS);
+    let id = TenantId::new(&namespace(1)).expect("a name");
+    let quota = Amounts::bounds([(ResourceKind::Pods, 1)]);
+    let tenant = Tenant { quota: Some(quota), ..Tenant::default() };
+    does(&mut ledger, &LedgerCommand::SetTenant { id, tenant: Box::new(tenant) });
+    for number in 0..waiting {
+        arrival(&mut ledger, (HOLDERS + number) * TENANTS + 1);
+    }
+    ledger
+}
+
+/// A node on which so many pods wait for ports, of which none is left.
+fn beside_ports(waiting: u64) -> Ledger {
+    let mut ledger = filled(HOLDERS);
+    let used = HOLDERS / 4;
+    let ports = PortRange { first: 30_000, last: 30_000 + u16::try_from(used - 1).expect("a port") };
+    does(&mut ledger, &LedgerCommand::SetCapacity(Box::new(Capacity { ports, ..capacity() })));
+    for number in 0..waiting {
+        arrival(&mut ledger, 4 * (HOLDERS + number));
+    }
+    ledger
 }
 
 /// Median and 99th percentile in microseconds.

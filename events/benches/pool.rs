@@ -124,6 +124,7 @@ fn task(number: u64) -> TaskSpec {
         argv: vec!["terraform".to_owned(), "plan".to_owned()],
         apply_argv: vec![],
         env: vec![],
+        secrets: vec![],
         working_dir: None,
         timeout_s: None,
         labels: BTreeMap::new(),

@@ -27,6 +27,24 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
     fn decide(&self, command: &Self::Command, context: &Context)
     -> Result<Vec<Self::Event>, Self::Rejection>;
 
+    /// What [`Decider::decide`] says, with the state that it leads to: the entity's own events were tried out on it before
+    /// any of them is on disk.
+    ///
+    /// # Errors
+    /// As for [`Decider::decide`].
+    ///
+    /// # Panics
+    /// The events are none that the state can follow: a defect, and going on would record it.
+    fn decide_next(
+        &self,
+        command: &Self::Command,
+        context: &Context,
+    ) -> Result<(Vec<Self::Event>, Self), Self::Rejection> {
+        let events = self.decide(command, context)?;
+        let next = events.iter().try_fold(self.clone(), |state, event| state.evolve(event));
+        Ok((events, next.expect("a decider only emits events that its state can follow")))
+    }
+
     /// The refusal that these events put on record, if they do: whoever asked is refused, and that he asked is a fact.
     #[must_use]
     fn refusal(events: &[Self::Event]) -> Option<Self::Rejection> {

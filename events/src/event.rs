@@ -208,11 +208,14 @@ layouts! {
     0x021b "pod.exec-finished" v 1 => Pod(PodEvent::ExecFinished(pod::event::ExecFinished));
     0x021c "pod.resources-awaited" v 1 => Pod(PodEvent::ResourcesAwaited(pod::event::ResourcesAwaited));
     0x021d "pod.resources-granted" v 1 => Pod(PodEvent::ResourcesGranted(pod::event::ResourcesGranted));
+    0x0230 "pod.resize-requested" v 1 => Pod(PodEvent::ResizeRequested(pod::event::ResizeRequested));
+    0x0231 "pod.resized" v 1 => Pod(PodEvent::Resized(pod::event::Resized));
+    0x0232 "pod.resize-failed" v 1 => Pod(PodEvent::ResizeFailed(pod::event::ResizeFailed));
     0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered));
     0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited));
     0x0401 "ledger.capacity-set" v 2 => Ledger(LedgerEvent::CapacitySet(ledger::event::CapacitySet)), was 1: ledger::past_gpus::CapacitySetV1;
     0x0402 "ledger.policy-set" v 2 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet)), was 1: ledger::past::PolicySetV1;
-    0x0403 "ledger.tenant-set" v 1 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet));
+    0x0403 "ledger.tenant-set" v 2 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet)), was 1: ledger::past::TenantSetV1;
     0x0404 "ledger.tenant-removed" v 1 => Ledger(LedgerEvent::TenantRemoved(ledger::event::TenantRemoved));
     0x0405 "ledger.allocated" v 2 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated)), was 1: ledger::past_gpus::AllocatedV1;
     0x0406 "ledger.queued" v 2 => Ledger(LedgerEvent::Queued(ledger::event::Queued)), was 1: ledger::past_gpus::QueuedV1;
@@ -230,7 +233,10 @@ layouts! {
     0x0412 "ledger.alert-cleared" v 1 => Ledger(LedgerEvent::AlertCleared(ledger::event::AlertCleared));
     0x0413 "ledger.drift-found" v 1 => Ledger(LedgerEvent::DriftFound(ledger::event::DriftFound));
     0x0414 "ledger.drift-resolved" v 1 => Ledger(LedgerEvent::DriftResolved(ledger::event::DriftResolved));
-    0x0415 "ledger.use-recorded" v 1 => Ledger(LedgerEvent::UseRecorded(ledger::event::UseRecorded));
+    0x0415 "ledger.use-recorded" v 2 => Ledger(LedgerEvent::UseRecorded(ledger::event::UseRecorded)), was 1: ledger::past_use::UseRecordedV1;
+    0x0416 "ledger.foreign-ports-seen" v 1 => Ledger(LedgerEvent::ForeignPortsSeen(ledger::event::ForeignPortsSeen));
+    0x0420 "ledger.resize-granted" v 1 => Ledger(LedgerEvent::ResizeGranted(ledger::event::ResizeGranted));
+    0x0421 "ledger.resize-settled" v 1 => Ledger(LedgerEvent::ResizeSettled(ledger::event::ResizeSettled));
     0x0501 "gpu.found" v 1 => Gpu(GpuEvent::Found(gpu::event::Found));
     0x0502 "gpu.facts-changed" v 1 => Gpu(GpuEvent::FactsChanged(gpu::event::FactsChanged));
     0x0503 "gpu.health-changed" v 1 => Gpu(GpuEvent::HealthChanged(gpu::event::HealthChanged));
@@ -253,7 +259,9 @@ layouts! {
     0x060b "pool.agent-disconnected" v 1 => Pool(PoolEvent::AgentDisconnected(pool::event::AgentDisconnected));
     0x060c "pool.agents-away" v 1 => Pool(PoolEvent::AgentsAway(pool::event::AgentsAway));
     0x060d "pool.references-changed" v 1 => Pool(PoolEvent::ReferencesChanged(pool::event::ReferencesChanged));
-    0x0610 "pool.task-submitted" v 1 => Pool(PoolEvent::TaskSubmitted(pool::event::TaskSubmitted));
+    0x060e "pool.agent-leaving" v 1 => Pool(PoolEvent::AgentLeaving(pool::event::AgentLeaving));
+    0x060f "pool.member-no-room" v 1 => Pool(PoolEvent::MemberNoRoom(pool::event::MemberNoRoom));
+    0x0610 "pool.task-submitted" v 2 => Pool(PoolEvent::TaskSubmitted(pool::event::TaskSubmitted)), was 1: pool::past::TaskSubmittedV1;
     0x0611 "pool.task-assigned" v 1 => Pool(PoolEvent::TaskAssigned(pool::event::TaskAssigned));
     0x0612 "pool.task-started" v 1 => Pool(PoolEvent::TaskStarted(pool::event::TaskStarted));
     0x0613 "pool.task-planned" v 1 => Pool(PoolEvent::TaskPlanned(pool::event::TaskPlanned));
@@ -264,8 +272,14 @@ layouts! {
     0x0618 "pool.task-cancel-requested" v 1 => Pool(PoolEvent::TaskCancelRequested(pool::event::TaskCancelRequested));
     0x0619 "pool.reservation-expired" v 1 => Pool(PoolEvent::ReservationExpired(pool::event::ReservationExpired));
     0x061a "pool.stale-token-refused" v 1 => Pool(PoolEvent::StaleTokenRefused(pool::event::StaleTokenRefused));
+    0x061b "pool.task-approved" v 1 => Pool(PoolEvent::TaskApproved(pool::event::TaskApproved));
+    0x061c "pool.stale-tokens-counted" v 1 => Pool(PoolEvent::StaleTokensCounted(pool::event::StaleTokensCounted));
     0x0620 "pool.scaled" v 1 => Pool(PoolEvent::Scaled(pool::event::Scaled));
     0x0621 "pool.unfrozen" v 1 => Pool(PoolEvent::Unfrozen(pool::event::Unfrozen));
+    0x0622 "pool.setbacks-over" v 1 => Pool(PoolEvent::SetbacksOver(pool::event::SetbacksOver));
+    0x0630 "pool.member-resize-requested" v 1 => Pool(PoolEvent::MemberResizeRequested(pool::event::MemberResizeRequested));
+    0x0631 "pool.member-resized" v 1 => Pool(PoolEvent::MemberResized(pool::event::MemberResized));
+    0x0632 "pool.member-resize-failed" v 1 => Pool(PoolEvent::MemberResizeFailed(pool::event::MemberResizeFailed));
     within {
         0x021e "pod.violation-detected" v 1 => Pod(PodEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
         0x021f "pod.violation-escalated" v 1 => Pod(PodEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::ids::{PodUid, WorkerUid};
 use crate::ledger;
-use crate::pod::{Phase, Pod, PodState};
+use crate::pod::{self, Phase, Pod, PodState};
 use crate::pool;
 use crate::view::World;
 use crate::worker::Worker;
@@ -33,6 +33,8 @@ pub enum Invariant {
     OneWorkerPerProcess,
     /// What a pod runs on is its own.
     RunsOnWhatItHolds,
+    /// No pod may have more than it holds.
+    HoldsWhatItMayHave,
     /// The ledger's sums are those of its holders.
     LedgerBalances,
     /// What a pool has given out is what its tasks have.
@@ -45,7 +47,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// Every rule.
-    pub const ALL: [Invariant; 12] = [
+    pub const ALL: [Invariant; 13] = [
         Invariant::OnePodPerName,
         Invariant::RegistryAgrees,
         Invariant::RestRunsNothing,
@@ -54,6 +56,7 @@ impl Invariant {
         Invariant::WorkerHasContainer,
         Invariant::OneWorkerPerProcess,
         Invariant::RunsOnWhatItHolds,
+        Invariant::HoldsWhatItMayHave,
         Invariant::LedgerBalances,
         Invariant::PoolsBalance,
         Invariant::NothingQuarantined,
@@ -72,6 +75,10 @@ impl Invariant {
             Invariant::WorkerHasContainer => "a worker that runs is the present attempt of a container",
             Invariant::OneWorkerPerProcess => "no two workers that run are the same process",
             Invariant::RunsOnWhatItHolds => "a pod that runs, or is about to, has resources on the ledger",
+            Invariant::HoldsWhatItMayHave => {
+                "no pod that was resized may have more than the ledger has for it, from before its containers are \
+                 told until they were"
+            }
             Invariant::LedgerBalances => {
                 "the ledger gives nothing twice, and its sums are those of its holders"
             }
@@ -98,6 +105,15 @@ impl Invariant {
             }
             Invariant::OneWorkerPerProcess => shared_processes(world),
             Invariant::RunsOnWhatItHolds => live().filter_map(|pod| holds_nothing(world, pod)).collect(),
+            Invariant::HoldsWhatItMayHave => world
+                .pods
+                .iter()
+                .filter(|(uid, _)| !world.quarantined.contains_key(&uid.stream()))
+                .filter_map(|(uid, pod)| {
+                    let held = world.ledger.grant(*uid).map(|grant| (grant.cpu, grant.memory));
+                    pod::resize::beyond_ledger(*uid, pod, held)
+                })
+                .collect(),
             Invariant::LedgerBalances => ledger::check(&world.ledger),
             Invariant::PoolsBalance => world
                 .pools

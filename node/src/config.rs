@@ -6,6 +6,7 @@ pub mod monitor;
 mod pools;
 pub mod resources;
 mod source;
+pub mod tiers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@
 //! `PURSER_BENCH_DIR` where; what is there of the same size is used again and left.
 
 #[path = "../tests/tool/long.rs"]
+#[expect(dead_code, reason = "a benchmark adds nothing to the journal that it wrote")]
 mod long;
 #[path = "../tests/tool/support.rs"]
 #[expect(dead_code, reason = "of what the tests have, a benchmark needs only the events")]

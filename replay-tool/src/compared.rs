@@ -262,6 +262,8 @@ fn key_of(event: &LedgerEvent) -> Option<Key> {
         E::Queued(it) => it.pod.to_string(),
         E::Withdrawn(it) => it.pod.to_string(),
         E::Released(it) => it.pod.to_string(),
+        E::ResizeGranted(it) => it.pod.to_string(),
+        E::ResizeSettled(it) => it.pod.to_string(),
         E::PreemptionRequested(it) => it.pod.to_string(),
         E::Reserved(it) => it.reservation.to_string(),
         E::ReservationActivated(it) => it.reservation.to_string(),
@@ -278,7 +280,8 @@ fn key_of(event: &LedgerEvent) -> Option<Key> {
         | E::ManagerStarted(_)
         | E::DriftFound(_)
         | E::DriftResolved(_)
-        | E::UseRecorded(_) => return None,
+        | E::UseRecorded(_)
+        | E::ForeignPortsSeen(_) => return None,
     };
     Some((Event::from(event.clone()).layout().name, subject))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Moment;
 use crate::failure::{Exit, Failure};
-use crate::snapshots::{Begin, Snapshots};
+use crate::snapshots::{Begin, Present, Snapshots};
 use crate::source::{Opened, Place};
 use crate::{Console, render};
 
@@ -100,19 +100,13 @@ pub(crate) fn fold(at: Option<Until>, place: &Place, console: &mut Console<'_>) 
         return go_on(at, Folded::default(), whole(place)?, None, console);
     };
     let mut snapshots = Snapshots::of(dir);
-    if let Some(Begin { folded, mark }) = snapshots.before(at) {
-        let mut source = place.open_after(&mark)?;
-        // The record after it vouches for it: without one, with one of another journal, or with one further on because
-        // what is between them is trimmed, everything is folded.
-        if let Some(Ok(first)) = source.next()
-            && first.header.seq == folded.world.head.next()
-        {
-            let source = std::iter::once(Ok(first)).chain(source);
-            return go_on(at, folded, source, Some(&mut snapshots), console);
-        }
-        snapshots = Snapshots::of(dir);
+    if let Some(Begin { folded, first, source, present }) = snapshots.before(at, place)? {
+        let source = std::iter::once(Ok(first)).chain(source);
+        return go_on(at, folded, source, Some((&mut snapshots, &present)), console);
     }
-    go_on(at, Folded::default(), whole(place)?, Some(&mut snapshots), console)
+    let source = whole(place)?;
+    let present = Present::of(&source);
+    go_on(at, Folded::default(), source, Some((&mut snapshots, &present)), console)
 }
 
 /// The journal from its first record on.
@@ -129,7 +123,7 @@ fn go_on(
     at: Option<Until>,
     mut folded: Folded,
     source: impl Iterator<Item = Result<StoredRecord, SourceError>>,
-    mut snapshots: Option<&mut Snapshots>,
+    mut snapshots: Option<(&mut Snapshots, &Present)>,
     console: &mut Console<'_>,
 ) -> Result<Folded, Failure> {
     for stored in source {
@@ -139,8 +133,8 @@ fn go_on(
         }
         let (head, time) = (Head { seq: stored.header.seq, hash: stored.hash }, stored.header.time);
         folded.apply(stored, console);
-        if let Some(snapshots) = &mut snapshots {
-            snapshots.note(time, head, &folded)?;
+        if let Some((snapshots, present)) = &mut snapshots {
+            snapshots.note(time, head, &folded, present)?;
         }
     }
     folded.reaches(at)?;

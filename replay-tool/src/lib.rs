@@ -31,7 +31,7 @@ mod out_file;
 mod overlay;
 mod pairs;
 pub mod pattern;
-mod prices;
+pub mod prices;
 mod progress;
 mod reading;
 mod redactions;

@@ -45,6 +45,7 @@ pairs! {
     intent "pod.container-exited" ["container", "attempt"] => ["pod.container-removed"], TERMINATED;
     intent "pod.exec-requested" ["exec"] => ["pod.exec-finished"], TERMINATED;
     intent "pod.stop-requested" [] => ["pod.stopped", "pod.failed"], TERMINATED;
+    intent "pod.resize-requested" ["generation"] => ["pod.resized", "pod.resize-failed"], POD_ENDS;
     intent "pod.start-requested" [] => ["pod.started", "pod.failed"], &["pod.stopped", "pod.terminated"];
     intent "pod.termination-requested" [] => ["pod.terminated"], &[];
     intent "pod.cleanup-requested" [] => ["pod.terminated"], &[];
@@ -55,6 +56,8 @@ pairs! {
     intent "ledger.preemption-requested" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
     intent "pool.removal-requested" [] => ["pool.removed"], &[];
     intent "pool.member-requested" ["member"] => ["pool.member-admitted", "pool.member-request-failed"], &[];
+    intent "pool.member-resize-requested" ["member"]
+        => ["pool.member-resized", "pool.member-resize-failed"], &["pool.member-lost", "pool.member-removal-requested"];
     intent "pool.member-removal-requested" ["member"] => ["pool.member-removed"], &[];
     intent "pool.member-lost" ["member"] => ["pool.member-removed"], &[];
     intent "pool.task-cancel-requested" ["task"] => ["pool.task-ended"], &[];
@@ -66,6 +69,7 @@ pairs! {
     span "pod.violation-detected" ["id"] => ["pod.violation-resolved"], TERMINATED;
     span "pod.enforcement-gap-opened" [] => ["pod.enforcement-gap-closed"], TERMINATED;
     span "ledger.queued" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
+    span "ledger.resize-granted" ["pod"] => ["ledger.resize-settled"], &["ledger.released"];
     span "ledger.reserved" ["reservation"]
         => ["ledger.reservation-activated"], &["ledger.reservation-expired", "ledger.reservation-cancelled"];
     span "ledger.alert-raised" ["tenant", "kind"] => ["ledger.alert-cleared"], &[];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 
 use purser_events::ledger::ResourceKind;
 use serde::Deserialize;
@@ -56,7 +57,8 @@ struct Table {
 }
 
 /// Prices that were checked.
-pub(crate) struct Prices {
+#[derive(Debug)]
+pub struct Prices {
     pub(crate) currency: String,
     /// Decimals of the smallest unit that a bill is counted in.
     decimals: u32,
@@ -73,41 +75,7 @@ impl Prices {
             return Err(wrong(format!("it is longer than {FILE_LEN_MAX} bytes")));
         }
         let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        Prices::parse(&text).map_err(wrong)
-    }
-
-    fn parse(text: &str) -> Result<Prices, String> {
-        let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
-        let Table { currency, decimals, allocated, reserved, used } = table;
-        let is_fine = |char: char| char.is_alphanumeric();
-        if currency.is_empty() || currency.len() > 8 || !currency.chars().all(is_fine) {
-            return Err("`currency` must be 1 to 8 letters or digits, as in EUR".to_owned());
-        }
-        if decimals > DECIMALS_MAX {
-            return Err(format!("`decimals` must be 0 to {DECIMALS_MAX}"));
-        }
-        let mut prices = BTreeMap::new();
-        for (basis, part) in [(Basis::Allocated, allocated), (Basis::Reserved, reserved), (Basis::Used, used)]
-        {
-            for (name, price) in part {
-                let field = || format!("`{}.{name}`", basis.word());
-                let kind: ResourceKind =
-                    name.parse().map_err(|error| format!("{}: `{name}` {error}", field()))?;
-                let is_measured =
-                    matches!(kind, ResourceKind::Cpu | ResourceKind::Memory | ResourceKind::Disk);
-                if basis == Basis::Used && !is_measured {
-                    return Err(format!("{}: of pods only cpu, memory and disk are measured", field()));
-                }
-                let price = decimal(&price).ok_or_else(|| {
-                    format!("{}: expected a text as in \"0.031\", at most 9 decimals", field())
-                })?;
-                prices.insert((basis, kind), price);
-            }
-        }
-        if prices.is_empty() {
-            return Err("it has no prices under `allocated`, `reserved` or `used`".to_owned());
-        }
-        Ok(Prices { currency, decimals, prices })
+        text.parse().map_err(wrong)
     }
 
     /// The price of a resource, if there is one.
@@ -132,6 +100,50 @@ impl Prices {
         let text = point(price.into(), PRICE_DECIMALS);
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
+}
+
+impl FromStr for Prices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Prices, String> {
+        let table: Table = toml::from_str(text).map_err(|error| error.to_string())?;
+        let Table { currency, decimals, allocated, reserved, used } = table;
+        let is_fine = |char: char| char.is_alphanumeric();
+        if currency.is_empty() || currency.len() > 8 || !currency.chars().all(is_fine) {
+            return Err("`currency` must be 1 to 8 letters or digits, as in EUR".to_owned());
+        }
+        if decimals > DECIMALS_MAX {
+            return Err(format!("`decimals` must be 0 to {DECIMALS_MAX}"));
+        }
+        let mut prices = BTreeMap::new();
+        for (basis, part) in [(Basis::Allocated, allocated), (Basis::Reserved, reserved), (Basis::Used, used)]
+        {
+            for (name, price) in part {
+                let field = || format!("`{}.{name}`", basis.word());
+                let kind: ResourceKind =
+                    name.parse().map_err(|error| format!("{}: `{name}` {error}", field()))?;
+                if basis == Basis::Used && !is_measured(&kind) {
+                    return Err(format!(
+                        "{}: of pods only cpu, memory, disk, gpu-share and gpu-memory are measured",
+                        field()
+                    ));
+                }
+                let price = decimal(&price).ok_or_else(|| {
+                    format!("{}: expected a text as in \"0.031\", at most 9 decimals", field())
+                })?;
+                prices.insert((basis, kind), price);
+            }
+        }
+        if prices.is_empty() {
+            return Err("it has no prices under `allocated`, `reserved` or `used`".to_owned());
+        }
+        Ok(Prices { currency, decimals, prices })
+    }
+}
+
+fn is_measured(kind: &ResourceKind) -> bool {
+    use ResourceKind as Kind;
+    matches!(kind, Kind::Cpu | Kind::Memory | Kind::Disk | Kind::GpuShare | Kind::GpuMemory)
 }
 
 /// How many of the ledger's parts are one unit that has a price: a core, a GiB, a whole GPU, a piece.
@@ -182,7 +194,7 @@ mod tests {
     use super::*;
 
     fn prices(text: &str) -> Result<Prices, String> {
-        Prices::parse(text)
+        str::parse::<Prices>(text)
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use purser_events::node::NodeEvent;
 use purser_events::node::redaction::PendingRedaction;
-use purser_events::{Event, Seq, StreamId};
-use purser_storage::StoredRecord;
+use purser_events::{Seq, StreamId};
 use purser_storage::offline::SealedSegment;
+use purser_storage::verify::Position;
 
 use crate::render;
 use crate::source::Opened;
@@ -25,25 +25,24 @@ pub(crate) struct Redactions {
 }
 
 impl Redactions {
-    /// Takes notice of the next record.
-    pub(crate) fn note(&mut self, stored: &StoredRecord, event: Option<&Event>) {
-        let header = &stored.header;
-        if stored.redacted {
-            self.redacted.entry(header.stream).or_insert(header.seq);
+    /// Takes notice of the next record, and of what happened to the node if it says that.
+    pub(crate) fn note(&mut self, position: &Position, event: Option<&NodeEvent>) {
+        if position.redacted {
+            self.redacted.entry(position.stream).or_insert(position.seq);
         }
         match event {
-            Some(Event::Node(NodeEvent::SegmentSealed(sealed))) => {
+            Some(NodeEvent::SegmentSealed(sealed)) => {
                 self.contents.entry(sealed.first).or_default().push(sealed.content.clone());
             }
-            Some(Event::Node(NodeEvent::RedactionRequested(part))) => {
+            Some(NodeEvent::RedactionRequested(part)) => {
                 self.covered.extend(part.pods.iter().map(|pod| pod.stream()));
                 self.covered.extend(part.workers.iter().map(|worker| worker.stream()));
                 match PendingRedaction::after(self.pending.as_ref(), part) {
                     Ok(pending) => self.pending = Some(pending),
-                    Err(illegal) => self.findings.push(format!("record {}: {illegal}", header.seq)),
+                    Err(illegal) => self.findings.push(format!("record {}: {illegal}", position.seq)),
                 }
             }
-            Some(Event::Node(NodeEvent::RedactionCompleted(part))) => {
+            Some(NodeEvent::RedactionCompleted(part)) => {
                 for segment in &part.segments {
                     self.contents.entry(segment.first).or_default().push(segment.after.clone());
                 }
@@ -67,7 +66,7 @@ impl Redactions {
         }
         // Until the end of a redaction is on record, what it has written anew is not.
         let known = segments.iter().filter(|_| self.pending.is_none());
-        for SealedSegment { first, content, is_archive } in known {
+        for SealedSegment { first, content, is_archive, .. } in known {
             let Some(recorded) = self.contents.get(first) else { continue };
             let content = render::hex(content);
             // An archive has a segment as it was when it was archived.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use purser_events::Seq;
-use purser_storage::offline::{Item, Mark, SealedSegment, Source, SourceError};
+use purser_storage::offline::{Item, Mark, Scanned, SealedSegment, Source, SourceError};
 use purser_storage::subjects::SubjectKeys;
 use purser_storage::{Fault, Head, StoredRecord};
 
@@ -312,6 +312,26 @@ impl Opened {
     /// See [`Source::known_last`].
     pub(crate) fn known_last(&self) -> Option<Seq> {
         self.source.known_last()
+    }
+
+    /// See [`Source::may_have_evidence`].
+    pub(crate) fn may_have_evidence(&self) -> bool {
+        self.source.may_have_evidence()
+    }
+
+    /// See [`Source::read_through`].
+    pub(crate) fn read_through<T: Send>(
+        &mut self,
+        look: &(impl Fn(&StoredRecord) -> T + Sync),
+        mut each: impl FnMut(Scanned<T>),
+    ) -> Result<(), SourceError> {
+        let Opened { source, progress } = self;
+        source.read_through(look, |scanned| {
+            if let Scanned::Record(position, _) = &scanned {
+                progress.note(position.seq);
+            }
+            each(scanned);
+        })
     }
 
     /// See [`Source::next_item`].

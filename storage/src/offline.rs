@@ -16,12 +16,14 @@ use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
 use crate::frame::Hash;
 use crate::record::StoredRecord;
+use crate::scan::Scan;
+pub use crate::scan::Scanned;
 use crate::segment;
 use crate::segment::entry::Entry;
-use crate::segment::set::{Known, Segments, SegmentsError};
+use crate::segment::set::{Known, SealedInfo, Segments, SegmentsError};
 use crate::segment::walk::Walk;
 use crate::subjects::SubjectKeys;
-use crate::verify::{Fault, Head, Verifier};
+use crate::verify::{Fault, Head, Position, Verifier};
 
 /// Why a journal could not be read, or not any further.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +99,8 @@ pub struct Source {
 pub struct SealedSegment {
     /// Its first record.
     pub first: Seq,
+    /// Its last; the one before its first if it has none.
+    pub last: Seq,
     /// SHA-256 of what is in it.
     pub content: Hash,
     /// Whether it lies in the archive and not in the journal's own folder.
@@ -243,6 +247,39 @@ impl Source {
         }
     }
 
+    /// Reads all that is left, in the same order and with the same checks as [`Source::next_item`] does: of a folder on
+    /// several threads. `look` makes something of each record, on any of them and also of records that then turn out
+    /// not to be sound; `each` has it in order, for those that are.
+    ///
+    /// # Errors
+    /// What comes behind the last that `each` was given cannot be read, or is not sound.
+    pub fn read_through<T: Send>(
+        &mut self,
+        look: &(impl Fn(&StoredRecord) -> T + Sync),
+        mut each: impl FnMut(Scanned<T>),
+    ) -> Result<(), SourceError> {
+        if let Kind::Folder(folder) = &mut self.kind {
+            return folder.scan(self.keys.as_ref(), look, each);
+        }
+        while let Some(item) = self.next_item() {
+            each(match item? {
+                Item::Record(record) => Scanned::Record(Position::of(&record), look(&record)),
+                Item::Evidence(evidence) => Scanned::Evidence(evidence),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether evidence is to be expected among what is read: a folder has the newest at its end as well, of an export
+    /// nobody knows.
+    #[must_use]
+    pub fn may_have_evidence(&self) -> bool {
+        match &self.kind {
+            Kind::Export(_) => true,
+            Kind::Folder(folder) => folder.has_evidence,
+        }
+    }
+
     fn of(kind: Kind) -> Source {
         Source { kind, keys: None }
     }
@@ -268,6 +305,8 @@ struct Folder {
     known: Option<Head>,
     before: Head,
     segments: Vec<SealedSegment>,
+    /// Whether there is evidence at its end.
+    has_evidence: bool,
     verifier: Verifier,
     ended: bool,
     /// Held so that no writer begins meanwhile.
@@ -292,11 +331,12 @@ impl Folder {
         let held = folder::hold_for_reading(dir)?;
         let known = HeadFile::read(&SystemDisk, dir)?;
         let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
-        let before = loaded.before;
+        let (before, has_evidence) = (loaded.before, !loaded.newest.to_evidence().is_empty());
         let own = segment::folder(dir);
         let sealed = |(first, known): (Seq, Known)| {
             let is_archive = known.path.parent() != Some(own.as_path());
-            known.sealed.map(|info| SealedSegment { first, content: info.content, is_archive })
+            let of = |info: SealedInfo| (info.last.seq, info.content);
+            known.sealed.map(of).map(|(last, content)| SealedSegment { first, last, content, is_archive })
         };
         let segments = loaded.segments.all().into_iter().filter_map(sealed).collect();
         let after = after.filter(|after| before.seq < after.seq);
@@ -305,7 +345,7 @@ impl Folder {
         // Whoever reads a part has read the whole before, with the content of its segments.
         let walk = if after.is_some() { walk } else { walk.checking_content() };
         let verifier = Verifier::after(from);
-        Ok(Folder { walk, known, before, segments, verifier, ended: false, _held: held })
+        Ok(Folder { walk, known, before, segments, has_evidence, verifier, ended: false, _held: held })
     }
 
     fn next(&mut self) -> Option<Result<Item, SourceError>> {
@@ -337,6 +377,20 @@ impl Folder {
             return Err(fault(Fault::Replaced { seq: head.seq }));
         }
         Ok(Some(Item::Record(Box::new(record))))
+    }
+
+    fn scan<T: Send>(
+        &mut self,
+        keys: Option<&SubjectKeys>,
+        look: &(impl Fn(&StoredRecord) -> T + Sync),
+        each: impl FnMut(Scanned<T>),
+    ) -> Result<(), SourceError> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
+        let Folder { walk, verifier, known, .. } = self;
+        Scan { walk, verifier, known: *known, keys, look, each }.run()?;
+        self.check_end()
     }
 
     /// Whether the journal ends where it is known to end.

@@ -15,6 +15,7 @@ use crate::published::Published;
 use crate::record::StoredRecord;
 use crate::segment::entry::Entry;
 use crate::segment::set::Segments;
+use crate::segment::walk::Walk;
 use crate::store::Store;
 use crate::store_thread::Lag;
 use crate::subjects::SubjectKeys;
@@ -87,6 +88,15 @@ impl Reader {
         self.opened(self.read_page(from, limit)?)
     }
 
+    /// As [`Journal::records`].
+    pub(crate) fn records(&self, from: Seq) -> Result<Records, JournalError> {
+        self.check_open()?;
+        let head = self.published.state().head.seq;
+        let next = from.max(self.segments.before().seq.next());
+        let walk = (next <= head).then(|| self.segments.walk(next)).transpose()?;
+        Ok(Records { walk, next, head, keys: self.keys.clone() })
+    }
+
     fn read_page(&self, from: Seq, limit: usize) -> Result<Vec<StoredRecord>, JournalError> {
         self.check_open()?;
         let head = self.published.state().head.seq;
@@ -124,7 +134,60 @@ impl Reader {
     }
 }
 
+/// Records one after the other, see [`Journal::records`].
+pub struct Records {
+    /// None at the end.
+    walk: Option<Walk>,
+    next: Seq,
+    head: Seq,
+    keys: Option<Arc<SubjectKeys>>,
+}
+
+impl Records {
+    fn step(&mut self) -> Result<Option<StoredRecord>, JournalError> {
+        let Some(walk) = &mut self.walk else { return Ok(None) };
+        while self.next <= self.head {
+            match walk.step().map_err(unread)? {
+                Some(Entry::Record(record)) if record.header.seq < self.next => {}
+                Some(Entry::Record(mut record)) => {
+                    self.next = record.header.seq.next();
+                    if let Some(keys) = &self.keys {
+                        keys.open(&mut record)?;
+                    }
+                    return Ok(Some(record));
+                }
+                Some(_) => {}
+                // What was to come was trimmed meanwhile, or is lost: less than was promised must not pass for the end.
+                None => return Err(JournalError::Missing { seq: self.next }),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<StoredRecord, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().transpose();
+        if !matches!(step, Some(Ok(_))) {
+            self.walk = None;
+        }
+        step
+    }
+}
+
 impl Journal {
+    /// The records from `from` up to the present head, one after the other. Of a journal that was trimmed, those from its
+    /// first on. Who goes through many does best with this: nothing is kept of a record that was handed out, while a
+    /// page of them is more than a processor's cache holds. Blocks on the disk, and keeps a file open until it is dropped.
+    ///
+    /// # Errors
+    /// The journal is closed. Of a record: it cannot be read, or was trimmed meanwhile; it is the last one then.
+    pub fn records(&self, from: Seq) -> Result<Records, JournalError> {
+        self.reader().records(from)
+    }
+
     /// The records from `from` on, in order, at most `limit` and about 1 MiB of them; none beyond the head. Of a
     /// journal that was trimmed, those from its first on. Blocks on the disk.
     ///

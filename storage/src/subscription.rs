@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::error::JournalError;
 use crate::journal::Journal;
-use crate::read::Reader;
+use crate::read::{Reader, Records};
 use crate::record::StoredRecord;
 
 /// Most records of one batch; about 1 MiB of them ends it as well.
@@ -98,18 +98,28 @@ impl Subscription {
         let read = tokio::task::spawn_blocking(move || read(&reader, next)).await;
         // It is cut off only when its runtime ends.
         let batch = read.map_err(|_| SubscriptionError::Closed)??;
-        self.pass(&batch);
+        if let Some(last) = batch.last() {
+            self.pass(last.header.seq);
+        }
         Ok(batch)
     }
 
-    /// As [`Subscription::next`], but blocks on the disk and does not wait: none if there is no record now.
-    pub(crate) fn read_now(&mut self) -> Result<Vec<StoredRecord>, SubscriptionError> {
+    /// The records that there are now, one after the other; none if there is none. Blocks on the disk. What was seen to
+    /// is told by [`Subscription::pass`], and of an error [`Subscription::failed`] knows more.
+    pub(crate) fn records_now(&self) -> Result<Records, SubscriptionError> {
         if *self.ended.borrow() {
             return Err(SubscriptionError::Closed);
         }
-        let batch = read(&self.reader, self.next)?;
-        self.pass(&batch);
-        Ok(batch)
+        check_first(&self.reader, self.next)?;
+        let records = self.reader.records(self.next).map_err(|error| self.failed(error))?;
+        // A trim may have come in between: what it took must not pass for read.
+        check_first(&self.reader, self.next)?;
+        Ok(records)
+    }
+
+    /// Why records could not be read: what a trim took is not damage.
+    pub(crate) fn failed(&self, error: JournalError) -> SubscriptionError {
+        check_first(&self.reader, self.next).err().unwrap_or_else(|| unread(error))
     }
 
     /// Waits until there is a record to read.
@@ -132,23 +142,26 @@ impl Subscription {
         }
     }
 
-    fn pass(&mut self, batch: &[StoredRecord]) {
-        if let Some(last) = batch.last() {
-            self.next = last.header.seq.next();
-        }
+    /// Goes on after a record.
+    pub(crate) fn pass(&mut self, seq: Seq) {
+        self.next = seq.next();
     }
 }
 
 /// The records from `next` on; none if there is none yet.
 fn read(reader: &Reader, next: Seq) -> Result<Vec<StoredRecord>, SubscriptionError> {
     check_first(reader, next)?;
-    let batch = reader.read(next, BATCH_LEN_MAX).map_err(|error| match error {
-        JournalError::Closed => SubscriptionError::Closed,
-        error => SubscriptionError::Journal(Arc::new(error)),
-    });
+    let batch = reader.read(next, BATCH_LEN_MAX).map_err(unread);
     // A trim may have come in between: what it took must not pass for read.
     check_first(reader, next)?;
     batch
+}
+
+fn unread(error: JournalError) -> SubscriptionError {
+    match error {
+        JournalError::Closed => SubscriptionError::Closed,
+        error => SubscriptionError::Journal(Arc::new(error)),
+    }
 }
 
 fn check_first(reader: &Reader, from: Seq) -> Result<(), SubscriptionError> {

@@ -1,6 +1,7 @@
 //! The checks that make a row of frames a journal: no gap, an unbroken chain, streams in step.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use purser_events::{Seq, StreamId, StreamVersion};
 
@@ -149,6 +150,31 @@ impl Fault {
     }
 }
 
+/// What of a record says where it belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its place in the journal.
+    pub seq: Seq,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its place there.
+    pub version: StreamVersion,
+    /// Which opening of the journal wrote it.
+    pub epoch: u64,
+    /// Its hash in the chain.
+    pub hash: Hash,
+    /// Whether its payload was taken out.
+    pub redacted: bool,
+}
+
+impl Position {
+    pub(crate) fn of(record: &StoredRecord) -> Position {
+        let header = &record.header;
+        let (seq, stream, version, epoch) = (header.seq, header.stream, header.version, header.epoch);
+        Position { seq, stream, version, epoch, hash: record.hash, redacted: record.redacted }
+    }
+}
+
 /// Checks records one after the other. Its memory grows with the number of streams, not of records.
 #[derive(Debug)]
 pub struct Verifier {
@@ -196,28 +222,46 @@ impl Verifier {
     /// # Errors
     /// The record cannot follow those before it; it is then left out and the checks may not go on.
     pub fn check(&mut self, record: &StoredRecord) -> Result<(), Fault> {
-        let header = &record.header;
-        let seq = header.seq;
+        self.check_position(&Position::of(record), |previous| {
+            record.hash == frame::expected_hash(record, previous)
+        })
+    }
+
+    /// As [`Verifier::check`]; `is_chained` says whether its hash is the one that follows from the hash before it.
+    pub(crate) fn check_position(
+        &mut self,
+        position: &Position,
+        is_chained: impl FnOnce(&Hash) -> bool,
+    ) -> Result<(), Fault> {
+        let Position { seq, stream, version, epoch, hash, redacted: _ } = *position;
         let expected = Seq(self.head.seq.0.saturating_add(1));
         if seq != expected {
             return Err(Fault::Gap { expected, found: seq });
         }
-        if record.hash != frame::expected_hash(record, &self.head.hash) {
+        if !is_chained(&self.head.hash) {
             return Err(Fault::BrokenChain { seq });
         }
-        if header.epoch < self.epoch {
-            return Err(Fault::EpochWentBack { seq, found: header.epoch, newest: self.epoch });
+        if epoch < self.epoch {
+            return Err(Fault::EpochWentBack { seq, found: epoch, newest: self.epoch });
         }
-        let stream = header.stream;
-        let before = self.streams.get(&stream).copied();
-        let first_known = before.is_some() || self.from_genesis;
-        let expected = StreamVersion(before.unwrap_or(StreamVersion::NONE).0.saturating_add(1));
-        if first_known && header.version != expected {
-            return Err(Fault::StreamGap { seq, stream, expected, found: header.version });
+        match self.streams.entry(stream) {
+            Entry::Vacant(unmet) => {
+                let expected = StreamVersion(StreamVersion::NONE.0.saturating_add(1));
+                if self.from_genesis && version != expected {
+                    return Err(Fault::StreamGap { seq, stream, expected, found: version });
+                }
+                unmet.insert(version);
+            }
+            Entry::Occupied(mut met) => {
+                let expected = StreamVersion(met.get().0.saturating_add(1));
+                if version != expected {
+                    return Err(Fault::StreamGap { seq, stream, expected, found: version });
+                }
+                met.insert(version);
+            }
         }
-        self.streams.insert(stream, header.version);
-        self.epoch = header.epoch;
-        self.head = Head { seq, hash: record.hash };
+        self.epoch = epoch;
+        self.head = Head { seq, hash };
         Ok(())
     }
 }

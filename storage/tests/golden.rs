@@ -14,10 +14,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
-use purser_events::ledger::past::PolicySetV1;
+use purser_events::ledger::past::{PolicySetV1, TenantSetV1};
 use purser_events::ledger::past_gpus::{AllocatedV1, CapacitySetV1, QueuedV1, ReservedV1};
+use purser_events::ledger::past_use::UseRecordedV1;
 use purser_events::node::event::past::{PolicySetV1 as NodePolicySetV1, StartedV1};
 use purser_events::pod::past::{AdmittedV1, AdmittedV2, StopRequestedV1};
+use purser_events::pool::past::TaskSubmittedV1;
 use purser_events::{Decode, Encode, Event, Layout};
 use purser_storage::Codec;
 use serde::Serialize;
@@ -91,13 +93,16 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
         (0x0101, 1) => each::<StartedV1>(samples, shape),
         (0x0105, 1) => each::<NodePolicySetV1>(samples, shape),
         (0x0213, 1) => each::<StopRequestedV1>(samples, shape),
+        (0x0610, 1) => each::<TaskSubmittedV1>(samples, shape),
         (0x0201, 1) => each::<AdmittedV1>(samples, shape),
         (0x0201, 2) => each::<AdmittedV2>(samples, shape),
         (0x0401, 1) => each::<CapacitySetV1>(samples, shape),
         (0x0405, 1) => each::<AllocatedV1>(samples, shape),
         (0x0406, 1) => each::<QueuedV1>(samples, shape),
         (0x040a, 1) => each::<ReservedV1>(samples, shape),
+        (0x0415, 1) => each::<UseRecordedV1>(samples, shape),
         (0x0402, 1) => each::<PolicySetV1>(samples, shape),
+        (0x0403, 1) => each::<TenantSetV1>(samples, shape),
         _ => panic!("{}: name the past payload's type here", stem(layout)),
     }
 }

@@ -82,6 +82,16 @@ fn rules_and_dashboard_name_metrics_that_exist() {
 }
 
 #[test]
+fn the_dashboard_of_gpus_shows_all_that_is_told_of_them() {
+    let shown = metrics_in(&std::fs::read_to_string(dist("grafana/purser-gpus.json")).unwrap());
+    let of_gpus =
+        ["purser_gpu_", "purser_pod_gpu_", "purser_nvml_", "purser_violation", "purser_pod_throttled"];
+    let told = metric::ALL.iter().filter(|metric| of_gpus.iter().any(|of| metric.name.starts_with(of)));
+    let missing: Vec<&str> = told.map(|metric| metric.name).filter(|name| !shown.contains(*name)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
 fn alerts_fire_when_they_should_and_not_before() {
     let examples = dist("prometheus/purser.rules.test.yml");
     let output = promtool::test_rules(&examples);

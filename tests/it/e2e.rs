@@ -5,6 +5,8 @@
 mod auditor;
 mod containers;
 mod ends;
+mod gpu_held;
+mod gpu_mps;
 mod gpu_processes;
 mod gpus;
 mod k8s_docs;
@@ -12,5 +14,6 @@ mod life;
 mod listener;
 mod probes;
 mod processors;
+mod resizes;
 mod restarts;
 mod stage;

@@ -72,8 +72,22 @@ impl Scene {
     }
 
     fn with(driver: FakeDriver, named: Vec<GpuDevice>, kernel_log: PathBuf, clock: Arc<dyn Clock>) -> Scene {
+        Scene::made_of(driver, named, kernel_log, clock, FakeProc::new())
+    }
+
+    /// The same of a service to which the kernel tells this of processes.
+    fn seen_by(script: &Script, proc: FakeProc) -> Scene {
+        Scene::made_of(FakeDriver::new(script), vec![], PathBuf::new(), Arc::new(SystemClock), proc)
+    }
+
+    fn made_of(
+        driver: FakeDriver,
+        named: Vec<GpuDevice>,
+        kernel_log: PathBuf,
+        clock: Arc<dyn Clock>,
+        proc: FakeProc,
+    ) -> Scene {
         let library = driver.library().into_os_string();
-        let proc = FakeProc::new();
         for pid in PROCESSES {
             proc.put(pid, 5, "/");
         }

@@ -2,6 +2,7 @@
 //! nothing is given twice.
 
 mod admissions;
+mod adopted;
 mod advice;
 mod drift;
 mod import;

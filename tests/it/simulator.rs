@@ -77,7 +77,8 @@ fn no_seed_breaks_a_promise() {
     println!(
         "{} seeds: {} records, {} of them lazy, {} requests answered, {} asked again, {} refused, {} dealings with the outside; {} kills, \
          {} losses of power, {} of them in an opening; {} stores made again; {} stops, {} starts with a snapshot; \
-         {} segments compressed, {} trimmed, {} rounds of house-keeping failed",
+         {} segments compressed, {} trimmed, {} rounds of house-keeping failed; {} slots given, {} taken back, {} phases of \
+         tasks run",
         reports.len(),
         sum(|report| report.records),
         sum(|report| report.lazy),
@@ -94,6 +95,9 @@ fn no_seed_breaks_a_promise() {
         sum(|report| report.compressed),
         sum(|report| report.trimmed),
         sum(|report| report.upkeep_failed),
+        sum(|report| report.assigned),
+        sum(|report| report.requeued),
+        sum(|report| report.runs),
     );
     let told: Vec<String> = failures.iter().map(told).collect();
     assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), told.join("\n"));
@@ -102,6 +106,8 @@ fn no_seed_breaks_a_promise() {
     assert!(reports.len() < 20 || sum(|report| report.lazy) > 0, "nothing was lazy");
     let kept =
         [sum(|report| report.restored), sum(|report| report.trimmed), sum(|report| report.upkeep_failed)];
+    let pooled = [sum(|report| report.assigned), sum(|report| report.requeued), sum(|report| report.runs)];
+    assert!(reports.len() < 100 || pooled.iter().all(|count| *count > 0), "pools were quiet: {pooled:?}");
     assert!(reports.len() < 20 || kept.iter().all(|count| *count > 0), "house was not kept: {kept:?}");
 }
 

@@ -1,8 +1,11 @@
 //! `purser-replay tui` as somebody uses it: in a real terminal, on a node that runs.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use purser_tests::binaries::Binaries;
 use purser_tests::purserd::{Purserd, Setup};
 use purser_tests::{bounded, http};
@@ -55,6 +58,22 @@ impl Tmux {
     }
 }
 
+impl Tmux {
+    /// Waits for what the shell says once the tool is over, and sees that the terminal is as it was.
+    #[track_caller]
+    fn await_end(&self, told: &str) {
+        let after = self.await_screen(&[told]);
+        assert!(
+            after.contains("shell>") && !after.contains("node.started"),
+            "the terminal is as it was: {after}"
+        );
+        // What is typed shows again: the terminal is no longer raw.
+        self.keys(&["stty -a | grep -o -e '-*icanon'", "Enter"]);
+        let told = self.await_screen(&["icanon"]);
+        assert!(!told.contains("-icanon"), "{told}");
+    }
+}
+
 impl Drop for Tmux {
     fn drop(&mut self) {
         let mut command = Command::new("/usr/bin/tmux");
@@ -63,9 +82,8 @@ impl Drop for Tmux {
     }
 }
 
-#[test]
-fn a_node_is_looked_through_in_a_terminal() {
-    let purserd = Purserd::start(&Setup::default());
+/// A pod that ends with code 7.
+fn run_failing_pod(purserd: &Purserd) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "fails"},
         "spec": {
@@ -76,6 +94,12 @@ fn a_node_is_looked_through_in_a_terminal() {
     let answer = http::request(&purserd.socket(), "POST", "/v1/pods", None, &pod.to_string()).unwrap();
     assert_eq!(answer.status, 201, "{}", answer.body);
     purserd.await_event("pod.container-exited");
+}
+
+#[test]
+fn a_node_is_looked_through_in_a_terminal() {
+    let purserd = Purserd::start(&Setup::default());
+    run_failing_pod(&purserd);
     let tool = &Binaries::built().purser_replay;
     let socket = purserd.socket();
     let command = format!("{} tui --socket {}; echo ended with $?", tool.display(), socket.display());
@@ -95,13 +119,46 @@ fn a_node_is_looked_through_in_a_terminal() {
     tmux.run(&["resize-window", "-x", "70", "-y", "12"]);
     tmux.await_screen(&["pod.admitted", "search pod.admitted"]);
     tmux.keys(&["q"]);
-    let after = tmux.await_screen(&["ended with 0"]);
-    assert!(
-        after.contains("shell>") && !after.contains("record 1 of "),
-        "the terminal is as it was: {after}"
-    );
-    // What is typed shows again: the terminal is no longer raw.
-    tmux.keys(&["stty -a | grep -o -e '-*icanon'", "Enter"]);
-    let told = tmux.await_screen(&["icanon"]);
-    assert!(!told.contains("-icanon"), "{told}");
+    tmux.await_end("ended with 0");
+}
+
+#[test]
+fn what_a_node_records_meanwhile_comes_to_the_screen() {
+    let mut purserd = Purserd::start(&Setup::default());
+    let tool = &Binaries::built().purser_replay;
+    let command =
+        format!("{} tui --socket {}; echo ended with $?", tool.display(), purserd.socket().display());
+    let tmux = Tmux::new(&command);
+    tmux.await_screen(&["record 1 of ", "node.started"]);
+    // From the last record on it goes along.
+    tmux.keys(&["G"]);
+    run_failing_pod(&purserd);
+    tmux.await_screen(&["pod.container-exited"]);
+    tmux.keys(&["x"]);
+    tmux.await_screen(&["there is no failure after this record"]);
+    tmux.keys(&["X"]);
+    tmux.await_screen(&["type         pod.failed"]);
+    tmux.keys(&["X"]);
+    tmux.await_screen(&["type         pod.container-exited"]);
+    purserd.stop();
+    tmux.await_screen(&["failed to ask the node"]);
+    tmux.keys(&["q"]);
+    tmux.await_end("ended with 0");
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let purserd = Purserd::start(&Setup::default());
+    let tool = &Binaries::built().purser_replay;
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
+    for (signal, told) in [(Signal::SIGTERM, "ended with 143"), (Signal::SIGHUP, "ended with 129")] {
+        let tui = format!("{} tui --socket {}", tool.display(), purserd.socket().display());
+        let command = format!("sh -c 'echo $$ >{}; exec {tui}'; echo ended with $?", pid_file.display());
+        let tmux = Tmux::new(&command);
+        tmux.await_screen(&["record 1 of ", "node.started"]);
+        let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+        tmux.await_end(told);
+    }
 }

@@ -1,10 +1,12 @@
 //! What nobody looks after: pods whose runtime the node lacks are shown as that, and folders of pods that the journal
 //! does not know are removed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use purser_tests::bounded::{self, PATIENCE};
 use purser_tests::http;
@@ -117,4 +119,34 @@ fn folders_of_pods_that_the_journal_does_not_know_are_removed_at_the_start() {
     }
     purserd.purser_ok(["exec", "sleeper", "--", "/bin/true"]);
     assert!(purserd.log().contains("removed the folder of a pod that the journal does not know"));
+}
+
+/// The control group in which a process's pod has its own.
+fn base_of(pid: u64) -> Vec<PathBuf> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let ours = groups.lines().filter_map(|line| line.rsplit(':').next()?.split('/').nth(1));
+    let names: BTreeSet<&str> = ours.filter(|name| name.starts_with("purser-")).collect();
+    let mount = Path::new("/sys/fs/cgroup");
+    let hierarchies =
+        fs::read_dir(mount).unwrap().flatten().map(|entry| entry.path()).chain([mount.to_path_buf()]);
+    let places =
+        hierarchies.flat_map(|place| names.iter().map(move |name| place.join(name)).collect::<Vec<_>>());
+    places.filter(|place| place.is_dir()).collect()
+}
+
+#[test]
+fn a_service_that_stops_leaves_control_groups_only_where_pods_run() {
+    let mut purserd = Purserd::start(&Setup::default());
+    purserd.apply(SLEEPER);
+    purserd.purser_ok(["wait", "sleeper", "--for=condition=Ready"]);
+    let pod = json(&purserd, &["get", "pod", "sleeper", "-o", "json"]);
+    let places = base_of(pod["status"]["containerStatuses"][0]["hostPid"].as_u64().unwrap());
+    assert!(!places.is_empty(), "this test needs control groups that it may write");
+    assert!(purserd.stop().success());
+    assert!(places.iter().any(|place| place.is_dir()), "a pod still runs in them");
+    purserd.restart();
+    purserd.purser_ok(["delete", "sleeper", "--wait"]);
+    assert!(purserd.stop().success());
+    let left: Vec<_> = places.iter().filter(|place| place.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -167,6 +167,16 @@ impl FakeProc {
         fs::rename(fresh, self.0.path().join(pid.to_string())).expect("a folder can be renamed");
     }
 
+    /// Has whoever asks be in a namespace of process ids that is not the machine's.
+    ///
+    /// # Panics
+    /// The folder cannot be written.
+    pub fn in_own_namespace(&self) {
+        let folder = self.0.path().join("self/ns");
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        std::os::unix::fs::symlink("pid:[4026532201]", folder.join("pid")).expect("a link can be made");
+    }
+
     /// Has a process end.
     pub fn remove(&self, pid: u32) {
         // It may not be there.

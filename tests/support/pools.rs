@@ -53,6 +53,7 @@ pub fn work(id: TaskId) -> TaskSpec {
         argv: vec!["true".to_owned()],
         apply_argv: vec![],
         env: vec![],
+        secrets: vec![],
         working_dir: None,
         timeout_s: None,
         labels: BTreeMap::new(),

@@ -319,6 +319,7 @@ async fn serve(folder: &Path, clock: Arc<Stepped>, capacity: Capacity, stop: wat
         service: service.clone(),
         config: config.clone(),
         allowances: Arc::default(),
+        cdi: None,
         exposition: Exposition::install().expect("no other node is in this process"),
         started_at: START,
         stop: stop.clone(),

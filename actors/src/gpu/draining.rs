@@ -21,9 +21,17 @@ use crate::shell::Shell;
 struct Drained {
     gpu: GpuUuid,
     grace_s: Option<u32>,
-    /// The pods that have something of it, and whether each can be stopped: one that stops already ends sooner if it was
-    /// given more time than it has here.
-    holders: Vec<(PodUid, bool)>,
+    /// The pods that have something of it, and what is asked of each.
+    holders: Vec<(PodUid, Ask)>,
+}
+
+/// What is asked of a pod that is to leave a GPU. One that ends already ends sooner if it was given more time than here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    Stop,
+    /// It is being deleted.
+    Delete,
+    Nothing,
 }
 
 /// Looks once at every GPU that is drained, and stops who has something of it.
@@ -32,10 +40,15 @@ pub(super) async fn go_on(shell: &Arc<Shell>, actors: &GpuActors, directory: &Ad
         let head = shell.live.head(gpu.stream());
         let cause = head.map_or(Cause::Node, |head| Cause::Record(head.seq));
         let by = || By::node(cause, shell.ids.uuid());
-        for (pod, _) in holders.iter().filter(|(_, is_to_stop)| *is_to_stop) {
+        for (pod, ask) in &holders {
+            let command = match ask {
+                Ask::Stop => PodCommand::Stop { grace_s, why: StopWhy::Asked },
+                Ask::Delete => PodCommand::Delete { grace_s },
+                Ask::Nothing => continue,
+            };
             // One whose runtime is missing has no actor: the drain waits for it.
             let Ok(Some(actor)) = directory.send(FindUid { uid: *pod }).await else { continue };
-            report(&actor, PodCommand::Stop { grace_s, why: StopWhy::Asked }, by()).await;
+            report(&actor, command, by()).await;
         }
         if let (true, Some(actor)) = (holders.is_empty(), actors.find(&gpu)) {
             let command = GpuCommand::EndDrain { outcome: DrainOutcome::Drained };
@@ -52,17 +65,23 @@ fn drained(world: &World) -> Vec<Drained> {
     let of = |(gpu, drain): (&GpuUuid, &purser_events::gpu::Drain)| Drained {
         gpu: gpu.clone(),
         grace_s: drain.grace_s,
-        holders: world.holders_of(gpu).filter_map(|holder| pod(world, holder)).collect(),
+        holders: world.holders_of(gpu).filter_map(|holder| pod(world, holder, drain.grace_s)).collect(),
     };
     drains.map(of).collect()
 }
 
-fn pod(world: &World, holder: HolderId) -> Option<(PodUid, bool)> {
+fn pod(world: &World, holder: HolderId, grace_s: Option<u32>) -> Option<(PodUid, Ask)> {
     match holder {
         HolderId::Pod(pod) => {
             let state = world.pod(pod).and_then(Pod::live);
-            let stops = |state: &PodState| state.is_wanted() || matches!(state.phase, Phase::Stopping { .. });
-            Some((pod, state.is_some_and(stops)))
+            let ask = |state: &PodState| match state.phase {
+                Phase::Stopping { .. } => Ask::Stop,
+                // Who deletes it has said how long it has: a drain without a grace of its own has nothing to add.
+                Phase::Terminating { cleaning: false, .. } if grace_s.is_some() => Ask::Delete,
+                _ if state.is_wanted() => Ask::Stop,
+                _ => Ask::Nothing,
+            };
+            Some((pod, state.map_or(Ask::Nothing, ask)))
         }
         // It is kept for pods that may come, and holds up no work on the GPU.
         HolderId::Reservation(_) => None,

@@ -51,7 +51,7 @@ impl Counts {
 
     /// Counts one refusal, under each resource that there was too little of.
     pub(super) fn refused(&self, ledger: &Ledger, rejection: &LedgerRejection) {
-        let LedgerRejection::Insufficient { shortages } = rejection else { return };
+        let LedgerRejection::Insufficient { shortages, .. } = rejection else { return };
         let kinds = shortages.iter().map(|shortage| shortage.kind.clone()).collect();
         self.count(ledger, metric::ADMISSIONS_REFUSED, kinds, |done| done.refusals += 1);
     }
@@ -163,7 +163,7 @@ mod tests {
         let short = |kind| Shortage { kind, asked: 1, free: 0, bound: Bound::Free, holder: None };
         let shortages =
             vec![short(ResourceKind::Memory), short(ResourceKind::Memory), short(custom("a.b/c"))];
-        counts.refused(&ledger, &LedgerRejection::Insufficient { shortages });
+        counts.refused(&ledger, &LedgerRejection::Insufficient { shortages, in_front: None });
         assert_eq!(counts.of(&ResourceKind::Memory), done(0, 1, 0));
     }
 }

@@ -16,7 +16,7 @@ use purser_events::ledger::{DriftReport, HolderId, Ledger, LedgerCommand};
 use purser_events::pod::{Pod, PodState};
 use purser_events::{Cause, CpuSet, PodUid, World};
 
-use super::{LedgerActor, pins, recover};
+use super::{LedgerActor, pins, ports, recover};
 use crate::directory::Directory;
 use crate::entity::{By, Execute, Refusal};
 use crate::port::{ContainerKey, Containers, RuntimeError};
@@ -36,6 +36,7 @@ pub(crate) fn watch(shell: &Arc<Shell>, ledger: &Addr<LedgerActor>, directory: &
         let mut suspects = BTreeSet::new();
         loop {
             recover::agree(&shell, &ledger, &directory).await;
+            ports::look_for_waiting(&shell, &ledger).await;
             // An alarm may have come when nothing could be recorded.
             ask(&shell, &ledger, LedgerCommand::CheckTime).await;
             let seen = look(&shell).await;
@@ -98,18 +99,22 @@ async fn without_grant(shell: &Shell, report: &mut DriftReport) {
             Err(error) => note_unseen(report, Drift::RUNS_WITHOUT_GRANT, &error),
         }
     }
-    let lacks = |world: &World, uid: &PodUid| {
+    report.found.extend(shell.live.read(|world| lacking(world, &running)));
+}
+
+/// Those of the pods that run which are on record as having nothing, and should have something.
+fn lacking(world: &World, running: &BTreeSet<PodUid>) -> Vec<DriftFound> {
+    let lacks = |uid: &&PodUid| {
         let pod = world.pods.get(uid).and_then(Pod::live);
-        pod.is_some_and(PodState::holds_resources) && world.ledger.grant(*uid).is_none()
+        pod.is_some_and(PodState::holds_resources) && world.ledger.grant(**uid).is_none()
     };
-    let lacking: Vec<PodUid> =
-        shell.live.read(|world| running.iter().filter(|uid| lacks(world, uid)).copied().collect());
-    report.found.extend(lacking.into_iter().map(|pod| DriftFound {
-        drift: Drift::RunsWithoutGrant(pod),
+    let found = running.iter().filter(lacks).map(|pod| DriftFound {
+        drift: Drift::RunsWithoutGrant(*pod),
         detail: format!(
             "pod {pod} runs, and nothing is put down for it: report this with an export of the journal"
         ),
-    }));
+    });
+    found.collect()
 }
 
 /// Ports that a pod leases and on which a process listens that is none of its own.
@@ -231,4 +236,57 @@ async fn strays(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use purser_events::ledger::event::{Allocated, ReleaseReason, Released};
+    use purser_events::ledger::{Demand, Grant, LedgerEvent, TenantId};
+    use purser_events::pod::PodEvent;
+    use purser_events::pod::event::Admitted;
+    use purser_events::{Decider, Timestamp};
+
+    use super::*;
+
+    /// A pod that was admitted, as the samples on file have it.
+    fn admitted() -> (PodUid, Pod) {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/golden/pod.admitted.v3.json");
+        let samples: Vec<Admitted> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let admitted = samples.into_iter().next().unwrap();
+        let uid = admitted.uid;
+        (uid, Pod::default().evolve(&PodEvent::from(admitted)).unwrap())
+    }
+
+    fn happens(world: &mut World, event: impl Into<LedgerEvent>) {
+        world.ledger = world.ledger.evolve(&event.into()).unwrap();
+    }
+
+    #[test]
+    fn a_pod_that_runs_and_has_nothing_on_the_ledger_is_drift_until_it_has() {
+        let (uid, pod) = admitted();
+        let mut world = World { pods: [(uid, pod)].into_iter().collect(), ..World::default() };
+        let running = BTreeSet::from([uid, PodUid(uuid::Uuid::from_u128(7))]);
+        let found = lacking(&world, &running);
+        assert_eq!(found.iter().map(|it| &it.drift).collect::<Vec<_>>(), [&Drift::RunsWithoutGrant(uid)]);
+        assert!(found[0].detail.contains(&uid.to_string()), "{}", found[0].detail);
+        assert_eq!(lacking(&world, &BTreeSet::new()), [], "what does not run lacks nothing");
+        let (tenant, grant) = (TenantId::new("red").unwrap(), Grant::default());
+        let (demand, at) = (Demand::default(), Timestamp(0));
+        happens(&mut world, Allocated { pod: uid, tenant, priority: 0, demand, grant, at });
+        assert_eq!(lacking(&world, &running), []);
+        happens(&mut world, Released { pod: uid, reason: ReleaseReason::FoundLater });
+        assert_eq!(lacking(&world, &running), found);
+    }
+
+    #[test]
+    fn what_is_seen_once_is_no_drift_yet() {
+        let (uid, _) = admitted();
+        let found = DriftFound { drift: Drift::RunsWithoutGrant(uid), detail: String::new() };
+        let seen = DriftReport { found: vec![found.clone()], ..DriftReport::default() };
+        let mut ledger = Ledger::default();
+        assert_eq!(confirmed(seen.clone(), &BTreeSet::new(), &ledger).found, []);
+        assert_eq!(confirmed(seen.clone(), &BTreeSet::from([found.drift.clone()]), &ledger), seen);
+        ledger = ledger.evolve(&found.into()).unwrap();
+        assert_eq!(confirmed(seen.clone(), &BTreeSet::new(), &ledger), seen, "what is on record stays");
+    }
 }

@@ -3,7 +3,9 @@
 pub mod count;
 pub(crate) mod drift;
 pub(crate) mod pins;
+pub(crate) mod ports;
 mod recover;
+mod resize;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -25,6 +27,7 @@ use tokio::sync::Notify;
 use self::count::Counts;
 pub(crate) use drift::watch;
 pub(crate) use recover::{Step, recover};
+pub(crate) use resize::{Regrant, SettleResize};
 
 use crate::alarm::Alarm;
 use crate::directory::{Directory, FindUid};
@@ -331,6 +334,7 @@ impl Handler<AdmitPod> for LedgerActor {
                 Ok(admit) => admit,
                 Err(rejection) => return Ok(Admission::Refused(Box::new(rejection))),
             };
+            ports::look_for(&shell, &ledger, &admit.demand).await;
             // What it comes to is remembered with the pod's own answer.
             let by = By { key: None, ..by };
             let command = LedgerCommand::Admit(Box::new(admit));

@@ -9,7 +9,7 @@ use purser_events::ledger::{HolderId, Ledger};
 use purser_events::pod::{PodSpec, PodState};
 use purser_events::{Cause, PodUid, World};
 
-use super::{GiveBack, LedgerActor, PutDown};
+use super::{GiveBack, LedgerActor, PutDown, SettleResize};
 use crate::directory::{Directory, Everyone, FindUid};
 use crate::entity::By;
 use crate::pod::Agree;
@@ -24,6 +24,13 @@ pub(crate) enum Step {
     Adopt(Arc<PodSpec>),
     /// The pod believes to wait, and does not.
     Queue(Arc<PodSpec>),
+    /// The pod has other amounts, or is to keep those of before, and the ledger does not know.
+    SettleResize {
+        /// The generation of the pod that they are for.
+        generation: u32,
+        /// Whether it has them.
+        done: bool,
+    },
     /// The pod waits for what it has.
     TakeUp,
     /// The pod was to make way for another, and was not told.
@@ -47,6 +54,11 @@ impl Step {
             return Some(Step::GiveBack);
         }
         let pod = pod?;
+        if let Some(resizing) = holding.and_then(|holding| holding.resizing)
+            && let Some(done) = pod.has_resized(resizing.generation)
+        {
+            return Some(Step::SettleResize { generation: resizing.generation, done });
+        }
         match holding {
             Some(_) if pod.awaits_resources => Some(Step::TakeUp),
             Some(holding) if pod.is_wanted() => {
@@ -91,6 +103,9 @@ pub(crate) async fn recover(shell: &Shell, ledger: &Addr<LedgerActor>, by: &By) 
             Step::GiveBack => ledger.send(GiveBack { pod, reason: ReleaseReason::FoundAtStart, by }).await?,
             Step::Adopt(spec) => ledger.send(PutDown { pod, spec, adopt: true, by }).await?,
             Step::Queue(spec) => ledger.send(PutDown { pod, spec, adopt: false, by }).await?,
+            Step::SettleResize { generation, done } => {
+                ledger.send(SettleResize { pod, generation, done, by }).await?;
+            }
             Step::TakeUp | Step::MakeWay { .. } => {}
         }
     }

@@ -85,7 +85,10 @@ impl Snapshots for LiveWorld {
         }
         let end = |head: &StreamHead| StreamEnd { version: head.version, seq: head.seq };
         let streams = heads.iter().map(|(stream, head)| (*stream, end(head))).collect();
-        *self.write() = Inner { world, heads: heads.into_iter().collect(), unreadable, assumed_upto };
+        let mut inner = self.write();
+        *inner = Inner { world, heads: heads.into_iter().collect(), unreadable, assumed_upto };
+        self.note_circumstances(&inner);
+        drop(inner);
         Ok(streams)
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use purser_events::ledger::event::{NodeUse, PodUse, UseRecorded};
+use purser_events::ledger::event::{self, GpuUsed, NodeUse, PodUse, UseRecorded};
 use purser_events::{Bytes, MilliCpu, PodUid, Timestamp};
 
 use super::disk::Counted;
 use super::{Latest, PodSample};
-use crate::port::{ContainerKey, ContainerUse, MachineUse};
+use crate::port::{ContainerKey, ContainerUse, GpuUse, MachineUse};
 
 /// What the containers of pods said at one moment, each with the time that had passed when it was asked.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Window {
     machine: Option<Reading>,
     pods: BTreeMap<PodUid, Sums>,
     node: NodeSums,
+    gpus: GpuSums,
+    pod_gpus: BTreeMap<PodUid, GpuSums>,
     latest_node: Option<NodeUse>,
     latest: BTreeMap<PodUid, PodSample>,
     running: usize,
@@ -51,6 +53,13 @@ struct Sum {
 #[derive(Debug, Default)]
 struct Sums {
     cpu: Sum,
+    memory: Sum,
+}
+
+/// What was used of GPUs, over all of them together.
+#[derive(Debug, Clone, Copy, Default)]
+struct GpuSums {
+    share: Sum,
     memory: Sum,
 }
 
@@ -82,6 +91,23 @@ impl Sum {
         let exact = self.sum.checked_div(u128::from(self.count)).unwrap_or(0);
         u64::try_from(exact).unwrap_or(u64::MAX)
     }
+
+    /// As it is recorded, if there was any sample.
+    fn measured(self) -> Option<event::Measured> {
+        let Sum { count: samples, max, .. } = self;
+        (0 < samples).then(|| event::Measured { samples, mean: self.mean(), max })
+    }
+}
+
+impl GpuSums {
+    fn add(&mut self, used: GpuUse) {
+        used.share_percent.into_iter().for_each(|percent| self.share.add(percent));
+        used.memory.into_iter().for_each(|bytes| self.memory.add(bytes.0));
+    }
+
+    fn summed_up(self) -> GpuUsed {
+        GpuUsed { share: self.share.measured(), memory: self.memory.measured() }
+    }
 }
 
 impl Window {
@@ -93,6 +119,8 @@ impl Window {
             machine: None,
             pods: BTreeMap::new(),
             node: NodeSums::default(),
+            gpus: GpuSums::default(),
+            pod_gpus: BTreeMap::new(),
             latest_node: None,
             latest: BTreeMap::new(),
             running: 0,
@@ -136,6 +164,14 @@ impl Window {
         self.latest_node = None;
     }
 
+    /// GPUs were looked at: what everybody uses of them, and what each pod does that has something of them.
+    pub(super) fn gpus(&mut self, all: GpuUse, pods: BTreeMap<PodUid, GpuUse>) {
+        self.gpus.add(all);
+        for (pod, used) in pods {
+            self.pod_gpus.entry(pod).or_default().add(used);
+        }
+    }
+
     /// Pods were measured. Of one of which a container could not be, what was measured before stays.
     pub(super) fn pods(&mut self, measured: Measured, at: Timestamp) {
         let Measured { pods, missed } = measured;
@@ -177,7 +213,10 @@ impl Window {
         let length_us = i64::try_from(self.length(passed).as_micros()).unwrap_or(i64::MAX);
         self.began = passed;
         let (pods, node) = (std::mem::take(&mut self.pods), std::mem::take(&mut self.node));
-        let pods = pods.into_iter().map(|(pod, sums)| sums.summed_up(pod, disks.get(&pod)));
+        let gpus = std::mem::take(&mut self.gpus).summed_up();
+        let pod_gpus = std::mem::take(&mut self.pod_gpus);
+        let of_gpus = |pod| pod_gpus.get(&pod).copied().unwrap_or_default().summed_up();
+        let pods = pods.into_iter().map(|(pod, sums)| sums.summed_up(pod, disks.get(&pod), of_gpus(pod)));
         let pods: Vec<PodUse> = pods.collect();
         let node_use = NodeUse {
             cpu_mean: MilliCpu(node.cpu.mean()),
@@ -186,13 +225,13 @@ impl Window {
         };
         // As long as it was, though the clock may have been set since it began.
         let from = Timestamp(now.0.saturating_sub(length_us));
-        (node.cpu.count != 0).then_some(UseRecorded { from, to: now, pods, node: node_use })
+        (node.cpu.count != 0).then_some(UseRecorded { from, to: now, pods, node: node_use, gpus })
     }
 }
 
 impl Sums {
     /// What is recorded of a pod. Without any figure of its processor time or its disk it has no whole sample.
-    fn summed_up(&self, pod: PodUid, disk: Option<&Counted>) -> PodUse {
+    fn summed_up(&self, pod: PodUid, disk: Option<&Counted>, gpus: GpuUsed) -> PodUse {
         PodUse {
             pod,
             samples: if disk.is_some() { self.cpu.count } else { 0 },
@@ -201,6 +240,7 @@ impl Sums {
             memory_mean: Bytes(self.memory.mean()),
             memory_max: Bytes(self.memory.max),
             disk: disk.map(|counted| counted.bytes).unwrap_or_default(),
+            gpus,
         }
     }
 }
@@ -321,6 +361,27 @@ mod tests {
         window.pods(measured(320, &[(1, 1, 1)]), NOON);
         let used = window.close(NOON, Duration::from_secs(600), &BTreeMap::new()).unwrap();
         assert_eq!((used.node.cpu_mean, used.pods[0].samples), (MilliCpu(2_000), 0));
+    }
+
+    #[test]
+    fn what_is_used_of_gpus_is_summed_up_as_far_as_it_was_told() {
+        let mut window = Window::new(Duration::ZERO);
+        for second in [10, 20] {
+            window.node(MachineUse::default(), Duration::from_secs(second));
+            window.pods(measured(second, &[(1, 0, 1)]), NOON);
+        }
+        let used = |share_percent, memory: Option<u64>| GpuUse { share_percent, memory: memory.map(Bytes) };
+        window.gpus(used(Some(50), Some(10)), [(POD, used(Some(30), None))].into());
+        window.gpus(used(Some(70), None), [(POD, used(Some(10), None))].into());
+        window.gpus(used(None, None), BTreeMap::new());
+        let recorded = window.close(NOON, Duration::from_secs(300), &counted(1)).unwrap();
+        let figure = |samples, mean, max| Some(event::Measured { samples, mean, max });
+        assert_eq!(recorded.gpus, GpuUsed { share: figure(2, 60, 70), memory: figure(1, 10, 10) });
+        assert_eq!(recorded.pods[0].gpus, GpuUsed { share: figure(2, 20, 30), memory: None });
+        window.node(MachineUse::default(), Duration::from_secs(310));
+        window.pods(measured(310, &[(1, 0, 1)]), NOON);
+        let next = window.close(NOON, Duration::from_secs(600), &counted(1)).unwrap();
+        assert_eq!((next.gpus, next.pods[0].gpus), Default::default());
     }
 
     #[test]

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use actix::Addr;
-use purser_events::gpu::GpuCommand;
+use purser_events::gpu::{Gpu, GpuCommand};
 use purser_events::ledger::GpuUuid;
 use purser_events::pod::event::StopWhy;
 use purser_events::pod::{Pod, PodCommand, PodState};
 use purser_events::violation::event::Outcome;
-use purser_events::violation::{Level, ViolationCommand, ViolationKind};
+use purser_events::violation::{Episode, Level, ViolationCommand, ViolationKind};
 use purser_events::{Cause, CommandId, PodUid, Principal, Timestamp, World};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -47,16 +47,29 @@ pub(super) enum Progress {
     Over(Outcome, String),
 }
 
+/// The violations that last, over all GPUs.
+fn open_ids(world: &World) -> BTreeSet<Uuid> {
+    let known = world.gpus.values().filter_map(Gpu::known);
+    known.flat_map(|known| known.violations.open.keys().copied()).collect()
+}
+
 /// What is to be done and is not over, over all GPUs.
 pub(super) fn tasks(world: &World) -> Vec<Task> {
     let known = world.gpus.iter().filter_map(|(uuid, gpu)| Some((uuid, gpu.known()?)));
     let open = known.flat_map(|(gpu, known)| known.violations.open.iter().map(move |open| (gpu, open)));
-    let task = |(gpu, (id, episode)): (&GpuUuid, (&Uuid, &purser_events::violation::Episode))| {
+    let task = |(gpu, (id, episode)): (&GpuUuid, (&Uuid, &Episode))| {
         let (level, grace_s) = episode.pending()?;
-        let (kind, pod, evidence) = (episode.kind, episode.pod, episode.evidence.clone());
-        Some(Task { gpu: gpu.clone(), id: *id, kind, pod, level, grace_s, waited_ms: 0, evidence })
+        Some(Task::of(gpu, *id, episode, level, grace_s))
     };
     open.filter_map(task).collect()
+}
+
+impl Task {
+    /// A rung of an episode of this GPU.
+    pub(super) fn of(gpu: &GpuUuid, id: Uuid, episode: &Episode, level: Level, grace_s: u32) -> Task {
+        let (kind, pod, evidence) = (episode.kind, episode.pod, episode.evidence.clone());
+        Task { gpu: gpu.clone(), id, kind, pod, level, grace_s, waited_ms: 0, evidence }
+    }
 }
 
 impl Monitor {
@@ -89,7 +102,8 @@ impl Monitor {
     fn tasks(&mut self, is_begun: bool) -> Vec<Task> {
         let (now, mut tasks) = (self.shell.clock.passed(), self.shell.live.read(tasks));
         self.begun.retain(|(id, level), _| tasks.iter().any(|task| (task.id, task.level) == (*id, *level)));
-        self.strangers.keep(|id| tasks.iter().any(|task| task.id == id));
+        let open = self.shell.live.read(open_ids);
+        self.strangers.keep(|id| open.contains(&id));
         tasks.retain(|task| self.begun.contains_key(&(task.id, task.level)) == is_begun);
         for task in &mut tasks {
             let begun = *self.begun.entry((task.id, task.level)).or_insert(now);

@@ -8,7 +8,7 @@ use purser_events::ledger::GpuUuid;
 use purser_events::pod::event::FailureClass;
 use purser_events::pod::{Pod, PodState};
 use purser_events::violation::hold::{Held, asked_for, ever_held, holds, processor_time};
-use purser_events::{Bytes, PodUid};
+use purser_events::{Bytes, ContainerName, MilliCpu, PodUid};
 
 use super::Monitor;
 use super::enforce::{Progress, SETTLE_MS, Task, done, failed, skip};
@@ -98,15 +98,16 @@ impl Monitor {
         let runtime = self.shell.runtime(pod.spec.runtime).ok_or_else(missing)?;
         match held {
             Held::Processors => {
-                let mut told = vec![];
+                let mut each = vec![];
                 for key in ContainerKey::running(pod) {
                     let Some(spec) = pod.spec.container(&key.container) else { continue };
                     let given = spec.resources.cpu_limit;
                     let kept = limit.map(|_| processor_time(given));
-                    runtime.set_cpu_limit(&key, kept.or(given)).await?;
-                    told.extend(kept.map(|kept| format!("`{}` {}m", key.container, kept.0)));
+                    // One that cannot be held keeps no other from being held.
+                    let held = runtime.set_cpu_limit(&key, kept.or(given)).await;
+                    each.push((key.container, held.map(|()| kept)));
                 }
-                Ok(format!("processor time while this goes on: {}", told.join(", ")))
+                together(each)
             }
             Held::GpuMemory(gpu) => {
                 let bus = bus(gpu, seen)?;
@@ -121,6 +122,36 @@ impl Monitor {
     fn running(&self, pod: PodUid) -> Option<PodState> {
         let state = self.shell.live.read(|world| world.pod(pod).and_then(Pod::live).cloned());
         state.filter(|state| ContainerKey::running(state).next().is_some())
+    }
+}
+
+/// What came of holding each container, in one. What may go better the next time counts more than what was done, and that
+/// more than what cannot be.
+fn together(
+    each: Vec<(ContainerName, Result<Option<MilliCpu>, RuntimeError>)>,
+) -> Result<String, RuntimeError> {
+    let (mut told, mut failed, mut class) = (vec![], vec![], FailureClass::Invalid);
+    let mut is_any_held = each.is_empty();
+    for (container, held) in each {
+        match held {
+            Ok(kept) => {
+                is_any_held = true;
+                told.extend(kept.map(|kept| format!("`{container}` {}m", kept.0)));
+            }
+            Err(error) => {
+                if error.class != FailureClass::Invalid {
+                    class = error.class;
+                }
+                failed.push(format!("`{container}`: {}", error.message));
+            }
+        }
+    }
+    let failures = failed.join("; ");
+    let held = format!("processor time while this goes on: {}", told.join(", "));
+    match (failed.is_empty(), is_any_held && class == FailureClass::Invalid) {
+        (true, _) => Ok(held),
+        (false, true) => Ok(format!("{held}; not held: {failures}")),
+        (false, false) => Err(RuntimeError::new(class, failures)),
     }
 }
 
@@ -140,5 +171,34 @@ fn bus<'a>(gpu: &GpuUuid, seen: &'a SeenGpus) -> Result<&'a str, RuntimeError> {
             let message = "it is not known now where on the bus the GPU is";
             Err(RuntimeError::new(FailureClass::Unavailable, message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(
+        name: &str,
+        held: Result<u64, (FailureClass, &str)>,
+    ) -> (ContainerName, Result<Option<MilliCpu>, RuntimeError>) {
+        let held = held.map(|kept| Some(MilliCpu(kept)));
+        let held = held.map_err(|(class, message)| RuntimeError::new(class, message));
+        (ContainerName::new(name).unwrap(), held)
+    }
+
+    #[test]
+    fn one_container_that_cannot_be_held_keeps_no_other_from_it_and_is_told_of() {
+        use FailureClass::{Invalid, Runtime};
+        let held = || container("a", Ok(100));
+        let none = || container("b", Err((Invalid, "has no group")));
+        let busy = || container("c", Err((Runtime, "is busy")));
+        let begin = "processor time while this goes on: `a` 100m";
+        assert_eq!(together(vec![held()]).unwrap(), begin);
+        assert_eq!(together(vec![none(), held()]).unwrap(), format!("{begin}; not held: `b`: has no group"));
+        let error = together(vec![none(), held(), busy()]).unwrap_err();
+        assert_eq!((error.class, error.message.as_str()), (Runtime, "`b`: has no group; `c`: is busy"));
+        let error = together(vec![none()]).unwrap_err();
+        assert_eq!((error.class, error.message.as_str()), (Invalid, "`b`: has no group"));
     }
 }

@@ -116,6 +116,7 @@ impl Monitor {
             histogram!(metric::MONITORING_SECONDS.name).record(took.as_secs_f64());
         }
         self.carry_on(&seen, false).await;
+        self.end_late_strangers(&seen).await;
         self.keep_holds(&seen).await;
     }
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use purser_events::Timestamp;
-use purser_events::violation::MonitorPolicy;
+use purser_events::violation::event::Outcome;
+use purser_events::violation::{Episode, Level, Measure, MonitorPolicy, ViolationKind};
 use purser_events::worker::ProcessIdentity;
+use purser_events::{Timestamp, World};
 use uuid::Uuid;
 
 use super::enforce::{Progress, SETTLE_MS, Task, done, failed, processes_of, skip};
@@ -40,6 +41,36 @@ impl Strangers {
     pub(super) fn keep(&mut self, is_wanted: impl Fn(Uuid) -> bool) {
         self.0.retain(|id, _| is_wanted(*id));
     }
+
+    /// What is left of these processes of a violation, in words.
+    fn left(&self, id: Uuid, pids: &[u32]) -> String {
+        let sent = |pid: &u32| Some(self.0.get(&id)?.get(pid)?.sent.map(|(signal, _)| signal));
+        let count = |of: Option<Option<Signal>>| pids.iter().filter(|pid| sent(pid) == of).count();
+        let each = [
+            (count(Some(Some(Signal::Kill))), "go on although they were killed"),
+            (count(Some(Some(Signal::Terminate))), "were asked to end and have time left"),
+            (count(Some(None)), "have only just come"),
+            (count(None), "are not on this machine, or cannot be looked at"),
+        ];
+        let told = each.iter().filter(|(count, _)| 0 < *count).map(|(count, what)| format!("{count} {what}"));
+        format!("of the processes {}", told.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Violations by strangers of which what was to be done is over, and which last.
+fn late(world: &World) -> Vec<Task> {
+    let is_late = |episode: &Episode| {
+        episode.kind == ViolationKind::UnknownProcess
+            && matches!(
+                episode.measures.get(&Level::Evict),
+                Some(Measure::Ended(Outcome::Completed | Outcome::Failed))
+            )
+    };
+    let grace_s = policy(world).eviction_grace_s;
+    let known = world.gpus.iter().filter_map(|(gpu, state)| Some((gpu, state.known()?)));
+    let open = known.flat_map(|(gpu, known)| known.violations.open.iter().map(move |open| (gpu, open)));
+    let late = open.filter(|(_, (_, episode))| is_late(episode));
+    late.map(|(gpu, (id, episode))| Task::of(gpu, *id, episode, Level::Evict, grace_s)).collect()
 }
 
 impl Monitor {
@@ -57,22 +88,41 @@ impl Monitor {
             return done("the processes have ended");
         }
         let patience_ms = u64::from(task.grace_s) * 1_000 + SETTLE_MS;
+        self.end_each(task, at, &pids).await;
         if patience_ms <= task.waited_ms {
-            return failed(&format!("{} of the processes go on, although they were killed", pids.len()));
+            return failed(&self.strangers.left(task.id, &pids));
         }
+        Progress::Goes
+    }
+
+    /// Ends processes that have come to a GPU after what was to be done about an earlier one was over, for as long as the
+    /// violation lasts.
+    pub(super) async fn end_late_strangers(&mut self, seen: &SeenGpus) {
+        let (policy, late) = self.shell.live.read(|world| (policy(world), late(world)));
+        if !policy.exclusive_node || self.shell.runtimes.values().any(|runtime| !runtime.enforces_limits()) {
+            return;
+        }
+        for task in late {
+            if let Some((at, pids)) = strangers(&task, seen, &policy) {
+                self.end_each(&task, at, &pids).await;
+            }
+        }
+    }
+
+    /// Goes on with the end of each of these processes.
+    async fn end_each(&mut self, task: &Task, at: Timestamp, pids: &[u32]) {
         let mut known = self.strangers.0.remove(&task.id).unwrap_or_default();
         known.retain(|pid, _| pids.contains(pid));
         for pid in pids {
-            let stranger = match known.remove(&pid) {
+            let stranger = match known.remove(pid) {
                 Some(stranger) => Some(stranger),
-                None => self.identify(pid, at).await,
+                None => self.identify(*pid, at).await,
             };
             let Some(mut stranger) = stranger else { continue };
             self.end(&mut stranger, at, task).await;
-            known.insert(pid, stranger);
+            known.insert(*pid, stranger);
         }
         self.strangers.0.insert(task.id, known);
-        Progress::Goes
     }
 
     /// Who has an id now, if he belongs to no pod.

@@ -116,7 +116,7 @@ impl PodActor {
     }
 
     /// Tells the ledger something before whatever the pod asks of it next.
-    fn write_to_ledger<M>(&mut self, message: M)
+    pub(super) fn write_to_ledger<M>(&mut self, message: M)
     where
         M: Message<Result = ()> + Send + 'static,
         LedgerActor: Handler<M>,
@@ -141,6 +141,7 @@ impl PodActor {
             Step::GiveBack => self.return_all(ReleaseReason::FoundLater, by),
             Step::Adopt(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: true, by }),
             Step::Queue(spec) => self.write_to_ledger(PutDown { pod, spec, adopt: false, by }),
+            Step::SettleResize { generation, done } => self.settle_resize(generation, done, by),
             Step::TakeUp => self.tell(PodCommand::GrantResources, by, ctx),
             Step::MakeWay { grace_s, by: preemptor } => {
                 let why = StopWhy::Preempted { by: preemptor };
@@ -151,7 +152,7 @@ impl PodActor {
 }
 
 /// Waits until the ledger was told something.
-async fn said(told: Option<JoinHandle<()>>) {
+pub(super) async fn said(told: Option<JoinHandle<()>>) {
     if let Some(told) = told {
         // It ends with the service, if not before.
         let _ = told.await;
@@ -180,6 +181,9 @@ impl Handler<Begin> for PodActor {
     fn handle(&mut self, Begin { how, by }: Begin, _: &mut Context<PodActor>) -> Self::Result {
         if self.is_over() {
             return AtomicResponse::new(Box::pin(async { Err(Refusal::Retired) }.into_actor(self)));
+        }
+        if let Some(changes) = self.sizes_of(&how) {
+            return AtomicResponse::new(self.resize(changes, None, by));
         }
         let question = self.question(&how);
         let has_asked = matches!(question, Question::Admit(_));

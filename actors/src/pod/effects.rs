@@ -111,7 +111,7 @@ impl PodActor {
         let pod = self.live()?;
         let spec = pod.spec.container(container)?.clone();
         let mut resolved = expansion::resolve(&spec);
-        let Granted { env, cpus, gpus, visible } =
+        let Granted { env, cpus, gpus, slice, visible } =
             self.shell.live.read(|world| Granted::of(&world.ledger, self.uid, &pod.spec, container));
         // What the manifest sets under such a name is what its author wants.
         let is_set = |name: &str| resolved.env.iter().any(|(set, _)| set == name);
@@ -129,6 +129,7 @@ impl PodActor {
             image: pod.container(container).and_then(|container| container.image.clone()),
             cpus,
             gpus,
+            gpu_slice: slice,
             spec,
         })
     }

@@ -5,6 +5,7 @@ pub(crate) mod effects;
 mod exec;
 mod granted;
 mod probing;
+mod resize;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 pub(crate) use begin::Agree;
 pub use begin::{Begin, Beginning};
 pub use exec::Exec;
+pub use resize::ResizePod;
 
 use crate::alarm::Alarm;
 use crate::directory::{Directory, Forget};
@@ -47,6 +49,8 @@ pub struct PodActor {
     workers: BTreeMap<ContainerName, Addr<WorkerActor>>,
     probes: BTreeMap<ContainerName, Vec<AbortHandle>>,
     setup: Option<AbortHandle>,
+    /// A change of limits that is being carried out.
+    resizing: Option<AbortHandle>,
     /// Tries that this actor has asked to end.
     asked_to_end: BTreeMap<ContainerName, u32>,
     alarm: Alarm,
@@ -103,6 +107,7 @@ impl PodActor {
             workers: BTreeMap::new(),
             probes: BTreeMap::new(),
             setup: None,
+            resizing: None,
             asked_to_end: BTreeMap::new(),
             alarm: Alarm::default(),
             execs: BTreeMap::new(),
@@ -152,15 +157,18 @@ impl PodActor {
                 self.watch(container, ctx);
                 self.begin_probing(container, seq, ctx);
                 self.tell_ledger();
+                self.begin_resizing(seq, ctx);
             }
             E::StartupPassed(passed) => self.begin_probing(&passed.container, seq, ctx),
             E::ContainerCreateFailed(failed) => {
                 self.begin_removal(&failed.container, failed.attempt, seq, ctx);
+                self.begin_resizing(seq, ctx);
             }
             E::ContainerExited(exited) => {
                 self.end_probing(&exited.container);
                 self.workers.remove(&exited.container);
                 self.begin_removal(&exited.container, exited.attempt, seq, ctx);
+                self.begin_resizing(seq, ctx);
             }
             E::ContainerStopRequested(requested) => {
                 self.end_probing(&requested.container);
@@ -189,6 +197,9 @@ impl PodActor {
             | E::ResourcesGranted(_)
             | E::StartRequested(_)
             | E::ExecFinished(_) => {}
+            E::ResizeRequested(_) => self.begin_resizing(seq, ctx),
+            E::Resized(resized) => self.end_resizing(resized.generation, true, seq),
+            E::ResizeFailed(failed) => self.end_resizing(failed.generation, false, seq),
             E::Violation(event) => tell::happened(None, event, &self.shell),
         }
     }
@@ -231,6 +242,7 @@ impl PodActor {
         if pod.awaits_resources {
             self.take_up_grant(ctx);
         }
+        self.begin_resizing(seq, ctx);
         self.give_up_execs(&pod, seq, ctx);
         self.set_alarm(ctx);
     }
@@ -302,7 +314,8 @@ impl Actor for PodActor {
 
     fn stopped(&mut self, _: &mut Context<PodActor>) {
         let probes = std::mem::take(&mut self.probes);
-        probes.into_values().flatten().chain(self.setup.take()).for_each(|task| task.abort());
+        let tasks = probes.into_values().flatten().chain(self.setup.take());
+        tasks.chain(self.resizing.take()).for_each(|task| task.abort());
     }
 }
 

@@ -7,6 +7,13 @@ use std::time::Duration;
 use purser_events::pool::{TaskId, Token};
 use tokio::sync::{Notify, watch};
 
+/// Time in which the refusals of a member become one record.
+const REFUSALS_EVERY: Duration = Duration::from_secs(60);
+/// Most times in a minute that an agent may connect: one that does so again and again would fill the journal.
+const CONNECTS_MAX: u32 = 30;
+/// The minute.
+const CONNECTS_EVERY: Duration = Duration::from_secs(60);
+
 /// Time between two rounds beyond which the service itself stood still: nobody was silent meanwhile.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
@@ -32,6 +39,10 @@ struct Entry {
     orders: watch::Sender<u64>,
     /// What its agent did not have when it said last what it has.
     missed: BTreeSet<(TaskId, Token)>,
+    /// Since when its agent was refused words for slots that it does not have, and how often.
+    refused: Option<(Duration, u64)>,
+    /// Since when its agent's connections are counted, and how many there were.
+    connects: (Duration, u32),
 }
 
 impl Board {
@@ -58,6 +69,47 @@ impl Board {
         let entry = inner.entry(member, now);
         let before = std::mem::replace(&mut entry.missed, missing);
         entry.missed.intersection(&before).copied().collect()
+    }
+
+    /// Takes notice of an agent that was refused a word for a slot that it does not have.
+    pub(crate) fn refused(&self, member: u64, now: Duration) {
+        let mut inner = self.lock();
+        let refused = &mut inner.entry(member, now).refused;
+        let (since, count) = refused.unwrap_or((now, 0));
+        *refused = Some((since, count.saturating_add(1)));
+    }
+
+    /// The members whose refusals are to be put on record, with their count; one alone is on record as it is.
+    pub(super) fn refusals_due(&self, now: Duration) -> Vec<(u64, u64)> {
+        let mut inner = self.lock();
+        let mut due = vec![];
+        for (member, entry) in &mut inner.members {
+            if let Some((since, count)) = entry.refused
+                && REFUSALS_EVERY <= now.saturating_sub(since)
+            {
+                entry.refused = None;
+                due.extend((1 < count).then_some((*member, count)));
+            }
+        }
+        due
+    }
+
+    /// Whether an agent may connect once more.
+    pub(crate) fn may_connect(&self, member: u64, now: Duration) -> bool {
+        self.lock().members.get(&member).is_none_or(|entry| {
+            let (since, count) = entry.connects;
+            count < CONNECTS_MAX || CONNECTS_EVERY <= now.saturating_sub(since)
+        })
+    }
+
+    /// Takes notice of a connection that is on record.
+    pub(crate) fn connected(&self, member: u64, now: Duration) {
+        let mut inner = self.lock();
+        let connects = &mut inner.entry(member, now).connects;
+        if CONNECTS_EVERY <= now.saturating_sub(connects.0) {
+            *connects = (now, 0);
+        }
+        connects.1 = connects.1.saturating_add(1);
     }
 
     /// What tells of changes of a member's orders.
@@ -110,6 +162,8 @@ impl Inner {
             heard: now,
             orders: watch::Sender::new(first),
             missed: BTreeSet::new(),
+            refused: None,
+            connects: (now, 0),
         })
     }
 }
@@ -148,6 +202,30 @@ mod tests {
         assert_eq!(board.lacks(1, BTreeSet::from([grip]), s(2)), BTreeSet::from([grip]));
         assert_eq!(board.lacks(1, BTreeSet::new(), s(3)), BTreeSet::new());
         assert_eq!(board.lacks(1, BTreeSet::from([grip]), s(4)), BTreeSet::new());
+    }
+
+    #[test]
+    fn refusals_are_counted_a_minute_long_and_one_alone_is_not() {
+        let board = Board::default();
+        board.refused(1, s(1));
+        board.refused(1, s(2));
+        board.refused(2, s(2));
+        assert_eq!(board.refusals_due(s(60)), []);
+        assert_eq!(board.refusals_due(s(70)), [(1, 2)]);
+        assert_eq!(board.refusals_due(s(140)), []);
+    }
+
+    #[test]
+    fn who_connects_all_the_time_is_held_back_for_a_while() {
+        let board = Board::default();
+        let may = |now| board.may_connect(1, s(now));
+        for _ in 0..CONNECTS_MAX {
+            assert!(may(1));
+            board.connected(1, s(1));
+        }
+        assert!(!may(1) && !may(60) && may(61));
+        board.connected(1, s(61));
+        assert!(may(62));
     }
 
     #[test]

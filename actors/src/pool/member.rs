@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use actix::Addr;
+use purser_events::ledger::{Bound, LedgerRejection, Shortage};
 use purser_events::pod::spec::{EnvVar, HostPathKind, RuntimeClass, Volume, VolumeMount, VolumeSource};
-use purser_events::pod::{Pod, PodCommand, PodSpec};
+use purser_events::pod::{Pod, PodCommand, PodRejection, PodSpec};
 use purser_events::pool::{PoolCommand, PoolName};
 use purser_events::{ContainerName, PodId, PodUid, World};
 
@@ -60,14 +61,34 @@ fn spec_of(template: &PodSpec, id: PodId, member: &MemberId, folder: &str) -> Po
     spec
 }
 
-/// The pod of a member, if there is one: by what is on its labels, since its name may be anybody's.
-pub(super) fn pod_of(world: &World, namespace: &str, member: &MemberId) -> Option<PodUid> {
-    let id = PodId::new(namespace, member.pod_name()).ok()?;
-    let entry = world.registry.entries.get(&id)?;
-    let pod = world.pod(entry.uid).and_then(Pod::live)?;
-    let is = |label: &str, value: &str| pod.spec.labels.get(label).is_some_and(|is| is == value);
-    let is_ours = is(POOL_LABEL, member.pool.as_str()) && is(MEMBER_LABEL, &member.member.to_string());
-    is_ours.then_some(entry.uid)
+/// The pod of a member, if there is one: by what is on its labels, since its name may be anybody's. It is looked for in
+/// every namespace: the pool may have been given another since the pod was asked for.
+pub(super) fn pod_of(world: &World, member: &MemberId) -> Option<PodUid> {
+    let (name, number) = (member.pod_name(), member.member.to_string());
+    let named = world.registry.entries.iter().filter(|(id, _)| id.name() == name);
+    named.map(|(_, entry)| entry.uid).find(|uid| {
+        world.pod(*uid).and_then(Pod::live).is_some_and(|pod| {
+            let is = |label: &str, value: &str| pod.spec.labels.get(label).is_some_and(|is| is == value);
+            is(POOL_LABEL, member.pool.as_str()) && is(MEMBER_LABEL, &number)
+        })
+    })
+}
+
+/// Whether a refusal says that the node takes no more now, and nothing about the pod itself.
+fn is_shortage(rejection: &PodRejection) -> bool {
+    match rejection {
+        PodRejection::Cordoned { .. }
+        | PodRejection::Resources {
+            error: LedgerRejection::QueueFull { .. } | LedgerRejection::Cordoned { .. },
+        } => true,
+        // What can never be had is as wrong as an image that there is not.
+        PodRejection::Resources { error: LedgerRejection::Insufficient { shortages, .. } } => {
+            let may_come =
+                |shortage: &Shortage| !matches!(shortage.bound, Bound::Node { .. } | Bound::PodMax { .. });
+            shortages.iter().all(may_come)
+        }
+        _ => false,
+    }
 }
 
 /// Has a member's pod admitted, unless it is already, and says what came of it; none if it is to be tried again.
@@ -81,7 +102,7 @@ pub(super) async fn admit(
     let id = MemberId { pool: pool.clone(), member };
     let found = shell.live.read(|world| {
         let spec = world.pools.get(pool)?.spec.clone()?;
-        Some((pod_of(world, &spec.namespace, &id), spec, world.node_uid?))
+        Some((pod_of(world, &id), spec, world.node_uid?))
     });
     let (pod, spec, node) = found?;
     if let Some(pod) = pod {
@@ -103,12 +124,15 @@ pub(super) async fn admit(
     let spec = spec_of(&spec.template, name.clone(), &id, folder);
     match directory.send(Apply { spec, by }).await {
         Ok(Ok(done)) => {
-            let is_ours = shell.live.read(|world| pod_of(world, name.namespace(), &id)).is_some();
+            let is_ours = shell.live.read(|world| pod_of(world, &id)).is_some();
             // Where a pod of that very name and form was there before, it is another's.
             if done.changed || is_ours {
                 return Some(PoolCommand::ReportAdmitted { member, pod: PodUid(done.stream.id) });
             }
             failed(format!("there is another pod {name}"))
+        }
+        Ok(Err(Refusal::Rejected(rejection))) if is_shortage(&rejection) => {
+            Some(PoolCommand::ReportNoRoom { member, reason: shortened(rejection.to_string()) })
         }
         Ok(Err(Refusal::Rejected(rejection))) => failed(rejection.to_string()),
         Ok(Err(Refusal::TooLarge { len, max })) => {

@@ -7,17 +7,17 @@ mod agent;
 mod board;
 mod member;
 mod registry;
+mod resize;
 mod upkeep;
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
-use actix::prelude::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, WrapFuture,
-};
+use actix::prelude::{Actor, ActorFuture, Addr, AsyncContext, Context, Handler};
 use metrics::counter;
 use purser_events::pool::{Pool, PoolEvent, PoolName, TaskId};
-use tokio::sync::oneshot;
 
 pub use agent::{AgentOrders, AgentStanding, Called};
 pub(crate) use agent::{SessionState, missing, running, session_state, standing};
@@ -25,8 +25,9 @@ pub(crate) use board::Board;
 pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin};
 
 use crate::directory::Directory;
-use crate::entity::{Entity, Execute, Refusal};
-use crate::pipeline::{Landed, Outcome, Pipeline};
+use crate::entity::{Entity, Execute};
+use crate::later::{Later, later};
+use crate::pipeline::{Landed, Outcome, Pipeline, Writing};
 use crate::shell::Shell;
 use crate::{mailbox, metric};
 
@@ -34,7 +35,7 @@ use crate::{mailbox, metric};
 pub(crate) struct PoolActor {
     name: PoolName,
     pipeline: Pipeline<Pool>,
-    /// Whether the first append in flight is awaited.
+    /// Whether what is in flight is awaited.
     is_awaiting: bool,
     shell: Arc<Shell>,
     directory: Addr<Directory>,
@@ -52,20 +53,40 @@ impl PoolActor {
 
     /// Sees to it that what is in flight is heard of.
     fn await_next(&mut self, ctx: &mut Context<PoolActor>) {
-        if self.is_awaiting {
-            return;
+        if !self.is_awaiting {
+            self.is_awaiting = true;
+            ctx.spawn(Landing { first: None });
         }
-        let Some(writing) = self.pipeline.next_writing() else { return };
-        self.is_awaiting = true;
-        ctx.spawn(writing.into_actor(self).map(|written, this, ctx| {
-            this.is_awaiting = false;
-            let board = Arc::clone(&this.board);
-            let name = this.name.clone();
-            this.pipeline.land(written, &this.shell, |entity, landed| {
-                react(&name, entity, &landed, &board);
-            });
-            this.await_next(ctx);
-        }));
+    }
+}
+
+/// Hears of what is in flight, one append after the other, until nothing is: those of one group in one go.
+struct Landing {
+    /// The first append in flight, once it is awaited.
+    first: Option<Writing>,
+}
+
+impl ActorFuture<PoolActor> for Landing {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        actor: &mut PoolActor,
+        _: &mut Context<PoolActor>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        loop {
+            let Some(mut writing) = self.first.take().or_else(|| actor.pipeline.next_writing()) else {
+                actor.is_awaiting = false;
+                return Poll::Ready(());
+            };
+            let Poll::Ready(written) = writing.as_mut().poll(task) else {
+                self.first = Some(writing);
+                return Poll::Pending;
+            };
+            let PoolActor { name, pipeline, shell, board, .. } = actor;
+            pipeline.land(written, shell, |entity, landed| react(name, entity, &landed, board));
+        }
     }
 }
 
@@ -118,6 +139,7 @@ fn touched(event: &PoolEvent) -> Touched {
         E::TaskStarted(event) => Touched::Task(event.task),
         E::TaskPlanned(event) => Touched::Task(event.task),
         E::TaskConfirmed(event) => Touched::Task(event.task),
+        E::TaskApproved(event) => Touched::Task(event.task),
         E::TaskDiscarded(event) => Touched::Task(event.task),
         E::TaskEnded(event) => Touched::Task(event.task),
         E::TaskRequeued(event) => Touched::Task(event.task),
@@ -134,7 +156,14 @@ fn touched(event: &PoolEvent) -> Touched {
         | E::ReferencesChanged(_)
         | E::TaskSubmitted(_)
         | E::StaleTokenRefused(_)
+        | E::StaleTokensCounted(_)
+        | E::AgentLeaving(_)
+        | E::MemberNoRoom(_)
+        | E::SetbacksOver(_)
         | E::Scaled(_)
+        | E::MemberResizeRequested(_)
+        | E::MemberResized(_)
+        | E::MemberResizeFailed(_)
         | E::Unfrozen(_) => Touched::Nobody,
     }
 }
@@ -150,6 +179,8 @@ fn changes_members(event: &PoolEvent) -> bool {
             | E::MemberRemovalRequested(_)
             | E::MemberRemoved(_)
             | E::MemberLost(_)
+            | E::MemberResizeRequested(_)
+            | E::MemberResizeFailed(_)
             | E::ReferencesChanged(_)
             | E::Unfrozen(_)
     )
@@ -169,8 +200,19 @@ fn tell(pool: &PoolName, event: &PoolEvent) {
             let gives_up = event.setback.retry_at.is_none();
             tracing::warn!(%pool, member = event.member, reason = event.reason, gives_up, "a pool's pod was not taken");
         }
+        E::MemberNoRoom(event) => {
+            let (member, reason, retry_at) = (event.member, &event.reason, event.retry_at);
+            tracing::warn!(%pool, member, reason, %retry_at, "the node has no room for a pool's pod");
+        }
+        E::StaleTokensCounted(event) => {
+            tracing::warn!(%pool, member = event.member, count = event.count, "an agent spoke again and again for slots that it does not have");
+        }
         E::MemberLost(event) => {
             tracing::warn!(%pool, member = event.member, reason = ?event.reason, "a pool's pod is lost");
+        }
+        E::MemberResizeFailed(event) => {
+            let (member, reason) = (event.member, &event.reason);
+            tracing::warn!(%pool, member, reason, "a pool's pod could not be resized in place; it is replaced once it is idle");
         }
         E::TaskRequeued(event) => {
             let (task, may_have_run) = (event.task, event.may_have_run);
@@ -194,13 +236,12 @@ impl Actor for PoolActor {
 }
 
 impl Handler<Execute<Pool>> for PoolActor {
-    type Result = ResponseFuture<Outcome<Pool>>;
+    type Result = Later<Outcome<Pool>>;
 
     fn handle(&mut self, execute: Execute<Pool>, ctx: &mut Context<PoolActor>) -> Self::Result {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = later();
         self.pipeline.ask(execute, reply, &self.shell);
         self.await_next(ctx);
-        // An answer that does not come is of a process that ends.
-        Box::pin(async move { answer.await.unwrap_or(Err(Refusal::Fenced)) })
+        answer
     }
 }

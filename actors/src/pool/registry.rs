@@ -90,7 +90,11 @@ pub(crate) async fn begin(
     let actors = PoolActors::default();
     let registry =
         PoolRegistry { shell: shell.clone(), directory: directory.clone(), actors: actors.clone() };
-    let known: Vec<PoolName> = shell.live.read(|world| world.pools.keys().cloned().collect());
+    sweep(shell).await;
+    let known: Vec<PoolName> = shell.live.read(|world| {
+        // Of one that is gone nothing is to be done until it is made again.
+        world.pools.iter().filter(|(_, pool)| pool.exists()).map(|(name, _)| name.clone()).collect()
+    });
     for name in known {
         let Some(handle) = registry.make(name.clone()) else {
             tracing::error!(pool = %name, "the records of a pool cannot be followed; it is left as it is");
@@ -106,4 +110,30 @@ pub(crate) async fn begin(
         }
     }
     (actors, registry.start())
+}
+
+/// Removes the folders of members that there are not: what a stop between an end and its clean-up has left.
+async fn sweep(shell: &Arc<Shell>) {
+    let prepared = match shell.pools.prepared().await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            tracing::warn!(%error, "failed to look for the folders of agents that are gone");
+            return;
+        }
+    };
+    let strays: Vec<String> = shell.live.read(|world| {
+        let is_stray = |name: &String| {
+            let Some((pool, member)) = name.rsplit_once('-') else { return false };
+            let (Ok(pool), Ok(member)) = (PoolName::new(pool), member.parse()) else { return false };
+            // Nothing is certain of a pool whose records cannot be followed.
+            let is_certain = !world.quarantined.contains_key(&pool.stream());
+            is_certain && world.pools.get(&pool).is_none_or(|pool| pool.member(member).is_none())
+        };
+        prepared.into_iter().filter(is_stray).collect()
+    });
+    for name in strays {
+        if let Err(error) = shell.pools.forget(&name).await {
+            tracing::warn!(name, %error, "failed to remove the folder of an agent that is gone");
+        }
+    }
 }

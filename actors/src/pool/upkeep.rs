@@ -13,6 +13,7 @@ use purser_events::pool::{
 };
 use purser_events::{Cause, PodUid, World};
 
+use super::resize::{self, Wanted};
 use super::{Board, PoolActor, member};
 use crate::directory::Directory;
 use crate::entity::{By, Execute, Refusal};
@@ -54,8 +55,15 @@ pub(super) fn begin(
             if !upkeep.round(round).await {
                 return;
             }
+            if !upkeep.read(Pool::exists).unwrap_or(false) {
+                // Gone, or not set yet: whoever makes it calls.
+                upkeep.board.upkeep_called().await;
+                continue;
+            }
             let next = upkeep.shell.clock.sleep(EVERY);
             tokio::select! {
+                // One after the other, so that a simulated life can be repeated.
+                biased;
                 () = next => {}
                 () = upkeep.board.upkeep_called() => {}
             }
@@ -63,10 +71,20 @@ pub(super) fn begin(
     });
 }
 
+/// The sizes that a member's pod is to have, if that is under way.
+fn resize_of(pool: &Pool, member: &Member) -> Option<Due> {
+    let (number, revision) = (member.member, pool.revision);
+    let pod = member.pod.filter(|_| member.is_resizing(revision))?;
+    Some(Due::Resize(Wanted { member: number, revision, pod }))
+}
+
 /// What is to be done about a member.
 enum Due {
     Admit,
+    /// Its pod waits for room: nobody can come out of it yet, and that is nobody's failure.
+    WaitForRoom,
     Remove(Option<PodUid>),
+    Resize(Wanted),
     Tell(PoolCommand),
 }
 
@@ -91,24 +109,33 @@ impl Upkeep {
         let live =
             self.read(|pool| pool.members.keys().copied().collect::<BTreeSet<u64>>()).unwrap_or_default();
         self.board.note_round(&live, now);
+        for (member, count) in self.board.refusals_due(now) {
+            self.tell(PoolCommand::ReportRefusals { member, count }).await;
+        }
         let mut admitted = 0;
         for (member, due) in self.due(&spec, now) {
-            match due {
-                Due::Admit if admitted < ADMISSIONS_MAX => {
-                    admitted += 1;
-                    self.admit(member).await;
-                }
-                Due::Admit => {}
-                Due::Remove(pod) => self.remove(member, pod).await,
-                Due::Tell(command) => {
-                    self.tell(command).await;
-                }
-            }
+            self.carry_out(member, due, &mut admitted).await;
         }
         if ADMISSIONS_MAX <= admitted {
             self.board.call_upkeep();
         }
         true
+    }
+
+    async fn carry_out(&self, member: u64, due: Due, admitted: &mut usize) {
+        match due {
+            Due::Admit if *admitted < ADMISSIONS_MAX => {
+                *admitted += 1;
+                self.admit(member).await;
+            }
+            Due::Admit => {}
+            Due::WaitForRoom => self.board.heard(member, self.shell.clock.passed()),
+            Due::Remove(pod) => self.remove(member, pod).await,
+            Due::Resize(wanted) => self.resize(wanted).await,
+            Due::Tell(command) => {
+                self.tell(command).await;
+            }
+        }
     }
 
     fn read<R>(&self, read: impl FnOnce(&Pool) -> R) -> Option<R> {
@@ -186,17 +213,21 @@ impl Upkeep {
             MemberPhase::Requested => Some(Due::Admit),
             MemberPhase::Removing { .. } | MemberPhase::Lost { .. } => {
                 let id = MemberId { pool: self.name.clone(), member: member.member };
-                let by_name = || member::pod_of(world, &spec.namespace, &id);
+                let by_name = || member::pod_of(world, &id);
                 let pod =
                     member.pod.or_else(by_name).filter(|pod| world.pod(*pod).and_then(Pod::live).is_some());
                 Some(Due::Remove(pod))
+            }
+            MemberPhase::Up if member.pod.is_some_and(|pod| world.ledger.waits(pod).is_some()) => {
+                Some(Due::WaitForRoom)
             }
             MemberPhase::Up => {
                 let command = match member.pod.and_then(|pod| ended(world, pod)) {
                     Some(detail) => Some(PoolCommand::ReportPodEnded { member: member.member, detail }),
                     None => self.silence(spec, member, now),
                 };
-                command.map(Due::Tell)
+                let resize = || resize_of(world.pools.get(&self.name)?, member);
+                command.map(Due::Tell).or_else(resize)
             }
         }
     }
@@ -215,10 +246,23 @@ impl Upkeep {
         Some(PoolCommand::Disconnect { member: number, session: agent.session, left: false })
     }
 
+    async fn resize(&self, wanted: Wanted) {
+        let told = resize::resize(&self.shell, &self.directory, &self.name, wanted, self.by()).await;
+        if let Some(command) = told {
+            self.tell(command).await;
+        }
+    }
+
     async fn admit(&self, number: u64) {
         let command = member::admit(&self.shell, &self.directory, &self.name, number, self.by()).await;
-        if let Some(command) = command {
-            self.tell(command).await;
+        let Some(command) = command else { return };
+        let is_refused =
+            matches!(command, PoolCommand::ReportRequestFailed { .. } | PoolCommand::ReportNoRoom { .. });
+        if self.tell(command).await && is_refused {
+            let pod = self.name.pod_name(number);
+            if let Err(error) = self.shell.pools.forget(&pod).await {
+                tracing::warn!(pool = %self.name, member = number, %error, "failed to remove the folder of an agent that will not come; the next start does");
+            }
         }
     }
 

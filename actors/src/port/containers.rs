@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use purser_events::ledger::GpuUuid;
 use purser_events::pod::PodState;
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
-use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
+use purser_events::pod::spec::{ContainerSpec, PodSpec, Resources, RuntimeClass};
 use purser_events::worker::ProcessIdentity;
 use purser_events::{Bytes, ContainerName, CpuSet, MilliCpu, PodUid, Timestamp};
 use tokio::io::AsyncRead;
@@ -75,6 +75,19 @@ pub struct ContainerPlan {
     pub cpus: Option<CpuSet>,
     /// Its GPUs, of those that the pod was given.
     pub gpus: Vec<GpuUuid>,
+    /// What it may have of each of them; none if it has none, or has them alone.
+    pub gpu_slice: Option<GpuSlice>,
+}
+
+/// What of several GPUs a container may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuSlice {
+    /// How many GPUs.
+    pub count: usize,
+    /// Compute of each, in percent: the least of them.
+    pub share: u32,
+    /// Memory of each: the least of them.
+    pub memory: Bytes,
 }
 
 /// A container that runs.
@@ -96,6 +109,28 @@ pub struct ContainerUse {
     pub memory: Bytes,
     /// The most memory that it has held, such pages included; none where the kernel does not keep it.
     pub memory_peak: Option<Bytes>,
+}
+
+/// Limits that a container that runs is to be held to from now on.
+#[derive(Debug, Clone)]
+pub struct ResizePlan {
+    /// Which try of which container.
+    pub key: ContainerKey,
+    /// Its limits and requests.
+    pub resources: Resources,
+    /// The pod that it belongs to, with its containers' new sizes.
+    pub pod: Arc<PodSpec>,
+    /// Processor time that it is held to while its pod violates a limit: less than the limit.
+    pub held_to: Option<MilliCpu>,
+}
+
+/// Limits that the kernel holds a container to; none for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitsInForce {
+    /// Most processor time.
+    pub cpu: Option<MilliCpu>,
+    /// Most memory.
+    pub memory: Option<Bytes>,
 }
 
 /// What a runtime knows of a container.
@@ -275,6 +310,23 @@ pub trait Containers: Send + Sync + 'static {
     /// # Errors
     /// `Invalid`: nothing on this machine holds it to that. Other classes: the kernel or the runtime failed.
     async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError>;
+
+    /// Why it cannot hold what runs to other limits, if it cannot. Looks at nothing outside.
+    fn cannot_resize(&self) -> Option<String>;
+
+    /// Holds a container to other limits of processor time and memory, and weighs it anew. *Idempotent*; a container that
+    /// has ended or is gone is fine.
+    ///
+    /// # Errors
+    /// `Unavailable`: a later try may succeed. Other classes: the kernel or the runtime refuses, as it does a limit of
+    /// memory below what is in use; some of the limits may be the new ones then.
+    async fn resize(&self, plan: &ResizePlan) -> Result<(), RuntimeError>;
+
+    /// The limits that the kernel holds a container to: none if it is gone, or nothing holds it to any.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError>;
 
     /// Lets a pod have so much of the memory of the GPU at this address on the bus, or as much as there is. What it has
     /// already stays. *Idempotent*; a pod of which nothing runs is fine.

@@ -55,6 +55,12 @@ pub trait Machine: Send + Sync + 'static {
     /// The kernel cannot be asked.
     async fn listeners(&self) -> io::Result<BTreeMap<Port, BTreeSet<u32>>>;
 
+    /// The same without the processes, which takes less: ports that somebody listens on, whoever that is.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    async fn listened(&self) -> io::Result<BTreeSet<Port>>;
+
     /// Names of network interfaces.
     ///
     /// # Errors

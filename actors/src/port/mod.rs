@@ -11,8 +11,9 @@ pub mod probes;
 pub use archive::{Archive, ArchiveFailure};
 pub use clock::{Clock, Ids};
 pub use containers::{
-    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecChunk, ExecIo, FieldError, LoadedImage,
-    Notice, OutputStream, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
+    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecChunk, ExecIo, FieldError, GpuSlice,
+    LimitsInForce, LoadedImage, Notice, OutputStream, PodPlan, ResizePlan, RuntimeError, Signal, Standing,
+    StartedContainer,
 };
 pub use gpus::{
     DriverState, GpuPart, GpuProcess, GpuReadings, GpuState, GpuUse, Gpus, ProcessOwner, Reading, SeenGpu,

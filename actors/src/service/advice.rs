@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use purser_events::event::LAYOUTS;
 use purser_events::ledger::advice::{NodeFacts, PodFacts, advise};
 use purser_events::ledger::event::UseRecorded;
-use purser_events::ledger::{Advice, LedgerEvent};
+use purser_events::ledger::{Advice, GpuGrant, HolderId, LedgerEvent};
 use purser_events::pod::spec::{ContainerSpec, Resources};
 use purser_events::pod::{Pod, PodSpec};
 use purser_events::{Bytes, Event, MilliCpu, PodUid, StreamId, StreamKind, StreamVersion, Timestamp, World};
@@ -79,13 +79,17 @@ impl Service {
 
 fn facts(world: &World) -> (Vec<PodFacts>, NodeFacts) {
     let pods = world.pods.iter().filter_map(|(uid, pod)| Some((*uid, Pod::live(pod)?)));
-    let pods = pods.map(|(uid, pod)| facts_of(uid, &pod.spec)).collect();
+    let pods = pods.map(|(uid, pod)| facts_of(uid, &pod.spec, world)).collect();
     let capacity = &world.ledger.capacity;
     let cpu = MilliCpu(capacity.cpus.cpus.len() as u64 * 1_000);
     (pods, NodeFacts { cpu, memory: capacity.memory, disk: capacity.disk })
 }
 
-fn facts_of(pod: PodUid, spec: &PodSpec) -> PodFacts {
+fn facts_of(pod: PodUid, spec: &PodSpec, world: &World) -> PodFacts {
+    let holding = world.ledger.holdings.get(&HolderId::Pod(pod));
+    let gpus = holding.map(|holding| holding.grant.gpus.as_slice()).filter(|gpus| !gpus.is_empty());
+    let share = |gpus: &[GpuGrant]| gpus.iter().map(|gpu| u64::from(gpu.share)).sum();
+    let memory = |gpus: &[GpuGrant]| gpus.iter().fold(0_u64, |sum, gpu| sum.saturating_add(gpu.memory.0));
     let sum = |of: fn(&Resources) -> Option<u64>| total(&spec.containers, of);
     PodFacts {
         pod,
@@ -96,6 +100,8 @@ fn facts_of(pod: PodUid, spec: &PodSpec) -> PodFacts {
         limit_memory: sum(|it| it.memory_limit.map(|it| it.0)).map(Bytes),
         requested_disk: sum(|it| it.disk_request.map(|it| it.0)).map(Bytes),
         limit_disk: sum(|it| it.disk_limit.map(|it| it.0)).map(Bytes),
+        given_gpu_share: gpus.map(share),
+        given_gpu_memory: gpus.map(memory).map(Bytes),
     }
 }
 

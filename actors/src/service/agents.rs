@@ -28,6 +28,9 @@ pub enum AgentError {
     /// The slot is another's, or the task has ended. That it was asked for is on record.
     #[error("the token does not stand for the task any more")]
     StaleToken,
+    /// It connects again and again.
+    #[error("the agent has connected too often; wait a while")]
+    TooOften,
     /// Anything else.
     #[error(transparent)]
     Service(ServiceError),
@@ -58,18 +61,23 @@ impl Service {
         by: Request,
     ) -> Result<AgentStanding, AgentError> {
         let pool = self.agents_pool(member)?;
+        if !pool.board.may_connect(member.member, self.inner.shell.clock.passed()) {
+            return Err(AgentError::TooOften);
+        }
         // First: who waits for its orders waits for those of this session.
         self.note_heard(&pool, member);
         let Called { session, version, fresh, has, keeps } = called;
         let number = member.member;
         let command = PoolCommand::Connect { member: number, session, version, fresh, has: has.clone() };
-        ask(&pool, command, by.into_by()).await?;
+        if ask(&pool, command, by.into_by()).await?.changed {
+            pool.board.connected(number, self.inner.shell.clock.passed());
+        }
         tracing::info!(pool = %member.pool, member = number, "an agent is connected");
         Ok(self.standing(member, &has, &keeps))
     }
 
     /// Takes notice of an agent that is still there, and says how what it has stands. What it does not have any more
-    /// though it had begun with it, and says so twice, is lost.
+    /// though it had begun with it, and says so twice, is lost. One that is `leaving` gets nothing more.
     ///
     /// # Errors
     /// See [`AgentError`].
@@ -77,11 +85,19 @@ impl Service {
         &self,
         id: &MemberId,
         session: Uuid,
-        has: &[(TaskId, Token)],
-        keeps: &[TaskId],
+        (has, keeps): (&[(TaskId, Token)], &[TaskId]),
+        leaving: bool,
         by: Request,
     ) -> Result<AgentStanding, AgentError> {
         let pool = self.in_session(id, session)?;
+        let is_known = self.of_pool(id, |pool| {
+            let agent = pool.member(id.member).and_then(|member| member.agent.as_ref());
+            agent.is_none_or(|agent| agent.leaving)
+        });
+        if leaving && !is_known {
+            let command = PoolCommand::AgentLeaving { member: id.member, session, has: has.to_vec() };
+            ask(&pool, command, by.clone().into_by()).await?;
+        }
         let missing = self.of_pool(id, |pool| missing(pool, id.member, has));
         let lost = pool.board.lacks(id.member, missing, self.inner.shell.clock.passed());
         if !lost.is_empty() {
@@ -146,8 +162,15 @@ impl Service {
     ) -> Result<(), AgentError> {
         let pool = self.in_session(member, session)?;
         let command = PoolCommand::Report { member: member.member, task, token, report };
-        ask(&pool, command, by.into_by()).await?;
-        Ok(())
+        match ask(&pool, command, by.into_by()).await.map_err(AgentError::from) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                if matches!(error, AgentError::StaleToken) {
+                    pool.board.refused(member.member, self.inner.shell.clock.passed());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Whether an agent may add to the output of a task.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{Accepted, Request, Service, ServiceError, accepted, accepted_word, refused};
 use crate::entity::{By, Done, Execute, Refusal};
 use crate::ledger::count::Counts;
+use crate::ledger::ports;
 use crate::metering::Latest;
 use crate::pod::{Begin, Beginning};
 use crate::port::{ProcessOwner, SeenGpus};
@@ -144,6 +145,7 @@ impl Service {
         // A retry under the same key means the same reservation.
         let id = by.command.map_or_else(|| self.inner.shell.ids.uuid(), |key| key.id.0);
         let ReserveRequest { namespace, demand, ttl_ms } = wish;
+        ports::look_for(&self.inner.shell, &self.inner.ledger, &demand).await;
         let owner = by.principal.to_string();
         let reserve = Reserve { reservation: id, owner, namespace, demand, ttl_ms };
         let LedgerChange { seq, .. } =

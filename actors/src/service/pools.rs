@@ -1,5 +1,8 @@
 //! What may be asked of pools.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use purser_events::Seq;
 use purser_events::Timestamp;
 use purser_events::pool::{Pool, PoolCommand, PoolName, PoolRejection, PoolSpec, TaskId, TaskSpec};
@@ -122,6 +125,7 @@ impl Service {
         by: Request,
     ) -> Result<TaskAccepted, ServiceError> {
         let task = spec.id;
+        let _named = self.name_task(pool, task)?;
         let of = self.pool_command(pool, PoolCommand::Submit { spec: Box::new(spec) }, by).await?;
         Ok(TaskAccepted { task, of })
     }
@@ -159,6 +163,27 @@ impl Service {
         })
     }
 
+    /// Sees to it that a task's id is that of one task of the node, also while another pool is handed one: tasks are asked
+    /// for by their id alone.
+    fn name_task(&self, pool: &PoolName, task: TaskId) -> Result<NamedTask<'_>, ServiceError> {
+        let taken = |by: PoolName| ServiceError::Pool(PoolRejection::TaskElsewhere { task, pool: by });
+        let mut names = self.inner.tasks_coming.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.get_mut(&task) {
+            Some((other, _)) if other != pool => return Err(taken(other.clone())),
+            Some((_, count)) => *count += 1,
+            None => {
+                names.insert(task, (pool.clone(), 1));
+            }
+        }
+        // What is asked by now, and what is on record: between the two nothing is forgotten.
+        let named = NamedTask { names: &self.inner.tasks_coming, task };
+        drop(names);
+        match self.pool_of(task) {
+            Some(other) if other != *pool => Err(taken(other)),
+            Some(_) | None => Ok(named),
+        }
+    }
+
     pub(super) fn pool(&self, name: &PoolName) -> Result<PoolHandle, ServiceError> {
         self.inner.pools.find(name).ok_or(ServiceError::Pool(PoolRejection::NoSuchPool))
     }
@@ -181,6 +206,27 @@ impl Service {
     ) -> Result<TaskAccepted, ServiceError> {
         let name = self.pool_of(task).ok_or(ServiceError::Pool(PoolRejection::NoSuchTask { task }))?;
         Ok(TaskAccepted { task, of: self.pool_command(&name, command, by).await? })
+    }
+}
+
+/// Pools that are being handed tasks, by these, and how many callers do so.
+pub(super) type TasksComing = BTreeMap<TaskId, (PoolName, usize)>;
+
+/// Keeps a task's id for one pool while it is handed in.
+struct NamedTask<'a> {
+    names: &'a Mutex<TasksComing>,
+    task: TaskId,
+}
+
+impl Drop for NamedTask<'_> {
+    fn drop(&mut self) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = names.get_mut(&self.task) {
+            *count -= 1;
+            if *count == 0 {
+                names.remove(&self.task);
+            }
+        }
     }
 }
 

@@ -78,6 +78,7 @@ fn task_of(event: &PoolEvent) -> Option<TaskId> {
         E::TaskStarted(event) => Some(event.task),
         E::TaskPlanned(event) => Some(event.task),
         E::TaskConfirmed(event) => Some(event.task),
+        E::TaskApproved(event) => Some(event.task),
         E::TaskDiscarded(event) => Some(event.task),
         E::TaskEnded(event) => Some(event.task),
         E::TaskRequeued(event) => Some(event.task),
@@ -97,7 +98,14 @@ fn task_of(event: &PoolEvent) -> Option<TaskId> {
         | E::AgentDisconnected(_)
         | E::AgentsAway(_)
         | E::ReferencesChanged(_)
+        | E::AgentLeaving(_)
+        | E::MemberNoRoom(_)
+        | E::SetbacksOver(_)
+        | E::StaleTokensCounted(_)
         | E::Scaled(_)
+        | E::MemberResizeRequested(_)
+        | E::MemberResized(_)
+        | E::MemberResizeFailed(_)
         | E::Unfrozen(_) => None,
     }
 }

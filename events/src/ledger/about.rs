@@ -15,6 +15,8 @@ impl LedgerEvent {
             E::Released(it) => vec![it.pod],
             E::PreemptionRequested(it) => it.victims.iter().copied().chain([it.pod]).collect(),
             E::ReservationActivated(it) => vec![it.pod],
+            E::ResizeGranted(it) => vec![it.pod],
+            E::ResizeSettled(it) => vec![it.pod],
             E::DriftFound(it) => of_drift(&it.drift),
             E::DriftResolved(it) => of_drift(&it.drift),
             E::CapacitySet(_)
@@ -29,7 +31,8 @@ impl LedgerEvent {
             | E::ManagerStarted(_)
             | E::AlertRaised(_)
             | E::AlertCleared(_)
-            | E::UseRecorded(_) => vec![],
+            | E::UseRecorded(_)
+            | E::ForeignPortsSeen(_) => vec![],
         }
     }
 }

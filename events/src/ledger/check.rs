@@ -143,6 +143,11 @@ fn twice_given(ledger: &Ledger) -> Vec<String> {
             found.push(format!("the holders of GPU {uuid} are not those in the books"));
         }
     }
+    let foreign =
+        managers.network.foreign().iter().filter(|port| managers.network.holder_of(**port).is_some());
+    found.extend(
+        foreign.map(|port| format!("port {}/{} is leased and a stranger's", port.number, port.protocol)),
+    );
     found
 }
 
@@ -154,9 +159,14 @@ fn queue(ledger: &Ledger) -> Vec<String> {
     if places.len() != ledger.waiting.size() {
         found.push("a pod waits at two places of the queue".to_owned());
     }
-    let asking =
-        ledger.waiting.values().fold(Asking::default(), |asking, waiting| asking.with(&waiting.demand));
-    if asking != ledger.asking {
+    let (mut asking, mut asking_of) = (Asking::default(), BTreeMap::<&TenantId, Asking>::new());
+    for waiting in ledger.waiting.values() {
+        asking = asking.with(&waiting.demand);
+        let of_tenant = asking_of.entry(&waiting.tenant).or_default();
+        *of_tenant = of_tenant.with(&waiting.demand);
+    }
+    let is_counted = asking_of.iter().map(|(id, asking)| (*id, asking)).eq(ledger.asking_of.iter());
+    if asking != ledger.asking || !is_counted {
         found.push("what those ask for who wait is not counted as it is".to_owned());
     }
     if !places.iter().eq(ledger.ranks.iter()) {

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capacity::Capacity;
-use super::claims::{Demand, ReservationRef, WhenFull};
+use super::claims::{Demand, Port, ReservationRef, WhenFull};
 use super::event::{Drift, DriftFound, ReleaseReason, StaleReason, UseRecorded};
 use super::grant::Shortage;
 use super::policy::{LedgerPolicy, Limits, LimitsError};
+use super::queue::InFront;
+use super::resize::ResizeHolding;
 use super::resource::ResourceKind;
 use super::tenant::{Tenant, TenantError, TenantId};
 use crate::ids::PodUid;
@@ -51,6 +53,17 @@ pub enum LedgerCommand {
         /// Why.
         reason: ReleaseReason,
     },
+    /// Give a pod that goes on other amounts, besides what it has until that is settled.
+    Resize(Box<ResizeHolding>),
+    /// The runtime holds a pod to its new amounts, or to the old ones again.
+    SettleResize {
+        /// Whose.
+        pod: PodUid,
+        /// The generation of the pod that the new amounts are for.
+        generation: u32,
+        /// Whether it has the new ones.
+        done: bool,
+    },
     /// Keep something for somebody.
     Reserve(Box<Reserve>),
     /// Give up a reservation.
@@ -83,6 +96,11 @@ pub enum LedgerCommand {
     ReportDrift(DriftReport),
     /// How much was really used.
     RecordUse(Box<UseRecorded>),
+    /// Somebody listens on these ports, as far as it was looked: those that are leased to nobody are given to nobody.
+    SeePorts {
+        /// Which.
+        listened: BTreeSet<Port>,
+    },
 }
 
 /// What a look at the machine found.
@@ -135,10 +153,23 @@ pub struct Reserve {
 #[serde(rename_all = "kebab-case", tag = "code")]
 pub enum LedgerRejection {
     /// There is too little of something.
-    #[error("{}", told(shortages))]
+    #[error("{}", told(shortages, in_front.as_ref()))]
     Insufficient {
         /// Everything that there is too little of.
         shortages: Vec<Shortage>,
+        /// Who waits in front, if something of it is kept for them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_front: Option<InFront>,
+    },
+    /// A pod's priority is more than its tenant's pods may have.
+    #[error("priority {priority} is more than pods of tenant {tenant} may have ({most})")]
+    PriorityTooHigh {
+        /// Whose pod it is.
+        tenant: TenantId,
+        /// What was asked for.
+        priority: i32,
+        /// The bound.
+        most: i32,
     },
     /// As many pods wait as may, in all or of this tenant.
     #[error("{waiting} pods wait for room already; no more are taken")]
@@ -179,6 +210,12 @@ pub enum LedgerRejection {
     Cordoned {
         /// Why.
         reason: String,
+    },
+    /// A pod is getting other amounts already.
+    #[error("the pod is being resized (generation {generation}); try again once that is over")]
+    ResizeOpen {
+        /// The generation of the pod that they are for.
+        generation: u32,
     },
     /// Limits that cannot be.
     #[error(transparent)]
@@ -237,10 +274,11 @@ pub enum LedgerRejection {
     },
 }
 
-/// All shortages in one sentence.
-fn told(shortages: &[Shortage]) -> String {
+/// All shortages in one sentence, and why there may be less than is given out to nobody.
+fn told(shortages: &[Shortage], in_front: Option<&InFront>) -> String {
     let each: Vec<String> = shortages.iter().map(ToString::to_string).collect();
-    format!("insufficient resources: {}", each.join("; "))
+    let front = in_front.map_or_else(String::new, |front| format!("; {front}"));
+    format!("insufficient resources: {}{front}", each.join("; "))
 }
 
 impl LedgerRejection {
@@ -249,12 +287,14 @@ impl LedgerRejection {
     pub fn code(&self) -> &'static str {
         match self {
             LedgerRejection::Insufficient { .. } => "insufficient-resources",
+            LedgerRejection::PriorityTooHigh { .. } => "priority-too-high",
             LedgerRejection::QueueFull { .. } => "queue-full",
             LedgerRejection::StaleToken { .. } => "stale-token",
             LedgerRejection::ReservationExists { .. } => "reservation-exists",
             LedgerRejection::BadTtl { .. } => "bad-ttl",
             LedgerRejection::TooManyReservations { .. } => "too-many-reservations",
             LedgerRejection::Cordoned { .. } => "cordoned",
+            LedgerRejection::ResizeOpen { .. } => "resize-in-progress",
             LedgerRejection::Limits { .. } => "bad-limits",
             LedgerRejection::Tenant { .. } => "bad-tenant",
             LedgerRejection::NamespaceTaken { .. } => "namespace-taken",

@@ -1,18 +1,22 @@
 //! What the ledger answers to a command, before what then follows by itself.
 
+use std::collections::BTreeSet;
+
 use super::capacity::Capacity;
 use super::claims::{Demand, Port, ReservationRef, WhenFull};
 use super::command::{Admit, DriftReport, LedgerCommand, LedgerRejection, Reserve};
 use super::event::{
-    Allocated, CapacitySet, Drift, DriftResolved, LedgerEvent, ManagerStarted, ManagerStopped, PolicySet,
-    Queued, Released, ReservationActivated, ReservationCancelled, ReservationExpired, ReservationVerb,
-    Reserved, StaleReason, StaleTokenRefused, TenantRemoved, TenantSet, Withdrawn,
+    Allocated, CapacitySet, Drift, DriftResolved, ForeignPortsSeen, LedgerEvent, ManagerStarted,
+    ManagerStopped, PolicySet, Queued, Released, ReservationActivated, ReservationCancelled,
+    ReservationExpired, ReservationVerb, Reserved, StaleReason, StaleTokenRefused, TenantRemoved, TenantSet,
+    Withdrawn,
 };
-use super::grant::{Grant, HolderId, Shortage};
+use super::grant::{Bound, Grant, HolderId, Shortage};
 use super::kept::Kept;
 use super::manager::Terms;
 use super::policy::{LedgerPolicy, Limits};
-use super::resource::{CustomName, ResourceKind};
+use super::resize;
+use super::resource::ResourceKind;
 use super::state::{Ledger, Rank, Reservation};
 use super::tenant::{Tenant, TenantId};
 use crate::context::Context;
@@ -28,6 +32,8 @@ const RESERVATIONS_MAX: usize = 1_000;
 const TTL_MAX_MS: u64 = 30 * 24 * 3_600_000;
 /// Longest grace of preemption, in seconds.
 const GRACE_MAX_S: u32 = 3_600;
+/// Most ports of strangers that are kept in mind.
+const FOREIGN_PORTS_MAX: usize = 4_096;
 /// Longest reason that is kept, in bytes.
 const REASON_LEN_MAX: usize = 256;
 
@@ -56,6 +62,10 @@ pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context
         }
         C::Release { pod, .. } if ledger.waits(*pod).is_some() => Ok(vec![Withdrawn { pod: *pod }.into()]),
         C::Release { .. } => Ok(vec![]),
+        C::Resize(asked) => resize::grant(ledger, asked, context),
+        C::SettleResize { pod, generation, done } => {
+            resize::settle(ledger, *pod, *generation, *done, context)
+        }
         C::Reserve(reserve) => answer_reserve(ledger, reserve, context),
         C::Cancel { reservation, owner } => cancel(ledger, *reservation, owner, context),
         C::Revoke { reservation } => {
@@ -69,6 +79,7 @@ pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context
             Ok(if is_stopped { vec![ManagerStarted { kind: kind.clone() }.into()] } else { vec![] })
         }
         C::ReportDrift(report) => Ok(report_drift(ledger, report)),
+        C::SeePorts { listened } => Ok(see_ports(ledger, listened)),
         C::RecordUse(used) => Ok(vec![used.as_ref().clone().into()]),
     }
 }
@@ -157,6 +168,9 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
         let (pod, priority, at) = (admit.pod, admit.priority, context.now);
         return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at }.into()]);
     }
+    if let Some(most) = ledger.priority_max(&tenant).filter(|most| *most < admit.priority) {
+        return Err(LedgerRejection::PriorityTooHigh { tenant, priority: admit.priority, most });
+    }
     if let Some((reservation, owner)) = &admit.reservation {
         return activate(ledger, admit, &tenant, &demand, (*reservation, owner), context);
     }
@@ -176,13 +190,13 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
     if !may_wait || !shortages.iter().all(Shortage::may_pass) {
         // Who is refused is told everything.
         let all = ledger.available(&tenant, &demand, &ledger.kept_before(rank)).err();
-        return Err(LedgerRejection::Insufficient { shortages: all.unwrap_or(shortages) });
+        return Err(ledger.refused(rank, &tenant, &demand, all.unwrap_or(shortages)));
     }
     let waiting = ledger.waiting.size();
     if WAITING_MAX <= waiting {
         return Err(LedgerRejection::QueueFull { waiting });
     }
-    let own = ledger.waiting.values().filter(|waiting| waiting.tenant == tenant).count();
+    let own = ledger.waiting_of(&tenant);
     if WAITING_OF_TENANT_MAX <= own {
         return Err(LedgerRejection::QueueFull { waiting: own });
     }
@@ -197,16 +211,26 @@ fn adopted(ledger: &Ledger, demand: &Demand) -> Grant {
     let fixed_ports = demand.fixed_ports.iter().filter(is_free).copied().collect();
     let demand = &Demand { fixed_ports, ..demand.clone() };
     let kept = Kept::default();
-    let free = ledger.managers.as_far_as_there_is(demand, &Terms { policy: &ledger.policy, kept: &kept });
-    let is_counted = |name: &&CustomName| ledger.managers.custom.contains_key(*name);
-    let custom = demand.custom.iter().filter(|(name, _)| is_counted(name));
+    let mut managers = ledger.managers.clone();
+    // What it listens on already looked like a stranger's.
+    managers.network.forget_foreign(&demand.fixed_ports);
+    let free = managers.as_far_as_there_is(demand, &Terms { policy: &ledger.policy, kept: &kept });
+    let given = ledger.managers.usage(ledger.policy.strict);
+    // Of what nobody counts there is nothing to put down, and no sum is ever more than can be counted.
+    let counted = |kind: &ResourceKind, asked: u64| {
+        given.get(kind).map_or(0, |usage| asked.min(u64::MAX - usage.allocated))
+    };
+    let custom = demand.custom.iter().filter_map(|(name, amount)| {
+        let amount = counted(&ResourceKind::Custom(name.clone()), *amount);
+        ledger.managers.custom.contains_key(name).then(|| (name.clone(), amount))
+    });
     Grant {
         // Whole processors, if it has them alone.
-        cpu: demand.cpu.max(free.cpu),
-        memory: demand.memory,
-        disk: demand.disk,
+        cpu: MilliCpu(counted(&ResourceKind::Cpu, demand.cpu.max(free.cpu).0)),
+        memory: Bytes(counted(&ResourceKind::Memory, demand.memory.0)),
+        disk: Bytes(counted(&ResourceKind::Disk, demand.disk.0)),
         fixed_ports: demand.fixed_ports.clone(),
-        custom: custom.map(|(name, amount)| (name.clone(), *amount)).collect(),
+        custom: custom.collect(),
         cpus: free.cpus,
         gpus: free.gpus,
         ports: free.ports,
@@ -220,7 +244,7 @@ fn tenant_of(ledger: &Ledger, namespace: &str) -> Result<TenantId, LedgerRejecti
 }
 
 /// A demand with what the tenant gives a pod that does not say.
-fn with_defaults(ledger: &Ledger, tenant: &TenantId, demand: &Demand) -> Demand {
+pub(super) fn with_defaults(ledger: &Ledger, tenant: &TenantId, demand: &Demand) -> Demand {
     let mut demand = demand.clone();
     let Some(tenant) = ledger.tenants.get(tenant) else { return demand };
     let default = |kind, asked: u64| if asked == 0 { tenant.pod_default.get(&kind) } else { asked };
@@ -282,9 +306,19 @@ fn activate(
         Ok(kept) => kept,
         Err(reason) => return stale(ledger, reservation, ReservationVerb::Activate, reason),
     };
-    let shortages = kept.lacks(demand, |uuid| ledger.managers.gpu.device(uuid));
+    // A GPU that takes no pods now takes none that was promised it either: the promise stands, for when it does again.
+    let idle = kept.gpus.iter().filter(|gpu| !ledger.managers.gpu.is_given_out(&gpu.uuid));
+    let idle = idle.map(|gpu| Shortage {
+        kind: ResourceKind::Gpus,
+        asked: 1,
+        free: 0,
+        bound: Bound::UnknownGpu { uuid: gpu.uuid.clone() },
+        holder: None,
+    });
+    let lacks = kept.lacks(demand, |uuid| ledger.managers.gpu.device(uuid));
+    let shortages: Vec<Shortage> = idle.chain(lacks).collect();
     if !shortages.is_empty() {
-        return Err(LedgerRejection::Insufficient { shortages });
+        return Err(LedgerRejection::Insufficient { shortages, in_front: None });
     }
     let (pod, priority, at) = (admit.pod, admit.priority, context.now);
     Ok(vec![ReservationActivated { reservation: reservation.id, pod, priority, at }.into()])
@@ -312,7 +346,7 @@ fn answer_reserve(ledger: &Ledger, reserve: &Reserve, context: &Context) -> Answ
     }
     let behind_all = Rank { behind: i64::MAX, order: u64::MAX };
     let found = ledger.available(&tenant, &demand, &ledger.kept_before(behind_all));
-    let grant = found.map_err(|shortages| LedgerRejection::Insufficient { shortages })?;
+    let grant = found.map_err(|shortages| ledger.refused(behind_all, &tenant, &demand, shortages))?;
     let reserved = Reserved {
         reservation: *reservation,
         owner: owner.clone(),
@@ -355,11 +389,20 @@ fn report_drift(ledger: &Ledger, report: &DriftReport) -> Vec<LedgerEvent> {
         |drift: &Drift| unseen.contains(drift.word()) || found.iter().any(|found| found.drift == *drift);
     let resolved = ledger.drifts.iter().filter(|drift| !may_be_there(drift));
     let resolved = resolved.map(|drift| DriftResolved { drift: drift.clone() }.into());
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let fresh =
         found.iter().filter(|found| !ledger.drifts.contains(&found.drift) && seen.insert(&found.drift));
     let fresh: Vec<LedgerEvent> = fresh.map(|found| found.clone().into()).collect();
     resolved.chain(fresh).collect()
+}
+
+/// The ports that strangers have now, if that is otherwise than known. Who listens on a leased port is the leak detector's
+/// to say.
+fn see_ports(ledger: &Ledger, listened: &BTreeSet<Port>) -> Vec<LedgerEvent> {
+    let network = &ledger.managers.network;
+    let is_foreign = |port: &&Port| network.holder_of(**port).is_none();
+    let ports: BTreeSet<Port> = listened.iter().filter(is_foreign).take(FOREIGN_PORTS_MAX).copied().collect();
+    if ports == *network.foreign() { vec![] } else { vec![ForeignPortsSeen { ports }.into()] }
 }
 
 /// Whether a holder is a pod, and which.

@@ -1,13 +1,16 @@
 //! What happens to the ledger. Payloads are on disk for ever, see [`crate::pod::event`]. None of them names a pod but by
 //! its uid: names are the pod's, and go with it when it is redacted.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::capacity::Capacity;
-use super::claims::Demand;
+use super::claims::{Demand, Port};
 use super::grant::{Grant, Shortage};
 use super::policy::LedgerPolicy;
+pub use super::resize::{ResizeGranted, ResizeSettled};
 use super::resource::ResourceKind;
 use super::tenant::{Tenant, TenantId};
 use crate::ids::PodUid;
@@ -58,6 +61,12 @@ pub enum LedgerEvent {
     DriftResolved(DriftResolved),
     /// How much pods really used for a while.
     UseRecorded(Box<UseRecorded>),
+    /// Somebody who was not given them listens on these ports.
+    ForeignPortsSeen(Box<ForeignPortsSeen>),
+    /// A pod that goes on gets other amounts.
+    ResizeGranted(ResizeGranted),
+    /// A pod has them, or what it had before.
+    ResizeSettled(ResizeSettled),
 }
 
 macro_rules! from_payload {
@@ -95,9 +104,20 @@ from_payload!(
     AlertCleared,
     DriftFound,
     DriftResolved,
+    ResizeGranted,
+    ResizeSettled,
 );
 
-from_large_payload!(CapacitySet, PolicySet, TenantSet, Allocated, Queued, Reserved, UseRecorded);
+from_large_payload!(
+    CapacitySet,
+    PolicySet,
+    TenantSet,
+    Allocated,
+    Queued,
+    Reserved,
+    UseRecorded,
+    ForeignPortsSeen,
+);
 
 /// `ledger.capacity-set` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +137,7 @@ pub struct PolicySet {
     pub from_config: bool,
 }
 
-/// `ledger.tenant-set` version 1.
+/// `ledger.tenant-set` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantSet {
@@ -378,14 +398,22 @@ pub enum Drift {
     /// Containers of a pod run that holds nothing.
     RunsWithoutGrant(PodUid),
     /// A port that a pod leases is listened on by a process that is none of the pod's.
-    ForeignListener(super::claims::Port),
+    ForeignListener(Port),
     /// A network interface of ours that belongs to no pod of the ledger.
     StrayInterface(String),
     /// A container runs on other processors than it was given.
     WrongCpus(PodUid),
 }
 
-/// `ledger.use-recorded` version 1.
+/// `ledger.foreign-ports-seen` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignPortsSeen {
+    /// All of them, in place of those that were seen before. They are given to nobody while this holds.
+    pub ports: BTreeSet<Port>,
+}
+
+/// `ledger.use-recorded` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UseRecorded {
@@ -397,6 +425,8 @@ pub struct UseRecorded {
     pub pods: Vec<PodUse>,
     /// The whole machine.
     pub node: NodeUse,
+    /// All GPUs, by whomever they were used.
+    pub gpus: GpuUsed,
 }
 
 /// How much a pod really used for a while.
@@ -417,6 +447,30 @@ pub struct PodUse {
     pub memory_max: Bytes,
     /// Disk, at the end.
     pub disk: Bytes,
+    /// GPUs.
+    pub gpus: GpuUsed,
+}
+
+/// How much of GPUs was really used for a while, over all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuUsed {
+    /// Time that they were busy, in percent of one; none if it was never told, and of a pod that had nothing of any.
+    pub share: Option<Measured>,
+    /// Their memory, in bytes; none likewise.
+    pub memory: Option<Measured>,
+}
+
+/// A figure that was measured some times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// How often.
+    pub samples: u32,
+    /// Its mean.
+    pub mean: u64,
+    /// The most that it was.
+    pub max: u64,
 }
 
 /// How much of the machine was really used for a while.

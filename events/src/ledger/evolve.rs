@@ -9,6 +9,7 @@ use super::event::{
 };
 use super::grant::{Grant, HolderId};
 use super::manager::Conflict;
+use super::resize;
 use super::resource::{Amounts, ResourceKind};
 use super::state::{Holding, Ledger, Rank, Reservation, Waiting};
 use super::tenant::TenantId;
@@ -58,6 +59,9 @@ pub(super) fn apply(ledger: &mut Ledger, event: &LedgerEvent) -> Result<(), Ille
         E::DriftResolved(resolved) => {
             ledger.drifts.remove(&resolved.drift);
         }
+        E::ForeignPortsSeen(seen) => ledger.managers.network.set_foreign(seen.ports.clone()),
+        E::ResizeGranted(granted) => resize::follow_grant(ledger, granted)?,
+        E::ResizeSettled(settled) => resize::follow_settle(ledger, settled)?,
         // What was refused, and what was really used, changes nothing that is given out.
         E::StaleTokenRefused(_) | E::UseRecorded(_) => {}
     }
@@ -80,6 +84,7 @@ fn allocate(ledger: &mut Ledger, allocated: &Allocated) -> Result<(), IllegalTra
         grant: allocated.grant.clone(),
         since: allocated.at,
         leaves_for: None,
+        resizing: None,
     };
     give(ledger, HolderId::Pod(allocated.pod), holding)
 }
@@ -100,6 +105,8 @@ fn queue(ledger: &mut Ledger, queued: &Queued) -> Result<(), IllegalTransition> 
         victims: leaving_for(ledger, queued.pod),
     };
     ledger.asking = ledger.asking.with(&waiting.demand);
+    let of_tenant = ledger.asking_of.get(&waiting.tenant).copied().unwrap_or_default();
+    ledger.asking_of.insert_mut(waiting.tenant.clone(), of_tenant.with(&waiting.demand));
     ledger.waiting.insert_mut(rank, Arc::new(waiting));
     ledger.ranks.insert_mut(queued.pod, rank);
     Ok(())
@@ -145,6 +152,7 @@ fn reserve(ledger: &mut Ledger, reserved: &Reserved) -> Result<(), IllegalTransi
         grant: reserved.grant.clone(),
         since: reserved.at,
         leaves_for: None,
+        resizing: None,
     };
     give(ledger, HolderId::Reservation(reserved.reservation), holding)?;
     ledger.last_token = reserved.token;
@@ -239,6 +247,13 @@ fn leave_queue(ledger: &mut Ledger, pod: PodUid) -> bool {
     let Some(rank) = ledger.ranks.get(&pod).copied() else { return false };
     if let Some(waiting) = ledger.waiting.get(&rank) {
         ledger.asking = ledger.asking.without(&waiting.demand);
+        let of_tenant = ledger.asking_of.get(&waiting.tenant).copied().unwrap_or_default();
+        let of_tenant = of_tenant.without(&waiting.demand);
+        if of_tenant.pods() == 0 {
+            ledger.asking_of.remove_mut(&waiting.tenant);
+        } else {
+            ledger.asking_of.insert_mut(waiting.tenant.clone(), of_tenant);
+        }
     }
     ledger.waiting.remove_mut(&rank);
     ledger.ranks.remove_mut(&pod)

@@ -1,13 +1,13 @@
 //! Payloads of the ledger's past, and how today's are made of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::event::PolicySet;
+use super::event::{PolicySet, TenantSet};
 use super::policy::{CpuPlacement, GpuPlacement, LedgerPolicy, Limits, Preemption};
 use super::resource::{Amounts, ResourceKind};
-use super::tenant::RequestLimits;
+use super::tenant::{RequestLimits, Tenant, TenantId};
 
 /// `ledger.policy-set` version 1: soft limits were amounts alone, and there was no default of how often tenants may ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,5 +92,43 @@ impl From<LimitsV1> for Limits {
     fn from(past: LimitsV1) -> Limits {
         let LimitsV1 { hard, soft, overcommit_percent, reserve_percent } = past;
         Limits { hard, soft, overcommit_percent, reserve_percent, soft_percent: None }
+    }
+}
+
+/// `ledger.tenant-set` version 1: priorities of pods had no bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "TenantSet", rename_all = "camelCase")]
+pub struct TenantSetV1 {
+    /// Whose.
+    pub id: TenantId,
+    /// What it might have.
+    pub tenant: TenantV1,
+}
+
+/// What a tenant might have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "Tenant", rename_all = "camelCase")]
+pub struct TenantV1 {
+    /// Its namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// Most that its pods might have together.
+    pub quota: Option<Amounts>,
+    /// Percent of a bound from which on an alert was raised.
+    pub alert_percent: Option<u32>,
+    /// Most that one pod might ask for.
+    pub pod_max: Amounts,
+    /// What a pod was given that did not say.
+    pub pod_default: Amounts,
+    /// How often it might ask.
+    pub requests: RequestLimits,
+}
+
+impl From<TenantSetV1> for TenantSet {
+    fn from(past: TenantSetV1) -> TenantSet {
+        let TenantV1 { namespaces, quota, alert_percent, pod_max, pod_default, requests } = past.tenant;
+        let priority_max = None;
+        let tenant =
+            Tenant { namespaces, quota, alert_percent, pod_max, pod_default, requests, priority_max };
+        TenantSet { id: past.id, tenant }
     }
 }

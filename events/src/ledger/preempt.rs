@@ -204,7 +204,8 @@ mod tests {
 
     fn holding(since_s: i64, priority: i32, grant: Grant) -> Holding {
         let tenant = TenantId::new("red").unwrap();
-        Holding { tenant, priority, grant, since: Timestamp(since_s * 1_000_000), leaves_for: None }
+        let since = Timestamp(since_s * 1_000_000);
+        Holding { tenant, priority, grant, since, leaves_for: None, resizing: None }
     }
 
     fn memory(bytes: u64) -> Grant {

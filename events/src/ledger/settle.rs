@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::event::{AlertCleared, AlertRaised, Allocated, LedgerEvent, PreemptionRequested};
 use super::kept::Kept;
 use super::preempt;
+use super::queue::Walk;
 use super::resource::ResourceKind;
 use super::state::{Ledger, Rank, Waiting};
 use super::tenant::TenantId;
@@ -63,17 +64,21 @@ fn serve(mut ledger: Ledger, events: &mut Vec<LedgerEvent>, context: &Context) -
 /// says whether anybody was given something.
 fn serve_once(ledger: &mut Ledger, events: &mut Vec<LedgerEvent>, context: &Context) -> bool {
     let before = events.len();
-    let mut kept = Kept::default();
+    let (mut kept, mut walk) = (Kept::default(), Walk::begin(ledger));
     let mut next = first_from(ledger, Bound::Unbounded);
     while let Some((rank, waiting)) = next {
-        if ledger.has_nothing_left(&kept) {
+        if walk.is_over() || ledger.has_nothing_left(&kept) {
             break;
         }
         next = first_from(ledger, Bound::Excluded(rank));
+        if !walk.looks_at(ledger, &waiting.tenant, &kept) {
+            continue;
+        }
         let grant = match ledger.available(&waiting.tenant, &waiting.demand, &kept) {
             Ok(grant) => grant,
             Err(shortages) => {
                 ledger.keep(&mut kept, &waiting, &shortages);
+                walk.pass(ledger, &waiting.tenant, &kept, &shortages);
                 continue;
             }
         };
@@ -88,6 +93,7 @@ fn serve_once(ledger: &mut Ledger, events: &mut Vec<LedgerEvent>, context: &Cont
         let event = allocated.into();
         *ledger = evolved(ledger, &event);
         events.push(event);
+        walk.pass_alone();
         if waiting.demand.gpu.is_some() {
             break;
         }
@@ -157,6 +163,8 @@ fn concerned(ledger: &Ledger, events: &[LedgerEvent]) -> Vec<TenantId> {
                 | E::TenantSet(_)
                 | E::TenantRemoved(_)
                 | E::PolicySet(_)
+                | E::ResizeGranted(_)
+                | E::ResizeSettled(_)
         )
     });
     let with_alert = ledger.tenants.iter().filter(|(_, tenant)| tenant.alert_percent.is_some());

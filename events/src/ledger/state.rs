@@ -15,6 +15,7 @@ use super::kept::Kept;
 use super::manager::{Managers, Terms};
 use super::policy::LedgerPolicy;
 use super::queue::Asking;
+use super::resize::Resizing;
 use super::resource::{Amounts, ResourceKind};
 use super::tenant::{RequestLimits, Tenant, TenantId};
 use super::{LedgerCommand, LedgerRejection, decide, evolve, settle};
@@ -51,6 +52,9 @@ pub struct Ledger {
     /// How many of them ask for what nearly everybody asks for.
     #[serde(default)]
     pub(super) asking: Asking,
+    /// The same by tenant.
+    #[serde(with = "pairs", default)]
+    pub(super) asking_of: RedBlackTreeMapSync<TenantId, Asking>,
     /// What is kept for somebody.
     #[serde(with = "pairs")]
     pub reservations: RedBlackTreeMapSync<Uuid, Arc<Reservation>>,
@@ -94,6 +98,9 @@ pub struct Holding {
     pub since: Timestamp,
     /// For whom it is to make way, if it is.
     pub leaves_for: Option<PodUid>,
+    /// Other amounts that it is getting: it has the greater of the old and the new until that is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resizing: Option<Resizing>,
 }
 
 /// A pod that waits for room.
@@ -152,6 +159,12 @@ impl Ledger {
             Some(quota) => QuotaView { quota, is_default: false },
             None => QuotaView { quota: &self.policy.default_quota, is_default: true },
         }
+    }
+
+    /// The highest priority that pods of a tenant may have, if there is such a bound.
+    #[must_use]
+    pub fn priority_max(&self, id: &TenantId) -> Option<i32> {
+        self.tenants.get(id).and_then(|tenant| tenant.priority_max)
     }
 
     /// How often a tenant may ask, and whether that is the node's default.
@@ -219,7 +232,7 @@ impl Ledger {
     }
 
     /// What no waiting helps against: more than one pod may have, or, on a strict node, no word of what it needs.
-    fn unallowed(&self, tenant: &TenantId, asked: &Amounts) -> Vec<Shortage> {
+    pub(super) fn unallowed(&self, tenant: &TenantId, asked: &Amounts) -> Vec<Shortage> {
         let mut found = vec![];
         let of = |kind: &ResourceKind, asked, free, bound| {
             let kind = kind.clone();
@@ -240,7 +253,7 @@ impl Ledger {
     }
 
     /// What of these amounts, and of one pod more, is beyond a tenant's quota.
-    fn beyond_quota(&self, tenant: &TenantId, asked: &Amounts, kept: &Kept) -> Vec<Shortage> {
+    pub(super) fn beyond_quota(&self, tenant: &TenantId, asked: &Amounts, kept: &Kept) -> Vec<Shortage> {
         let QuotaView { quota, .. } = self.quota(tenant);
         let used = self.used.get(tenant);
         let beyond = quota.iter().filter_map(|(kind, most)| {
@@ -263,10 +276,12 @@ impl Ledger {
         kept
     }
 
-    /// Adds what one who waits is to find later to what is kept for those in front of him.
-    pub(super) fn keep_for(&self, kept: &mut Kept, waiting: &Waiting) {
+    /// Adds what one who waits is to find later to what is kept for those in front of him; says what he is short of.
+    pub(super) fn keep_for(&self, kept: &mut Kept, waiting: &Waiting) -> Vec<Shortage> {
         let found = self.available(&waiting.tenant, &waiting.demand, kept);
-        self.keep(kept, waiting, &found.err().unwrap_or_default());
+        let shortages = found.err().unwrap_or_default();
+        self.keep(kept, waiting, &shortages);
+        shortages
     }
 
     /// Adds what a pod waits for to what is kept, if it is such room that holds it back. Who can never have what it asks

@@ -67,6 +67,9 @@ pub struct Tenant {
     pub pod_default: Amounts,
     /// How often it may ask.
     pub requests: RequestLimits,
+    /// The highest priority that its pods may have; unbounded without.
+    #[serde(default)]
+    pub priority_max: Option<i32>,
 }
 
 /// How often a tenant may ask the API, by what it asks for.

@@ -5,6 +5,7 @@ use super::event::{
     ExecOutcome, Failed, FailureReason, PodEvent, ProvisioningStarted, RestartScheduled, SetupRequested,
     Started, StopCause, StopReason, Stopped,
 };
+use super::resize;
 use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
 use uuid::Uuid;
 
@@ -43,6 +44,9 @@ fn with_violations(pod: &Pod, event: PodEvent, context: &Context) -> Vec<PodEven
 fn step(pod: &PodState, context: &Context) -> Option<PodEvent> {
     if let Some(kill) = overdue(pod, context) {
         return Some(kill);
+    }
+    if let Some(resized) = resize::step(pod) {
+        return Some(resized.into());
     }
     match &pod.phase {
         Phase::Pending if pod.awaits_resources => None,

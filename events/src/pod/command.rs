@@ -1,14 +1,17 @@
 //! What may be asked of a pod, and why it may refuse.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::{ExecOutcome, Exit, FailureClass, ResolvedImage, StopWhy};
+use super::resize::{ResizeFailed, ResizeWish};
 use super::spec::{PodSpec, ProbeKind};
 use crate::ids::PodUid;
 use crate::ledger::{Admission, LedgerRejection};
 use crate::names::{ContainerName, PodId};
-use crate::units::Timestamp;
+use crate::units::{Bytes, Timestamp};
 use crate::violation::{ViolationCommand, ViolationRejection};
 use crate::worker::ProcessIdentity;
 
@@ -120,6 +123,22 @@ pub enum PodCommand {
     },
     /// The ledger has given it what it waited for.
     GrantResources,
+    /// Have other limits and requests.
+    Resize(Box<ResizeWish>),
+    /// The runtime holds these tries of containers to the new limits.
+    CompleteResize {
+        /// The generation that they are of.
+        generation: u32,
+        /// The tries.
+        told: BTreeMap<ContainerName, u32>,
+    },
+    /// The runtime or the kernel refuses; these tries of containers are held to the old limits again.
+    FailResize {
+        /// What failed.
+        failed: ResizeFailed,
+        /// The tries.
+        told: BTreeMap<ContainerName, u32>,
+    },
     /// Something was seen of its use of processor time or memory, or done about it.
     Violation(ViolationCommand),
     /// Go for good.
@@ -238,6 +257,48 @@ pub enum PodRejection {
         /// Why.
         error: LedgerRejection,
     },
+    /// A part of a pod that cannot change while it goes on.
+    #[error("`{path}` cannot be changed in place: {reason}; delete the pod and apply it again")]
+    NotResizable {
+        /// Which, as in a manifest.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The runtime cannot change what runs.
+    #[error(
+        "what runs of the pod cannot be resized in place: {reason}; replace it: delete the pod and apply it again"
+    )]
+    NeedsReplacement {
+        /// Why.
+        reason: String,
+    },
+    /// It is being resized already.
+    #[error("the pod is being resized (generation {generation}); try again once that is over")]
+    ResizeInProgress {
+        /// The generation that is to be.
+        generation: u32,
+    },
+    /// A limit of memory that is less than what is used.
+    #[error(
+        "container `{container}` has {used} of memory in use, which is more than the limit of {limit} asked for"
+    )]
+    BelowUse {
+        /// Which.
+        container: ContainerName,
+        /// What was asked for.
+        limit: Bytes,
+        /// What it uses.
+        used: Bytes,
+    },
+    /// Limits and requests that cannot be.
+    #[error("`{path}` {message}")]
+    BadResize {
+        /// Where, as in a manifest.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
     /// What was seen or done about its violations cannot be recorded.
     #[error("{error}")]
     Violation {
@@ -289,6 +350,11 @@ impl PodRejection {
             PodRejection::TooManyExecs { .. } => "too-many-execs",
             PodRejection::EmptyCommand => "empty-command",
             PodRejection::Resources { error } => error.code(),
+            PodRejection::NotResizable { .. } => "not-resizable",
+            PodRejection::NeedsReplacement { .. } => "needs-replacement",
+            PodRejection::ResizeInProgress { .. } => "resize-in-progress",
+            PodRejection::BelowUse { .. } => "below-use",
+            PodRejection::BadResize { .. } => "bad-resize",
             PodRejection::Violation { error } => error.code(),
             PodRejection::NoSuchExec => "no-such-exec",
             PodRejection::Unmanaged { .. } => "unmanaged",

@@ -10,6 +10,7 @@ use super::event::{
     ReadinessChanged, ResourcesAwaited, ResourcesGranted, SetupCompleted, SetupFailed, StartRequested,
     StartupPassed, StopReason, StopRequested, StopWhy, Terminated, TerminationRequested,
 };
+use super::resize;
 use super::spec::{PodSpec, ProbeKind, Role};
 use super::state::{Container, ContainerState, Phase, Pod, PodState, Setup};
 use crate::context::Context;
@@ -108,6 +109,7 @@ fn answer_live(pod: &PodState, command: &PodCommand, context: &Context) -> Answe
         C::Start { admission } => start(pod, admission),
         C::GrantResources if pod.awaits_resources => Ok(vec![ResourcesGranted {}.into()]),
         C::GrantResources => Ok(vec![]),
+        C::Resize(_) | C::CompleteResize { .. } | C::FailResize { .. } => resize::answer(pod, command),
         C::Violation(command) => violation(pod, command, context),
         C::Delete { grace_s } => Ok(delete(pod, *grace_s, context)),
         C::CompleteCleanup => match pod.phase {
@@ -142,7 +144,7 @@ fn readmit(pod: &PodState, spec: &PodSpec) -> Answer {
     if matches!(pod.phase, Phase::Terminating { .. }) {
         return Err(PodRejection::BeingDeleted { id });
     }
-    match pod.spec.first_difference(spec) {
+    match pod.spec.first_conflict(spec) {
         None => Ok(vec![]),
         Some(path) => Err(PodRejection::SpecConflict { id, path }),
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use container::*;
 
+pub use super::resize::{ResizeFailed, ResizeRequested, Resized};
 use super::spec::PodSpec;
 use crate::ids::PodUid;
 use crate::ledger::GpuUuid;
@@ -77,6 +78,12 @@ pub enum PodEvent {
     ResourcesGranted(ResourcesGranted),
     /// Something happened to its violations.
     Violation(ViolationEvent),
+    /// Intent: its containers are to have other limits and requests, while they run.
+    ResizeRequested(Box<ResizeRequested>),
+    /// They have.
+    Resized(Resized),
+    /// They could not; all is as before.
+    ResizeFailed(ResizeFailed),
 }
 
 impl From<ViolationEvent> for PodEvent {
@@ -124,7 +131,15 @@ from_payload!(
     ExecFinished,
     ResourcesAwaited,
     ResourcesGranted,
+    Resized,
+    ResizeFailed,
 );
+
+impl From<ResizeRequested> for PodEvent {
+    fn from(payload: ResizeRequested) -> PodEvent {
+        PodEvent::ResizeRequested(Box::new(payload))
+    }
+}
 
 impl From<Admitted> for PodEvent {
     fn from(payload: Admitted) -> PodEvent {

@@ -9,6 +9,7 @@ use super::event::{
     ContainerStopRequested, Exit, ExitReason, OutOfMemory, PodEvent, RestartScheduled, SetupCompleted,
     SetupFailed, StopReason, StopWhy,
 };
+use super::resize;
 use super::spec::{ContainerSpec, Role};
 use super::state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};
 use crate::decider::IllegalTransition;
@@ -61,6 +62,7 @@ fn admit(admitted: &Admitted) -> PodState {
         awaits_resources: false,
         stop_why: StopWhy::Asked,
         violations: Violations::default(),
+        resize: None,
     }
 }
 
@@ -153,6 +155,7 @@ fn apply(pod: &mut PodState, event: &PodEvent) -> Option<()> {
             flip(&mut pod.awaits_resources, true)
         }
         E::ResourcesGranted(_) => flip(&mut pod.awaits_resources, false),
+        E::ResizeRequested(_) | E::Resized(_) | E::ResizeFailed(_) => resize::follow(pod, event),
     }
 }
 

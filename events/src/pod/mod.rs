@@ -7,6 +7,7 @@ pub mod event;
 mod evolve;
 pub mod expansion;
 pub mod past;
+pub mod resize;
 pub mod spec;
 pub mod state;
 
@@ -15,5 +16,6 @@ pub(crate) use evolve::start_error;
 
 pub use command::{PodCommand, PodRejection};
 pub use event::PodEvent;
+pub use resize::{ContainerSize, Resize, ResizeWish, SizeChange};
 pub use spec::{ContainerSpec, PodSpec};
 pub use state::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};

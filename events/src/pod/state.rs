@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::event::{
     Exit, ExitReason, FailureClass, FailureReason, PodEvent, ResolvedImage, StopCause, StopReason, StopWhy,
 };
+use super::resize::Resize;
 use super::spec::{PodSpec, RestartPolicy, Role};
 use super::{PodCommand, PodRejection, advance, decide, evolve};
 use crate::context::Context;
@@ -73,6 +74,9 @@ pub struct PodState {
     /// Its violations: of its own limits, not of its share of a GPU.
     #[serde(default, skip_serializing_if = "Violations::is_empty")]
     pub violations: Violations,
+    /// The change of its sizes that it saw last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Resize>,
 }
 
 /// Where a pod is in its life.

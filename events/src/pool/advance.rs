@@ -2,17 +2,19 @@
 //! it away is one decision, so nobody can come between.
 
 use super::draft::Draft;
-use super::event::TaskAssigned;
+use super::event::{TaskAssigned, TaskConfirmed};
 use super::names::{SlotKey, TaskId};
 use super::queue::Rank;
 use super::slots::Weight;
-use super::task::Task;
+use super::state::Pool;
+use super::task::{Task, TaskState};
 
 /// Most tasks that one decision gives a slot; the others get theirs with the next.
 const ASSIGNED_MAX: usize = 64;
 
-/// Gives slots to those that wait for one, the first first.
+/// Begins what was confirmed and can be applied by now, and gives slots to those that wait for one, the first first.
 pub(super) fn assign(draft: &mut Draft) {
+    apply_approved(draft);
     if draft.pool.leaving.is_some() || draft.pool.is_frozen(draft.now) {
         return;
     }
@@ -33,24 +35,31 @@ fn next(draft: &Draft) -> Option<(TaskId, Weight)> {
     };
     let light = first(&queue.light, Weight::Light);
     let heavy = first(&queue.heavy, Weight::Heavy);
-    let due = due(draft);
-    let firsts = [light, heavy, due].into_iter().flatten();
+    let firsts = [light, heavy].into_iter().flatten();
     firsts.min_by_key(|(rank, ..)| *rank).map(|(_, task, weight)| (task, weight))
 }
 
-/// The first whose next try is due, whom a member takes, and whose workspace is free.
-fn due(draft: &Draft) -> Option<(Rank, TaskId, Weight)> {
-    let pool = &draft.pool;
-    let rule = pool.spec.as_ref()?.slots.rule;
-    let due = pool.queue.delayed.iter().take_while(|((not_before, _), _)| *not_before <= draft.now);
-    let fits = due.take(ASSIGNED_MAX).filter_map(|((_, rank), id)| {
-        let task = pool.task(*id)?;
-        let weight = rule.weight(task.spec.kind);
-        pool.takers.first(weight)?;
-        let is_locked = task.spec.locks().is_some_and(|workspace| pool.queue.holder(workspace).is_some());
-        (!is_locked).then_some((*rank, *id, weight))
-    });
-    fits.min_by_key(|(rank, ..)| *rank)
+/// Begins with the plans that were confirmed and whose pods are theirs by now.
+fn apply_approved(draft: &mut Draft) {
+    if draft.pool.approved.is_empty() {
+        return;
+    }
+    let approved: Vec<TaskId> = draft.pool.approved.iter().copied().collect();
+    for task in approved {
+        if may_apply(&draft.pool, task) {
+            let (token, at) = (draft.pool.last_token.next(), draft.now);
+            draft.push(TaskConfirmed { task, token, at });
+        }
+    }
+}
+
+/// Whether a plan may be applied now: its agent is there, and nothing runs beside it that may not.
+pub(super) fn may_apply(pool: &Pool, task: TaskId) -> bool {
+    let Some(TaskState::ApplyPending { slot, .. }) = pool.task(task).map(|task| &task.state) else {
+        return false;
+    };
+    let (Some(member), Some(spec)) = (pool.member(slot.member), &pool.spec) else { return false };
+    member.takes_tasks() && spec.slots.rule.may_apply(&member.slots)
 }
 
 /// Gives a task the best slot; says whether somebody else may get one too.

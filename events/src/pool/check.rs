@@ -39,7 +39,12 @@ fn slots(pool: &Pool) -> Vec<String> {
             let (id, token, is_reserved) = match slot {
                 Slot::Idle => continue,
                 Slot::Running { task, token, .. } => (*task, *token, false),
-                Slot::Reserved { task, token, .. } => (*task, *token, true),
+                Slot::Reserved { task, token, confirmed, .. } => {
+                    if *confirmed != pool.approved.contains(task) {
+                        found.push(format!("slot {key} says otherwise whether task {task} was confirmed"));
+                    }
+                    (*task, *token, true)
+                }
             };
             let task = pool.task(id);
             let waits = task.is_some_and(|task| matches!(task.state, TaskState::ApplyPending { .. }));
@@ -72,6 +77,12 @@ fn owners(pool: &Pool) -> Vec<String> {
             found.push(format!("task {id} is {}, and is not listed as that", task.word()));
         }
     }
+    let confirmed = |id: &TaskId| {
+        let state = pool.task(*id).map(|task| &task.state);
+        matches!(state, Some(TaskState::ApplyPending { confirmed_at: Some(_), .. }))
+    };
+    let idle = pool.approved.iter().filter(|id| !confirmed(id));
+    found.extend(idle.map(|id| format!("task {id} is listed as confirmed, and is not")));
     let stray = pool.reserved.iter().filter(|id| pool.task(**id).is_none_or(Task::is_over));
     found.extend(stray.map(|id| format!("a plan of task {id} is listed, which is over")));
     found
@@ -115,7 +126,8 @@ fn members(pool: &Pool) -> Vec<String> {
 
 /// Who waits is in the one place in which he is found.
 fn queue(pool: &Pool, rule: SlotRule) -> Vec<String> {
-    let mut expected = Queue { holders: pool.queue.holders.clone(), ..Queue::default() };
+    let (holders, due_until) = (pool.queue.holders.clone(), pool.queue.due_until);
+    let mut expected = Queue { holders, due_until, ..Queue::default() };
     let mut pending: Vec<(Rank, &Task)> =
         live(pool).filter(|task| task.slot().is_none()).map(|task| (Pool::rank(task), task)).collect();
     pending.sort_by_key(|(rank, _)| *rank);

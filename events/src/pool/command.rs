@@ -52,6 +52,29 @@ pub enum PoolCommand {
         /// Why.
         reason: String,
     },
+    /// A member's pod could not be admitted because the node takes no more now.
+    ReportNoRoom {
+        /// Which.
+        member: u64,
+        /// What there is too little of.
+        reason: String,
+    },
+    /// A member's pod has the sizes of the template.
+    ReportResized {
+        /// Which.
+        member: u64,
+        /// Of which revision.
+        revision: u64,
+    },
+    /// A member's pod could not have them.
+    ReportResizeFailed {
+        /// Which.
+        member: u64,
+        /// Of which revision.
+        revision: u64,
+        /// Why.
+        reason: String,
+    },
     /// A member's pod ended, failed or is gone, without having been asked to.
     ReportPodEnded {
         /// Which.
@@ -85,6 +108,22 @@ pub enum PoolCommand {
         session: Uuid,
         /// Whether it said that it leaves: what it still had is lost.
         left: bool,
+    },
+    /// An agent takes nothing more. What it was given and has not taken yet waits again.
+    AgentLeaving {
+        /// Whose.
+        member: u64,
+        /// Its session.
+        session: Uuid,
+        /// The tasks that it has, in slots that run.
+        has: Vec<(TaskId, Token)>,
+    },
+    /// How often an agent was refused a word since that was counted last.
+    ReportRefusals {
+        /// Whose.
+        member: u64,
+        /// How often.
+        count: u64,
     },
     /// Nothing was heard of a member's agent, since it was connected last or since its pod was admitted.
     ReportSilent {
@@ -194,6 +233,14 @@ pub enum PoolRejection {
         /// Which.
         task: TaskId,
     },
+    /// Another pool has a task of that id.
+    #[error("task {task} exists already in pool `{pool}`: draw another id")]
+    TaskElsewhere {
+        /// Which.
+        task: TaskId,
+        /// Whose.
+        pool: PoolName,
+    },
     /// Too many wait.
     #[error("{max} tasks wait already, which is the most: try again later")]
     QueueFull {
@@ -300,7 +347,7 @@ impl PoolRejection {
             PoolRejection::BadSpec { .. } => "bad-pool",
             PoolRejection::WrongName { .. } => "wrong-pool",
             PoolRejection::BadTask { .. } => "bad-task",
-            PoolRejection::TaskExists { .. } => "task-exists",
+            PoolRejection::TaskExists { .. } | PoolRejection::TaskElsewhere { .. } => "task-exists",
             PoolRejection::QueueFull { .. } => "queue-full",
             PoolRejection::NoSuchTask { .. } => "no-such-task",
             PoolRejection::NotApplyPending { .. } => "not-apply-pending",

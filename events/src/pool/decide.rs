@@ -7,6 +7,7 @@ use super::draft::Draft;
 use super::event::{ReferencesChanged, RemovalRequested, SpecSet, Unfrozen};
 use super::evolve::reference_key;
 use super::names::PoolName;
+use super::resize;
 use super::spec::{Digest, PoolSpec};
 use super::state::Leaving;
 use super::tick;
@@ -33,6 +34,11 @@ pub(super) fn answer(draft: &mut Draft, command: &PoolCommand) -> Answer {
         C::ReportReferences { digests } => report_references(draft, digests),
         C::ReportAdmitted { member, pod } => members::admitted(draft, *member, *pod),
         C::ReportRequestFailed { member, reason } => members::request_failed(draft, *member, reason),
+        C::ReportNoRoom { member, reason } => members::no_room(draft, *member, reason),
+        C::ReportResized { member, revision } => resize::report(draft, *member, *revision, None),
+        C::ReportResizeFailed { member, revision, reason } => {
+            resize::report(draft, *member, *revision, Some(reason))
+        }
         C::ReportPodEnded { member, detail } => members::pod_ended(draft, *member, detail),
         C::ReportRemoved { member } => members::removed(draft, *member),
         C::Connect { member, session, version, fresh, has } => {
@@ -40,6 +46,8 @@ pub(super) fn answer(draft: &mut Draft, command: &PoolCommand) -> Answer {
             members::connect(draft, *member, &arrival)
         }
         C::Disconnect { member, session, left } => members::disconnect(draft, *member, *session, *left),
+        C::AgentLeaving { member, session, has } => members::leaving(draft, *member, *session, has),
+        C::ReportRefusals { member, count } => members::count_refusals(draft, *member, *count),
         C::ReportSilent { member, silent_ms } => members::silent(draft, *member, *silent_ms),
         C::AgentsAway => {
             members::all_away(draft);

@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::command::PoolRejection;
 use super::draft::{Draft, MESSAGE_LEN_MAX, told};
 use super::event::{
-    AgentConnected, AgentDisconnected, AgentsAway, LossReason, MemberAdmitted, MemberLost, MemberRemoved,
-    MemberRequestFailed, RequeueReason, Setback,
+    AgentConnected, AgentDisconnected, AgentLeaving, AgentsAway, LossReason, MemberAdmitted, MemberLost,
+    MemberNoRoom, MemberRemoved, MemberRequestFailed, RequeueReason, Setback, StaleTokensCounted,
 };
 use super::loss;
 use super::member::{Member, MemberPhase};
@@ -24,6 +24,10 @@ const FAILURES_MAX: u32 = 5;
 const SETBACK_MS: u64 = 60_000;
 /// The longest such wait, in milliseconds.
 const SETBACK_MS_MAX: u64 = 600_000;
+/// The first wait after the node had no room for a pod, in milliseconds; it doubles.
+const NO_ROOM_MS: u64 = 5_000;
+/// The longest such wait, in milliseconds: by then what came free is seen.
+const NO_ROOM_MS_MAX: u64 = 60_000;
 
 type Answer = Result<(), PoolRejection>;
 
@@ -63,6 +67,27 @@ pub(super) fn request_failed(draft: &mut Draft, number: u64, reason: &str) -> An
     }
     let (setback, at) = (setback(&draft.pool, member, draft.now), draft.now);
     draft.push(MemberRequestFailed { member: number, reason: told(reason, MESSAGE_LEN_MAX), setback, at });
+    Ok(())
+}
+
+/// Nothing is wrong with a pod for which there is no room: that never ends the tries. Those that were asked for together
+/// are one.
+pub(super) fn no_room(draft: &mut Draft, number: u64, reason: &str) -> Answer {
+    let member = known(&draft.pool, number)?;
+    if member.phase != MemberPhase::Requested {
+        return Err(wrong_phase(member));
+    }
+    let before = draft.pool.scaling.shortage.as_ref();
+    let (times, retry_at) = match before {
+        Some(before) if member.requested_at < before.at => (before.times, before.retry_at),
+        before => {
+            let times = before.map_or(0, |before| before.times).saturating_add(1);
+            let wait_ms = NO_ROOM_MS.saturating_mul(1 << (times - 1).min(10)).min(NO_ROOM_MS_MAX);
+            (times, draft.now.plus_ms(wait_ms))
+        }
+    };
+    let at = draft.now;
+    draft.push(MemberNoRoom { member: number, reason: told(reason, MESSAGE_LEN_MAX), times, retry_at, at });
     Ok(())
 }
 
@@ -129,10 +154,16 @@ pub(super) fn lose(draft: &mut Draft, number: u64, reason: LossReason) {
         take_back(draft, number);
     }
     let Some(member) = draft.pool.member(number).cloned() else { return };
-    let never_came = member.agent.is_none();
-    let setback = never_came.then(|| setback(&draft.pool, &member, draft.now));
+    // One that came and died at once did not come up either.
+    let setback = (!member.has_lived(settled_ms(&draft.pool), draft.now))
+        .then(|| setback(&draft.pool, &member, draft.now));
     let at = draft.now;
     draft.push(MemberLost { member: number, reason, setback, at });
+}
+
+/// How long an agent must have been there for its pod to have come up, in milliseconds: as long as one may be silent.
+pub(super) fn settled_ms(pool: &Pool) -> u64 {
+    pool.spec.as_ref().map_or(0, |spec| spec.agents.offline_after_ms)
 }
 
 fn tasks_of(draft: &Draft, member: &Member) -> Vec<Task> {
@@ -185,6 +216,36 @@ pub(super) fn disconnect(draft: &mut Draft, number: u64, session: Uuid, left: bo
             }
         }
     }
+    Ok(())
+}
+
+pub(super) fn leaving(draft: &mut Draft, number: u64, session: Uuid, has: &[(TaskId, Token)]) -> Answer {
+    let member = known(&draft.pool, number)?.clone();
+    let Some(agent) = member.agent.as_ref().filter(|agent| agent.session == session) else {
+        return Err(PoolRejection::SessionOver { member: number });
+    };
+    if agent.leaving || !agent.connected || member.phase != MemberPhase::Up {
+        return Ok(());
+    }
+    let at = draft.now;
+    draft.push(AgentLeaving { member: number, session, at });
+    for task in tasks_of(draft, &member) {
+        match task.state {
+            TaskState::Running { token, started: false, .. } if !has.contains(&(task.spec.id, token)) => {
+                loss::lose(draft, &task, RequeueReason::AgentLeft);
+            }
+            // One that takes nothing more will not apply it.
+            TaskState::ApplyPending { .. } => loss::lose(draft, &task, RequeueReason::PlanLost),
+            TaskState::Running { .. } | TaskState::Pending { .. } | TaskState::Ended { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn count_refusals(draft: &mut Draft, number: u64, count: u64) -> Answer {
+    known(&draft.pool, number)?;
+    let at = draft.now;
+    draft.push(StaleTokensCounted { member: number, count, at });
     Ok(())
 }
 

@@ -1,16 +1,22 @@
 //! What a pool answers about its tasks.
 
+use std::sync::Arc;
+
+use super::advance::may_apply;
 use super::command::{PoolRejection, TaskReport};
 use super::draft::{Draft, MESSAGE_LEN_MAX, told};
 use super::event::{
-    CancelReason, RequeueReason, StaleReason, StaleTokenRefused, TaskCancelRequested, TaskConfirmed,
-    TaskDiscarded, TaskEnded, TaskPlanned, TaskStarted, TaskSubmitted,
+    CancelReason, RequeueReason, StaleReason, StaleTokenRefused, TaskApproved, TaskCancelRequested,
+    TaskConfirmed, TaskDiscarded, TaskEnded, TaskPlanned, TaskStarted, TaskSubmitted,
 };
 use super::loss;
 use super::names::{TaskId, Token};
 use super::spec::OnEnd;
 use super::state::Pool;
 use super::task::{Phase, Task, TaskExit, TaskKind, TaskResult, TaskSpec, TaskState};
+
+/// Time between two refusals of one member that are recorded one by one, in milliseconds.
+const REFUSALS_EVERY_MS: u64 = 60_000;
 
 type Answer = Result<(), PoolRejection>;
 
@@ -28,28 +34,35 @@ pub(super) fn submit(draft: &mut Draft, spec: &TaskSpec) -> Answer {
         return Err(PoolRejection::Leaving);
     }
     spec.check().map_err(|error| PoolRejection::BadTask { error })?;
+    let references = pool.spec.as_ref().map(|spec| spec.references.as_slice()).unwrap_or_default();
+    spec.check_secrets(references).map_err(|error| PoolRejection::BadTask { error })?;
     let max = pool.spec.as_ref().map_or(0, |spec| spec.tasks.queue_max);
     if max <= pool.queue.waiting {
         return Err(PoolRejection::QueueFull { max });
     }
     let (order, at) = (pool.submitted + 1, draft.now);
-    draft.push(TaskSubmitted { spec: spec.clone(), order, at });
+    draft.push(TaskSubmitted { spec: Arc::new(spec.clone()), order, at });
     Ok(())
 }
 
 pub(super) fn confirm(draft: &mut Draft, id: TaskId) -> Answer {
     let task = known(&draft.pool, id)?;
     match &task.state {
+        TaskState::ApplyPending { confirmed_at: Some(_), .. } => Ok(()),
         TaskState::ApplyPending { expires_at, .. } if *expires_at <= draft.now => {
             Err(PoolRejection::TooLate { task: id, expired_at: *expires_at })
         }
         TaskState::ApplyPending { slot, .. } => {
             let agent = draft.pool.member(slot.member);
-            if !agent.is_some_and(super::member::Member::is_connected) {
+            if !agent.is_some_and(super::member::Member::takes_tasks) {
                 return Err(PoolRejection::AgentAway { task: id });
             }
             let (token, at) = (draft.pool.last_token.next(), draft.now);
-            draft.push(TaskConfirmed { task: id, token, at });
+            if may_apply(&draft.pool, id) {
+                draft.push(TaskConfirmed { task: id, token, at });
+            } else {
+                draft.push(TaskApproved { task: id, at });
+            }
             Ok(())
         }
         TaskState::Running { phase: Phase::Apply, .. } => Ok(()),
@@ -140,8 +153,8 @@ pub(super) fn report(
     };
     let (None, Some(task)) = (stale, &task) else {
         let reason = stale.unwrap_or(StaleReason::NoSuchTask);
-        draft.push(StaleTokenRefused { member, task: id, token, reason, at });
-        return Ok(());
+        let refused = StaleTokenRefused { member, task: id, token, reason, at };
+        return refuse(draft, refused);
     };
     let TaskState::Running { phase, started, .. } = task.state else {
         return Err(PoolRejection::OutOfPhase { task: id, report: word(report).to_owned() });
@@ -159,6 +172,21 @@ pub(super) fn report(
         }
         TaskReport::Finished { .. } => finished(draft, task, token, report),
     }
+    Ok(())
+}
+
+/// Refuses a word for a slot that is another's. Of those of one member one is recorded in a while, so that an agent cannot
+/// fill the journal; the others are counted by whoever hears them.
+fn refuse(draft: &mut Draft, refused: StaleTokenRefused) -> Answer {
+    let StaleTokenRefused { member, task, token, reason, at } = refused;
+    let is_due = draft
+        .pool
+        .member(member)
+        .is_some_and(|member| member.refused_at.is_none_or(|last| last.plus_ms(REFUSALS_EVERY_MS) <= at));
+    if !is_due {
+        return Err(PoolRejection::StaleToken { task, token, reason });
+    }
+    draft.push(refused);
     Ok(())
 }
 
@@ -180,6 +208,11 @@ fn planned(draft: &mut Draft, task: &Task, token: Token, changes: bool, summary:
             let expires_at = at.plus_ms(u64::from(ttl_s) * 1_000);
             let token = draft.pool.last_token.next();
             draft.push(TaskPlanned { task: id, summary: summary.to_owned(), token, expires_at, at });
+            let planned = draft.pool.task(id).cloned();
+            // An agent that takes nothing more will not apply it.
+            if let Some(planned) = planned.filter(|planned| draft.pool.is_at_leaving_agent(planned)) {
+                loss::lose(draft, &planned, RequeueReason::PlanLost);
+            }
             return;
         }
         (true, _, _) => TaskResult::Success,

@@ -1,14 +1,18 @@
 //! A decision in the making: the events so far, and the pool as it would be after them.
 
 use super::event::PoolEvent;
-use super::evolve;
 use super::state::Pool;
+use super::{evolve, evolve_tasks};
 use crate::units::Timestamp;
 
 /// A decision in the making.
 pub(super) struct Draft {
-    /// The pool after all events so far.
+    /// The pool after all events so far, but for the last if nothing looks at the pool after it.
     pub(super) pool: Pool,
+    /// How many of the events the pool has followed.
+    followed: usize,
+    /// Whether somebody stands in line who will only by an event that gives out a slot.
+    is_ahead: bool,
     /// What has been decided.
     pub(super) events: Vec<PoolEvent>,
     /// The moment.
@@ -16,16 +20,36 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Nothing decided yet.
+    /// Nothing decided yet. Who is due stands in line.
     pub(super) fn new(pool: &Pool, now: Timestamp) -> Draft {
-        Draft { pool: pool.clone(), events: vec![], now }
+        let mut pool = pool.clone();
+        // As the first event that gives one of them a slot will have it.
+        let is_ahead = evolve_tasks::call_due(&mut pool, now);
+        Draft { pool, followed: 0, is_ahead, events: vec![], now }
     }
 
     /// Decides one thing more.
     pub(super) fn push(&mut self, event: impl Into<PoolEvent>) {
-        let event = event.into();
-        evolve::apply(&mut self.pool, &event).expect("a decider only emits events that its state can follow");
-        self.events.push(event);
+        self.events.push(event.into());
+        self.follow();
+    }
+
+    fn follow(&mut self) {
+        for event in self.events.iter().skip(self.followed) {
+            evolve::apply(&mut self.pool, event)
+                .expect("a decider only emits events that its state can follow");
+        }
+        self.followed = self.events.len();
+    }
+
+    /// What was decided, and the pool after all of it: `before` is the one that it was decided on.
+    pub(super) fn followed(mut self, before: &Pool) -> (Vec<PoolEvent>, Pool) {
+        if self.is_ahead {
+            // Not all that the draft knows is in the events.
+            (self.pool, self.followed) = (before.clone(), 0);
+        }
+        self.follow();
+        (self.events, self.pool)
     }
 
     /// Decides the last thing: nothing that is decided after it looks at the pool. That saves half of the work of the
@@ -36,7 +60,8 @@ impl Draft {
 
     /// Decides one thing more, after which somebody who waits may get what came free; it is the last if nobody does.
     pub(super) fn push_freeing(&mut self, event: impl Into<PoolEvent>) {
-        if self.pool.queue.waiting == 0 { self.push_last(event) } else { self.push(event) }
+        let is_last = self.pool.queue.waiting == 0 && self.pool.approved.is_empty();
+        if is_last { self.push_last(event) } else { self.push(event) }
     }
 }
 

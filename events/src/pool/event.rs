@@ -1,11 +1,15 @@
 //! What happens to a pool. Payloads are on disk for ever, see [`crate::pod::event`].
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::names::{PoolName, SlotKey, TaskId, Token};
 pub use super::reason::{CancelReason, LossReason, MemberRemovalReason, RequeueReason, StaleReason};
+pub use super::resize::{MemberResizeFailed, MemberResizeRequested, MemberResized};
 use super::scale::Verdict;
+pub use super::setback::{MemberNoRoom, MemberRequestFailed, Setback, SetbacksOver};
 use super::spec::{Digest, PoolSpec};
 use super::task::{Phase, TaskExit, TaskResult, TaskSpec};
 use crate::ids::PodUid;
@@ -68,6 +72,22 @@ pub enum PoolEvent {
     Scaled(Box<Scaled>),
     /// Freeze windows do not count for a while.
     Unfrozen(Unfrozen),
+    /// A plan is to be applied as soon as nothing else runs in its pod; nothing new comes into that.
+    TaskApproved(TaskApproved),
+    /// A member's agent takes nothing more, and goes once what it has is done.
+    AgentLeaving(AgentLeaving),
+    /// The node had no room for a member's pod: that is no failure, and it is tried again.
+    MemberNoRoom(MemberNoRoom),
+    /// Pods come up again: those that did not count no more.
+    SetbacksOver(SetbacksOver),
+    /// How often an agent spoke for slots that it does not have, beside what is on record one by one.
+    StaleTokensCounted(StaleTokensCounted),
+    /// A member's pod is to have the sizes of the template while it runs: an intent.
+    MemberResizeRequested(MemberResizeRequested),
+    /// It has them.
+    MemberResized(MemberResized),
+    /// It could not have them.
+    MemberResizeFailed(MemberResizeFailed),
 }
 
 macro_rules! from_payload {
@@ -115,6 +135,14 @@ from_payload!(
     ReservationExpired,
     StaleTokenRefused,
     Unfrozen,
+    TaskApproved,
+    AgentLeaving,
+    MemberNoRoom,
+    SetbacksOver,
+    StaleTokensCounted,
+    MemberResizeRequested,
+    MemberResized,
+    MemberResizeFailed,
 );
 
 /// `pool.spec-set` version 1.
@@ -166,29 +194,6 @@ pub struct MemberAdmitted {
     pub member: u64,
     /// Its pod.
     pub pod: PodUid,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// How often in a row members did not come up, and what follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Setback {
-    /// How often in a row, from 1.
-    pub failures: u32,
-    /// When the next is tried; none if that waits for an operator.
-    pub retry_at: Option<Timestamp>,
-}
-
-/// `pool.member-request-failed` version 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberRequestFailed {
-    /// Which.
-    pub member: u64,
-    /// Why, at most 1,024 bytes.
-    pub reason: String,
-    /// What follows.
-    pub setback: Setback,
     /// When.
     pub at: Timestamp,
 }
@@ -272,11 +277,11 @@ pub struct ReferencesChanged {
     pub at: Timestamp,
 }
 
-/// `pool.task-submitted` version 1.
+/// `pool.task-submitted` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSubmitted {
     /// What is to be done.
-    pub spec: TaskSpec,
+    pub spec: Arc<TaskSpec>,
     /// Its number among the tasks of the pool.
     pub order: u64,
     /// When.
@@ -435,6 +440,37 @@ pub struct Scaled {
 pub struct Unfrozen {
     /// Until when.
     pub until: Timestamp,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `pool.task-approved` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskApproved {
+    /// Which.
+    pub task: TaskId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `pool.agent-leaving` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLeaving {
+    /// Whose.
+    pub member: u64,
+    /// Its session.
+    pub session: Uuid,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `pool.stale-tokens-counted` version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaleTokensCounted {
+    /// Who spoke.
+    pub member: u64,
+    /// How often since that was counted last, with those that are on record one by one.
+    pub count: u64,
     /// When.
     pub at: Timestamp,
 }

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::{
-    AgentConnected, AgentDisconnected, MemberAdmitted, MemberLost, MemberRequested, PoolEvent,
-    ReferencesChanged, Scaled, Setback, SpecSet,
+    AgentConnected, AgentDisconnected, AgentLeaving, MemberAdmitted, MemberLost, MemberNoRoom,
+    MemberRequested, PoolEvent, ReferencesChanged, Scaled, Setback, SpecSet, StaleTokenRefused,
 };
 use super::evolve_tasks as tasks;
 use super::member::{Agent, Member, MemberPhase, Slot};
 use super::queue::Queue;
+use super::resize;
 use super::slots::Takers;
 use super::spec::{Digest, Reference, ReferenceKind};
-use super::state::{Leaving, Pool, Scaling, VERDICTS_KEPT};
+use super::state::{Leaving, Pool, Scaling, Shortage, VERDICTS_KEPT};
 use super::task::TaskState;
 use crate::decider::IllegalTransition;
 use crate::units::Timestamp;
@@ -51,6 +52,9 @@ pub(super) fn apply(pool: &mut Pool, event: &PoolEvent) -> Result<(), IllegalTra
             })?;
         }
         E::MemberLost(lost) => lose_member(pool, lost)?,
+        E::MemberResizeRequested(requested) => resize::follow_request(pool, requested)?,
+        E::MemberResized(resized) => resize::follow_done(pool, resized)?,
+        E::MemberResizeFailed(failed) => resize::follow_failed(pool, failed)?,
         E::AgentConnected(connected) => connect(pool, connected)?,
         E::AgentDisconnected(disconnected) => disconnect(pool, disconnected)?,
         E::AgentsAway(away) => all_away(pool, away.at),
@@ -67,8 +71,16 @@ pub(super) fn apply(pool: &mut Pool, event: &PoolEvent) -> Result<(), IllegalTra
         E::ReservationExpired(expired) => {
             tasks::expect_reserved(pool, expired.task, "pool.reservation-expired")?;
         }
+        E::StaleTokenRefused(refused) => note_refused(pool, refused),
         // What was refused changes nothing.
-        E::StaleTokenRefused(_) => {}
+        E::StaleTokensCounted(_) => {}
+        E::TaskApproved(approved) => tasks::approve(pool, approved)?,
+        E::AgentLeaving(leaving) => let_leave(pool, leaving)?,
+        E::MemberNoRoom(refused) => find_no_room(pool, refused)?,
+        E::SetbacksOver(_) => {
+            let scaling = Arc::make_mut(&mut pool.scaling);
+            (scaling.failures, scaling.retry_at, scaling.gave_up) = (0, None, false);
+        }
         E::Scaled(scaled) => scale(pool, scaled),
         E::Unfrozen(unfrozen) => {
             let scaling = Arc::make_mut(&mut pool.scaling);
@@ -91,6 +103,11 @@ fn set_spec(pool: &mut Pool, set: &SpecSet) -> Result<(), IllegalTransition> {
     }
     let rule = pool.spec.as_ref().map(|spec| spec.slots.rule);
     let is_reordered = rule != Some(set.spec.slots.rule) || pool.revision != set.revision;
+    let is_by_size = pool.spec.as_ref().is_some_and(|before| set.spec.needs_other_sizes(before));
+    if pool.revision != set.revision {
+        let oldest = pool.in_place_from.unwrap_or(pool.revision);
+        pool.in_place_from = is_by_size.then_some(oldest);
+    }
     pool.name = Some(set.name.clone());
     pool.spec = Some(Arc::new(set.spec.clone()));
     pool.revision = set.revision;
@@ -99,6 +116,7 @@ fn set_spec(pool: &mut Pool, set: &SpecSet) -> Result<(), IllegalTransition> {
     pool.digests = Arc::new(by_name(&digests));
     let scaling = Arc::make_mut(&mut pool.scaling);
     (scaling.failures, scaling.retry_at, scaling.gave_up) = (0, None, false);
+    scaling.shortage = None;
     if is_reordered {
         reorder(pool);
     }
@@ -126,7 +144,7 @@ fn reorder(pool: &mut Pool) {
         pool.takers.changed(spec.slots.rule, pool.revision, None, Some(member));
     }
     let holders = pool.queue.holders.clone();
-    pool.queue = Queue { holders, ..Queue::default() };
+    pool.queue = Queue { holders, due_until: pool.queue.due_until, ..Queue::default() };
     for task in pool.tasks.values() {
         if let TaskState::Pending { not_before } = task.state {
             let weight = spec.slots.rule.weight(task.spec.kind);
@@ -135,12 +153,10 @@ fn reorder(pool: &mut Pool) {
     }
 }
 
-/// What is left is what a pool of the same name goes on with.
+/// What is left is what a pool of the same name goes on with: its name and where it has counted to.
 fn remove(pool: &mut Pool) {
-    pool.spec = None;
-    pool.leaving = None;
-    pool.digests = Arc::default();
-    pool.scaling = Arc::default();
+    let Pool { name, revision, ended_count, submitted, last_member, last_token, .. } = std::mem::take(pool);
+    *pool = Pool { name, revision, ended_count, submitted, last_member, last_token, ..Pool::default() };
 }
 
 fn request_member(pool: &mut Pool, requested: &MemberRequested) -> Result<(), IllegalTransition> {
@@ -158,6 +174,10 @@ fn request_member(pool: &mut Pool, requested: &MemberRequested) -> Result<(), Il
         requested_at: requested.at,
         since: requested.at,
         ending: 0,
+        came_at: None,
+        has_worked: false,
+        refused_at: None,
+        resize: None,
     };
     pool.members.insert_mut(requested.member, Arc::new(member));
     Ok(())
@@ -169,7 +189,27 @@ fn admit_member(pool: &mut Pool, admitted: &MemberAdmitted) -> Result<(), Illega
         member.phase = MemberPhase::Up;
         (member.pod, member.since) = (Some(admitted.pod), admitted.at);
         was_requested
-    })
+    })?;
+    if pool.scaling.shortage.is_some() {
+        Arc::make_mut(&mut pool.scaling).shortage = None;
+    }
+    Ok(())
+}
+
+fn find_no_room(pool: &mut Pool, refused: &MemberNoRoom) -> Result<(), IllegalTransition> {
+    forget_member(pool, refused.member, "pool.member-no-room", |phase| {
+        matches!(phase, MemberPhase::Requested)
+    })?;
+    let MemberNoRoom { reason, times, retry_at, at, .. } = refused.clone();
+    Arc::make_mut(&mut pool.scaling).shortage = Some(Shortage { reason, times, at, retry_at });
+    Ok(())
+}
+
+fn note_refused(pool: &mut Pool, refused: &StaleTokenRefused) {
+    if let Some(member) = pool.members.get(&refused.member) {
+        let member = Member { refused_at: Some(refused.at), ..Member::clone(member) };
+        pool.members.insert_mut(refused.member, Arc::new(member));
+    }
 }
 
 fn forget_member(
@@ -210,19 +250,27 @@ fn lose_member(pool: &mut Pool, lost: &MemberLost) -> Result<(), IllegalTransiti
 
 fn connect(pool: &mut Pool, connected: &AgentConnected) -> Result<(), IllegalTransition> {
     change_member(pool, connected.member, "pool.agent-connected", |member| {
+        let before = member.agent.as_ref();
+        // An agent that leaves has done so for as long as its session lasts.
+        let leaving = before.is_some_and(|agent| agent.leaving && agent.session == connected.session);
         member.agent = Some(Agent {
             session: connected.session,
             version: connected.version.clone(),
             connected: true,
             since: connected.at,
+            leaving,
         });
+        member.came_at = member.came_at.or(Some(connected.at));
         matches!(member.phase, MemberPhase::Up | MemberPhase::Removing { .. })
-    })?;
-    if pool.scaling.failures != 0 {
-        let scaling = Arc::make_mut(&mut pool.scaling);
-        (scaling.failures, scaling.retry_at, scaling.gave_up) = (0, None, false);
-    }
-    Ok(())
+    })
+}
+
+fn let_leave(pool: &mut Pool, leaving: &AgentLeaving) -> Result<(), IllegalTransition> {
+    change_member(pool, leaving.member, "pool.agent-leaving", |member| {
+        let Some(agent) = &mut member.agent else { return false };
+        agent.leaving = true;
+        agent.session == leaving.session
+    })
 }
 
 fn disconnect(pool: &mut Pool, disconnected: &AgentDisconnected) -> Result<(), IllegalTransition> {
@@ -230,6 +278,8 @@ fn disconnect(pool: &mut Pool, disconnected: &AgentDisconnected) -> Result<(), I
         let Some(agent) = &mut member.agent else { return false };
         let was_connected = agent.connected && agent.session == disconnected.session;
         (agent.connected, agent.since) = (false, disconnected.at);
+        // It has left: whoever comes in the same session begins anew.
+        agent.leaving &= !disconnected.left;
         was_connected
     })
 }
@@ -255,6 +305,7 @@ fn change_references(pool: &mut Pool, changed: &ReferencesChanged) -> Result<(),
     pool.digests = Arc::new(by_name(&changed.digests));
     if pool.revision < changed.revision {
         pool.revision = changed.revision;
+        pool.in_place_from = None;
         reorder(pool);
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::event::{
-    RequeueReason, TaskAssigned, TaskCancelRequested, TaskConfirmed, TaskEnded, TaskPlanned, TaskRequeued,
-    TaskStarted, TaskSubmitted,
+    RequeueReason, TaskApproved, TaskAssigned, TaskCancelRequested, TaskConfirmed, TaskEnded, TaskPlanned,
+    TaskRequeued, TaskStarted, TaskSubmitted,
 };
 use super::evolve::{change_member, illegal};
 use super::member::Slot;
@@ -17,6 +17,18 @@ use crate::units::Timestamp;
 
 type Outcome = Result<(), IllegalTransition>;
 
+/// Lets everybody whose next try is due stand in line, and says whether there was anybody.
+pub(super) fn call_due(pool: &mut Pool, now: Timestamp) -> bool {
+    let mut any = false;
+    while let Some((rank, id)) = pool.queue.first_due(now) {
+        let Some(task) = pool.tasks.get(&id).cloned() else { break };
+        let weight = weight(pool, &task.spec);
+        pool.queue.call_due(&task, rank, weight, now);
+        any = true;
+    }
+    any
+}
+
 pub(super) fn submit(pool: &mut Pool, submitted: &TaskSubmitted) -> Outcome {
     let id = submitted.spec.id;
     if pool.tasks.contains_key(&id) || submitted.order <= pool.submitted || !pool.exists() {
@@ -24,7 +36,7 @@ pub(super) fn submit(pool: &mut Pool, submitted: &TaskSubmitted) -> Outcome {
     }
     pool.submitted = submitted.order;
     let task = Task {
-        spec: Arc::new(submitted.spec.clone()),
+        spec: Arc::clone(&submitted.spec),
         order: submitted.order,
         state: TaskState::Pending { not_before: None },
         submitted_at: submitted.at,
@@ -42,6 +54,7 @@ pub(super) fn submit(pool: &mut Pool, submitted: &TaskSubmitted) -> Outcome {
 
 pub(super) fn assign(pool: &mut Pool, assigned: &TaskAssigned) -> Outcome {
     const EVENT: &str = "pool.task-assigned";
+    call_due(pool, assigned.at);
     let task = known(pool, assigned.task, EVENT)?;
     let weight = weight(pool, &task.spec);
     let is_new = pool.last_token < assigned.token;
@@ -96,15 +109,37 @@ pub(super) fn plan(pool: &mut Pool, planned: &TaskPlanned) -> Outcome {
         return Err(illegal(pool, EVENT));
     };
     let (token, expires_at) = (next_token(pool, planned.token, EVENT)?, planned.expires_at);
-    let slot = Slot::Reserved { task: planned.task, kind: task.spec.kind, token, expires_at };
+    let (kind, confirmed) = (task.spec.kind, false);
+    let slot = Slot::Reserved { task: planned.task, kind, token, expires_at, confirmed };
     let was_cancelled = task.cancel.is_some();
     fill(pool, key, EVENT, slot, |before| before.task() == Some(planned.task))?;
-    note_ending(pool, key, was_cancelled, EVENT)?;
+    change_member(pool, key.member, EVENT, |member| {
+        member.ending = member.ending.saturating_sub(u8::from(was_cancelled));
+        member.has_worked = true;
+        true
+    })?;
     let summary = planned.summary.clone();
-    let state = TaskState::ApplyPending { slot: key, token, expires_at, summary };
+    let state = TaskState::ApplyPending { slot: key, token, expires_at, summary, confirmed_at: None };
     pool.reserved.insert_mut(planned.task);
     let told = task.slot().map(|(_, token)| token);
     put(pool, Task { state, since: planned.at, cancel: None, told, ..Task::clone(&task) });
+    Ok(())
+}
+
+pub(super) fn approve(pool: &mut Pool, approved: &TaskApproved) -> Outcome {
+    const EVENT: &str = "pool.task-approved";
+    let task = known(pool, approved.task, EVENT)?;
+    let state = task.state.clone();
+    let TaskState::ApplyPending { slot: key, token, expires_at, summary, confirmed_at: None } = state else {
+        return Err(illegal(pool, EVENT));
+    };
+    let slot =
+        Slot::Reserved { task: approved.task, kind: task.spec.kind, token, expires_at, confirmed: true };
+    fill(pool, key, EVENT, slot, |before| before.task() == Some(approved.task))?;
+    let confirmed_at = Some(approved.at);
+    let state = TaskState::ApplyPending { slot: key, token, expires_at, summary, confirmed_at };
+    pool.approved.insert_mut(approved.task);
+    put(pool, Task { state, ..Task::clone(&task) });
     Ok(())
 }
 
@@ -120,6 +155,7 @@ pub(super) fn confirm(pool: &mut Pool, confirmed: &TaskConfirmed) -> Outcome {
     let deadline = deadline(pool, &task.spec, confirmed.at);
     let state = TaskState::Running { phase: Phase::Apply, slot: key, token, started: false, deadline };
     pool.reserved.remove_mut(&confirmed.task);
+    pool.approved.remove_mut(&confirmed.task);
     put(pool, Task { state, since: confirmed.at, ..Task::clone(&task) });
     Ok(())
 }
@@ -141,7 +177,7 @@ pub(super) fn end(pool: &mut Pool, ended: &TaskEnded) -> Outcome {
     }
     let weight = weight(pool, &task.spec);
     pool.queue.remove(&task, Pool::rank(&task), weight);
-    leave_slot(pool, &task, weight, EVENT)?;
+    leave_slot(pool, &task, weight, ended.reported, EVENT)?;
     let (result, exit, message) = (ended.result, ended.exit, ended.message.clone());
     let state = TaskState::Ended { result, exit, message };
     let told = if ended.reported { ended.token } else { task.told };
@@ -166,14 +202,18 @@ pub(super) fn requeue(pool: &mut Pool, requeued: &TaskRequeued) -> Outcome {
         return Err(illegal(pool, EVENT));
     }
     let weight = weight(pool, &task.spec);
-    leave_slot(pool, &task, weight, EVENT)?;
+    let was_done = matches!(requeued.reason, RequeueReason::Failed { .. });
+    leave_slot(pool, &task, weight, was_done, EVENT)?;
     let not_before = requeued.not_before;
+    // What an agent that leaves has not begun was no try.
+    let was_no_try = requeued.reason == RequeueReason::AgentLeft && !requeued.may_have_run;
     let (reason, may_have_run, at) = (requeued.reason.clone(), requeued.may_have_run, requeued.at);
     let task = Task {
         state: TaskState::Pending { not_before },
         since: at,
+        attempts: task.attempts.saturating_sub(u32::from(was_no_try)),
         cancel: None,
-        told: if matches!(reason, RequeueReason::Failed { .. }) { Some(requeued.token) } else { task.told },
+        told: if was_done { Some(requeued.token) } else { task.told },
         last_loss: Some(Loss { reason, may_have_run, at }),
         ..Task::clone(&task)
     };
@@ -198,13 +238,14 @@ pub(super) fn cancel(pool: &mut Pool, requested: &TaskCancelRequested) -> Outcom
     Ok(())
 }
 
-/// Takes back what a task has: its slot and its workspace.
-fn leave_slot(pool: &mut Pool, task: &Task, weight: Weight, event: &str) -> Outcome {
+/// Takes back what a task has: its slot and its workspace. `was_done` says that its agent brought it to an end.
+fn leave_slot(pool: &mut Pool, task: &Task, weight: Weight, was_done: bool, event: &str) -> Outcome {
     let Some((key, _)) = task.slot() else { return Ok(()) };
     let id = task.spec.id;
     let was_cancelled = task.cancel.is_some();
     change_member(pool, key.member, event, |member| {
         member.ending = member.ending.saturating_sub(u8::from(was_cancelled));
+        member.has_worked |= was_done;
         match member.slots.get_mut(usize::from(key.slot)) {
             Some(slot) if slot.task() == Some(id) => *slot = Slot::Idle,
             Some(_) | None => return false,
@@ -213,6 +254,7 @@ fn leave_slot(pool: &mut Pool, task: &Task, weight: Weight, event: &str) -> Outc
     })?;
     if matches!(task.state, TaskState::ApplyPending { .. }) {
         pool.reserved.remove_mut(&id);
+        pool.approved.remove_mut(&id);
     }
     if let Some(workspace) = task.spec.locks() {
         pool.queue.unlock(workspace, weight);
@@ -227,16 +269,6 @@ fn fill(pool: &mut Pool, key: SlotKey, event: &str, slot: Slot, fits: impl Fn(&S
             Some(place) if fits(place) && is_there => *place = slot,
             Some(_) | None => return false,
         }
-        true
-    })
-}
-
-fn note_ending(pool: &mut Pool, key: SlotKey, was_cancelled: bool, event: &str) -> Outcome {
-    if !was_cancelled {
-        return Ok(());
-    }
-    change_member(pool, key.member, event, |member| {
-        member.ending = member.ending.saturating_sub(1);
         true
     })
 }

@@ -39,6 +39,11 @@ pub(super) fn lose(draft: &mut Draft, task: &Task, reason: RequeueReason) {
         return;
     }
     let Some(policy) = draft.pool.spec.as_ref().map(|spec| spec.tasks.clone()) else { return };
+    if reason == RequeueReason::AgentLeft && !may_have_run {
+        // It was given to one that takes nothing more: that was no try.
+        draft.push(TaskRequeued { task: id, token, reason, may_have_run, not_before: None, at });
+        return;
+    }
     let on_end = match reason {
         RequeueReason::Failed { .. } => policy.on_failed,
         _ => policy.on_lost,

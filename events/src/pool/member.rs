@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::event::{LossReason, MemberRemovalReason};
 use super::names::{TaskId, Token};
+use super::resize::MemberResize;
 use super::task::TaskKind;
 use crate::ids::PodUid;
 use crate::units::Timestamp;
@@ -31,6 +32,18 @@ pub struct Member {
     pub since: Timestamp,
     /// Tasks in its slots that are to end: it gets no other until they have.
     pub ending: u8,
+    /// When its agent came first.
+    #[serde(default)]
+    pub came_at: Option<Timestamp>,
+    /// Whether its agent has brought a task, or a plan, to its end.
+    #[serde(default)]
+    pub has_worked: bool,
+    /// When its agent last spoke for a slot that it does not have, and that was recorded.
+    #[serde(default)]
+    pub refused_at: Option<Timestamp>,
+    /// That its pod is to have other sizes, or could not have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<MemberResize>,
 }
 
 /// How far a member is.
@@ -64,6 +77,9 @@ pub struct Agent {
     pub connected: bool,
     /// Since when it is, or is not.
     pub since: Timestamp,
+    /// Whether it has said that it takes nothing more.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A slot, and who has it.
@@ -92,6 +108,9 @@ pub enum Slot {
         token: Token,
         /// Until when.
         expires_at: Timestamp,
+        /// Whether the plan was confirmed, and waits for the rest of the pod to be idle.
+        #[serde(default)]
+        confirmed: bool,
     },
 }
 
@@ -133,6 +152,20 @@ impl Member {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.phase == MemberPhase::Up && self.agent.as_ref().is_some_and(|agent| agent.connected)
+    }
+
+    /// Whether its agent is there and takes tasks.
+    #[must_use]
+    pub fn takes_tasks(&self) -> bool {
+        self.is_connected() && self.agent.as_ref().is_some_and(|agent| !agent.leaving)
+    }
+
+    /// Whether it has shown that pods like it come up: it has done something, or its agent was there for so long.
+    #[must_use]
+    pub fn has_lived(&self, least_ms: u64, now: Timestamp) -> bool {
+        let (Some(came_at), Some(agent)) = (self.came_at, &self.agent) else { return false };
+        let until = if agent.connected { now } else { agent.since };
+        self.has_worked || least_ms <= until.ms_since(came_at)
     }
 
     /// Whether nobody has any of its slots.

@@ -17,9 +17,12 @@ pub mod freeze;
 mod loss;
 pub mod member;
 pub mod names;
+pub mod past;
 pub mod queue;
 pub mod reason;
+pub mod resize;
 pub mod scale;
+mod setback;
 pub mod slots;
 pub mod spec;
 pub mod spec_error;
@@ -42,7 +45,7 @@ pub use spec::{
     TaskPolicy,
 };
 pub use spec_error::PoolSpecError;
-pub use state::{Leaving, Order, Pool, Scaling};
-pub use task::{Phase, Task, TaskExit, TaskKind, TaskResult, TaskSpec, TaskState};
+pub use state::{Leaving, Order, Pool, Scaling, Shortage};
+pub use task::{Phase, SecretVar, Task, TaskExit, TaskKind, TaskResult, TaskSpec, TaskState};
 pub use task_error::TaskError;
 pub use wait::Wait;

@@ -12,7 +12,11 @@ use crate::names::{NameError, check_label};
 /// A pool's name: an RFC 1123 label of at most 40 characters, so that its pods' names fit as well.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
-pub struct PoolName(Arc<str>);
+pub struct PoolName {
+    text: Arc<str>,
+    /// Follows from the text: it is asked for with every record, and takes a hash to make.
+    stream: Uuid,
+}
 
 impl PoolName {
     /// Most characters of a name.
@@ -27,20 +31,23 @@ impl PoolName {
         check_label(&name)?;
         match name.len() {
             len if PoolName::LEN_MAX < len => Err(NameError::TooLong { max: PoolName::LEN_MAX, len }),
-            _ => Ok(PoolName(name.into())),
+            _ => {
+                let stream = derived(&[b"pool/", name.as_bytes()]);
+                Ok(PoolName { text: name.into(), stream })
+            }
         }
     }
 
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The pool's stream: always the same one for the same name.
     #[must_use]
     pub fn stream(&self) -> StreamId {
-        StreamId { kind: StreamKind::Pool, id: derived(&[b"pool/", self.as_str().as_bytes()]) }
+        StreamId { kind: StreamKind::Pool, id: self.stream }
     }
 
     /// The name of a member's pod. No two members of a pool have the same, ever.
@@ -53,7 +60,7 @@ impl PoolName {
 /// A text, as it is read.
 impl Serialize for PoolName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -75,7 +82,7 @@ impl std::str::FromStr for PoolName {
 
 impl fmt::Display for PoolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.text.fmt(f)
     }
 }
 

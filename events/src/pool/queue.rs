@@ -31,7 +31,7 @@ pub struct Queue {
     /// Tasks that need a pod, or its first slot, for themselves and wait for one, the first first.
     #[serde(with = "pairs")]
     pub(super) heavy: RedBlackTreeMapSync<Rank, TaskId>,
-    /// Tasks that wait for their next try.
+    /// Tasks whose next try is not due yet.
     #[serde(with = "pairs")]
     pub(super) delayed: RedBlackTreeMapSync<(Timestamp, Rank), TaskId>,
     /// Applies of each workspace that wait, the first first; the first of a workspace that is free stands in line too.
@@ -42,6 +42,9 @@ pub struct Queue {
     pub(super) holders: RedBlackTreeMapSync<Workspace, TaskId>,
     /// How many wait.
     pub waiting: u32,
+    /// Up to when those whose next try was due have come into line.
+    #[serde(default)]
+    pub(super) due_until: Option<Timestamp>,
 }
 
 impl Queue {
@@ -80,11 +83,29 @@ impl Queue {
     /// Lets a task wait.
     pub(super) fn push(&mut self, task: &Task, rank: Rank, weight: Weight, not_before: Option<Timestamp>) {
         self.waiting = self.waiting.saturating_add(1);
-        let id = task.spec.id;
-        if let Some(not_before) = not_before {
-            self.delayed.insert_mut((not_before, rank), id);
-            return;
+        match not_before.filter(|not_before| self.due_until < Some(*not_before)) {
+            Some(not_before) => self.delayed.insert_mut((not_before, rank), task.spec.id),
+            None => self.stand(task, rank, weight),
         }
+    }
+
+    /// The first whose next try is due.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<(Rank, TaskId)> {
+        let ((not_before, rank), task) = self.delayed.first()?;
+        (*not_before <= now).then_some((*rank, *task))
+    }
+
+    /// Lets the first whose next try is due stand in line from now on, as everybody who is due by then.
+    pub(super) fn call_due(&mut self, task: &Task, rank: Rank, weight: Weight, now: Timestamp) {
+        let Some((first, _)) = self.delayed.first().map(|(first, task)| (*first, *task)) else { return };
+        self.delayed.remove_mut(&first);
+        self.due_until = self.due_until.max(Some(now));
+        self.stand(task, rank, weight);
+    }
+
+    /// Puts a task that waits into its line, unless another of its workspace comes first.
+    fn stand(&mut self, task: &Task, rank: Rank, weight: Weight) {
+        let id = task.spec.id;
         let Some(workspace) = task.spec.locks() else {
             self.line(weight).insert_mut(rank, id);
             return;
@@ -103,6 +124,7 @@ impl Queue {
     /// Takes a task out; says whether it was in.
     pub(super) fn remove(&mut self, task: &Task, rank: Rank, weight: Weight) -> bool {
         let TaskState::Pending { not_before } = task.state else { return false };
+        let not_before = not_before.filter(|not_before| self.due_until < Some(*not_before));
         let is_in = match (not_before, task.spec.locks()) {
             (Some(not_before), _) => self.delayed.remove_mut(&(not_before, rank)),
             (None, None) => self.line(weight).remove_mut(&rank),

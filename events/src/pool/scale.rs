@@ -16,7 +16,7 @@ pub enum ScaleRule {
     Frozen,
     /// There is work and no pod: one, or the least number.
     ColdStart,
-    /// Applies wait that nothing but room holds back: one pod for each of them and of those that run.
+    /// Applies wait that nothing but room holds back: one pod for each of them, beside those that take none now.
     PendingApplies,
     /// So many plans wait for their confirmation that fewer pods cannot hold them.
     ReservedFloor,
@@ -100,7 +100,8 @@ pub struct Load {
     pub running: u32,
     /// Slots that are kept for plans.
     pub reserved: u32,
-    /// Members with a task that needs a pod, or its first slot, for itself.
+    /// Members that take no task that needs a pod, or its first slot, for itself: one runs or is planned there, or
+    /// something else is in its way, or the agent is leaving.
     pub heavy: u32,
     /// Tasks that wait for room alone.
     pub ready: u32,

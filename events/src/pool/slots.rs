@@ -38,7 +38,8 @@ impl SlotRule {
         let heavy = |slot: &Slot, is_running: bool| match slot {
             Slot::Idle => false,
             Slot::Running { kind, .. } => self.weight(*kind) == Weight::Heavy,
-            Slot::Reserved { .. } => !is_running,
+            // One that was confirmed has the pod as soon as the others are done.
+            Slot::Reserved { confirmed, .. } => !is_running || *confirmed,
         };
         let runs_heavy = slots.iter().any(|slot| heavy(slot, true));
         match (self, weight) {
@@ -57,6 +58,15 @@ impl SlotRule {
                     last()
                 }
             }
+        }
+    }
+
+    /// Whether a plan that was confirmed may be applied in a pod now: by some rules nothing else may run beside it.
+    #[must_use]
+    pub fn may_apply(self, slots: &[Slot]) -> bool {
+        match self {
+            SlotRule::Exclusive => !slots.iter().any(|slot| matches!(slot, Slot::Running { .. })),
+            SlotRule::Seed | SlotRule::Flexible => true,
         }
     }
 
@@ -142,7 +152,7 @@ struct Place {
 
 impl Place {
     fn of(member: &Member, rule: SlotRule, revision: u64) -> Option<Place> {
-        if !member.is_connected() || member.ending != 0 {
+        if !member.takes_tasks() || member.ending != 0 {
             return None;
         }
         let idle = member.slots.iter().filter(|slot| slot.is_idle()).count();

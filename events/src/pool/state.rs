@@ -35,6 +35,9 @@ pub struct Pool {
     pub spec: Option<Arc<PoolSpec>>,
     /// How its pods are to be: greater whenever those of before are not what is asked for.
     pub revision: u64,
+    /// The oldest revision whose pods become what is asked for by other sizes alone, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place_from: Option<u64>,
     /// What its references hold, as far as that was looked at.
     pub digests: Arc<BTreeMap<String, Digest>>,
     /// That it goes, if it does.
@@ -56,8 +59,11 @@ pub struct Pool {
     pub queue: Queue,
     /// Which members take which tasks.
     pub(super) takers: Takers,
-    /// Tasks whose plan waits for its confirmation.
+    /// Tasks whose plan waits for its confirmation, or for its pod after that.
     pub reserved: RedBlackTreeSetSync<TaskId>,
+    /// Those of them that were confirmed and wait for their pod.
+    #[serde(default)]
+    pub approved: RedBlackTreeSetSync<TaskId>,
     /// Tasks that were ever submitted: gives the next its place.
     pub submitted: u64,
     /// The number of the newest member.
@@ -97,6 +103,23 @@ pub struct Scaling {
     pub retry_at: Option<Timestamp>,
     /// Whether nothing more is tried until an operator says so.
     pub gave_up: bool,
+    /// That the node had no room for the last pod that was asked for, if so.
+    #[serde(default)]
+    pub shortage: Option<Shortage>,
+}
+
+/// That the node has no room for another pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shortage {
+    /// What there is too little of.
+    pub reason: String,
+    /// How often in a row a pod was refused for that.
+    pub times: u32,
+    /// When one was last.
+    pub at: Timestamp,
+    /// Before when no other is tried.
+    pub retry_at: Timestamp,
 }
 
 impl Scaling {
@@ -126,6 +149,8 @@ pub enum Order {
         spec: Arc<TaskSpec>,
         /// How long the phase may take, in seconds.
         timeout_s: u32,
+        /// Whether the agent has begun with it.
+        started: bool,
     },
     /// End this.
     Cancel {
@@ -143,6 +168,12 @@ pub enum Order {
 }
 
 impl Pool {
+    /// Whether a task has its slot from an agent that takes nothing more.
+    pub(super) fn is_at_leaving_agent(&self, task: &Task) -> bool {
+        let member = task.slot().and_then(|(slot, _)| self.member(slot.member));
+        member.and_then(|member| member.agent.as_ref()).is_some_and(|agent| agent.leaving)
+    }
+
     /// Whether it was made and is not gone.
     #[must_use]
     pub fn exists(&self) -> bool {
@@ -231,7 +262,7 @@ impl Pool {
         let (Some(member), Some(spec)) = (self.member(member), &self.spec) else { return vec![] };
         let mut orders = vec![];
         for task in member.tasks().filter_map(|id| self.task(id)) {
-            let TaskState::Running { phase, slot, token, .. } = task.state else { continue };
+            let TaskState::Running { phase, slot, token, started, .. } = task.state else { continue };
             orders.push(Order::Run {
                 task: task.spec.id,
                 slot,
@@ -240,6 +271,7 @@ impl Pool {
                 attempt: task.attempts,
                 spec: task.spec.clone(),
                 timeout_s: task.spec.timeout_s.unwrap_or(spec.tasks.timeout_s),
+                started,
             });
             if let Some(cancel) = &task.cancel {
                 let grace_s = spec.agents.cancel_grace_s;
@@ -250,6 +282,13 @@ impl Pool {
             orders.push(Order::Drain);
         }
         orders
+    }
+
+    fn draft(&self, command: &PoolCommand, context: &Context) -> Result<Draft, PoolRejection> {
+        let mut draft = Draft::new(self, context.now);
+        decide::answer(&mut draft, command)?;
+        advance::assign(&mut draft);
+        Ok(draft)
     }
 
     /// The rank of a task in the queue.
@@ -272,10 +311,16 @@ impl Decider for Pool {
     const KIND: StreamKind = StreamKind::Pool;
 
     fn decide(&self, command: &PoolCommand, context: &Context) -> Result<Vec<PoolEvent>, PoolRejection> {
-        let mut draft = Draft::new(self, context.now);
-        decide::answer(&mut draft, command)?;
-        advance::assign(&mut draft);
-        Ok(draft.events)
+        Ok(self.draft(command, context)?.events)
+    }
+
+    fn decide_next(
+        &self,
+        command: &PoolCommand,
+        context: &Context,
+    ) -> Result<(Vec<PoolEvent>, Pool), PoolRejection> {
+        // Most of it was followed already, to decide the rest.
+        Ok(self.draft(command, context)?.followed(self))
     }
 
     fn refusal(events: &[PoolEvent]) -> Option<PoolRejection> {

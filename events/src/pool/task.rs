@@ -11,7 +11,7 @@ use super::names::{SlotKey, TaskId, Token, Workspace};
 use crate::pod::spec::EnvVar;
 use crate::units::Timestamp;
 
-/// What is to be done. On disk for ever inside `pool.task-submitted` version 1.
+/// What is to be done. On disk for ever inside `pool.task-submitted` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskSpec {
@@ -27,8 +27,11 @@ pub struct TaskSpec {
     pub argv: Vec<String>,
     /// Program and arguments of the apply that follows a plan; empty for every other kind.
     pub apply_argv: Vec<String>,
-    /// Environment beside the agent's own.
+    /// Environment beside the agent's own. It is on record as it is written here.
     pub env: Vec<EnvVar>,
+    /// Variables whose values are read where the node runs, and are on no record.
+    #[serde(default)]
+    pub secrets: Vec<SecretVar>,
     /// Working folder, absolute or below the task's own, which it is if none.
     pub working_dir: Option<String>,
     /// How long each phase may take, in seconds; as the pool says if none.
@@ -61,6 +64,17 @@ impl TaskSpec {
     pub fn locks(&self) -> Option<&Workspace> {
         self.workspace.as_ref().filter(|_| self.kind.applies())
     }
+}
+
+/// A variable of a task whose value is a secret that its pool names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SecretVar {
+    /// The variable.
+    pub name: String,
+    /// The secret: one of the pool's references.
+    pub secret: String,
+    /// Which file of it, if it is a folder.
+    pub key: Option<String>,
 }
 
 /// What kind of work a task is.
@@ -198,6 +212,9 @@ pub enum TaskState {
         expires_at: Timestamp,
         /// What the plan comes to, in the agent's words.
         summary: String,
+        /// When it was confirmed, if it was and waits for the rest of its pod to be idle.
+        #[serde(default)]
+        confirmed_at: Option<Timestamp>,
     },
     /// It is over.
     Ended {

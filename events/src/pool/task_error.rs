@@ -1,9 +1,11 @@
 //! What is wrong with a task that is to be submitted.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::spec::TaskPolicy;
-use super::task::{TaskKind, TaskSpec};
+use super::spec::{Reference, ReferenceKind, TaskPolicy};
+use super::task::{SecretVar, TaskKind, TaskSpec};
 
 /// A field of a task that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -17,6 +19,10 @@ pub struct TaskError {
 
 /// Most bytes of arguments and environment together.
 const TEXT_LEN_MAX: usize = 32 * 1_024;
+/// Most variables from secrets.
+const SECRETS_MAX: usize = 64;
+/// Most bytes of such a variable's name, and of a secret's file's.
+const NAME_LEN_MAX: usize = 253;
 /// Most labels.
 const LABELS_MAX: usize = 64;
 /// Most bytes of labels together.
@@ -66,6 +72,27 @@ impl TaskSpec {
         Ok(())
     }
 
+    /// Checks that its secrets are among those that its pool names.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check_secrets(&self, references: &[Reference]) -> Result<(), TaskError> {
+        let is_named = |secret: &SecretVar| {
+            let is_it = |it: &Reference| it.kind == ReferenceKind::Secret && it.name == secret.secret;
+            references.iter().any(is_it)
+        };
+        match self.secrets.iter().find(|secret| !is_named(secret)) {
+            None => Ok(()),
+            Some(secret) => {
+                let (name, of) = (&secret.name, &secret.secret);
+                wrong(
+                    "secrets",
+                    format!("`{name}` is of secret `{of}`, which the pool's `secretRefs` do not name"),
+                )
+            }
+        }
+    }
+
     fn check_texts(&self) -> Result<(), TaskError> {
         let mut words = self.argv.iter().chain(&self.apply_argv);
         if words.any(|word| word.contains('\0')) {
@@ -75,6 +102,28 @@ impl TaskSpec {
             let name = &variable.name;
             if name.is_empty() || name.contains(['=', '\0']) || variable.value.contains('\0') {
                 return wrong("env", "a name must have at least one character, no `=`, and nothing a NUL");
+            }
+        }
+        if SECRETS_MAX < self.secrets.len() {
+            return wrong("secrets", format!("must be at most {SECRETS_MAX}"));
+        }
+        let mut names: BTreeSet<&str> = self.env.iter().map(|variable| variable.name.as_str()).collect();
+        for SecretVar { name, key, .. } in &self.secrets {
+            if name.is_empty() || name.contains(['=', '\0']) || NAME_LEN_MAX < name.len() {
+                return wrong(
+                    "secrets",
+                    format!("a name must have 1 to {NAME_LEN_MAX} bytes, no `=` and no NUL"),
+                );
+            }
+            if !names.insert(name) {
+                return wrong("secrets", format!("there is a variable `{name}` already"));
+            }
+            let is_file = |key: &String| {
+                let is_plain = !key.contains('/') && !key.chars().any(char::is_control);
+                is_plain && !key.is_empty() && key.len() <= NAME_LEN_MAX && !key.starts_with('.')
+            };
+            if key.as_ref().is_some_and(|key| !is_file(key)) {
+                return wrong("secrets", "a key must be the name of a file, and not begin with a dot");
             }
         }
         let words = self.argv.iter().chain(&self.apply_argv).map(|word| word.len() + 1);

@@ -5,11 +5,12 @@ use super::decide_tasks as tasks;
 use super::draft::Draft;
 use super::event::{
     CancelReason, LossReason, MemberRemovalReason, MemberRemovalRequested, MemberRequested, Removed,
-    ReservationExpired, Scaled,
+    ReservationExpired, Scaled, SetbacksOver,
 };
 use super::freeze::LocalTime;
 use super::member::{Agent, Member, MemberPhase};
 use super::names::TaskId;
+use super::resize;
 use super::scale::{ScaleRule, Verdict, verdict};
 use super::task::{Task, TaskResult, TaskState};
 
@@ -26,7 +27,10 @@ pub(super) fn pass(draft: &mut Draft, local: LocalTime) {
         leave(draft);
         return;
     }
+    forget_setbacks(draft);
     scale(draft, local);
+    see_off(draft);
+    resize::begin(draft);
     renew(draft);
     shrink(draft);
     grow(draft);
@@ -36,7 +40,7 @@ pub(super) fn pass(draft: &mut Draft, local: LocalTime) {
 fn expire(draft: &mut Draft) {
     let reserved: Vec<TaskId> = draft.pool.reserved.iter().copied().collect();
     for id in reserved {
-        let (Some(TaskState::ApplyPending { token, expires_at, .. }), now) =
+        let (Some(TaskState::ApplyPending { token, expires_at, confirmed_at: None, .. }), now) =
             (draft.pool.task(id).map(|task| task.state.clone()), draft.now)
         else {
             continue;
@@ -111,6 +115,21 @@ pub(super) fn leave(draft: &mut Draft) {
     }
 }
 
+/// Forgets that pods did not come up, once one has that came after them.
+fn forget_setbacks(draft: &mut Draft) {
+    let scaling = &draft.pool.scaling;
+    if scaling.failures == 0 {
+        return;
+    }
+    let (failed_at, least_ms) = (scaling.failed_at, members::settled_ms(&draft.pool));
+    let shows = |member: &&Member| failed_at <= member.came_at && member.has_lived(least_ms, draft.now);
+    let shown = draft.pool.members.values().map(AsRef::as_ref).find(shows).map(|member| member.member);
+    if let Some(member) = shown {
+        let at = draft.now;
+        draft.push(SetbacksOver { member, at });
+    }
+}
+
 /// Says how many pods there are to be, if that or its reason is another than before.
 fn scale(draft: &mut Draft, local: LocalTime) {
     let Some(spec) = draft.pool.spec.clone() else { return };
@@ -155,6 +174,13 @@ fn remove(draft: &mut Draft, members: impl Iterator<Item = u64>, reason: MemberR
     }
 }
 
+/// Lets members go whose agent takes nothing more and has nothing left, so that others come in their place.
+fn see_off(draft: &mut Draft) {
+    let leaves = |member: &Member| member.agent.as_ref().is_some_and(|agent| agent.leaving);
+    let leaving = candidates(draft, leaves);
+    remove(draft, leaving.into_iter().take(CHANGES_MAX), MemberRemovalReason::Surplus);
+}
+
 /// Lets idle members of older revisions go, not too many at once.
 fn renew(draft: &mut Draft) {
     let Some(spec) = draft.pool.spec.clone() else { return };
@@ -162,7 +188,8 @@ fn renew(draft: &mut Draft) {
     let away = draft.pool.members.values().filter(|member| !member.is_connected()).count();
     let most = usize::try_from(spec.scaling.max_unavailable).unwrap_or(usize::MAX);
     let mut room = most.saturating_sub(away);
-    for member in candidates(draft, |member| member.revision < revision).into_iter().take(CHANGES_MAX) {
+    let is_due = |member: &Member| member.revision < revision && !draft.pool.may_resize(member);
+    for member in candidates(draft, is_due).into_iter().take(CHANGES_MAX) {
         // Who never came is no loss; who is away may come back, as after a start of the service.
         let is_there = draft.pool.member(member).is_some_and(|member| member.agent.is_some());
         if is_there && room == 0 {
@@ -197,11 +224,18 @@ fn grow(draft: &mut Draft) {
     if scaling.gave_up || scaling.retry_at.is_some_and(|retry_at| draft.now < retry_at) {
         return;
     }
+    let shortage = scaling.shortage.as_ref();
+    if shortage.is_some_and(|shortage| draft.now < shortage.retry_at) {
+        return;
+    }
     let wanted = usize::try_from(scaling.wanted).unwrap_or(usize::MAX);
     let lacking = wanted.saturating_sub(live(draft)).min(CHANGES_MAX);
-    let is_coming = |member: &Member| member.is_live() && member.agent.is_none();
-    let coming = draft.pool.members.values().filter(|member| is_coming(member)).count();
-    let most = match (scaling.failures, coming) {
+    let is_tried = |member: &Member| match shortage {
+        Some(_) => member.phase == MemberPhase::Requested,
+        None => member.is_live() && member.agent.is_none(),
+    };
+    let coming = draft.pool.members.values().filter(|member| is_tried(member)).count();
+    let most = match (scaling.failures + u32::from(shortage.is_some()), coming) {
         (0, _) => lacking,
         (_, 0) => lacking.min(1),
         (_, _) => 0,

@@ -52,6 +52,20 @@ pub enum Wait {
         /// Why the last one did not.
         last: Option<String>,
     },
+    /// There is no pod, because the node has no room for one.
+    #[error("the node has no room for a pod, which is tried again at {retry_at}: {lacks}")]
+    NoRoom {
+        /// What there is too little of.
+        lacks: String,
+        /// When the next is tried.
+        retry_at: Timestamp,
+    },
+    /// It was confirmed, and other tasks of its pod are to end first.
+    #[error("it is confirmed and begins once {running} other tasks of its pod have ended")]
+    PodBusy {
+        /// How many run.
+        running: u32,
+    },
     /// There is no pod.
     #[error("there is no pod yet")]
     NoPod,
@@ -74,6 +88,11 @@ impl Pool {
     #[must_use]
     pub fn why_waits(&self, task: TaskId, now: Timestamp) -> Option<Wait> {
         let task = self.task(task)?;
+        if let TaskState::ApplyPending { slot, confirmed_at: Some(_), .. } = task.state {
+            let slots = self.member(slot.member).map(|member| member.slots.as_slice()).unwrap_or_default();
+            let running = slots.iter().filter(|slot| matches!(slot, Slot::Running { .. })).count();
+            return Some(Wait::PodBusy { running: number(running) });
+        }
         let TaskState::Pending { not_before } = task.state else { return None };
         let rank = Pool::rank(task);
         if self.leaving.is_some() {
@@ -101,7 +120,10 @@ impl Pool {
             return Some(Wait::GaveUp { failures, last });
         }
         match (pods, connected) {
-            (0, _) => Some(Wait::NoPod),
+            (0, _) => Some(self.scaling.shortage.as_ref().map_or(Wait::NoPod, |shortage| {
+                let (lacks, retry_at) = (shortage.reason.clone(), shortage.retry_at);
+                Wait::NoRoom { lacks, retry_at }
+            })),
             (pods, false) => Some(Wait::NoAgent { pods: number(pods) }),
             (_, true) => Some(Wait::NoSlot { in_front: number(self.in_front(rank)) }),
         }
@@ -134,13 +156,9 @@ impl Pool {
                 |fits: fn(&Slot) -> bool| number(member.slots.iter().filter(|slot| fits(slot)).count());
             load.running += count(|slot| matches!(slot, Slot::Running { .. }));
             load.reserved += count(|slot| matches!(slot, Slot::Reserved { .. }));
-            let is_heavy = |slot: &Slot| match slot {
-                Slot::Idle => false,
-                Slot::Running { kind, .. } | Slot::Reserved { kind, .. } => {
-                    rule.weight(*kind) == Weight::Heavy
-                }
-            };
-            load.heavy += u32::from(member.slots.iter().any(is_heavy));
+            let is_leaving = member.agent.as_ref().is_some_and(|agent| agent.leaving);
+            let takes_heavy = rule.pick(&member.slots, Weight::Heavy).is_some() && !is_leaving;
+            load.heavy += u32::from(!takes_heavy);
         }
         load
     }

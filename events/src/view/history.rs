@@ -252,7 +252,10 @@ impl Incarnation {
             | E::ExecFinished(_)
             | E::Violation(_)
             | E::ResourcesAwaited(_)
-            | E::ResourcesGranted(_) => {}
+            | E::ResourcesGranted(_)
+            | E::ResizeRequested(_)
+            | E::Resized(_)
+            | E::ResizeFailed(_) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Figures at the edges of what can be counted, and what is on the machine that should not be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use purser_events::ledger::capacity::SubnetRange;
 use purser_events::ledger::event::{Drift, DriftFound, LedgerEvent as E};
@@ -238,4 +238,27 @@ fn a_pod_is_admitted_though_it_asks_for_nothing() {
     let mut scene = Scene::of(machine(), LedgerPolicy::default());
     scene.admits(admit(1, "red", Demand::default())).unwrap();
     assert!(scene.has(1));
+}
+
+#[test]
+fn a_port_on_which_a_stranger_listens_is_nobodys() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    let ports = |count| Demand { ports: count, ..Demand::default() };
+    let udp = Port { number: 30_001, protocol: Protocol::Udp };
+    let listened: BTreeSet<Port> = [port(30_000), udp, port(8_080)].into();
+    scene.does(&LedgerCommand::SeePorts { listened: listened.clone() });
+    assert!(scene.does(&LedgerCommand::SeePorts { listened: listened.clone() }).is_empty(), "it is known");
+    assert_eq!(scene.runs(1, ports(1)).ports, [30_002].into());
+    // Those of a pod are no stranger's.
+    let own = listened.into_iter().chain([port(30_002)]).collect();
+    assert!(scene.does(&LedgerCommand::SeePorts { listened: own }).is_empty());
+    let fixed = Demand { fixed_ports: [port(8_080)].into(), ..Demand::default() };
+    assert_eq!(scene.refuses(2, fixed.clone()), "insufficient resources: port 8080/TCP is taken");
+    assert_eq!(scene.refuses(2, ports(9)), "insufficient resources: ports: 9 asked, 8 free");
+    // By the other transport it can be had.
+    let other = Port { number: 8_080, protocol: Protocol::Udp };
+    scene.runs(3, Demand { fixed_ports: [other].into(), ..Demand::default() });
+    scene.waits_as(admit(4, "red", fixed));
+    scene.does(&LedgerCommand::SeePorts { listened: [udp].into() });
+    assert!(scene.has(4), "the stranger is gone");
 }

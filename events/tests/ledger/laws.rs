@@ -84,6 +84,26 @@ fn given(model: &Reference, demand: &Demand, grant: &Grant) {
     }
 }
 
+/// What a pod that runs already was put down with: of what is counted what it asked for, of what is one thing what nobody
+/// had. The reference is as it was before.
+pub(crate) fn adopted(model: &Reference, demand: &Demand, grant: &Grant) {
+    let given = |kind: &ResourceKind| model.grants().map(|(_, grant)| amount(grant, kind)).sum::<u64>();
+    let counted = |kind: ResourceKind, asked: u64| asked.min(u64::MAX - given(&kind));
+    assert_eq!(grant.memory.0, counted(ResourceKind::Memory, demand.memory.0));
+    assert_eq!(grant.disk.0, counted(ResourceKind::Disk, demand.disk.0));
+    let alone = grant.cpus.as_ref().map_or(0, |cpus| cpus.len() as u64);
+    assert!(alone == 0 || alone == wants_alone(demand), "{grant:?}");
+    let asked = if alone == 0 { demand.cpu.0 } else { alone * 1_000 };
+    assert_eq!(grant.cpu.0, counted(ResourceKind::Cpu, asked));
+    let is_free = |port: &&ledger::Port| model.holder_of(**port).is_none();
+    assert_eq!(grant.fixed_ports, demand.fixed_ports.iter().filter(is_free).copied().collect());
+    let is_known = |name: &ledger::CustomName| model.has_manager(&ResourceKind::Custom(name.clone()));
+    assert!(grant.custom.keys().eq(demand.custom.keys().filter(|name| is_known(name))), "{grant:?}");
+    assert!(grant.ports.is_empty() || grant.ports.len() == usize::from(demand.ports), "{grant:?}");
+    let count = demand.gpu.as_ref().map_or(0, |claim| usize::try_from(claim.count).expect("a small number"));
+    assert!(grant.gpus.is_empty() || grant.gpus.len() == count, "{grant:?}");
+}
+
 /// Nothing is given out beyond what may be: holds right after something is given.
 pub(crate) fn within_bounds(model: &Reference, grant: &Grant) {
     let sum = |kind: &ResourceKind| model.grants().map(|(_, grant)| amount(grant, kind)).sum::<u64>();
@@ -194,6 +214,7 @@ pub(crate) fn agree(model: &Reference, ledger: &Ledger) {
     assert_eq!((tokens, ledger.last_token), (promises, model.last_token));
     assert_eq!(ledger.alerts, model.alerts);
     assert_eq!(ledger.drifts, model.drifts.iter().cloned().collect());
+    assert_eq!(*ledger.managers.network.foreign(), model.foreign);
     usage(model, ledger);
     accounts(model, ledger);
     one_holder_each(model, ledger);

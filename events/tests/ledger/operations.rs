@@ -22,6 +22,10 @@ pub(crate) enum Operation {
     Tenant(usize, Box<Tenant>),
     RemoveTenant(usize),
     Admit(Box<Wish>),
+    /// Of a pod that runs already.
+    Adopt(Box<Wish>),
+    /// Somebody is seen to listen on these.
+    Ports(BTreeSet<Port>),
     /// Of a pod that holds something or waits, or of any that was once seen.
     Release(usize),
     ReleaseStranger(u64),
@@ -186,13 +190,15 @@ fn tenant() -> impl Strategy<Value = Tenant> {
     ];
     let percent = prop::option::weighted(0.7, 0..110_u32);
     let max = prop_oneof![3 => Just(Amounts::default()), 1 => amounts(15)];
-    (names, prop::option::of(amounts(20)), percent, max, default).prop_map(
-        |(names, quota, alert_percent, pod_max, pod_default)| Tenant {
+    let priority_max = prop::option::weighted(0.2, -1..3_i32);
+    (names, prop::option::of(amounts(20)), percent, max, default, priority_max).prop_map(
+        |(names, quota, alert_percent, pod_max, pod_default, priority_max)| Tenant {
             namespaces: names.into_iter().map(str::to_owned).collect(),
             quota,
             alert_percent,
             pod_max,
             pod_default,
+            priority_max,
             ..Tenant::default()
         },
     )
@@ -271,6 +277,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         3 => (0..TENANTS.len(), tenant()).prop_map(|(id, it)| O::Tenant(id, Box::new(it))),
         1 => (0..TENANTS.len()).prop_map(O::RemoveTenant),
         60 => wish().prop_map(|it| O::Admit(Box::new(it))),
+        2 => wish().prop_map(|it| O::Adopt(Box::new(it))),
+        4 => prop::collection::btree_set(port(), 0..4).prop_map(O::Ports),
         35 => any::<usize>().prop_map(O::Release),
         1 => any::<u64>().prop_map(O::ReleaseStranger),
         9 => (prop::bool::weighted(0.85), any::<usize>(), wish(), ttl)

@@ -3,6 +3,8 @@
 use purser_events::ledger::{Admit, Demand, LedgerCommand, LedgerPolicy, ResourceKind, Tenant};
 use purser_events::ledger::{Amounts, Capacity, WhenFull};
 
+use purser_events::Bytes;
+
 use super::support::{Scene, admit, alone, cpu, gpus, machine, memory, uid};
 
 fn scene() -> Scene {
@@ -62,8 +64,8 @@ fn who_comes_with_a_higher_priority_takes_what_is_kept_for_lower_ones() {
 #[test]
 fn why_a_pod_waits_says_everything_it_is_short_of() {
     let mut scene = scene();
-    scene.runs(1, Demand { memory: purser_events::Bytes(60), ..cpu(7_000) });
-    scene.waits_as(admit(2, "red", Demand { memory: purser_events::Bytes(5), ..cpu(2_000) }));
+    scene.runs(1, Demand { memory: Bytes(60), ..cpu(7_000) });
+    scene.waits_as(admit(2, "red", Demand { memory: Bytes(5), ..cpu(2_000) }));
     let reason = scene.ledger.reason(uid(2)).unwrap();
     let told: Vec<String> = reason.iter().map(ToString::to_string).collect();
     assert_eq!(told, ["cpu: 2 asked, 1 free", "memory: 5 asked, 4 free"]);
@@ -121,7 +123,47 @@ fn a_port_that_the_first_waits_for_is_not_given_to_another() {
     let grant = scene.runs(3, Demand { ports: 1, ..Demand::default() });
     assert_eq!(grant.ports, [30_001].into());
     let told = scene.refuses(4, fixed(0));
-    assert_eq!(told, "insufficient resources: port 30000/TCP is taken");
+    let front = "1 pod waits in front, and what is kept for it is not free: ports";
+    assert_eq!(told, format!("insufficient resources: port 30000/TCP is taken; {front}"));
+}
+
+#[test]
+fn who_is_refused_is_told_what_is_kept_for_those_in_front() {
+    let mut scene = scene();
+    scene.runs(1, memory(30));
+    for pod in 2..5 {
+        scene.waits_as(admit(pod, "red", memory(40)));
+    }
+    let told = scene.refuses(5, Demand { disk: Bytes(200), ..memory(20) });
+    let (disk, room) = ("disk: 200 asked, the node gives out 100 in all", "memory: 20 asked, 0 free");
+    let front = "3 pods wait in front, and what is kept for them is not free: memory";
+    assert!(told.contains(disk) && told.contains(room) && told.ends_with(front), "{told}");
+    // In front of them it is otherwise, and nothing of it is said.
+    let high = Admit { when_full: WhenFull::Refuse, ..with_priority(6, 1, memory(35)) };
+    let told = scene.admits(high).unwrap_err().to_string();
+    assert_eq!(told, "insufficient resources: memory: 35 asked, 34 free");
+    let places = scene.ledger.queue();
+    let kept: Vec<bool> = places.iter().map(|place| place.kept.contains(&ResourceKind::Memory)).collect();
+    assert_eq!(kept, [false, true, true], "the first waits for nobody in front");
+}
+
+#[test]
+fn many_of_one_tenant_whom_its_quota_holds_back_are_no_others_business() {
+    let mut scene = scene();
+    let quota = Amounts::bounds([(ResourceKind::Pods, 1), (ResourceKind::Memory, 40)]);
+    scene.sets_tenant("red", Tenant { quota: Some(quota), ..Tenant::default() }).unwrap();
+    scene.runs(1, memory(10));
+    for pod in 2..102 {
+        scene.waits_as(admit(pod, "red", memory(10)));
+    }
+    scene.runs_as(admit(200, "green", memory(40)));
+    scene.waits_as(admit(201, "green", memory(20)));
+    // Its quota would let the next in, and so would the node; the other tenant's is behind them, and has room first.
+    scene.ends(200);
+    assert!(scene.has(201) && !scene.has(2));
+    scene.ends(1);
+    assert!(scene.has(2) && !scene.has(3));
+    assert_eq!(queue(&scene).len(), 99);
 }
 
 #[test]
@@ -140,9 +182,9 @@ fn whom_the_own_quota_holds_back_holds_nobody_else_up() {
 fn who_can_never_have_what_it_asks_for_holds_nobody_up() {
     let mut scene = scene();
     scene.runs(1, memory(64));
-    scene.waits_as(admit(2, "red", Demand { memory: purser_events::Bytes(40), ..cpu(1_000) }));
+    scene.waits_as(admit(2, "red", Demand { memory: Bytes(40), ..cpu(1_000) }));
     scene.waits_as(admit(3, "red", memory(20)));
-    let less = Capacity { memory: purser_events::Bytes(30), ..machine() };
+    let less = Capacity { memory: Bytes(30), ..machine() };
     scene.does(&LedgerCommand::SetCapacity(Box::new(less)));
     scene.ends(1);
     assert!(!scene.has(2) && scene.has(3));
@@ -155,7 +197,7 @@ fn who_can_never_have_what_it_asks_for_holds_nobody_up() {
 fn who_waits_for_a_manager_that_is_stopped_holds_nobody_up() {
     let mut scene = scene();
     scene.runs(1, memory(60));
-    scene.waits_as(admit(3, "red", Demand { memory: purser_events::Bytes(10), ..gpus(1, Some(1)) }));
+    scene.waits_as(admit(3, "red", Demand { memory: Bytes(10), ..gpus(1, Some(1)) }));
     scene.waits_as(admit(4, "red", memory(4)));
     scene.does(&LedgerCommand::StopManager { kind: ResourceKind::Gpus, reason: "repair".to_owned() });
     assert!(scene.has(4) && !scene.has(3));

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use purser_events::ledger::event::{Drift, LedgerEvent as E, PreemptionRequested, Reserved};
 use purser_events::ledger::state::Holding;
 use purser_events::ledger::{
-    Amounts, Capacity, Demand, Grant, HolderId, LedgerPolicy, Limits, ResourceKind, Tenant, TenantId,
+    Amounts, Capacity, Demand, Grant, HolderId, LedgerPolicy, Limits, Port, Resizing, ResourceKind, Size,
+    Tenant, TenantId,
 };
 use purser_events::{PodUid, Timestamp};
 use uuid::Uuid;
@@ -47,6 +48,8 @@ pub(crate) struct Reference {
     pub(crate) stopped: Vec<(ResourceKind, String)>,
     pub(crate) alerts: BTreeSet<(TenantId, ResourceKind)>,
     pub(crate) drifts: Vec<Drift>,
+    /// Ports that are nobody's and on which somebody listens.
+    pub(crate) foreign: BTreeSet<Port>,
     pub(crate) last_token: u64,
 }
 
@@ -140,7 +143,8 @@ impl Reference {
             E::Allocated(it) => {
                 self.came.retain(|waiter| waiter.pod != it.pod);
                 let (tenant, priority, grant) = (it.tenant.clone(), it.priority, it.grant.clone());
-                let holding = Holding { tenant, priority, grant, since: it.at, leaves_for: None };
+                let (since, leaves_for, resizing) = (it.at, None, None);
+                let holding = Holding { tenant, priority, grant, since, leaves_for, resizing };
                 self.hold(HolderId::Pod(it.pod), holding);
             }
             E::Queued(it) => {
@@ -173,6 +177,22 @@ impl Reference {
             E::AlertCleared(it) => {
                 assert!(self.alerts.remove(&(it.tenant.clone(), it.kind.clone())), "cleared twice: {it:?}");
             }
+            E::DriftFound(_) | E::DriftResolved(_) | E::ForeignPortsSeen(_) => self.see(event),
+            E::ResizeGranted(it) => {
+                let cpu = it.from.cpu.max(it.to.cpu);
+                let size = Size { cpu, memory: it.from.memory.max(it.to.memory) };
+                let (generation, from, to) = (it.generation, it.from, it.to);
+                self.resize(it.pod, size, Some(Resizing { generation, from, to }));
+            }
+            E::ResizeSettled(it) => self.resize(it.pod, it.size, None),
+            E::StaleTokenRefused(_) | E::UseRecorded(_) => {}
+        }
+        self.forget_custom();
+    }
+
+    /// Carries out what was seen on the machine.
+    fn see(&mut self, event: &E) {
+        match event {
             E::DriftFound(it) => {
                 assert!(!self.drifts.contains(&it.drift), "found twice: {it:?}");
                 self.drifts.push(it.drift.clone());
@@ -181,16 +201,27 @@ impl Reference {
                 assert!(self.drifts.contains(&it.drift), "resolved and not found: {it:?}");
                 self.drifts.retain(|drift| *drift != it.drift);
             }
-            E::StaleTokenRefused(_) | E::UseRecorded(_) => {}
+            E::ForeignPortsSeen(it) => {
+                assert_ne!(it.ports, self.foreign, "nothing new was seen");
+                assert!(it.ports.iter().all(|port| self.holder_of(*port).is_none()), "{it:?}");
+                self.foreign.clone_from(&it.ports);
+            }
+            _ => unreachable!("nothing of the machine: {event:?}"),
         }
-        self.forget_custom();
+    }
+
+    fn resize(&mut self, pod: PodUid, size: Size, resizing: Option<Resizing>) {
+        let held = self.held.iter_mut().find(|(id, _)| *id == HolderId::Pod(pod));
+        let (_, held) = held.unwrap_or_else(|| panic!("{pod} holds nothing"));
+        (held.grant.cpu, held.grant.memory, held.resizing) = (size.cpu, size.memory, resizing);
     }
 
     fn promise(&mut self, it: &Reserved) {
         assert!(self.last_token < it.token, "token {} is not new", it.token);
         self.last_token = it.token;
         let (tenant, grant) = (it.tenant.clone(), it.grant.clone());
-        let holding = Holding { tenant, priority: 0, grant, since: it.at, leaves_for: None };
+        let (since, leaves_for, resizing) = (it.at, None, None);
+        let holding = Holding { tenant, priority: 0, grant, since, leaves_for, resizing };
         self.hold(HolderId::Reservation(it.reservation), holding);
         self.promises.push(Promise {
             id: it.reservation,
@@ -255,6 +286,8 @@ impl Reference {
 
     fn hold(&mut self, id: HolderId, holding: Holding) {
         assert!(self.holding(id).is_none(), "{id} is given something twice");
+        let leased: BTreeSet<Port> = holding.grant.all_ports().collect();
+        self.foreign.retain(|port| !leased.contains(port));
         self.held.push((id, holding));
     }
 
@@ -317,5 +350,35 @@ pub(crate) fn asked(demand: &Demand, kind: &ResourceKind) -> u64 {
         ResourceKind::Ports => demand.fixed_ports.len() as u64 + u64::from(demand.ports),
         ResourceKind::Subnets => u64::from(demand.subnet),
         ResourceKind::Custom(name) => demand.custom.get(name).copied().unwrap_or(0),
+    }
+}
+
+/// An event's name.
+pub(crate) fn word(event: &E) -> &'static str {
+    match event {
+        E::CapacitySet(_) => "capacity-set",
+        E::PolicySet(_) => "policy-set",
+        E::TenantSet(_) => "tenant-set",
+        E::TenantRemoved(_) => "tenant-removed",
+        E::Allocated(_) => "allocated",
+        E::Queued(_) => "queued",
+        E::Withdrawn(_) => "withdrawn",
+        E::Released(_) => "released",
+        E::PreemptionRequested(_) => "preemption-requested",
+        E::Reserved(_) => "reserved",
+        E::ReservationActivated(_) => "reservation-activated",
+        E::ReservationExpired(_) => "reservation-expired",
+        E::ReservationCancelled(_) => "reservation-cancelled",
+        E::StaleTokenRefused(_) => "stale-token-refused",
+        E::ManagerStopped(_) => "manager-stopped",
+        E::ManagerStarted(_) => "manager-started",
+        E::AlertRaised(_) => "alert-raised",
+        E::AlertCleared(_) => "alert-cleared",
+        E::DriftFound(_) => "drift-found",
+        E::DriftResolved(_) => "drift-resolved",
+        E::UseRecorded(_) => "use-recorded",
+        E::ForeignPortsSeen(_) => "foreign-ports-seen",
+        E::ResizeGranted(_) => "resize-granted",
+        E::ResizeSettled(_) => "resize-settled",
     }
 }

@@ -243,11 +243,25 @@ fn a_pod_that_has_something_takes_up_nothing_more() {
 fn what_is_kept_is_taken_up_though_the_machine_has_it_no_more() {
     let mut scene = scene();
     let custom = [(super::support::dongle(), 1)].into();
-    let demand = Demand { custom, ..gpus(1, None) };
+    let demand = Demand { custom, ..Demand::default() };
     let kept = reserves(&mut scene, 1, demand.clone());
-    let gone = purser_events::ledger::Capacity { gpus: vec![], custom: [].into(), ..machine() };
+    let gone = purser_events::ledger::Capacity { custom: [].into(), ..machine() };
     scene.does(&LedgerCommand::SetCapacity(Box::new(gone)));
     scene.runs_as(takes_up(1, demand, kept, "ada"));
     scene.ends(1);
-    assert!(scene.ledger.managers.custom.is_empty() && scene.ledger.managers.gpu.devices().next().is_none());
+    assert!(scene.ledger.managers.custom.is_empty());
+}
+
+#[test]
+fn a_gpu_that_takes_no_pods_takes_none_by_a_reservation() {
+    let mut scene = scene();
+    let kept = reserves(&mut scene, 1, gpus(1, Some(50)));
+    // As after a cordon: the ledger gives out the GPUs that take pods.
+    let without = purser_events::ledger::Capacity { gpus: vec![], ..machine() };
+    scene.does(&LedgerCommand::SetCapacity(Box::new(without)));
+    let refused = scene.admits(takes_up(1, gpus(1, Some(50)), kept, "ada")).unwrap_err().to_string();
+    assert!(refused.contains("there is no GPU GPU-0 on this node that can be given out"), "{refused}");
+    assert!(!scene.has(1) && scene.ledger.reservations.size() == 1);
+    scene.does(&LedgerCommand::SetCapacity(Box::new(machine())));
+    assert_eq!(scene.runs_as(takes_up(1, gpus(1, Some(50)), kept, "ada")).gpus.len(), 1);
 }

@@ -324,7 +324,7 @@ impl Reference {
         let kept: BTreeSet<Port> = front.room.iter().flat_map(|demand| demand.fixed_ports.clone()).collect();
         for port in &demand.fixed_ports {
             let holder = self.holder_of(*port);
-            if holder.is_some() || kept.contains(port) {
+            if holder.is_some() || kept.contains(port) || self.foreign.contains(port) {
                 let (kind, bound) = (ResourceKind::Ports, Bound::Port(*port));
                 found.push(Shortage { kind, asked: 1, free: 0, bound, holder });
             }
@@ -336,7 +336,8 @@ impl Reference {
         let is_free = |number: &u16| {
             [Protocol::Tcp, Protocol::Udp].iter().all(|protocol| {
                 let port = Port { number: *number, protocol: *protocol };
-                self.holder_of(port).is_none() && !kept.contains(&port) && !demand.fixed_ports.contains(&port)
+                let is_named = kept.contains(&port) || demand.fixed_ports.contains(&port);
+                self.holder_of(port).is_none() && !self.foreign.contains(&port) && !is_named
             })
         };
         let numbers = self.capacity.ports.first..=self.capacity.ports.last;

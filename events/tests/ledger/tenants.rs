@@ -2,7 +2,7 @@
 
 use purser_events::ledger::event::LedgerEvent as E;
 use purser_events::ledger::{
-    Amounts, Demand, LedgerCommand, LedgerPolicy, LedgerRejection, ResourceKind, Tenant,
+    Admit, Amounts, Demand, LedgerCommand, LedgerPolicy, LedgerRejection, ResourceKind, Tenant,
 };
 
 use super::support::{Scene, admit, cpu, gpus, machine, memory, tenant};
@@ -186,4 +186,23 @@ fn a_tenant_that_cannot_be_is_refused_with_its_field() {
         let Err(LedgerRejection::Tenant { error }) = answer else { panic!("{field}: {answer:?}") };
         assert_eq!(error.field, field);
     }
+}
+
+#[test]
+fn nobody_jumps_the_queue_by_more_than_its_tenant_may() {
+    let mut scene = scene();
+    scene.sets_tenant("red", Tenant { priority_max: Some(10), ..Tenant::default() }).unwrap();
+    let asks = |priority| Admit { priority, ..admit(1, "red", memory(1)) };
+    let refused = scene.admits(asks(11)).unwrap_err();
+    assert_eq!(refused.to_string(), "priority 11 is more than pods of tenant red may have (10)");
+    assert_eq!(refused.code(), "priority-too-high");
+    scene.runs_as(asks(10));
+    scene.runs_as(Admit { priority: 1_000, ..admit(2, "green", memory(1)) });
+    // What runs keeps what it has, whatever is set later.
+    scene.sets_tenant("red", Tenant { priority_max: Some(-5), ..Tenant::default() }).unwrap();
+    assert!(scene.has(1));
+    let kept = super::reservations::reserves(&mut scene, 1, memory(1));
+    let takes_up = super::reservations::takes_up(3, memory(1), kept, "ada");
+    assert!(scene.admits(takes_up.clone()).is_err(), "a reservation is no way around it");
+    scene.runs_as(Admit { priority: -5, ..takes_up });
 }

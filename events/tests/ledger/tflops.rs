@@ -61,7 +61,7 @@ fn what_is_no_share_of_any_device_is_refused_with_what_to_do() {
     assert_eq!(given(&scene.runs(4, tflops(1, 250))), [(gpu(1), 1, 0)]);
     // Whoever may wait is not made to: no waiting helps.
     let waits = scene.admits(admit(5, "red", tflops(1, 50_001)));
-    let Err(LedgerRejection::Insufficient { shortages }) = waits else { panic!("{waits:?}") };
+    let Err(LedgerRejection::Insufficient { shortages, .. }) = waits else { panic!("{waits:?}") };
     assert!(shortages.iter().any(|it| matches!(it.bound, Bound::BeyondModel { .. })));
 }
 

@@ -1,9 +1,9 @@
 //! Agents that come, go, die and come again.
 
 use purser_events::pool::event::RequeueReason;
-use purser_events::pool::{Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, Wait};
+use purser_events::pool::{Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, Token, Wait};
 
-use super::support::{Lived, id, in_workspace, session, spec, task};
+use super::support::{Lived, finished, id, in_workspace, session, spec, task};
 
 fn one_pod() -> Lived {
     Lived::with_members(spec(SlotRule::Seed, 3), 1)
@@ -60,9 +60,12 @@ fn another_life_of_an_agent_has_nothing_of_what_ran() {
     lived.plan(1, true);
     lived.submit(task(2, TaskKind::Plan));
     lived.start(2);
-    lived.connect(1, session(2), false, &[]).unwrap();
+    let ran = (id(2), lived.task(2).slot().unwrap().1);
+    // Whatever it says that it has: what ran has died with the life before.
+    lived.connect(1, session(2), false, &[ran]).unwrap();
     assert_eq!(lived.word(1), "apply_pending", "its folder is there, and the plan in it");
-    assert!(lived.task(2).last_loss.as_ref().unwrap().may_have_run);
+    let loss = lived.task(2).last_loss.as_ref().unwrap();
+    assert_eq!((loss.reason.clone(), loss.may_have_run), (RequeueReason::AgentRestarted, true));
     lived.connect(1, session(3), true, &[]).unwrap();
     assert_eq!(lived.task(1).last_loss.as_ref().unwrap().reason, RequeueReason::PlanLost);
     let old = lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false });
@@ -135,4 +138,60 @@ fn a_pod_whose_agent_does_not_end_what_is_to_end_is_given_up_once_others_are_don
     assert_eq!(lived.pool.member(1).unwrap().word(), "lost");
     lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
     assert_eq!(lived.word(1), "cancelled");
+}
+
+#[test]
+fn an_agent_that_is_leaving_gets_nothing_new_and_what_it_had_not_begun_was_no_try() {
+    let mut lived = one_pod();
+    for number in 1..=2 {
+        lived.submit(task(number, TaskKind::Plan));
+    }
+    lived.start(1);
+    let token = lived.task(1).slot().unwrap().1;
+    let leaving = || PoolCommand::AgentLeaving { member: 1, session: session(1), has: vec![(id(1), token)] };
+    lived.ask(leaving()).unwrap();
+    assert_eq!(lived.ask(leaving()), Ok(vec![]), "said again it is so already");
+    assert_eq!((lived.word(1), lived.word(2), lived.task(2).attempts), ("running", "pending", 0));
+    lived.submit(task(3, TaskKind::Plan));
+    lived.connect(1, session(1), false, &[(id(1), token)]).unwrap();
+    assert_eq!((lived.place(2), lived.place(3)), (None, None), "it leaves, however often it comes again");
+    lived.connect(1, session(2), false, &[]).unwrap();
+    assert!(lived.place(2).is_some() && lived.place(3).is_some(), "another life of it does not");
+    assert_eq!(lived.task(2).attempts, 1);
+}
+
+#[test]
+fn a_pod_whose_agent_is_leaving_makes_way_for_another_once_it_has_nothing() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.start(1);
+    let has = vec![(id(1), lived.task(1).slot().unwrap().1)];
+    lived.ask(PoolCommand::AgentLeaving { member: 1, session: session(1), has }).unwrap();
+    lived.submit(task(2, TaskKind::Plan));
+    lived.tick();
+    assert_eq!(lived.pool.member(1).unwrap().word(), "connected", "it has something to do");
+    lived.finish(1, 0);
+    lived.tick();
+    assert_eq!((lived.pool.member(1).unwrap().word(), lived.pool.last_member), ("removing", 2));
+    lived.bring_up(2);
+    assert_eq!(lived.place(2), Some((2, 2)));
+}
+
+#[test]
+fn of_what_a_liar_says_one_word_a_minute_is_recorded() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    let lie = PoolCommand::Report { member: 1, task: id(1), token: Token(99), report: finished(0) };
+    let mut recorded = 0;
+    for _ in 0..100 {
+        let before = lived.events.len();
+        let refused = lived.ask(lie.clone());
+        assert!(matches!(refused, Err(PoolRejection::StaleToken { .. })), "{refused:?}");
+        recorded += lived.events.len() - before;
+        lived.pass_ms(1_000);
+    }
+    assert_eq!(recorded, 2);
+    let counted = lived.ask(PoolCommand::ReportRefusals { member: 1, count: 100 }).unwrap();
+    assert!(matches!(counted.as_slice(), [PoolEvent::StaleTokensCounted(_)]), "{counted:?}");
+    assert_eq!(lived.word(1), "running");
 }

@@ -150,13 +150,19 @@ impl Life {
     /// Asks, and follows what comes of it; a refusal is none of our business.
     fn ask(&mut self, command: &PoolCommand) -> Result<bool, String> {
         let context = Context { now: self.now, policy: Policy::default(), cordoned: None };
-        let Ok(events) = self.pool.decide(command, &context) else { return Ok(false) };
+        let Ok((events, next)) = self.pool.decide_next(command, &context) else { return Ok(false) };
+        if self.pool.decide(command, &context).as_ref() != Ok(&events) {
+            return Err(format!("{command:?} is decided in two ways"));
+        }
         for event in &events {
             self.pool = self.pool.evolve(event).map_err(|illegal| illegal.to_string())?;
             self.model.note(event, command)?;
             if let Some(broken) = pool::check(&self.pool).first() {
                 return Err(format!("{broken}, after {event:?} of {command:?}"));
             }
+        }
+        if next != self.pool {
+            return Err(format!("{command:?} leads elsewhere than its events: {events:?}"));
         }
         let is_refused = Pool::refusal(&events).is_some();
         self.events.extend(events);
@@ -233,7 +239,12 @@ impl Life {
             return self.must(PoolCommand::ReportRemoved { member });
         }
         if self.dice.hits(10) {
-            return self.must(PoolCommand::ReportRequestFailed { member, reason: "no room".to_owned() });
+            let reason = "no such thing".to_owned();
+            let command = match self.dice.hits(50) {
+                true => PoolCommand::ReportRequestFailed { member, reason },
+                false => PoolCommand::ReportNoRoom { member, reason },
+            };
+            return self.must(command);
         }
         let pod = PodUid(Uuid::from_u128(u128::from(member)));
         self.must(PoolCommand::ReportAdmitted { member, pod })
@@ -265,7 +276,8 @@ impl Life {
         match self.dice.below(20) {
             // The connection breaks; what it has goes on.
             0 => self.disconnect(member, false),
-            1 if self.dice.hits(30) => {
+            1 if self.dice.hits(40) => self.say_that_it_leaves(member),
+            1 if self.dice.hits(50) => {
                 self.agents.get_mut(&member).unwrap().has.clear();
                 self.disconnect(member, true)
             }
@@ -292,6 +304,13 @@ impl Life {
         self.must(PoolCommand::Disconnect { member, session, left })
     }
 
+    /// It takes nothing more from now on; what it was given and has not taken waits again.
+    fn say_that_it_leaves(&mut self, member: u64) -> Lived {
+        let agent = &self.agents[&member];
+        let (session, has) = (agent.session, agent.has.keys().copied().collect());
+        self.must(PoolCommand::AgentLeaving { member, session, has })
+    }
+
     /// The agent's process dies with all that it runs; the next has its folder, or nothing.
     fn crash(&mut self, member: u64) -> Lived {
         self.sessions += 1;
@@ -313,6 +332,10 @@ impl Life {
             let was_started =
                 matches!(self.pool.task(task).unwrap().state, TaskState::Running { started, .. } if started);
             self.must(PoolCommand::Report { member, task, token, report: TaskReport::Started })?;
+            let runs = |agent: &SimAgent| agent.has.iter().any(|((of, _), runs)| *of == task && *runs);
+            if let Some((other, _)) = self.agents.iter().find(|(_, agent)| runs(agent)) {
+                return Err(format!("task {task} begins in {member} while it runs in {other}"));
+            }
             if !was_started {
                 self.model.begin(task, phase == Phase::Apply)?;
             }
@@ -386,11 +409,8 @@ impl Life {
     fn fall_silent(&mut self) -> Lived {
         let Some(member) = self.up() else { return Ok(()) };
         let silent_ms = self.dice.below(1_000_000);
-        self.ask(&PoolCommand::ReportSilent { member, silent_ms })?;
-        if self.pool.member(member).is_some_and(|member| member.phase != MemberPhase::Up) {
-            self.agents.remove(&member);
-        }
-        Ok(())
+        // What runs in it goes on until its pod is gone.
+        self.ask(&PoolCommand::ReportSilent { member, silent_ms }).map(|_| ())
     }
 
     fn change(&mut self) -> Lived {
@@ -422,8 +442,7 @@ impl Life {
                 self.spec.tasks.on_failed = if self.dice.hits(50) { OnEnd::Fail } else { OnEnd::Retry };
             }
             _ => {
-                let reference = self.spec.references[0].clone();
-                let digest = self.dice.below(3).to_string();
+                let (reference, digest) = (self.spec.references[0].clone(), self.dice.below(3).to_string());
                 let digests = vec![Digest { reference, digest }];
                 return self.ask(&PoolCommand::ReportReferences { digests }).map(|_| ());
             }
@@ -434,8 +453,8 @@ impl Life {
 
     /// The pool goes, and perhaps comes again.
     fn leave(&mut self) -> Lived {
-        let force = self.dice.hits(50);
-        self.ask(&PoolCommand::Delete { force }).map(|_| ())
+        let delete = PoolCommand::Delete { force: self.dice.hits(50) };
+        self.ask(&delete).map(|_| ())
     }
 
     /// Everybody does his part from now on: every task comes to its end.
@@ -451,11 +470,14 @@ impl Life {
                 let pod = PodUid(Uuid::from_u128(u128::from(member)));
                 self.ask(&PoolCommand::ReportAdmitted { member, pod })?;
                 self.ask(&PoolCommand::ReportRemoved { member })?;
+                if self.pool.member(member).is_none() {
+                    self.agents.remove(&member);
+                }
             }
             let up = self.pool.members.values().filter(|member| member.phase == MemberPhase::Up);
             for member in up.map(|member| member.member).collect::<Vec<_>>() {
                 self.sessions += 1;
-                let session = Uuid::from_u128(u128::from(self.sessions));
+                let session = Uuid::from_u128(self.sessions.into());
                 let new = SimAgent { session, fresh: true, has: BTreeMap::new() };
                 self.agents.entry(member).or_insert(new);
                 if !self.is_connected(member) {
@@ -467,14 +489,12 @@ impl Life {
             for task in self.pool.reserved.iter().copied().collect::<Vec<_>>() {
                 self.ask(&PoolCommand::Confirm { task })?;
             }
-            if self.pool.exists()
-                && self.pool.leaving.is_none()
-                && self.pool.tasks.values().all(|it| it.is_over())
-            {
+            let stays = self.pool.exists() && self.pool.leaving.is_none();
+            if stays && self.pool.tasks.values().all(|it| it.is_over()) {
                 return Ok(());
             }
         }
-        let left: Vec<_> = self.pool.tasks.values().filter(|task| !task.is_over()).collect();
-        Err(format!("these never end: {left:?} in {:?}", self.pool))
+        let left = self.pool.tasks.values().filter(|task| !task.is_over());
+        Err(format!("these never end: {:?}", left.collect::<Vec<_>>()))
     }
 }

@@ -8,6 +8,7 @@ mod incidents;
 mod life;
 mod members;
 mod model;
+mod resizes;
 mod scaling;
 mod slots;
 mod support;

@@ -15,6 +15,7 @@ fn names_of_pods_are_never_given_twice() {
     assert!(PoolName::new("x".repeat(41)).is_err() && PoolName::new("a/b").is_err());
     let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 1);
     for member in 1..=5 {
+        lived.pass_ms(120_000);
         lived.ask(PoolCommand::ReportPodEnded { member, detail: "gone".to_owned() }).unwrap();
         lived.ask(PoolCommand::ReportRemoved { member }).unwrap();
         lived.tick();
@@ -158,4 +159,111 @@ fn a_specification_that_cannot_be_is_refused_by_its_field() {
         it.references = vec![reference.clone(), reference];
     };
     assert_eq!(refused(twice), "spec.references[1].name");
+}
+
+/// Lets a member's pod end a second after its agent came.
+fn die_young(lived: &mut Lived, member: u64) {
+    lived.bring_up(member);
+    lived.pass_ms(1_000);
+    lived.ask(PoolCommand::ReportPodEnded { member, detail: "exit code 1".to_owned() }).unwrap();
+    lived.ask(PoolCommand::ReportRemoved { member }).unwrap();
+}
+
+#[test]
+fn pods_whose_agents_come_and_die_are_tried_ever_later_and_not_for_ever() {
+    let mut spec = spec(SlotRule::Seed, 3);
+    spec.scaling.min_replicas = 1;
+    let mut lived = Lived::new(spec);
+    let mut waits_min = vec![];
+    for member in 1..=5 {
+        lived.tick();
+        assert_eq!(lived.pool.last_member, member);
+        die_young(&mut lived, member);
+        if let Some(retry_at) = lived.pool.scaling.retry_at {
+            waits_min.push(retry_at.ms_since(lived.now).div_ceil(60_000));
+            lived.now = retry_at;
+        }
+    }
+    assert_eq!((waits_min, lived.pool.word()), (vec![0, 1, 2, 4], "gave-up"));
+}
+
+#[test]
+fn a_pod_that_has_lived_or_worked_ends_the_waits() {
+    let mut spec = spec(SlotRule::Seed, 3);
+    spec.scaling.min_replicas = 1;
+    let mut lived = Lived::new(spec);
+    for member in 1..=2 {
+        lived.tick();
+        die_young(&mut lived, member);
+    }
+    lived.pass_ms(60_000);
+    lived.tick();
+    lived.bring_up(3);
+    lived.tick();
+    assert_eq!(lived.pool.scaling.failures, 2, "that its agent is there does not say that it stays");
+    lived.pass_ms(120_000);
+    lived.tick();
+    assert_eq!(lived.pool.scaling.failures, 0);
+    die_young_again(&mut lived);
+    lived.submit(task(1, TaskKind::Plan));
+    lived.start(1);
+    lived.finish(1, 0);
+    lived.tick();
+    assert_eq!(lived.pool.scaling.failures, 0, "one task done is enough");
+}
+
+/// Loses the third pod, which has lived, and the fourth, which has not; the fifth is there.
+fn die_young_again(lived: &mut Lived) {
+    lived.ask(PoolCommand::ReportPodEnded { member: 3, detail: "gone".to_owned() }).unwrap();
+    lived.ask(PoolCommand::ReportRemoved { member: 3 }).unwrap();
+    assert_eq!(lived.pool.scaling.failures, 0);
+    lived.tick();
+    die_young(lived, 4);
+    lived.tick();
+    lived.bring_up(5);
+    assert_eq!(lived.pool.scaling.failures, 1);
+}
+
+#[test]
+fn a_node_without_room_is_asked_again_for_ever_and_nothing_is_given_up() {
+    let mut lived = Lived::new(spec(SlotRule::Seed, 3));
+    lived.submit(task(1, TaskKind::Work));
+    let mut waits_s = vec![];
+    for member in 1..=8 {
+        lived.tick();
+        assert_eq!(lived.pool.last_member, member);
+        lived.pass_ms(10);
+        let reason = "insufficient resources: memory".to_owned();
+        lived.ask(PoolCommand::ReportNoRoom { member, reason }).unwrap();
+        let shortage = lived.pool.scaling.shortage.clone().unwrap();
+        waits_s.push(shortage.retry_at.ms_since(lived.now) / 1_000);
+        assert_eq!((u64::from(shortage.times), lived.pool.word()), (member, "active"));
+        lived.tick();
+        assert_eq!(lived.pool.last_member, member, "not before its time");
+        let why = lived.pool.why_waits(id(1), lived.now).unwrap().to_string();
+        assert!(why.contains("no room") && why.contains("memory"), "{why}");
+        lived.now = shortage.retry_at;
+    }
+    assert_eq!((waits_s, lived.pool.scaling.failures), (vec![5, 10, 20, 40, 60, 60, 60, 60], 0));
+    lived.tick();
+    lived.bring_up(9);
+    assert_eq!((lived.pool.scaling.shortage.clone(), lived.word(1)), (None, "running"));
+}
+
+#[test]
+fn of_a_pool_that_is_gone_nothing_is_left_but_its_counts() {
+    let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 1);
+    lived.submit(task(1, TaskKind::Plan));
+    lived.start(1);
+    lived.finish(1, 0);
+    lived.ask(PoolCommand::Delete { force: false }).unwrap();
+    lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
+    lived.tick();
+    assert_eq!((lived.pool.word(), lived.pool.tasks.size(), lived.pool.ended.size()), ("removed", 0, 0));
+    let token = lived.pool.last_token;
+    lived.ask(set(spec(SlotRule::Seed, 3))).unwrap();
+    lived.submit(task(2, TaskKind::Plan));
+    lived.tick();
+    lived.bring_up(2);
+    assert!(token < lived.task(2).slot().unwrap().1);
 }

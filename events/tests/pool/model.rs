@@ -28,6 +28,10 @@ pub(crate) struct Model {
     begun: BTreeSet<(TaskId, bool)>,
     pub(crate) assigned: u64,
     pub(crate) lost: u64,
+    /// Plans that were confirmed and wait for their pod.
+    approved: BTreeSet<TaskId>,
+    /// Members whose agent takes nothing more.
+    leaving: BTreeSet<u64>,
 }
 
 macro_rules! must {
@@ -55,8 +59,13 @@ impl Model {
                 self.connected.remove(&it.member);
             }
             E::MemberRequestFailed(it) => self.goes(it.member, "failed")?,
+            E::MemberNoRoom(it) => self.goes(it.member, "had no room")?,
+            E::AgentLeaving(it) => {
+                self.leaving.insert(it.member);
+            }
             E::AgentConnected(it) => {
                 self.connected.insert(it.member);
+                self.leaving.remove(&it.member);
             }
             E::AgentDisconnected(it) => {
                 self.connected.remove(&it.member);
@@ -73,26 +82,23 @@ impl Model {
             }
             E::TaskConfirmed(it) => {
                 let is_wanted = matches!(command, PoolCommand::Confirm { task } if *task == it.task);
-                must!(is_wanted, "task {} was confirmed by itself", it.task);
+                let was_wanted = self.approved.remove(&it.task);
+                must!(is_wanted || was_wanted, "task {} was confirmed by itself", it.task);
                 self.draw(it.token)?;
                 self.turn(it.task, true, false)?;
+                self.alone(it.task)?;
+            }
+            E::TaskApproved(it) => {
+                let is_wanted = matches!(command, PoolCommand::Confirm { task } if *task == it.task);
+                must!(is_wanted, "task {} was approved by itself", it.task);
+                self.approved.insert(it.task);
             }
             E::TaskEnded(it) => {
                 must!(self.kinds.contains_key(&it.task), "task {} ended unknown", it.task);
                 must!(self.ended.insert(it.task), "task {} ended twice", it.task);
                 self.leave(it.task);
             }
-            E::TaskRequeued(it) => {
-                let owner = self.owners.values().find(|owner| owner.task == it.task);
-                must!(owner.is_some(), "task {} lost no slot", it.task);
-                self.lost += 1;
-                if it.may_have_run {
-                    self.begun.retain(|(task, _)| *task != it.task);
-                }
-                // Whoever plans again does so because the plan is lost.
-                self.begun.remove(&(it.task, false));
-                self.leave(it.task);
-            }
+            E::TaskRequeued(it) => self.requeue(it.task, it.may_have_run)?,
             E::RemovalRequested(_)
             | E::Removed(_)
             | E::MemberAdmitted(_)
@@ -102,9 +108,27 @@ impl Model {
             | E::TaskCancelRequested(_)
             | E::ReservationExpired(_)
             | E::StaleTokenRefused(_)
+            | E::StaleTokensCounted(_)
+            | E::SetbacksOver(_)
             | E::Scaled(_)
+            | E::MemberResizeRequested(_)
+            | E::MemberResized(_)
+            | E::MemberResizeFailed(_)
             | E::Unfrozen(_) => {}
         }
+        Ok(())
+    }
+
+    fn requeue(&mut self, task: TaskId, may_have_run: bool) -> Result<(), String> {
+        let owner = self.owners.values().find(|owner| owner.task == task);
+        must!(owner.is_some(), "task {task} lost no slot");
+        self.lost += 1;
+        if may_have_run {
+            self.begun.retain(|(begun, _)| *begun != task);
+        }
+        // Whoever plans again does so because the plan is lost.
+        self.begun.remove(&(task, false));
+        self.leave(task);
         Ok(())
     }
 
@@ -139,6 +163,7 @@ impl Model {
         must!(self.owners.values().all(|owner| owner.task != task), "task {task} has two slots");
         must!(!self.owners.contains_key(&slot), "slot {slot} has two owners");
         must!(self.connected.contains(&slot.member), "the agent of slot {slot} is not connected");
+        must!(!self.leaving.contains(&slot.member), "the agent of slot {slot} takes nothing more");
         let slots = self.members.get(&slot.member).copied();
         must!(slots.is_some_and(|slots| slot.slot < slots), "there is no slot {slot}");
         if kind.applies()
@@ -163,7 +188,9 @@ impl Model {
         match self.rule {
             Some(SlotRule::Seed) => must!(is_plan || slot.slot == 0, "{kind:?} in slot {slot}"),
             Some(SlotRule::Exclusive) => {
-                let runs = |owner: &&&Owner| owner.kind.applies() && !owner.is_reserved;
+                let runs = |owner: &&&Owner| {
+                    owner.kind.applies() && (!owner.is_reserved || self.approved.contains(&owner.task))
+                };
                 must!(beside.iter().find(runs).is_none(), "{kind:?} beside an apply in {slot}");
                 if kind.applies() {
                     must!(slot.slot == 0, "an apply in slot {slot}");
@@ -179,6 +206,20 @@ impl Model {
         Ok(())
     }
 
+    /// By the one rule an apply that begins has its pod for itself.
+    fn alone(&self, task: TaskId) -> Result<(), String> {
+        let at = self.owners.iter().find(|(_, owner)| owner.task == task).map(|(key, _)| key.member);
+        let beside = self
+            .owners
+            .iter()
+            .find(|(key, owner)| Some(key.member) == at && owner.task != task && !owner.is_reserved);
+        must!(
+            self.rule != Some(SlotRule::Exclusive) || beside.is_none(),
+            "the apply of task {task} begins beside {beside:?}"
+        );
+        Ok(())
+    }
+
     fn turn(&mut self, task: TaskId, was_reserved: bool, is_reserved: bool) -> Result<(), String> {
         let owner = self.owners.values_mut().find(|owner| owner.task == task);
         match owner {
@@ -191,6 +232,7 @@ impl Model {
     }
 
     fn leave(&mut self, task: TaskId) {
+        self.approved.remove(&task);
         self.owners.retain(|_, owner| owner.task != task);
     }
 }

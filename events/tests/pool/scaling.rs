@@ -146,3 +146,25 @@ fn the_last_ten_verdicts_are_kept_with_what_they_were_made_from() {
     let settling = verdicts.iter().find(|scaled| scaled.verdict.rule == ScaleRule::HighUseSettling).unwrap();
     assert_eq!(settling.verdict.inputs.load.use_permille(), 1_000);
 }
+
+#[test]
+fn an_apply_that_a_plan_is_in_the_way_of_gets_a_pod() {
+    for kind in [TaskKind::Plan, TaskKind::PlanAndApply] {
+        let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 1);
+        for number in 1..=3 {
+            lived.submit(task(number, if number == 3 { kind } else { TaskKind::Plan }));
+        }
+        if kind == TaskKind::PlanAndApply {
+            lived.plan(3, true);
+        }
+        lived.finish(1, 0);
+        lived.finish(2, 0);
+        assert_eq!(lived.place(3), Some((1, 0)), "the first slot is taken, and use is low");
+        lived.submit(task(4, TaskKind::Apply));
+        lived.events.clear();
+        lived.tick();
+        assert_eq!(scaled(&lived.events), [(2, ScaleRule::PendingApplies)], "{kind}");
+        lived.bring_up(2);
+        assert_eq!(lived.place(4), Some((2, 0)));
+    }
+}

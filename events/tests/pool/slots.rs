@@ -1,8 +1,8 @@
 //! Who gets which slot: the table of rules and counts.
 
-use purser_events::pool::{PoolEvent, SlotRule, TaskKind};
+use purser_events::pool::{PoolCommand, PoolEvent, SlotRule, TaskKind};
 
-use super::support::{Lived, spec, task};
+use super::support::{Lived, id, spec, task};
 
 /// Where tasks of these kinds, submitted one after the other, come to be in one pod.
 #[track_caller]
@@ -107,4 +107,54 @@ fn another_rule_finds_everybody_his_place_anew() {
     other.slots.rule = SlotRule::Flexible;
     lived.ask(super::support::set(other)).unwrap();
     assert_eq!((lived.place(2), lived.place(3)), (Some((1, 2)), Some((1, 1))));
+}
+
+#[test]
+fn a_confirmed_apply_waits_until_it_has_its_pod_for_itself() {
+    let mut lived = Lived::with_members(spec(SlotRule::Exclusive, 3), 1);
+    lived.submit(task(1, BOTH));
+    lived.plan(1, true);
+    for number in 2..=3 {
+        lived.submit(task(number, PLAN));
+        lived.start(number);
+    }
+    let confirmed = lived.ask(PoolCommand::Confirm { task: id(1) }).unwrap();
+    assert!(matches!(confirmed.as_slice(), [PoolEvent::TaskApproved(_)]), "{confirmed:?}");
+    assert_eq!(lived.ask(PoolCommand::Confirm { task: id(1) }), Ok(vec![]), "it is so already");
+    assert_eq!((lived.word(1), lived.pool.orders(1).len()), ("apply_pending", 2));
+    lived.submit(task(4, PLAN));
+    assert_eq!(lived.place(4), None, "nothing new comes into the pod");
+    lived.pass_ms(86_400_000);
+    lived.tick();
+    assert_eq!(lived.word(1), "apply_pending", "it was confirmed in time");
+    let why = lived.pool.why_waits(id(1), lived.now).unwrap().to_string();
+    assert!(why.contains("2 other tasks"), "{why}");
+    lived.finish(2, 0);
+    assert_eq!(lived.word(1), "apply_pending");
+    lived.finish(3, 0);
+    assert_eq!((lived.word(1), lived.place(1), lived.place(4)), ("running", Some((1, 0)), None));
+    lived.start(1);
+    lived.finish(1, 0);
+    assert_eq!((lived.word(1), lived.word(4)), ("applied", "running"));
+}
+
+#[test]
+fn a_confirmed_apply_that_waits_may_be_cancelled_and_lets_others_in_again() {
+    for end in [PoolCommand::Cancel { task: id(1) }, PoolCommand::Discard { task: id(1) }] {
+        let mut lived = Lived::with_members(spec(SlotRule::Exclusive, 3), 1);
+        lived.submit(task(1, BOTH));
+        lived.plan(1, true);
+        lived.submit(task(2, PLAN));
+        lived.start(2);
+        lived.ask(PoolCommand::Confirm { task: id(1) }).unwrap();
+        lived.submit(task(3, PLAN));
+        lived.ask(end).unwrap();
+        assert_eq!((lived.word(1), lived.word(3)), ("cancelled", "running"));
+    }
+    let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 1);
+    lived.submit(task(1, BOTH));
+    lived.plan(1, true);
+    lived.submit(task(2, PLAN));
+    lived.ask(PoolCommand::Confirm { task: id(1) }).unwrap();
+    assert_eq!(lived.word(1), "running", "by other rules it has its slot alone for itself");
 }

@@ -81,6 +81,7 @@ pub(crate) fn task(number: u64, kind: TaskKind) -> TaskSpec {
         argv: vec!["run".to_owned()],
         apply_argv,
         env: vec![],
+        secrets: vec![],
         working_dir: None,
         timeout_s: None,
         labels: BTreeMap::new(),

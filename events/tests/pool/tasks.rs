@@ -2,7 +2,8 @@
 
 use purser_events::pool::event::{CancelReason, RequeueReason, StaleReason};
 use purser_events::pool::{
-    OnEnd, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, TaskReport, TaskState, Token, Wait,
+    OnEnd, Pool, PoolCommand, PoolEvent, PoolRejection, Reference, ReferenceKind, SecretVar, SlotRule,
+    TaskKind, TaskReport, TaskSpec, TaskState, Token, Wait,
 };
 
 use super::support::{Lived, finished, id, in_workspace, set, spec, task};
@@ -115,7 +116,7 @@ fn more_important_tasks_come_first_and_equals_in_their_order() {
     let mut lived = Lived::with_members(spec(SlotRule::Seed, 1), 1);
     lived.submit(task(1, TaskKind::Work));
     for (number, priority) in [(2, 0), (3, 5), (4, 5), (5, -1)] {
-        lived.submit(purser_events::pool::TaskSpec { priority, ..task(number, TaskKind::Work) });
+        lived.submit(TaskSpec { priority, ..task(number, TaskKind::Work) });
     }
     let mut order = vec![];
     let mut running = 1;
@@ -148,6 +149,33 @@ fn who_speaks_by_an_old_token_is_refused_and_that_is_on_record() {
     assert_eq!(lived.ask(command), Ok(vec![]), "the same report again is no other");
     let command = PoolCommand::Report { member: 1, task: id(1), token: Token(0), report: finished(0) };
     assert!(matches!(lived.ask(command), Err(PoolRejection::StaleToken { .. })), "released twice");
+}
+
+#[test]
+fn a_stranger_keeps_no_slot_for_a_plan() {
+    let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 2);
+    lived.submit(task(1, TaskKind::PlanAndApply));
+    lived.start(1);
+    let (slot, token) = lived.task(1).slot().unwrap();
+    let stranger = 3 - slot.member;
+    for (member, token) in [(stranger, token), (slot.member, token.next())] {
+        let report = TaskReport::Planned { changes: true, summary: String::new() };
+        let refused = lived.ask(PoolCommand::Report { member, task: id(1), token, report });
+        assert!(matches!(refused, Err(PoolRejection::StaleToken { .. })), "{refused:?}");
+        assert_eq!((lived.word(1), lived.pool.reserved.size()), ("running", 0));
+    }
+}
+
+#[test]
+fn nobody_takes_a_task_for_a_pool_that_is_not_there() {
+    let submit = || PoolCommand::Submit { spec: Box::new(task(1, TaskKind::Work)) };
+    let mut lived = one_pod();
+    lived.pool = Pool::default();
+    assert_eq!(lived.ask(submit()), Err(PoolRejection::NoSuchPool));
+    let mut gone = Lived::new(spec(SlotRule::Seed, 3));
+    gone.ask(PoolCommand::Delete { force: false }).unwrap();
+    assert_eq!(gone.pool.word(), "removed");
+    assert_eq!(gone.ask(submit()), Err(PoolRejection::NoSuchPool));
 }
 
 #[test]
@@ -215,7 +243,7 @@ fn a_task_that_runs_is_asked_to_end_and_ends_as_it_does() {
 #[test]
 fn what_takes_too_long_is_asked_to_end_and_has_failed() {
     let mut lived = one_pod();
-    lived.submit(purser_events::pool::TaskSpec { timeout_s: Some(60), ..task(1, TaskKind::Work) });
+    lived.submit(TaskSpec { timeout_s: Some(60), ..task(1, TaskKind::Work) });
     lived.start(1);
     lived.pass_ms(59_999);
     lived.tick();
@@ -330,4 +358,46 @@ fn a_pool_that_goes_waits_for_what_runs_unless_it_is_forced() {
         lived.bring_up(2);
         assert!(token < lived.task(9).slot().unwrap().1, "counters go on");
     }
+}
+
+#[test]
+fn tries_that_are_due_do_not_stand_in_the_way_of_one_another() {
+    let mut spec = spec(SlotRule::Seed, 3);
+    spec.tasks.on_failed = OnEnd::Retry;
+    let mut lived = Lived::with_members(spec, 1);
+    for number in 1..=70 {
+        let kind = if number == 70 { TaskKind::Plan } else { TaskKind::Work };
+        lived.submit(task(number, kind));
+        for _ in 0..2 {
+            lived.start(number);
+            lived.finish(number, 1);
+        }
+    }
+    lived.submit(task(99, TaskKind::Work));
+    lived.start(99);
+    lived.pass_ms(60_000);
+    assert_eq!(lived.pool.load().ready, 0);
+    lived.tick();
+    assert_eq!(lived.place(70), Some((1, 2)), "the plan needs not what the others wait for");
+    assert_eq!((lived.pool.load().ready, lived.pool.load().held), (69, 0));
+    lived.finish(99, 0);
+    assert_eq!(lived.place(1), Some((1, 0)), "who came first comes first");
+}
+
+#[test]
+fn a_secret_is_one_that_the_pool_names() {
+    let mut spec = spec(SlotRule::Seed, 3);
+    let reference = Reference { kind: ReferenceKind::Secret, name: "cloud".to_owned() };
+    spec.references = vec![reference];
+    let mut lived = Lived::with_members(spec, 1);
+    let with = |secret: &str, key: &str| {
+        let (name, secret, key) = ("KEY".to_owned(), secret.to_owned(), Some(key.to_owned()));
+        let secrets = vec![SecretVar { name, secret, key }];
+        Box::new(TaskSpec { secrets, ..task(1, TaskKind::Plan) })
+    };
+    for (secret, key) in [("other", "id"), ("cloud", "../id"), ("cloud", ".id"), ("cloud", "")] {
+        let refused = lived.ask(PoolCommand::Submit { spec: with(secret, key) });
+        assert!(matches!(refused, Err(PoolRejection::BadTask { .. })), "{secret}/{key}: {refused:?}");
+    }
+    lived.ask(PoolCommand::Submit { spec: with("cloud", "id") }).unwrap();
 }

@@ -28,6 +28,16 @@ pub(super) fn pods_below(bases: impl IntoIterator<Item = PathBuf>) -> Result<BTr
     Ok(found)
 }
 
+/// Removes this group, in whatever hierarchy it is, where nothing runs in it and no other group is in it. What is in use
+/// stays.
+pub(crate) fn remove_unused(mount: &Path, prefix: &str) {
+    let below = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in below.chain([mount.to_path_buf()]) {
+        // The kernel refuses what is in use, and what is not there is as it should be.
+        let _ = fs::remove_dir(hierarchy.join(prefix));
+    }
+}
+
 /// The processes in a group and in all below it; none if it is gone.
 ///
 /// # Errors

@@ -188,6 +188,11 @@ impl Machine for ProcMachine {
         blocking(move || machine.holders()).await
     }
 
+    async fn listened(&self) -> io::Result<BTreeSet<Port>> {
+        let machine = self.clone();
+        blocking(move || Ok(machine.sockets()?.into_values().collect())).await
+    }
+
     async fn interfaces(&self) -> io::Result<BTreeSet<String>> {
         let folder = self.sys_root.join("class/net");
         blocking(move || {
@@ -310,6 +315,10 @@ mod tests {
         let listeners = machine.listeners().await.unwrap();
         let port = Port { number, protocol: Protocol::Tcp };
         assert!(listeners.get(&port).is_some_and(|pids| pids.contains(&std::process::id())));
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = bound.local_addr().unwrap().port();
+        let listened = machine.listened().await.unwrap();
+        assert!([port, Port { number, protocol: Protocol::Udp }].iter().all(|port| listened.contains(port)));
         assert!(machine.usage().await.unwrap().cpu_us > 0);
         let allowed = machine.allowed_cpus(std::process::id()).await.unwrap();
         assert_eq!(allowed, Some(affinity::own().unwrap()));

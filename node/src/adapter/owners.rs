@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use purser_actors::port::ProcessOwner;
 use purser_events::{ContainerName, PodUid};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use uuid::Uuid;
 
 use super::stat::{inner_pid, start_time_ticks};
@@ -20,8 +24,35 @@ const STAT_LEN_MAX: usize = 2_048;
 /// Longest name of a process that is told, in characters: the kernel keeps 15.
 const NAME_CHARS_MAX: usize = 32;
 
-/// Processes that are a pod's, by pid, with their time of start.
-type Known = BTreeMap<u32, (u64, ProcessOwner)>;
+/// Where the kernel tells of its own processes.
+const PROC: &str = "/proc";
+/// What the kernel calls the namespace of process ids in which all processes are: the number is part of its interface.
+const HOST_PIDS: &str = "pid:[4026531836]";
+/// Most processes that a descriptor is held of, and the part of this service's descriptors that they may be.
+const HELD_MAX: usize = 4_096;
+const HELD_PART: u64 = 8;
+
+/// Processes that are a pod's, by pid.
+type Known = BTreeMap<u32, Kept>;
+
+/// A process that is a pod's.
+#[derive(Debug)]
+struct Kept {
+    /// Its time of start.
+    started: u64,
+    owner: ProcessOwner,
+    /// A descriptor that stands for it and for no other that comes to have its pid; none if there was none to spare.
+    held: Option<OwnedFd>,
+}
+
+impl Kept {
+    /// Whether it is certain that the process has not ended. Asking a descriptor costs a tenth of reading a file of `/proc`.
+    fn lives(&self) -> bool {
+        let Some(held) = &self.held else { return false };
+        let mut asked = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
+        poll(&mut asked, PollTimeout::ZERO) == Ok(0)
+    }
+}
 
 /// Tells whose processes are.
 #[derive(Debug)]
@@ -34,6 +65,10 @@ pub struct Owners {
     tops: BTreeMap<String, String>,
     /// A process stays in its group.
     known: Mutex<Known>,
+    /// Most of them that a descriptor is held of: none where `/proc` is made up.
+    held_max: usize,
+    /// Whether every process of the machine has an id here.
+    sees_all: bool,
 }
 
 impl Owners {
@@ -41,17 +76,32 @@ impl Owners {
     #[must_use]
     pub fn new(proc_root: &Path, prefix: &str) -> Owners {
         let mounts = fs::read_to_string(proc_root.join("self/mountinfo")).unwrap_or_default();
+        let pids = fs::read_link(proc_root.join("self/ns/pid"));
+        let spare = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft / HELD_PART);
+        let held_max = usize::try_from(spare).unwrap_or(HELD_MAX).min(HELD_MAX);
         Owners {
             proc_root: proc_root.to_path_buf(),
             prefix: prefix.to_owned(),
             tops: tops(&mounts),
             known: Mutex::new(BTreeMap::new()),
+            held_max: if proc_root == Path::new(PROC) { held_max } else { 0 },
+            sees_all: pids.map_or(true, |pids| pids == Path::new(HOST_PIDS)),
         }
+    }
+
+    /// Whether this service has a namespace of process ids of its own: the ids that a driver tells may then be those of
+    /// other processes here.
+    #[must_use]
+    pub fn sees_a_part(&self) -> bool {
+        !self.sees_all
     }
 
     /// Whose a process is now.
     #[must_use]
     pub fn owner(&self, pid: u32) -> ProcessOwner {
+        if let Some(kept) = self.lock().get(&pid).filter(|kept| kept.lives()) {
+            return kept.owner.clone();
+        }
         let folder = self.proc_root.join(pid.to_string());
         let started = match started(&folder) {
             Ok(started) => started,
@@ -68,11 +118,12 @@ impl Owners {
             self.lock().remove(&pid);
             return ProcessOwner::Gone;
         };
-        if let Some((_, owner)) = self.lock().get(&pid).filter(|(known, _)| *known == started) {
-            return owner.clone();
+        if let Some(kept) = self.lock().get(&pid).filter(|kept| kept.started == started) {
+            return kept.owner.clone();
         }
         let owner = self.look(&folder);
-        // Asked again: had another taken its pid meanwhile, what was read would be about that one.
+        let held = if matches!(owner, ProcessOwner::Pod { .. }) { self.hold(pid) } else { None };
+        // Asked again: had another taken its pid meanwhile, what was read and what is held would be of that one.
         if self::started(&folder).ok().flatten() != Some(started) {
             return ProcessOwner::Gone;
         }
@@ -81,11 +132,28 @@ impl Owners {
             known.clear();
         }
         match &owner {
-            ProcessOwner::Pod { .. } => drop(known.insert(pid, (started, owner.clone()))),
+            ProcessOwner::Pod { .. } => {
+                drop(known.insert(pid, Kept { started, owner: owner.clone(), held }));
+            }
             // It may be on its way into a group.
             ProcessOwner::Unknown { .. } | ProcessOwner::Gone => drop(known.remove(&pid)),
         }
         owner
+    }
+
+    /// A descriptor of a process, if there is one to spare. Those of processes that have ended are given back first.
+    fn hold(&self, pid: u32) -> Option<OwnedFd> {
+        let mut known = self.lock();
+        let is_full =
+            |known: &Known| self.held_max <= known.values().filter(|kept| kept.held.is_some()).count();
+        if is_full(&known) {
+            known.retain(|_, kept| kept.held.is_none() || kept.lives());
+            if is_full(&known) {
+                return None;
+            }
+        }
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        pidfd_open(pid, PidfdFlags::NONBLOCK).ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -289,6 +357,48 @@ mod tests {
             fs::write(folder.join(file), bytes).unwrap();
         }
         assert_eq!(proc.owners().owner(42), of_pod(1));
+    }
+
+    #[test]
+    fn a_process_that_is_held_is_known_by_that_until_it_ends() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let owners = Owners::new(Path::new(PROC), "purser-of-nobody");
+        let kept = || Kept { started: 0, owner: of_pod(1), held: owners.hold(child.id()) };
+        let (kept, other) = (kept(), kept());
+        assert!(kept.lives(), "it runs");
+        owners.lock().insert(child.id(), kept);
+        assert_eq!(owners.owner(child.id()), of_pod(1), "no file of it is read");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!other.lives());
+        assert_eq!(owners.owner(child.id()), ProcessOwner::Gone);
+        assert!(owners.lock().is_empty());
+    }
+
+    #[test]
+    fn no_more_descriptors_are_held_than_there_are_to_spare() {
+        let owners = Owners { held_max: 1, ..Owners::new(Path::new(PROC), "purser-of-nobody") };
+        let mut child = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let held = owners.hold(child.id());
+        assert!(held.is_some());
+        owners.lock().insert(child.id(), Kept { started: 0, owner: of_pod(1), held });
+        assert!(owners.hold(std::process::id()).is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(owners.hold(std::process::id()).is_some(), "what has ended makes room");
+    }
+
+    #[test]
+    fn a_namespace_of_ones_own_is_noticed() {
+        let proc = Proc::new("");
+        assert!(!proc.owners().sees_a_part(), "it is not known");
+        fs::create_dir(proc.0.path().join("self/ns")).unwrap();
+        let link = proc.0.path().join("self/ns/pid");
+        for (names, sees_a_part) in [(HOST_PIDS, false), ("pid:[4026532201]", true)] {
+            drop(fs::remove_file(&link));
+            std::os::unix::fs::symlink(names, &link).unwrap();
+            assert_eq!(proc.owners().sees_a_part(), sees_a_part, "{names}");
+        }
     }
 
     #[test]

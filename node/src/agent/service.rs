@@ -23,8 +23,9 @@ use crate::link::{self, Unanswered};
 /// Longest that an answer may take that is not held back on purpose.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Largest answer, in bytes: each slot's order has at most 32 KiB of arguments and environment, six times that in JSON.
-const ANSWER_LEN_MAX: usize = SLOTS_MAX * (6 * (32 << 10) + (16 << 10));
+/// Largest answer, in bytes: each slot's order has at most 32 KiB of arguments and environment and 64 KiB of secrets, six
+/// times that in JSON.
+const ANSWER_LEN_MAX: usize = SLOTS_MAX * (6 * (96 << 10) + (16 << 10));
 
 /// Longest token, in bytes.
 const TOKEN_LEN_MAX: u64 = 4_096;

@@ -21,13 +21,16 @@ use async_trait::async_trait;
 use axum::http::StatusCode;
 use purser_actors::Service;
 use purser_actors::port::{MemberId, PoolHost};
-use purser_events::pool::{LocalTime, PoolName, Reference, ReferenceKind};
+use purser_events::pool::{LocalTime, PoolName, Reference, ReferenceKind, SecretVar};
 use purser_events::{NodeUid, Principal, Timestamp};
 
 use crate::adapter::volumes::private_folder;
 use crate::api::problem::Problem;
 use folder::Folders;
 use key::Key;
+
+/// Most bytes of the secrets of one task.
+const SECRETS_LEN_MAX: usize = 64 * 1024;
 
 /// What keeps the digests of one key apart: a token is no digest of a secret.
 const TOKEN_OF: &[u8] = b"agent-token";
@@ -77,6 +80,32 @@ impl Agents {
         member_called(name).filter(|_| self.key.is_token(&parts(node, name), proof))
     }
 
+    /// The values of variables that are secrets.
+    ///
+    /// # Errors
+    /// Says which cannot be read, and why; never what is in it.
+    async fn secrets(&self, variables: Vec<SecretVar>) -> Result<Vec<(String, String)>, String> {
+        let Some(root) = self.references.clone().filter(|_| !variables.is_empty()) else {
+            return match variables.first() {
+                None => Ok(vec![]),
+                Some(variable) => Err(format!(
+                    "secret `{}` cannot be read: this node has no `pools.references-dir`",
+                    variable.secret
+                )),
+            };
+        };
+        let values = tokio::task::spawn_blocking(move || {
+            let values: Vec<(String, String)> =
+                variables.into_iter().map(|variable| value_of(&root, variable)).collect::<Result<_, _>>()?;
+            let len: usize = values.iter().map(|(_, value)| value.len()).sum();
+            match SECRETS_LEN_MAX < len {
+                true => Err(format!("its secrets have more than {SECRETS_LEN_MAX} bytes together")),
+                false => Ok(values),
+            }
+        });
+        values.await.unwrap_or_else(|_| Err("its secrets were not read".to_owned()))
+    }
+
     async fn off<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Agents) -> io::Result<T> + Send + 'static,
@@ -84,6 +113,24 @@ impl Agents {
         let agents = self.clone();
         tokio::task::spawn_blocking(move || work(&agents)).await.map_err(io::Error::other)?
     }
+}
+
+/// The value of a variable that is a secret. Blocks on the disk.
+fn value_of(root: &Path, variable: SecretVar) -> Result<(String, String), String> {
+    let SecretVar { name, secret, key } = variable;
+    // Both are checked names: neither leads out of the folder.
+    let folder = root.join("secrets").join(&secret);
+    let path = key.as_ref().map_or_else(|| folder.clone(), |key| folder.join(key));
+    let place = key.as_ref().map_or_else(|| secret.clone(), |key| format!("{secret}/{key}"));
+    let failed = |why: &dyn std::fmt::Display| format!("secret `{place}` cannot be read: {why}");
+    let bytes = reference::value(&path).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))?;
+    if text.contains('\0') {
+        return Err(failed(&"it has a NUL, which no variable can have"));
+    }
+    // As editors and `echo` leave it behind.
+    let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+    Ok((name, text))
 }
 
 /// The member whose pod has this name.
@@ -209,6 +256,28 @@ mod tests {
         assert_eq!(agents.prepared().await.unwrap(), ["iac-a-12"]);
         agents.forget("iac-a-12").await.unwrap();
         assert!(!place.exists());
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_a_file_or_one_of_a_folder_and_is_not_told_in_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let agents = agents(folder.path());
+        let secrets = folder.path().join("secrets");
+        fs::create_dir_all(secrets.join("cloud")).unwrap();
+        fs::write(secrets.join("cloud/id"), "hunter2\n").unwrap();
+        fs::write(secrets.join("plain"), b"a b").unwrap();
+        fs::write(secrets.join("binary"), b"hunter\xff").unwrap();
+        let of = |secret: &str, key: Option<&str>| {
+            let (secret, key) = (secret.to_owned(), key.map(str::to_owned));
+            agents.secrets(vec![SecretVar { name: "KEY".to_owned(), secret, key }])
+        };
+        let is = |value: &str| Ok(vec![("KEY".to_owned(), value.to_owned())]);
+        assert_eq!(of("cloud", Some("id")).await, is("hunter2"));
+        assert_eq!(of("plain", None).await, is("a b"));
+        for (secret, key) in [("cloud", None), ("cloud", Some("no")), ("none", None), ("binary", None)] {
+            let refused = of(secret, key).await.unwrap_err();
+            assert!(refused.contains(secret) && !refused.contains("hunter"), "{refused}");
+        }
     }
 
     #[tokio::test]

@@ -3,21 +3,43 @@
 use purser_actors::pool::AgentOrders;
 use purser_events::pool::event::CancelReason;
 use purser_events::pool::state;
-use purser_events::pool::{Phase, TaskKind};
+use purser_events::pool::{Phase, TaskId, TaskKind, Token};
 
+use super::Agents;
 use crate::agent::protocol::{self, Assignment, Cancel, Kind, Order, Orders};
 
 /// Time between SIGTERM and SIGKILL of a task whose time is over, in seconds.
 const GRACE_S: u64 = 10;
 
-/// Orders as an agent reads them.
-pub(super) fn told(orders: AgentOrders) -> Orders {
-    Orders { orders: orders.orders.into_iter().map(order).collect(), seen: orders.seen }
+/// Orders as an agent reads them, with the secrets of tasks that are not begun; and the tasks that have some which cannot be
+/// read, with why: those are ordered nobody.
+pub(super) async fn told(orders: AgentOrders, agents: &Agents) -> (Orders, Vec<((TaskId, Token), String)>) {
+    let (mut told, mut unreadable) = (vec![], vec![]);
+    for of in orders.orders {
+        let secrets = match &of {
+            state::Order::Run { task, token, spec, started: false, .. } => {
+                Some((*task, *token, spec.secrets.clone()))
+            }
+            state::Order::Run { .. } | state::Order::Cancel { .. } | state::Order::Drain => None,
+        };
+        let mut order = order(of);
+        if let (Some((task, token, secrets)), Order::Assign(assignment)) = (secrets, &mut order) {
+            match agents.secrets(secrets).await {
+                Ok(values) => assignment.env.extend(values),
+                Err(message) => {
+                    unreadable.push(((task, token), message));
+                    continue;
+                }
+            }
+        }
+        told.push(order);
+    }
+    (Orders { orders: told, seen: orders.seen }, unreadable)
 }
 
 fn order(order: state::Order) -> Order {
     match order {
-        state::Order::Run { task, slot, token, phase, attempt, spec, timeout_s } => {
+        state::Order::Run { task, slot, token, phase, attempt, spec, timeout_s, started: _ } => {
             Order::Assign(Assignment {
                 task: task.0,
                 token: token.0,

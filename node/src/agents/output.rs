@@ -86,12 +86,19 @@ impl TaskOutputs {
         // Never truncated: it may have output already.
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let len = file.metadata()?.len();
+        if self.bytes_max < len {
+            // It says so at its end.
+            return Err(OutputError::TooLong { bytes_max: self.bytes_max });
+        }
         let known = len.checked_sub(offset).and_then(|known| usize::try_from(known).ok());
         let Some(new) = known.map(|known| bytes.get(known..).unwrap_or_default()) else { return Ok(len) };
         let room = usize::try_from(self.bytes_max.saturating_sub(len)).unwrap_or(usize::MAX);
         let taken = new.get(..room).unwrap_or(new);
         file.write_all_at(taken, len)?;
         if taken.len() < new.len() {
+            // Behind the last byte that is kept: whoever reads it knows that this is not all.
+            let note = format!("\n[the output was longer: {} bytes of it are kept]\n", self.bytes_max);
+            file.write_all_at(note.as_bytes(), self.bytes_max)?;
             return Err(OutputError::TooLong { bytes_max: self.bytes_max });
         }
         Ok(len + taken.len() as u64)
@@ -152,9 +159,12 @@ mod tests {
     fn more_than_the_bound_is_refused_and_what_fits_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (outputs, pool, task) = outputs(&folder);
-        let refused = outputs.keep(&pool, task, Token(1), 0, b"0123456789");
-        assert!(matches!(refused, Err(OutputError::TooLong { bytes_max: 8 })));
-        assert_eq!(fs::read(outputs.file(&pool, task, Token(1))).unwrap(), b"01234567");
+        for bytes in [b"0123456789".as_slice(), b"0123456789", &[b'x'; 200]] {
+            let refused = outputs.keep(&pool, task, Token(1), 0, bytes);
+            assert!(matches!(refused, Err(OutputError::TooLong { bytes_max: 8 })));
+        }
+        let kept = fs::read_to_string(outputs.file(&pool, task, Token(1))).unwrap();
+        assert_eq!(kept, "01234567\n[the output was longer: 8 bytes of it are kept]\n");
     }
 
     #[test]

@@ -52,6 +52,25 @@ pub(super) fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(whole))
 }
 
+/// Most bytes of a secret that becomes a variable.
+const VALUE_LEN_MAX: u64 = 16 * 1024;
+
+/// A file, as the value of a variable. Blocks on the disk.
+///
+/// # Errors
+/// It cannot be read, is no file, or is too large.
+pub(super) fn value(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe or a device would be waited for.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file; name one of it by `key`"));
+    }
+    let mut left = VALUE_LEN_MAX;
+    read(path, &mut left).map_err(|error| match error.kind() {
+        ErrorKind::Other => io::Error::other(format!("it has more than {VALUE_LEN_MAX} bytes")),
+        _ => error,
+    })
+}
+
 fn read(path: &Path, left: &mut u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     fs::File::open(path)?.take(*left + 1).read_to_end(&mut contents)?;

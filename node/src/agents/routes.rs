@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::output::{OutputError, TaskOutputs};
-use super::{member_of, orders};
+use super::{Agents, member_of, orders};
 use crate::agent::protocol::{
     At, Beat, Connect, Connected, Grip, Heartbeat, Held, KEPT_MAX, MESSAGE_LEN_MAX, OUTPUT_PIECE_LEN_MAX,
     Orders, OutputTaken, PROTOCOL, Poll, Progress, REQUEST_LEN_MAX, Report, SLOTS_MAX, WAIT_MS_MAX, code,
@@ -32,6 +32,8 @@ use crate::api::state::{self, By};
 
 /// Time between two heartbeats, in milliseconds.
 const HEARTBEAT_MS: u64 = 10_000;
+/// After when an agent that has connected too often may try again, in milliseconds.
+const TOO_OFTEN_MS: u64 = 5_000;
 /// Longest release that an agent may name, in bytes.
 const VERSION_LEN_MAX: usize = 64;
 
@@ -42,6 +44,8 @@ pub struct AgentsApi {
     pub service: Service,
     /// What tasks print.
     pub outputs: TaskOutputs,
+    /// The agents' place, which has the secrets of tasks.
+    pub agents: Agents,
     /// Time within which the body of a request must have come.
     pub body_within: Duration,
     /// Turns true when the service goes down.
@@ -132,6 +136,9 @@ impl From<AgentError> for Problem {
                 Problem::new(StatusCode::GONE, code::SESSION_REPLACED, detail)
             }
             AgentError::StaleToken => Problem::new(StatusCode::CONFLICT, code::STALE_TOKEN, detail),
+            AgentError::TooOften => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-often", detail).retry_after(TOO_OFTEN_MS)
+            }
             AgentError::Service(error) => error.into(),
         }
     }
@@ -196,16 +203,15 @@ async fn beat(
     Path(session): Path<Uuid>,
     Message(beat): Message<Heartbeat>,
 ) -> Result<Json<Beat>, Problem> {
-    // One that is leaving takes nothing: what it is given all the same waits again once it has left.
-    let Heartbeat { has, keeps, leaving: _ } = beat;
+    let Heartbeat { has, keeps, leaving } = beat;
     let (has, keeps) = grips(&has, &keeps)?;
-    let standing = api.service.agent_beat(&member, session, &has, &keeps, by).await?;
+    let standing = api.service.agent_beat(&member, session, (&has, &keeps), leaving, by).await?;
     Ok(Json(Beat { drop: dropped(standing.drop), forget: forgotten(standing.forget) }))
 }
 
 async fn take_orders(
     State(api): State<AgentsApi>,
-    Agent { member, .. }: Agent,
+    Agent { member, by }: Agent,
     Place(session, poll): Place<Uuid, Poll>,
 ) -> Result<Json<Orders>, Problem> {
     let wait = Duration::from_millis(poll.wait_ms.min(WAIT_MS_MAX));
@@ -215,7 +221,13 @@ async fn take_orders(
         // Nobody is to wait for an answer that holds the service up.
         () = stopped(&mut stop) => api.service.agent_orders(&member, session, poll.seen, Duration::ZERO).await,
     };
-    Ok(Json(orders::told(orders?)))
+    let (orders, unreadable) = orders::told(orders?, &api.agents).await;
+    for (grip, message) in unreadable {
+        // It has not begun: nothing of it is anywhere but on record, and there it ends.
+        let report = TaskReport::Finished { exit: None, message, timed_out: false, cancelled: false };
+        api.service.agent_report(&member, session, grip, report, by.clone()).await?;
+    }
+    Ok(Json(orders))
 }
 
 async fn report(

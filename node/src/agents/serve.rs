@@ -71,7 +71,13 @@ pub async fn serve(serving: Serving, listener: UnixListener) {
     let limits =
         Limits { per_second: PER_SECOND, burst: BURST, open_max: OPEN_MAX, open_each: Some(OPEN_EACH) };
     let gate = Arc::new(Gate::new(limits, Arc::new(UuidV7)));
-    let api = AgentsApi { service: service.clone(), outputs, body_within: head_timeout, stop: stop.clone() };
+    let api = AgentsApi {
+        service: service.clone(),
+        outputs,
+        agents: agents.clone(),
+        body_within: head_timeout,
+        stop: stop.clone(),
+    };
     let server = Server { router: router(api, gate), head_timeout, stop, connections };
     let members = Arc::new(Members { agents, service });
     server.serve(listener, move |_| Entrance::Agents(Arc::clone(&members))).await;

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::gpu::HealthView;
 use super::processes::OwnerView;
 use super::state::Api;
-use crate::adapter::cdi::{Catalogue, Cdi};
+use crate::adapter::cdi::Catalogue;
 
 /// The machine's GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -186,8 +186,7 @@ pub(super) async fn gpus(State(api): State<Api>) -> Json<GpusView> {
 
 /// How devices are described now; none where nobody is given any by that.
 async fn described(api: &Api) -> Option<Catalogue> {
-    let folders = api.config.gpu.cdi_folders().filter(|_| api.config.containerd.is_used())?;
-    let cdi = Cdi::new(folders);
+    let cdi = api.cdi.clone()?;
     tokio::task::spawn_blocking(move || cdi.look()).await.ok()
 }
 

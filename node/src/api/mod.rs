@@ -22,6 +22,7 @@ pub mod pools;
 pub mod problem;
 pub mod processes;
 pub mod projections;
+pub mod resize;
 pub mod router;
 pub mod selector;
 pub mod state;

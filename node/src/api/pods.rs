@@ -37,7 +37,7 @@ pub struct AcceptedView {
     pub uid: String,
     /// The last record that the request led to directly.
     pub seq: u64,
-    /// `created`, `unchanged` or `accepted`.
+    /// `created`, `resized`, `unchanged` or `accepted`.
     pub outcome: String,
     /// Whether this is the first answer, given again to a retry.
     pub replayed: bool,
@@ -50,6 +50,7 @@ impl From<Accepted> for AcceptedView {
     fn from(accepted: Accepted) -> AcceptedView {
         let outcome = match accepted.outcome {
             Outcome::Created => "created",
+            Outcome::Resized => "resized",
             Outcome::Unchanged => "unchanged",
             Outcome::Accepted => "accepted",
         };
@@ -77,7 +78,8 @@ pub struct ApplyParams {
     namespace: Option<String>,
 }
 
-/// Runs a pod, given its Kubernetes `v1` Pod manifest as JSON or YAML; does nothing if it runs already.
+/// Runs a pod, given its Kubernetes `v1` Pod manifest as JSON or YAML; does nothing if it runs already. One that differs
+/// in limits and requests of `cpu` and `memory` alone is resized in place.
 #[utoipa::path(
     post, path = "/v1/pods", tag = "pods", params(ApplyParams),
     request_body(content((Object = "application/json"), (String = "application/yaml"))),
@@ -104,7 +106,7 @@ pub(super) async fn apply(
     let accepted = api.service.apply(spec, change.by).await.map_err(|error| told(&api.service, error))?;
     let status = match accepted.outcome {
         Outcome::Created => StatusCode::CREATED,
-        Outcome::Unchanged | Outcome::Accepted => StatusCode::OK,
+        Outcome::Unchanged | Outcome::Resized | Outcome::Accepted => StatusCode::OK,
     };
     Ok((status, Json(AcceptedView::from(accepted))).into_response())
 }
@@ -147,11 +149,14 @@ fn dry_run(api: &Api, spec: &PodSpec, by: Request) -> Result<Response, Problem> 
     }
     let known = api.service.world(|world| find(world, &spec.id).map(|(pod, _)| pod));
     let same = known.as_ref().and_then(Pod::live).is_some_and(|pod| *pod.spec == *spec);
-    if let Some(path) = known.as_ref().and_then(Pod::live).and_then(|pod| pod.spec.first_difference(spec)) {
+    let live = known.as_ref().and_then(Pod::live);
+    let resize = live.map(|pod| api.service.would_resize(pod, spec)).transpose();
+    let resizes = resize.map_err(|error| told(&api.service, error))?.unwrap_or(false);
+    if let Some(path) = live.and_then(|pod| pod.spec.first_conflict(spec)).filter(|_| !resizes) {
         let detail = format!("pod `{}` exists with another specification (`{path}` differs)", spec.id);
         return Err(Problem::new(StatusCode::CONFLICT, "spec-conflict", detail));
     }
-    let standing = if same {
+    let standing = if same || resizes {
         Standing::None
     } else {
         let (world, uid) = api.service.prospect(spec, by).map_err(|error| told(&api.service, error))?;
@@ -166,7 +171,12 @@ fn dry_run(api: &Api, spec: &PodSpec, by: Request) -> Result<Response, Problem> 
         name: spec.id.name().to_owned(),
         uid: known.as_ref().and_then(Pod::live).map(|pod| pod.uid.to_string()).unwrap_or_default(),
         seq: api.service.journal().head().seq.0,
-        outcome: if same { "unchanged" } else { "created" }.to_owned(),
+        outcome: match (same, resizes) {
+            (true, _) => "unchanged",
+            (false, true) => "resized",
+            (false, false) => "created",
+        }
+        .to_owned(),
         replayed: false,
         would_wait,
     };
@@ -270,6 +280,7 @@ pub(super) async fn show(State(api): State<Api>, PodPath(id): PodPath) -> Result
         Some((pod.clone(), entry, around))
     });
     let (pod, entry, around) = found.ok_or_else(|| not_found(&id))?;
+    let around = Around { limits: api.service.limits_in_force(&pod).await, ..around };
     let version = version_of(&api, pod.uid, &entry).await;
     let footing = Footing::of(&api.service, pod.spec.runtime);
     Ok(Json(PodView::new(&pod, &entry, version, &footing, around)))
@@ -294,7 +305,8 @@ pub fn refusal(id: &PodId, error: ServiceError) -> Problem {
     named(id, error.into())
 }
 
-fn named(id: &PodId, problem: Problem) -> Problem {
+/// A problem with a pod that is not there named.
+pub(super) fn named(id: &PodId, problem: Problem) -> Problem {
     match problem {
         problem if &*problem.code == "pod-not-found" => not_found(id),
         problem => problem,

@@ -137,6 +137,7 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "beyond-head" => "The record is beyond the journal's last one",
         "disk-full" => "The data folder's file system is almost full",
         "insufficient-resources" => "There is too little of what was asked for",
+        "priority-too-high" => "The pod's priority is more than its tenant's pods may have",
         "queue-full" => "Too many pods wait for resources",
         "advice-failed" => "The recorded use cannot be read",
         "stale-token" => "The reservation is no longer the caller's",

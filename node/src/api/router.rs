@@ -15,7 +15,8 @@ use super::pools::{log as task_log, routes as pool_routes, task_routes};
 use super::problem::Problem;
 use super::state::Api;
 use super::{
-    exec, export, feed, gpu, gpus, history, images, logs, node, pods, processes, projections, violations,
+    exec, export, feed, gpu, gpus, history, images, logs, node, pods, processes, projections, resize,
+    violations,
 };
 
 #[derive(OpenApi)]
@@ -54,6 +55,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(pods::show, pods::delete))
         .routes(routes!(pods::stop))
         .routes(routes!(pods::start))
+        .routes(routes!(resize::resize))
         .routes(routes!(logs::log))
         .routes(routes!(exec::exec))
         .routes(routes!(resources::resources))
@@ -162,6 +164,7 @@ mod tests {
                 ("POST", item.post.is_some()),
                 ("PUT", item.put.is_some()),
                 ("DELETE", item.delete.is_some()),
+                ("PATCH", item.patch.is_some()),
             ];
             for (method, _) in methods.iter().filter(|(_, there)| *there) {
                 assert!(

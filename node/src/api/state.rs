@@ -21,6 +21,7 @@ use super::caller::{self, Caller};
 use super::images::load_problem;
 use super::ledger::allowance::Allowances;
 use super::problem::Problem;
+use crate::adapter::cdi::Cdi;
 use crate::config::Config;
 use crate::metrics::Exposition;
 
@@ -36,6 +37,8 @@ pub struct Api {
     pub config: Arc<Config>,
     /// How often each tenant may ask.
     pub allowances: Arc<Allowances>,
+    /// How devices of containers are described; none where nobody is given any by that.
+    pub cdi: Option<Arc<Cdi>>,
     /// What `/metrics` shows.
     pub exposition: Exposition,
     /// When the service was started.
@@ -318,9 +321,8 @@ fn status_of(code: &str) -> StatusCode {
         "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
         "too-many-execs" | "queue-full" | "too-many-reservations" => StatusCode::TOO_MANY_REQUESTS,
         "bad-ttl" | "bad-limits" | "bad-tenant" | "bad-grace" | "bad-reason" | "bad-namespace"
-        | "uncountable" | "bad-gpu-policy" | "bad-pool" | "bad-task" | "bad-until" | "bad-digest" => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        | "bad-resize" | "uncountable" | "bad-gpu-policy" | "bad-pool" | "bad-task" | "bad-until"
+        | "bad-digest" => StatusCode::UNPROCESSABLE_ENTITY,
         "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     }

@@ -1,6 +1,7 @@
 //! What callers see of a pod: an object in the shape of a Kubernetes Pod.
 
 mod around;
+pub mod sizes;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ use super::ledger::grant::{GrantView, Standing, WaitingView};
 use super::ledger::shortage::ShortageView;
 use crate::manifest;
 
-pub use around::Around;
+pub use around::{Around, Limits};
+pub use sizes::{ResizeView, SizesView};
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -54,6 +56,9 @@ pub struct Metadata {
     /// Its annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// Which generation of its specification it is: 1 as admitted, one more with each resize.
+    #[serde(default)]
+    pub generation: u32,
     /// When it was admitted.
     #[schema(value_type = String, format = DateTime)]
     pub creation_timestamp: Timestamp,
@@ -71,7 +76,7 @@ pub struct PodStatus {
     /// Why, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// `Initialized`, `ContainersReady`, `Ready`, `RuntimeAvailable`.
+    /// `Initialized`, `ContainersReady`, `Ready`, `RuntimeAvailable`, and `PodResizeInProgress` while it is resized.
     pub conditions: Vec<Condition>,
     /// When every container had been started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +139,9 @@ pub struct PodFacts {
     /// What the node gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<GrantView>,
+    /// The resize that it saw last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<ResizeView>,
     /// Why it waits for resources, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitingView>,
@@ -160,6 +168,12 @@ pub struct ContainerStatus {
     pub restart_count: u32,
     /// Times that the kernel killed something in it for want of memory.
     pub oom_kills: u32,
+    /// What the ledger has for it, by its requests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub allocated_resources: BTreeMap<String, String>,
+    /// What it is held to; absent in lists, and while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<SizesView>,
     /// The image as in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -244,6 +258,7 @@ impl PodView {
                 uid: pod.uid.to_string(),
                 labels: pod.spec.labels.clone(),
                 annotations: pod.spec.annotations.clone(),
+                generation: pod.generation(),
                 creation_timestamp: entry.admitted_at,
             },
             spec: manifest.get_mut("spec").map(Value::take).unwrap_or_default(),
@@ -259,7 +274,7 @@ fn status(
     footing: &Footing,
     around: Around,
 ) -> PodStatus {
-    let Around { standing, tenant, stopped } = around;
+    let Around { standing, tenant, stopped, limits } = around;
     let (resources, waiting) = match standing {
         Standing::None => (None, None),
         Standing::Holds(grant) => (Some(grant), None),
@@ -278,7 +293,7 @@ fn status(
     };
     let views = |role| -> Vec<ContainerStatus> {
         let of_role = pod.containers.iter().filter(|container| container.role == role);
-        of_role.map(|container| container_status(pod, container)).collect()
+        of_role.map(|container| container_status(pod, container, &limits)).collect()
     };
     PodStatus {
         phase: pod.phase.word().to_owned(),
@@ -300,6 +315,7 @@ fn status(
             qos: pod.spec.claims.gpu.as_ref().map(|_| pod.spec.claims.qos.word().to_owned()),
             tenant,
             resources,
+            resize: ResizeView::of(pod),
             waiting,
         },
     }
@@ -347,19 +363,22 @@ fn conditions(pod: &PodState, trouble: Option<(String, String)>) -> Vec<Conditio
     };
     let available = condition("RuntimeAvailable", trouble.is_none());
     let (reason, message) = trouble.unzip();
-    vec![
+    let known = [
         condition("Initialized", initialized),
         condition("ContainersReady", ready),
         condition("Ready", pod.is_ready()),
         Condition { reason, message, ..available },
-    ]
+    ];
+    known.into_iter().chain(ResizeView::condition(pod)).collect()
 }
 
 fn ended_well(container: &Container) -> bool {
     matches!(&container.state, ContainerState::Exited { exit, .. } if exit.code == 0)
 }
 
-fn container_status(pod: &PodState, container: &Container) -> ContainerStatus {
+fn container_status(pod: &PodState, container: &Container, limits: &Limits) -> ContainerStatus {
+    let spec = pod.spec.container(&container.name);
+    let held = limits.get(&container.name).copied();
     let attempt = container.attempt();
     let key = |attempt| ContainerKey { pod: pod.uid, container: container.name.clone(), attempt };
     let id = (container.attempts > 0)
@@ -376,7 +395,9 @@ fn container_status(pod: &PodState, container: &Container) -> ContainerStatus {
         started: matches!(container.state, ContainerState::Running { startup_passed: true, .. }),
         restart_count: container.restarts,
         oom_kills: container.oom_kills,
-        image: pod.spec.container(&container.name).and_then(|spec| spec.image.clone()),
+        allocated_resources: spec.map(|spec| sizes::allocated(&spec.resources)).unwrap_or_default(),
+        resources: spec.zip(held).map(|(spec, held)| sizes::in_force(&spec.resources, held)),
+        image: spec.and_then(|spec| spec.image.clone()),
         image_id: container.image.as_ref().map(|image| image.digest.clone()),
         container_id: id,
         host_pid: attempt.map(|attempt| attempt.process.host_pid),

@@ -3,7 +3,9 @@
 pub mod history;
 pub mod import;
 pub mod ledger;
+pub mod node;
 pub mod pool;
+pub mod resize;
 
 use std::path::PathBuf;
 
@@ -46,6 +48,8 @@ pub enum Verb {
     Logs(Logs),
     /// Runs a command in a container and ends with its exit code
     Exec(Exec),
+    /// Gives containers of a pod that runs other limits
+    Resize(resize::Resize),
     /// Stops pods and waits until they have; they stay and can be started again
     Stop(End),
     /// Starts pods that have stopped or failed
@@ -126,7 +130,7 @@ pub enum Verb {
         what: Vec<String>,
     },
     /// Makes one GPU take no new pods, and stops those that have something of it
-    Drain(Drain),
+    Drain(node::Drain),
     /// Lets go of what is known of a GPU that is gone for good
     Forget {
         /// `gpu UUID`: by its uuid, or the beginning of it
@@ -267,27 +271,6 @@ pub struct End {
     pub timeout: std::time::Duration,
 }
 
-/// `purser drain`.
-#[derive(Debug, Args)]
-pub struct Drain {
-    /// `gpu UUID`: by its uuid, the beginning of it, or its index
-    #[arg(num_args = 1..=2, required = true, value_name = "WHAT")]
-    pub what: Vec<String>,
-    /// Why, at most 256 bytes; the reason in force stays if absent
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// Seconds until the kill of each pod; the pod's own if absent
-    #[arg(long, value_name = "SECONDS")]
-    pub grace_period: Option<u32>,
-    /// Whether to wait until no pod has anything of it
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = true, action = clap::ArgAction::Set)]
-    pub wait: bool,
-    /// How long to wait, as in 30s, 5m, 1h
-    #[arg(long, default_value = "5m", value_parser = duration)]
-    pub timeout: std::time::Duration,
-}
-
 /// `purser start`.
 #[derive(Debug, Args)]
 pub struct Start {
@@ -346,6 +329,8 @@ pub enum Goal {
     Delete,
     /// The pod does not run, whatever it ended with.
     Ended,
+    /// No resize of it is under way.
+    Resized,
 }
 
 impl Goal {

@@ -60,6 +60,10 @@ impl Call {
         Call { method: Method::PUT, ..Call::get(target) }
     }
 
+    pub(super) fn patch(target: impl Into<String>) -> Call {
+        Call { method: Method::PATCH, ..Call::get(target) }
+    }
+
     pub(super) fn delete(target: impl Into<String>) -> Call {
         Call { method: Method::DELETE, ..Call::get(target) }
     }

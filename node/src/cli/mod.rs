@@ -62,6 +62,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Describe(describe) => verb::describe::run(&client, namespace, describe).await,
         Verb::Logs(logs) => verb::logs::run(&client, namespace, logs).await,
         Verb::Exec(exec) => verb::exec::run(&client, namespace, exec).await,
+        Verb::Resize(resize) => verb::resize::run(&client, namespace, resize).await,
         Verb::Stop(end) => verb::change::stop(&client, namespace, end).await,
         Verb::Start(start) => verb::change::start(&client, namespace, start).await,
         Verb::Delete(delete) => verb::delete::run(&client, namespace, delete).await,

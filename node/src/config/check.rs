@@ -66,6 +66,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     config.resources.subnets()?;
     config.resources.custom()?;
     config.resources.gpus()?;
+    config.resources.tiers()?;
     config.policy.resources.in_force()?;
     config.policy.monitor.in_force()?;
     let back_off = &config.policy.back_off;
@@ -91,6 +92,10 @@ fn check_gpu(config: &Config) -> Result<(), ConfigError> {
     }
     for (index, folder) in config.gpu.cdi_dirs.iter().enumerate() {
         check_path(&format!("gpu.cdi-dirs[{index}]"), folder)?;
+    }
+    let mps = [("gpu.mps-pipe-dir", &config.gpu.mps_pipe_dir), ("gpu.mps-shm-dir", &config.gpu.mps_shm_dir)];
+    for (key, folder) in mps.into_iter().filter(|(_, folder)| !folder.as_os_str().is_empty()) {
+        check_path(key, folder)?;
     }
     config.gpu.models().map(drop)
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use crate::adapter::gpu::Models;
+use crate::adapter::mps::Mps;
 use crate::manifest::quantity;
 
 /// Most characters of a model's name.
@@ -27,6 +28,10 @@ pub struct GpuDriver {
     pub cdi: Cdi,
     /// Where these descriptions are; the last folder counts most.
     pub cdi_dirs: Vec<PathBuf>,
+    /// The folder of the pipes of MPS' control daemon, which limits processes that share a GPU; empty for only watching them.
+    pub mps_pipe_dir: PathBuf,
+    /// The folder of memory that MPS shares with containers, in the place of their own `/dev/shm`; empty for none.
+    pub mps_shm_dir: PathBuf,
     /// What models of GPUs can do; it holds before what is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<GpuModel>,
@@ -103,6 +108,12 @@ impl GpuDriver {
             }
         }
         Ok(Models::with(more))
+    }
+
+    /// What limits processes that share a GPU.
+    pub(crate) fn mps(&self) -> Option<Mps> {
+        let given = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        Some(Mps { pipe_dir: given(&self.mps_pipe_dir)?, shm_dir: given(&self.mps_shm_dir) })
     }
 
     /// The folders in which devices are described; none if descriptions are not used.

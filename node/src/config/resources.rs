@@ -10,6 +10,7 @@ use purser_events::ledger::{Amounts, CustomName, GpuDevice, GpuUuid, LedgerPolic
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use super::tiers::{Tier, built_in};
 use crate::amount;
 use crate::limits::Written;
 
@@ -26,6 +27,9 @@ pub struct Resources {
     /// GPUs that are given out without being looked at; where there is a driver, what is said of those that it lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<Gpu>,
+    /// Sizes of containers by name, for `purser resize --tier`.
+    #[serde(default = "built_in")]
+    pub tiers: Vec<Tier>,
 }
 
 /// A GPU that is given out without being looked at.

@@ -22,6 +22,8 @@ use uuid::Uuid;
 use super::exit::Failure;
 use super::{host, keys, resources, sealing};
 use crate::adapter::archive::{CommandArchive, FolderArchive};
+use crate::adapter::cdi::Cdi;
+use crate::adapter::cgroups;
 use crate::adapter::clock::{SystemClock, UuidV7};
 use crate::adapter::containerd::{ContainerdConfig, ContainerdRuntime};
 use crate::adapter::machine::ProcMachine;
@@ -180,6 +182,7 @@ fn runtimes(
         pids_max: Some(config.runtime.pids_max.get()),
         unlimited_ok: config.runtime.unlimited_ok,
         cgroup_prefix: own.clone(),
+        mps: config.gpu.mps(),
         ..Settings::with_shim(std::env::current_exe().map_err(Failure::OwnProgram)?)
     };
     let mut runtimes = Runtimes::new();
@@ -213,7 +216,19 @@ fn containerd_config(config: &Config, own: &str) -> ContainerdConfig {
         mirrors: given.mirrors.clone(),
         images_dir: given.images_dir.clone(),
         cdi_dirs: config.gpu.cdi_folders(),
+        mps: config.gpu.mps(),
     }
+}
+
+/// How devices of containers are described, for who shows it.
+pub(super) fn cdi(config: &Config) -> Option<Arc<Cdi>> {
+    let folders = config.gpu.cdi_folders().filter(|_| config.containerd.is_used())?;
+    Some(Arc::new(Cdi::new(folders)))
+}
+
+/// Removes the folders in which pods had their control groups, if no pod has one any more: for a service that stops.
+pub(super) fn leave_cgroups(config: &Config) {
+    cgroups::remove_unused(Path::new("/sys/fs/cgroup"), &node_name(&config.data_dir));
 }
 
 /// What marks this node's control groups and containers among those of other nodes on the host: the same data

@@ -105,6 +105,7 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
             service: service.clone(),
             config: config.clone(),
             allowances: Arc::default(),
+            cdi: assembly::cdi(&config),
             exposition,
             started_at,
             stop: stopped,
@@ -117,6 +118,7 @@ fn run(file: Option<&Path>) -> Result<(), Failure> {
         stop.send_replace(true);
         if let Ok(reason) = &ended {
             go_down(&service, connections, &mut signals, reason).await;
+            assembly::leave_cgroups(&config);
         }
         ended
     });

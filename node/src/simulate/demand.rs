@@ -99,7 +99,7 @@ impl Demand {
         match event {
             E::TaskSubmitted(event) => {
                 let wanted = self.task(event.spec.id);
-                (wanted.spec, wanted.submitted_at) = (Some(event.spec.clone()), Some(at));
+                (wanted.spec, wanted.submitted_at) = (Some(TaskSpec::clone(&event.spec)), Some(at));
             }
             E::TaskAssigned(event) => self.task(event.task).first.begin(at),
             E::TaskStarted(event) => {
@@ -112,9 +112,13 @@ impl Demand {
                 wanted.first.end(at);
                 (wanted.has_changes, wanted.planned_at) = (true, Some(at));
             }
+            E::TaskApproved(event) => self.task(event.task).answered(Answer::Confirmed, at),
             E::TaskConfirmed(event) => {
                 let wanted = self.task(event.task);
-                wanted.answered(Answer::Confirmed, at);
+                // One that had to wait for its pod was answered before.
+                if wanted.answer.is_none() {
+                    wanted.answered(Answer::Confirmed, at);
+                }
                 wanted.apply.begin(at);
             }
             E::TaskDiscarded(event) => self.task(event.task).answered(Answer::Discarded, at),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use purser_events::pool::{
     MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, ScalingPolicy, TaskExit, TaskId, TaskReport,
-    TaskState, Token,
+    TaskSpec, TaskState, Token,
 };
 use purser_events::{Context, Decider, PodUid, Policy, Timestamp};
 use uuid::Uuid;
@@ -137,7 +137,9 @@ impl<'a> Model<'a> {
                 }
                 PoolEvent::RemovalRequested(asked) => PoolCommand::Delete { force: asked.force },
                 PoolEvent::Unfrozen(asked) => PoolCommand::Unfreeze { until: asked.until },
-                PoolEvent::TaskSubmitted(asked) => PoolCommand::Submit { spec: Box::new(asked.spec.clone()) },
+                PoolEvent::TaskSubmitted(asked) => {
+                    PoolCommand::Submit { spec: Box::new(TaskSpec::clone(&asked.spec)) }
+                }
                 _ => continue,
             };
             self.plan(*at, Due::Command(Box::new(command)));

@@ -65,6 +65,7 @@ fn plan(number: u64) -> TaskSpec {
         argv: vec!["true".to_owned()],
         apply_argv: vec![],
         env: vec![],
+        secrets: vec![],
         working_dir: None,
         timeout_s: None,
         labels: BTreeMap::new(),

@@ -123,6 +123,7 @@ impl Scene {
             image: None,
             cpus: None,
             gpus: vec![],
+            gpu_slice: None,
         }
     }
 

@@ -3,10 +3,11 @@
 use purser_events::ledger::claims::ReservationRef;
 use purser_events::ledger::event::{
     Allocated, DriftFound, Queued, ReleaseReason, Released, ReservationActivated, ReservationVerb, Reserved,
-    StaleReason, StaleTokenRefused,
+    ResizeGranted, StaleReason, StaleTokenRefused,
 };
 use purser_events::ledger::{
-    Admit, Demand, DriftReport, HolderId, Ledger, LedgerCommand, LedgerEvent, Reserve, TenantId, WhenFull,
+    Admit, Demand, DriftReport, HolderId, Ledger, LedgerCommand, LedgerEvent, Reserve, ResizeHolding,
+    TenantId, WhenFull,
 };
 use purser_events::{Cause, Event, PodUid};
 
@@ -27,6 +28,8 @@ impl Redecided for Ledger {
             E::Queued(it) => queued(self, it),
             E::Withdrawn(it) => C::Release { pod: it.pod, reason: ReleaseReason::Ended },
             E::Released(Released { pod, reason }) => C::Release { pod: *pod, reason: *reason },
+            E::ResizeGranted(it) => resized(it),
+            E::ResizeSettled(it) => C::SettleResize { pod: it.pod, generation: it.generation, done: it.done },
             E::Reserved(it) => reserved(self, it),
             E::ReservationActivated(it) => return activated(self, it).into_iter().collect(),
             E::ReservationExpired(_) => match events.get(1) {
@@ -45,6 +48,7 @@ impl Redecided for Ledger {
             E::ManagerStarted(it) => C::StartManager { kind: it.kind.clone() },
             E::DriftFound(_) | E::DriftResolved(_) => C::ReportDrift(seen(self, events)),
             E::UseRecorded(it) => C::RecordUse(it.clone()),
+            E::ForeignPortsSeen(it) => C::SeePorts { listened: it.ports.clone() },
             // Nobody asks for these: they follow once a time comes, or the node takes pods again.
             E::PreemptionRequested(_) | E::AlertRaised(_) | E::AlertCleared(_) => C::CheckTime,
         };
@@ -85,6 +89,16 @@ fn allocated(ledger: &Ledger, it: &Allocated, about: About) -> Vec<LedgerCommand
 fn queued(ledger: &Ledger, it: &Queued) -> LedgerCommand {
     let asked = admit(it.pod, namespace_of(ledger, &it.tenant), &it.demand, it.priority);
     LedgerCommand::Admit(Box::new(Admit { when_full: WhenFull::Wait, ..asked }))
+}
+
+/// What was asked for in so many words, or by a tenant's default: both come to the same.
+fn resized(it: &ResizeGranted) -> LedgerCommand {
+    LedgerCommand::Resize(Box::new(ResizeHolding {
+        pod: it.pod,
+        generation: it.generation,
+        cpu: (it.from.cpu != it.to.cpu).then_some(it.to.cpu),
+        memory: (it.from.memory != it.to.memory).then_some(it.to.memory),
+    }))
 }
 
 fn reserved(ledger: &Ledger, it: &Reserved) -> LedgerCommand {

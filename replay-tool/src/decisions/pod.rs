@@ -1,9 +1,11 @@
 //! The commands behind the records of pods.
 
+use std::collections::BTreeMap;
+
 use purser_events::pod::event::{ContainerStopRequested, StopReason, StopWhy};
 use purser_events::pod::spec::ProbeKind;
 use purser_events::pod::state::Setup;
-use purser_events::pod::{Pod, PodCommand, PodEvent};
+use purser_events::pod::{Pod, PodCommand, PodEvent, PodState, ResizeWish, SizeChange};
 use purser_events::{ContainerName, Event};
 
 use super::{About, Redecided};
@@ -105,8 +107,17 @@ fn reported(pod: &Pod, first: &PodEvent) -> Option<PodCommand> {
         E::ExecFinished(it) => C::FinishExec { exec: it.exec, outcome: it.outcome.clone() },
         E::Terminated(_) => C::CompleteCleanup,
         E::ResourcesGranted(_) => C::GrantResources,
+        // Whatever runs was told, or it would not have been decided.
+        E::Resized(it) => C::CompleteResize { generation: it.generation, told: running(live?) },
+        E::ResizeFailed(it) => C::FailResize { failed: it.clone(), told: running(live?) },
         _ => return None,
     })
+}
+
+/// The tries of containers that run.
+fn running(pod: &PodState) -> BTreeMap<ContainerName, u32> {
+    let running = pod.containers.iter();
+    running.filter_map(|it| Some((it.name.clone(), it.attempt()?.number))).collect()
 }
 
 /// Something that was asked for.
@@ -114,6 +125,13 @@ fn asked_for(first: &PodEvent) -> Option<PodCommand> {
     use PodCommand as C;
     Some(match first {
         PodEvent::StopRequested(it) => C::Stop { grace_s: Some(it.grace_s), why: it.why.clone() },
+        PodEvent::ResizeRequested(it) => C::Resize(Box::new(ResizeWish {
+            changes: it.to.iter().cloned().map(SizeChange::from).collect(),
+            tier: it.tier.clone(),
+            admission: Admission::Granted,
+            used: BTreeMap::new(),
+            obstacle: None,
+        })),
         PodEvent::TerminationRequested(it) => C::Delete { grace_s: Some(it.grace_s) },
         PodEvent::ExecRequested(it) => {
             let args = usize::try_from(it.args_count).unwrap_or(usize::MAX).min(1 << 16);

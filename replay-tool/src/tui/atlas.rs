@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use purser_events::view::World;
 use purser_events::{Seq, Timestamp};
-use purser_storage::offline::Mark;
+use purser_storage::offline::{Mark, SourceError};
 
 use super::density::Density;
 use crate::asks::Asks;
@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::fold::Folded;
 use crate::notable::Notable;
 use crate::source::{Opened, Place};
+use crate::verb::follow::is_cut_short;
 use crate::{Console, render};
 
 /// Records between two places to read on from.
@@ -46,6 +47,18 @@ pub(super) struct Atlas {
     pub(super) density: Arc<Density>,
     /// Why it could not be read to its end.
     pub(super) damage: Option<String>,
+    /// What a live node's journal is read on with.
+    so_far: Option<Box<SoFar>>,
+}
+
+/// What the next record is taken together with.
+struct SoFar {
+    mark: Mark,
+    density: Density,
+    asks: Asks,
+    folded: Folded,
+    /// The latest time until then.
+    latest: Timestamp,
 }
 
 #[derive(Clone, Copy)]
@@ -81,50 +94,100 @@ impl Atlas {
             is_cut: false,
             density: Arc::new(Density::new()),
             damage: None,
+            so_far: None,
         };
-        atlas.gather(&mut opened)?;
+        let mut so_far = Box::new(SoFar {
+            mark: opened.mark(),
+            density: Density::new(),
+            asks: Asks::new(),
+            folded: Folded::default(),
+            latest: Timestamp(i64::MIN),
+        });
+        if let Some(error) = atlas.gather(&mut opened, &mut so_far)? {
+            atlas.damaged(&error);
+        } else if place.is_live() {
+            atlas.so_far = Some(so_far);
+        }
         Ok(atlas)
     }
 
-    fn gather(&mut self, opened: &mut Opened) -> Result<(), Failure> {
-        let mut density = Density::new();
-        let (mut asks, mut folded) = (Asks::new(), Folded::default());
-        let mut latest = Timestamp(i64::MIN);
+    /// Reads what a live node has recorded since; says whether there was anything.
+    pub(super) fn read_on(&mut self, place: &Place) -> Result<bool, Failure> {
+        let Some(mut so_far) = self.so_far.take() else { return Ok(false) };
+        let last = self.last;
+        let read = self.read_on_from(&mut so_far, place);
+        // Of a node that does not answer more may come; of a damaged journal, or of another, not.
+        if self.damage.is_none() {
+            self.so_far = Some(so_far);
+        }
+        read.map(|()| last < self.last || self.damage.is_some())
+    }
+
+    fn read_on_from(&mut self, so_far: &mut SoFar, place: &Place) -> Result<(), Failure> {
+        let last = self.last;
+        let mut opened = place.open_after(&so_far.mark)?;
+        let before = opened.before().seq;
+        if before < last {
+            self.damage = Some(format!("the node has another journal now, which ends at record {before}"));
+            return Ok(());
+        }
+        if last < before {
+            self.damage = Some(format!("the node has trimmed records {} to {before} meanwhile", last.next()));
+            return Ok(());
+        }
+        match self.gather(&mut opened, so_far)? {
+            Some(error) if is_cut_short(&error) => Err(error.into()),
+            Some(error) => {
+                self.damaged(&error);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn damaged(&mut self, error: &SourceError) {
+        self.damage = Some(render::safe(&purser_events::causes::told(error)));
+    }
+
+    /// Takes what is read to the places where it is found again, and gives back why that ended too early, if it did.
+    fn gather(&mut self, opened: &mut Opened, so_far: &mut SoFar) -> Result<Option<SourceError>, Failure> {
+        let mut ended = None;
         while let Some(stored) = opened.next() {
             let stored = match stored {
                 Ok(stored) => stored,
                 Err(error) => {
-                    self.damage = Some(render::safe(&purser_events::causes::told(&error)));
+                    ended = Some(error);
                     break;
                 }
             };
             let seq = stored.header.seq;
-            latest = latest.max(stored.header.time);
+            so_far.latest = so_far.latest.max(stored.header.time);
             let notable = stored.event().ok().and_then(|event| Notable::of(&event));
-            density.note(latest, notable);
+            so_far.density.note(so_far.latest, notable);
             let places = match notable {
                 Some(Notable::Violation) => Some(&mut self.violations),
                 Some(Notable::Failure) => Some(&mut self.failures),
                 None => None,
             };
             self.is_cut |= places.is_some_and(|places| !push(places, seq));
-            if let Some(ask) = asks.note(&stored) {
+            if let Some(ask) = so_far.asks.note(&stored) {
                 self.is_cut |= !push(&mut self.asked, (seq, ask));
             }
             if self.has_worlds() {
-                apply(&mut folded, stored);
+                apply(&mut so_far.folded, stored);
             }
             self.last = seq;
+            so_far.mark = opened.mark();
             let passed = seq.0.saturating_sub(self.first.0).saturating_add(1);
             if passed.is_multiple_of(BLOCK_LEN) {
-                self.blocks.push(Block { mark: opened.mark(), latest });
+                self.blocks.push(Block { mark: so_far.mark, latest: so_far.latest });
             }
             if self.has_worlds() && passed.is_multiple_of(self.anchor_every) {
-                self.keep(&folded)?;
+                self.keep(&so_far.folded)?;
             }
         }
-        self.density = Arc::new(density);
-        Ok(())
+        self.density = Arc::new(so_far.density.clone());
+        Ok(ended)
     }
 
     /// Whether it begins with the first record: of less, nobody knows what the world was.

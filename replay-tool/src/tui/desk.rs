@@ -86,6 +86,11 @@ impl Desk {
         Ok(Desk { place, atlas, world: None })
     }
 
+    /// Reads what a live node has recorded since; says whether there was anything.
+    pub(super) fn read_on(&mut self) -> Result<bool, Failure> {
+        self.atlas.read_on(&self.place)
+    }
+
     /// What the journal is read from, in words.
     pub(super) fn words(&self) -> String {
         render::safe(&self.place.words())

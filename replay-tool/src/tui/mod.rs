@@ -63,6 +63,8 @@ pub struct Viewer {
     desk: Desk,
     now: Timestamp,
     state: State,
+    /// Whether a live node did not answer when it was asked last.
+    is_unreachable: bool,
 }
 
 impl Viewer {
@@ -100,7 +102,7 @@ impl Viewer {
             wish: Some(Wish::Rows { near: atlas.first, back: false }),
             is_over: false,
         };
-        let mut viewer = Viewer { desk, now, state };
+        let mut viewer = Viewer { desk, now, state, is_unreachable: false };
         viewer.fulfil(&mut |_| true);
         viewer.state.message = None;
         Ok(viewer)
@@ -122,6 +124,28 @@ impl Viewer {
                 Err(failure) => self.state.message = Some(told(&failure)),
             }
         }
+    }
+
+    /// Takes in what a live node has recorded since, and says whether that changes what is shown. Who looks at the last
+    /// record goes on to the new one.
+    pub fn refresh(&mut self) -> bool {
+        let was = self.state.last;
+        let is_at_end = self.state.covers.1 >= was && self.state.selected + 1 >= self.state.rows.len();
+        let read = self.desk.read_on();
+        let was_unreachable = std::mem::replace(&mut self.is_unreachable, read.is_err());
+        if matches!(read, Ok(false)) && !was_unreachable {
+            return false;
+        }
+        let atlas = &self.desk.atlas;
+        (self.state.last, self.state.density) = (atlas.last, Arc::clone(&atlas.density));
+        (self.state.notables, self.state.damage) = (self.desk.notables(), atlas.damage.clone());
+        let message = self.state.message.take().filter(|_| !was_unreachable);
+        if is_at_end && was < self.state.last {
+            self.state.wish = Some(Wish::Rows { near: self.state.last, back: true });
+            self.fulfil(&mut |_| true);
+        }
+        self.state.message = read.err().as_ref().map(told).or(message);
+        true
     }
 
     /// Draws what is shown.

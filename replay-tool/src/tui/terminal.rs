@@ -1,9 +1,13 @@
-//! The terminal: taken over while the journal is looked at, and given back as it was, also by a panic.
+//! The terminal: taken over while the journal is looked at, and given back as it was, also by a panic or a signal.
 
 use std::collections::VecDeque;
 use std::io::{self, Stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::Builder;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal, raise};
 use purser_events::Seq;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
@@ -18,43 +22,81 @@ use super::{Key, Viewer};
 /// Keys that are kept while something takes long.
 const TYPED_AHEAD_MAX: usize = 64;
 
+/// How long the screen may take to end by itself once it is told to.
+const GRACE: Duration = Duration::from_secs(2);
+
 type Screen = Terminal<CrosstermBackend<Stdout>>;
 
-/// Shows a journal until it is over.
+/// How often it is looked whether to end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Looks between two times that a live node is asked for more.
+const LOOKS_PER_REFRESH: u32 = 5;
+
+/// Shows a journal until it is over. A signal to end ends it as well, and takes its usual effect once the terminal is as it
+/// was.
 pub(super) fn show(viewer: &mut Viewer) -> io::Result<()> {
     restore_on_panic();
-    let _taken = Taken::take()?;
-    let mut shell =
-        Shell { screen: Terminal::new(CrosstermBackend::new(io::stdout()))?, typed: VecDeque::new() };
-    loop {
-        shell.screen.draw(|frame| viewer.draw(frame))?;
-        // While keys wait, they come first: the pane is looked up once one looks at it.
-        if shell.typed.is_empty() && !event::poll(Duration::ZERO)? {
-            shell.patiently(viewer, |viewer, go_on| {
-                viewer.settle(go_on);
-                true
-            });
-            shell.screen.draw(|frame| viewer.draw(frame))?;
-        }
-        let Some(key) = shell.next_key()? else { continue };
-        if !shell.patiently(viewer, |viewer, go_on| viewer.press(key, go_on)) {
-            return Ok(());
-        }
-    }
+    let signals = Signals::watch()?;
+    let taken = Taken::take()?;
+    let shown = Shell::new(&signals).and_then(|mut shell| shell.run(viewer));
+    drop(taken);
+    signals.obey();
+    shown
 }
 
 /// The terminal, and what was typed ahead.
-struct Shell {
+struct Shell<'a> {
     screen: Screen,
     typed: VecDeque<Key>,
+    signals: &'a Signals,
+    /// Looks since a live node was asked for more.
+    looks: u32,
 }
 
-impl Shell {
-    /// The next key; none if the terminal said something else, as that it has another size.
-    fn next_key(&mut self) -> io::Result<Option<Key>> {
-        match self.typed.pop_front() {
-            Some(key) => Ok(Some(key)),
-            None => Ok(key(&event::read()?)),
+impl Shell<'_> {
+    fn new(signals: &Signals) -> io::Result<Shell<'_>> {
+        let screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(Shell { screen, typed: VecDeque::new(), signals, looks: 0 })
+    }
+
+    fn run(&mut self, viewer: &mut Viewer) -> io::Result<()> {
+        loop {
+            self.screen.draw(|frame| viewer.draw(frame))?;
+            // While keys wait, they come first: the pane is looked up once one looks at it.
+            if self.typed.is_empty() && !event::poll(Duration::ZERO)? {
+                self.patiently(viewer, |viewer, go_on| {
+                    viewer.settle(go_on);
+                    true
+                });
+                self.screen.draw(|frame| viewer.draw(frame))?;
+            }
+            let Some(key) = self.next_key(viewer)? else { continue };
+            if !self.patiently(viewer, |viewer, go_on| viewer.press(key, go_on)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next key; none if something else is to be shown: the terminal has another size, or there is more to see.
+    fn next_key(&mut self, viewer: &mut Viewer) -> io::Result<Option<Key>> {
+        if let Some(key) = self.typed.pop_front() {
+            return Ok(Some(key));
+        }
+        loop {
+            if self.signals.told().is_some() {
+                return Ok(Some(Key::Interrupt));
+            }
+            if event::poll(LOOK_EVERY)? {
+                return Ok(key(&event::read()?));
+            }
+            self.looks += 1;
+            if self.looks >= LOOKS_PER_REFRESH {
+                self.looks = 0;
+                if viewer.refresh() {
+                    return Ok(None);
+                }
+            }
         }
     }
 
@@ -66,6 +108,9 @@ impl Shell {
     ) -> bool {
         let mut picture = viewer.waiting();
         does(viewer, &mut |seq| {
+            if self.signals.told().is_some() {
+                return false;
+            }
             // That nothing can be drawn is noticed by the next whole screen.
             let _ = self.screen.draw(|frame| picture.draw(frame, seq));
             while event::poll(Duration::ZERO).unwrap_or(false) {
@@ -131,6 +176,55 @@ fn give_back() {
     // A terminal that is gone needs nothing.
     let _ = execute!(io::stdout(), LeaveAlternateScreen, ratatui::crossterm::cursor::Show);
     let _ = disable_raw_mode();
+}
+
+/// Signals that end the tool. They are held back while it has the terminal.
+struct Signals {
+    held: SigSet,
+    /// The number of the one that came; 0 before.
+    told: Arc<AtomicI32>,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Signals> {
+        let held: SigSet =
+            [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
+        held.thread_block()?;
+        let told = Arc::new(AtomicI32::new(0));
+        let tells = Arc::clone(&told);
+        let wait = move || {
+            let Ok(signal) = held.wait() else { return };
+            tells.store(signal as i32, Ordering::SeqCst);
+            // Whatever the screen is busy with, or hangs at: it is given back.
+            std::thread::sleep(GRACE);
+            give_back();
+            die(held, signal);
+        };
+        Builder::new().name("signals".to_owned()).spawn(wait)?;
+        Ok(Signals { held, told })
+    }
+
+    /// The signal that came, if one did.
+    fn told(&self) -> Option<Signal> {
+        Signal::try_from(self.told.load(Ordering::SeqCst)).ok()
+    }
+
+    /// Lets the signal that came do what it does to any program; without one, lets those to come.
+    fn obey(&self) {
+        match self.told() {
+            Some(signal) => die(self.held, signal),
+            // They only end it.
+            None => drop(self.held.thread_unblock()),
+        }
+    }
+}
+
+/// Ends the program by a signal.
+fn die(held: SigSet, signal: Signal) {
+    // One that cannot be let through leaves it to end as it would have.
+    if held.thread_unblock().is_ok() {
+        let _ = raise(signal);
+    }
 }
 
 /// What a panic says must be readable, and the shell after it usable; a release ends there without any destructor.

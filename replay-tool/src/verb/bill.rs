@@ -134,6 +134,8 @@ impl Bill {
                 (ResourceKind::Cpu, used.cpu_mean.0),
                 (ResourceKind::Memory, used.memory_mean.0),
                 (ResourceKind::Disk, used.disk.0),
+                (ResourceKind::GpuShare, used.gpus.share.map_or(0, |share| share.mean)),
+                (ResourceKind::GpuMemory, used.gpus.memory.map_or(0, |memory| memory.mean)),
             ];
             for (kind, amount) in amounts {
                 self.charge(&tenant, Basis::Used, &kind, amount, part.from.0, part.to.0)?;

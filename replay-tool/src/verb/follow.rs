@@ -73,7 +73,7 @@ fn is_passing(failure: &Failure) -> bool {
 }
 
 /// Whether the node ended its answer early, as one that goes down does.
-fn is_cut_short(error: &SourceError) -> bool {
+pub(crate) fn is_cut_short(error: &SourceError) -> bool {
     use purser_storage::export::ExportError as E;
     error.failure() == SourceFailure::Io || matches!(error, SourceError::Export(E::CutShort { .. }))
 }

@@ -4,18 +4,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use purser_events::Seq;
+use purser_events::node::NodeEvent;
 use purser_events::node::redaction::PendingRedaction;
+use purser_events::{Event, Seq};
 use purser_storage::audit::{AuditReport, Auditor};
 use purser_storage::checkpoint::SignedNote;
-use purser_storage::offline::Item;
-use purser_storage::{Head, PayloadError, audit};
+use purser_storage::offline::Scanned;
+use purser_storage::{Head, PayloadError, StoredRecord, audit};
 use serde_json::json;
 
 use crate::cli::{Output, VerifyArgs};
 use crate::failure::{Exit, Failure};
 use crate::redactions::Redactions;
-use crate::source::Place;
+use crate::source::{Opened, Place};
 use crate::{Console, render};
 
 /// Payloads that are told of one by one.
@@ -32,7 +33,8 @@ struct Findings {
     sealed: u64,
     unknown: u64,
     malformed: u64,
-    told: u64,
+    /// The first of those that cannot be read though nobody withholds them, each with its reason.
+    told: Vec<(Seq, String)>,
     /// Whether payloads were left out when the source was made.
     is_excerpt: bool,
     /// What does not hold about redactions.
@@ -42,30 +44,15 @@ struct Findings {
 }
 
 pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let mut source = place.open(Seq(1))?;
-    let before = source.before();
-    let mut auditor = auditor(args, before)?;
-    let mut findings = Findings::default();
-    let (mut failure, mut redactions) = (None, Redactions::default());
-    while let Some(item) = source.next_item() {
-        match item {
-            Ok(Item::Record(stored)) => {
-                findings.records += 1;
-                auditor.record(&stored.hash);
-                let event = stored.event();
-                redactions.note(&stored, event.as_ref().ok());
-                if let Err(error) = event {
-                    findings.note(stored.header.seq, &error, console);
-                }
-            }
-            Ok(Item::Evidence(evidence)) => auditor.evidence(&evidence),
-            Err(error) => failure = Some(Failure::from(error)),
-        }
+    let mut pass = Pass::through(args, place, false)?;
+    if pass.audit.is_none() {
+        // There is evidence where none was expected: somebody may have taken out the newest.
+        pass = Pass::through(args, place, true)?;
     }
-    let audit = auditor.finish();
-    let head = source.head();
-    (findings.redactions, findings.unfinished) = redactions.finish(&source);
-    findings.is_excerpt = source.is_excerpt();
+    let Pass { source, findings, audit, failure } = pass;
+    let audit = audit.expect("a pass that expects evidence misses none");
+    let (before, head) = (source.before(), source.head());
+    findings.tell_unread(console);
     let exit = match (&failure, &findings) {
         (Some(failure), _) => failure.exit(),
         (None, _) if audit.findings_count > 0 || !findings.redactions.is_empty() => Exit::Integrity,
@@ -81,6 +68,66 @@ pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -
         Output::Json => tell_json(&findings, &audit, before, head, failure.as_ref(), exit, console)?,
     }
     Ok(exit)
+}
+
+/// What a record's payload is to a verification.
+enum Payload {
+    /// An event that nothing else depends on.
+    Read,
+    /// What happened to the node: redactions and seals are among it.
+    Node(Box<NodeEvent>),
+    Unread(Box<PayloadError>),
+}
+
+impl Payload {
+    fn of(stored: &StoredRecord) -> Payload {
+        match stored.event() {
+            Ok(Event::Node(event)) => Payload::Node(Box::new(event)),
+            Ok(_) => Payload::Read,
+            Err(error) => Payload::Unread(Box::new(error)),
+        }
+    }
+}
+
+/// One reading of the whole journal.
+struct Pass {
+    source: Opened,
+    findings: Findings,
+    /// None if there was evidence and none was expected.
+    audit: Option<AuditReport>,
+    failure: Option<Failure>,
+}
+
+impl Pass {
+    fn through(args: &VerifyArgs, place: &Place, expects_evidence: bool) -> Result<Pass, Failure> {
+        let mut source = place.open(Seq(1))?;
+        let mut auditor = auditor(args, source.before())?;
+        if !expects_evidence && !source.may_have_evidence() {
+            auditor = auditor.expecting_no_evidence();
+        }
+        let mut findings = Findings::default();
+        let mut redactions = Redactions::default();
+        let read = source.read_through(&Payload::of, |scanned| match scanned {
+            Scanned::Record(position, payload) => {
+                findings.records += 1;
+                auditor.record(&position.hash);
+                let event = match &payload {
+                    Payload::Node(event) => Some(&**event),
+                    Payload::Read => None,
+                    Payload::Unread(error) => {
+                        findings.note(position.seq, error);
+                        None
+                    }
+                };
+                redactions.note(&position, event);
+            }
+            Scanned::Evidence(evidence) => auditor.evidence(&evidence),
+        });
+        (findings.redactions, findings.unfinished) = redactions.finish(&source);
+        findings.is_excerpt = source.is_excerpt();
+        let audit = (!auditor.has_missed_evidence()).then(|| auditor.finish());
+        Ok(Pass { source, findings, audit, failure: read.err().map(Failure::from) })
+    }
 }
 
 fn auditor(args: &VerifyArgs, before: Head) -> Result<Auditor, Failure> {
@@ -102,7 +149,7 @@ fn read_notes(path: &Path) -> Result<Vec<SignedNote>, Failure> {
 }
 
 impl Findings {
-    fn note(&mut self, seq: Seq, error: &PayloadError, console: &mut Console<'_>) {
+    fn note(&mut self, seq: Seq, error: &PayloadError) {
         match Exit::of_payload(error) {
             // Told by their number: nothing is wrong with them.
             Exit::Ok => {
@@ -115,10 +162,16 @@ impl Findings {
                 self.malformed += 1;
             }
         }
-        self.told += 1;
-        if self.told <= TOLD_MAX {
-            console.note(format_args!("record {seq}: {}", render::payload_error(error)));
-        } else if self.told == TOLD_MAX + 1 {
+        if self.unknown + self.malformed <= TOLD_MAX {
+            self.told.push((seq, render::payload_error(error)));
+        }
+    }
+
+    fn tell_unread(&self, console: &mut Console<'_>) {
+        for (seq, reason) in &self.told {
+            console.note(format_args!("record {seq}: {reason}"));
+        }
+        if self.unknown + self.malformed > TOLD_MAX {
             console.note(format_args!("more payloads that cannot be read are counted only"));
         }
     }

@@ -40,12 +40,14 @@ impl Seconds {
                     HolderId::Pod(pod) => Some(json!({
                         "pod": pod, "samples": 3, "cpuMean": 250, "cpuMax": 400, "memoryMean": 7_000,
                         "memoryMax": 9_000, "disk": 11_000,
+                        "gpus": { "share": { "samples": 3, "mean": 40, "max": 60 }, "memory": null },
                     })),
                     HolderId::Reservation(_) => None,
                 });
                 let part = json!({
                     "from": Timestamp(measured), "to": Timestamp(time), "pods": pods.collect::<Vec<_>>(),
                     "node": { "cpuMean": 1, "memoryMean": 2, "disk": 3 },
+                    "gpus": { "share": null, "memory": null },
                 });
                 measured = time;
                 let event = event("ledger.use-recorded", &part);
@@ -175,7 +177,7 @@ fn prometheus_takes_the_metrics_of_the_past() {
 }
 
 const PRICES: &str = "currency = 'EUR'\ndecimals = 4\n[allocated]\ncpu = '36'\nmemory = '386547056.64'\ngpus = '7.2'\n\
-                      pods = '0.036'\n[reserved]\ncpu = '18'\n[used]\ncpu = '3.6'\nmemory = '386547.05664'\n";
+                      pods = '0.036'\n[reserved]\ncpu = '18'\n[used]\ncpu = '3.6'\ngpu-share = '0.36'\nmemory = '386547.05664'\n";
 
 #[test]
 fn a_bill_is_what_every_second_adds_up_to() {
@@ -249,6 +251,7 @@ fn by_hand(lived: &Seconds) -> BTreeMap<(String, String, String), u128> {
                 let tenant = world.ledger.holdings[&HolderId::Pod(used.pod)].tenant.as_str();
                 add(tenant, "used", "cpu", used.cpu_mean.0);
                 add(tenant, "used", "memory", used.memory_mean.0);
+                add(tenant, "used", "gpu-share", used.gpus.share.map_or(0, |share| share.mean));
             }
         }
     }

@@ -6,6 +6,7 @@
 #[path = "../../../fuzz/targets.rs"]
 mod targets;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use purser_replay::Exit;
@@ -20,9 +21,15 @@ fn is_full() -> bool {
     std::env::var("PURSER_CORPUS").is_ok_and(|value| value == "full")
 }
 
+/// Says how many changes were looked for, none of which was missed.
+fn tell_found(what: &str, changes: u64) {
+    println!("corpus: {changes} {what}, every one found by `verify` and by `log`");
+}
+
 /// Looks whether an export that was changed is told from a whole one, and no record is trusted that was changed.
 #[track_caller]
-fn is_found(path: &str, bytes: &[u8], what: &str) {
+fn is_found(path: &str, bytes: &[u8], what: &str, changes: &mut u64) {
+    *changes += 1;
     fs::write(path, bytes).unwrap();
     for verb in [&["verify"][..], &["log", "-o", "oneline"]] {
         let told = tool(&[verb, &["--export", path]].concat());
@@ -54,12 +61,13 @@ fn every_bit_of_chosen_records_matters() {
     let frames = frames(&export);
     assert_eq!(frames.len(), 11, "the frames are where they are taken to be");
     let all = [frames.as_slice(), &[export.len() - 48]].concat();
+    let mut found = 0;
     let chosen: Vec<usize> = if is_full() { (0..all.len() - 1).collect() } else { vec![3, all.len() - 2] };
     for number in chosen {
         for bit in all[number] * 8..all[number + 1] * 8 {
             let mut changed = export.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            is_found(&path, &changed, &format!("bit {bit}"));
+            is_found(&path, &changed, &format!("bit {bit}"), &mut found);
         }
     }
     // The head and the end mark.
@@ -68,8 +76,9 @@ fn every_bit_of_chosen_records_matters() {
     {
         let mut changed = export.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        is_found(&path, &changed, &format!("bit {bit}"));
+        is_found(&path, &changed, &format!("bit {bit}"), &mut found);
     }
+    tell_found("flipped bits", found);
 }
 
 #[test]
@@ -82,9 +91,12 @@ fn no_length_but_the_whole_one_is_whole() {
     // Every length of the last bytes, and some of those before.
     let (every, step) = if is_full() { (64 << 10, 1) } else { (500, 997) };
     let some = (whole.saturating_sub(64 << 10)..whole).step_by(step);
-    for len in some.chain(whole.saturating_sub(every)..whole) {
-        is_found(&path, &bytes[..len], &format!("{len} of {whole} bytes"));
+    let mut found = 0;
+    let lens: BTreeSet<usize> = some.chain(whole.saturating_sub(every)..whole).collect();
+    for len in lens {
+        is_found(&path, &bytes[..len], &format!("{len} of {whole} bytes"), &mut found);
     }
+    tell_found("shorter lengths", found);
 }
 
 #[test]
@@ -100,18 +112,25 @@ fn records_in_another_order_are_found() {
     };
     let order: Vec<usize> = (0..frames.len()).collect();
     assert_eq!(with(&order), export);
+    let mut found = 0;
     for one in 0..frames.len() {
         let (mut twice, mut without) = (order.clone(), order.clone());
         twice.insert(one, one);
-        is_found(&path, &with(&twice), &format!("record {} twice", one + 1));
+        is_found(&path, &with(&twice), &format!("record {} twice", one + 1), &mut found);
         without.remove(one);
-        is_found(&path, &with(&without), &format!("record {} left out", one + 1));
+        is_found(&path, &with(&without), &format!("record {} left out", one + 1), &mut found);
         for other in one + 1..frames.len() {
             let mut swapped = order.clone();
             swapped.swap(one, other);
-            is_found(&path, &with(&swapped), &format!("records {} and {} swapped", one + 1, other + 1));
+            is_found(
+                &path,
+                &with(&swapped),
+                &format!("records {} and {} swapped", one + 1, other + 1),
+                &mut found,
+            );
         }
     }
+    tell_found("records swapped, repeated or left out", found);
 }
 
 /// Random numbers, the same for the same seed.
@@ -150,6 +169,12 @@ impl Random {
     }
 }
 
+/// A segment as an earlier release wrote it.
+fn released_segment(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/tests/formats/2/journal/segments");
+    fs::read(std::path::Path::new(folder).join(name)).unwrap()
+}
+
 #[test]
 fn no_decoder_panics() {
     let fixture = Fixture::new();
@@ -166,12 +191,18 @@ fn no_decoder_panics() {
         b"11:7fcc9176e59188fb".to_vec(),
         text.to_vec(),
         b"'1h 30m ago'".to_vec(),
+        released_segment("00000000000000000087.seg"),
+        b"currency = \"EUR\"\ndecimals = 2\n[allocated]\ncpu = \"0.031\"\n".to_vec(),
     ];
     assert_eq!(seeds.len(), targets::TARGETS.len());
     let asked = std::env::var("PURSER_FUZZ").unwrap_or_default();
     let (seed, count) = asked.split_once(':').unwrap_or((&asked, ""));
     let (seed, count) = (seed.parse().unwrap_or(7_u64), count.parse().unwrap_or(MUTATIONS));
-    for ((name, target), valid) in targets::TARGETS.iter().zip(seeds) {
+    let named = targets::TARGETS.iter().zip(seeds);
+    // The same segment compressed is another format.
+    let segment = targets::TARGETS.iter().find(|(name, _)| *name == "segment").unwrap();
+    let compressed = (segment, released_segment("00000000000000000001.seg.zst"));
+    for ((name, target), valid) in named.chain([compressed]) {
         for number in 0..count {
             let mut random = Random((seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
             let mut bytes = valid.clone();

@@ -341,9 +341,10 @@ fn a_life_has_something_of_everything() {
     let pods: Vec<&str> =
         LAYOUTS.iter().map(|layout| layout.name).filter(|name| name.starts_with("pod.")).collect();
     let missing: Vec<&&str> = pods.iter().filter(|name| !met.contains(**name)).collect();
-    // No probes, no queue, no init containers, no violations: all else that happens to pods is there.
+    // No probes, no queue, no init containers, no violations, no other sizes: all else that happens to pods is there.
     let known = ["pod.readiness-changed", "pod.startup-passed", "pod.probe-failed", "pod.failed"];
     let known = known.iter().chain(&["pod.resources-awaited", "pod.resources-granted"]);
+    let known = known.chain(&["pod.resize-requested", "pod.resized", "pod.resize-failed"]);
     let violations =
         |name: &&&str| name.starts_with("pod.violation-") || name.starts_with("pod.enforcement-");
     let missing: Vec<&&str> = missing.into_iter().filter(|name| !violations(name)).collect();

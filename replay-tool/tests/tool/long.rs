@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::support::{BOOT, NODE, START, event, spec, started};
 
 /// Pods that are there all the time.
-const PODS: u64 = 200;
+pub(crate) const PODS: u64 = 200;
 
 /// Records of each pod in one commit: an even number, so that it ends as it began.
 const IN_ROW: u64 = 20;
@@ -61,6 +61,19 @@ pub(crate) fn write(config: JournalConfig, events: u64, seed: u64) {
     journal.close().expect("it can be closed");
 }
 
+/// Appends one more event of the node, of which so many are there, to a journal that was written so.
+pub(crate) fn append_to_node(config: JournalConfig, records: u64, event: Event) {
+    let now = || Timestamp(START + 365 * 24 * 3_600 * 1_000_000);
+    let journal = Journal::open(config, now, |_| {}, |_| {}).expect("it can be opened");
+    let stream = NodeUid(NODE).stream();
+    let expected = StreamVersion(records);
+    let origin = Origin { cause: Cause::Node, correlation: NODE, principal: Principal::node() };
+    let writes = vec![StreamWrite { stream, expected, events: vec![event] }];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be made");
+    runtime.block_on(journal.append(Append { writes, origin, command: None })).expect("it can be written");
+    journal.close().expect("it can be closed");
+}
+
 /// As many of the events as are left to write.
 fn take(stream: StreamId, version: &mut u64, mut events: Vec<Event>, left: &mut u64) -> StreamWrite {
     events.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -71,11 +84,11 @@ fn take(stream: StreamId, version: &mut u64, mut events: Vec<Event>, left: &mut 
     StreamWrite { stream, expected, events }
 }
 
-fn uid(pod: u64) -> PodUid {
+pub(crate) fn uid(pod: u64) -> PodUid {
     PodUid(Uuid::from_u64_pair(0x019a_0000_0000_7000, 0x8000_0000_0001_0000 + pod))
 }
 
-fn stream(pod: u64) -> StreamId {
+pub(crate) fn stream(pod: u64) -> StreamId {
     uid(pod).stream()
 }
 

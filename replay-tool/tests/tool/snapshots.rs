@@ -1,13 +1,18 @@
 //! Worlds that are put away, and what becomes of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use purser_replay::Exit;
+use purser_storage::disk::{Disk, SystemDisk};
+use purser_storage::redaction::{Subject, redact};
 use purser_storage::{JournalConfig, SEGMENT_BYTES_MIN};
+use serde_json::json;
 
 use crate::long;
-use crate::support::{Fixture, Told, tool};
+use crate::support::{Fixture, Told, event, tool};
 
 /// The folder with a journal's segments.
 fn segments(journal: &Path) -> Vec<PathBuf> {
@@ -58,6 +63,94 @@ fn what_was_put_away_is_what_is_folded() {
     assert_eq!(digest(&journal, "50400", &put).exit, Exit::Ok);
     assert_eq!(digest(&journal, "50400", &[]).exit, Exit::Integrity);
     assert_eq!(digest(&journal, "49000", &put).exit, Exit::Integrity);
+}
+
+/// A journal whose worlds are put away, and the first of its pods.
+struct Kept {
+    dir: tempfile::TempDir,
+}
+
+impl Kept {
+    fn new() -> Kept {
+        let kept = Kept { dir: tempfile::tempdir().unwrap() };
+        long::write(kept.config(), 50_500, 0);
+        assert_eq!((kept.state(&[]).exit, kept.files()), (Exit::Ok, 1));
+        kept
+    }
+
+    fn config(&self) -> JournalConfig {
+        JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(self.journal()) }
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    fn files(&self) -> usize {
+        fs::read_dir(self.dir.path().join("snapshots")).unwrap().count()
+    }
+
+    /// What is told of a moment behind the world that was put away.
+    fn state(&self, more: &[&str]) -> Told {
+        self.state_of(&self.journal(), more)
+    }
+
+    fn state_of(&self, journal: &Path, more: &[&str]) -> Told {
+        let snapshots = self.dir.path().join("snapshots");
+        let at = ["state", "--at", "50400", "--dir", journal.to_str().unwrap()];
+        tool(&[&at[..], &["--snapshots", snapshots.to_str().unwrap()], more].concat())
+    }
+
+    /// Puts on record that a pod is to be redacted, as so many records of the node are there.
+    fn ask_to_redact(&self, pod: u64, node_records: u64) {
+        let uid = long::uid(pod);
+        let payload = json!({ "redaction": uid, "pods": [uid], "workers": [], "reason": "asked for" });
+        long::append_to_node(self.config(), node_records, event("node.redaction-requested", &payload));
+    }
+
+    /// What is told by a copy of which the first segments were trimmed.
+    fn state_of_trimmed(&self) -> Told {
+        let (journal, copy) = (self.journal(), tempfile::tempdir_in(self.dir.path()).unwrap());
+        fs::create_dir(copy.path().join("segments")).unwrap();
+        fs::copy(journal.join("format"), copy.path().join("format")).unwrap();
+        for segment in segments(&journal).iter().skip(3) {
+            fs::copy(segment, copy.path().join("segments").join(segment.file_name().unwrap())).unwrap();
+        }
+        self.state_of(copy.path(), &[])
+    }
+}
+
+#[test]
+fn what_was_redacted_since_is_not_shown() {
+    let kept = Kept::new();
+    let pod = ["--pod", "default/web-3"];
+    assert!(kept.state(&pod).out.contains("web-3"), "it was not redacted");
+    kept.ask_to_redact(3, 1);
+    assert!(kept.state(&pod).out.contains("web-3"), "it is still there");
+    let subject = Subject { streams: &BTreeSet::from([long::stream(3)]), answer: &|_| None };
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+    redact(&disk, &kept.journal(), long::uid(3).0, &subject).unwrap();
+    let told = kept.state(&pod);
+    assert_eq!((told.exit, told.out.as_str()), (Exit::NothingMatched, ""), "{}", told.notes);
+    assert_eq!(kept.files(), 0, "what had it in the clear is gone");
+    assert!(kept.state(&[]).out.contains("withheld"), "the journal is folded from its beginning");
+}
+
+#[test]
+fn of_a_trimmed_journal_they_stand_until_what_they_tell_of_is_redacted() {
+    let kept = Kept::new();
+    let whole = kept.state(&[]).out;
+    let of_trimmed = || {
+        let told = kept.state_of_trimmed();
+        assert_eq!((told.exit, told.out.as_str()), (Exit::Ok, whole.as_str()), "{}", told.notes);
+    };
+    of_trimmed();
+    kept.ask_to_redact(long::PODS + 7, 1);
+    of_trimmed();
+    kept.ask_to_redact(3, 2);
+    let told = kept.state_of_trimmed();
+    assert_eq!((told.exit, told.out.as_str()), (Exit::Usage, ""), "{}", told.notes);
+    assert!(told.notes.contains("begins after record"), "{}", told.notes);
 }
 
 #[test]

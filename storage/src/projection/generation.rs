@@ -12,7 +12,7 @@ use crate::error::JournalError;
 use crate::open::replayed;
 use crate::read::Reader;
 use crate::store::Store;
-use crate::subscription::{Subscription, SubscriptionError};
+use crate::subscription::{BATCH_LEN_MAX, Subscription, SubscriptionError};
 use crate::verify::Head;
 
 /// Why a projection cannot go on as it is.
@@ -94,10 +94,13 @@ impl Generation {
         projection: &dyn Projection,
         store: &Arc<dyn Store>,
     ) -> Result<bool, Trouble> {
-        let batch = self.subscription.read_now()?;
+        let records = self.subscription.records_now()?;
         let (mut rows, mut place) = (self.rows(projection, store), self.place);
-        let any = !batch.is_empty();
-        for record in batch {
+        let mut any = false;
+        for record in records.take(BATCH_LEN_MAX) {
+            let record = record.map_err(|error| self.subscription.failed(error))?;
+            any = true;
+            self.subscription.pass(record.header.seq);
             place.cursor = Head { seq: record.header.seq, hash: record.hash };
             let folded = projection.fold(place.layout, &replayed(&record), &mut rows)?;
             place.passed_over += u64::from(folded == Folded::PassedOver);

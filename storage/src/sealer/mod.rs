@@ -224,6 +224,7 @@ fn try_start(journal: Sealed, parts: SealingParts) -> Result<JoinHandle<()>, Sea
         sealed,
         unsealed_since: None,
         replace_at,
+        unasked: false,
     };
     let run = move || sealer.run(&commits);
     std::thread::Builder::new().name("journal-sealer".to_owned()).spawn(run).map_err(SealerError::Thread)

@@ -19,7 +19,8 @@ use crate::segment::entry::Entry;
 use crate::segment::set::SegmentsError;
 use crate::terms::{Durability, Terms};
 
-/// Time between two looks at whether the thread that writes has taken what waits for it.
+/// Time between two looks at whether the thread that writes has taken what waits for it, and the time that is left to
+/// commits to take it along.
 const BEHIND: Duration = Duration::from_millis(50);
 
 /// Time that a commit waits for others to be looked at with it.
@@ -41,6 +42,8 @@ pub(super) struct Sealer {
     pub(super) unsealed_since: Option<Instant>,
     /// When the key is to be replaced.
     pub(super) replace_at: Instant,
+    /// Whether the thread that writes was not asked yet to take what was put last.
+    pub(super) unasked: bool,
 }
 
 impl Sealer {
@@ -66,6 +69,8 @@ impl Sealer {
                         self.take(&committed)?;
                     }
                 }
+                // No commit came that took it along.
+                Err(RecvTimeoutError::Timeout) if std::mem::take(&mut self.unasked) => self.wake_writer(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -91,8 +96,14 @@ impl Sealer {
         }
         // Without anything to seal there is nothing to be in time for; commits wake the thread.
         let left = next.map_or(checkpoint, |next| next.saturating_duration_since(Instant::now()));
-        // What is due waits as long as the thread that writes is behind.
-        if self.journal.exchange.has_room() { left } else { left.max(BEHIND) }
+        if self.unasked {
+            left.min(BEHIND)
+        } else if self.journal.exchange.has_room() {
+            left
+        } else {
+            // What is due waits as long as the thread that writes is behind.
+            left.max(BEHIND)
+        }
     }
 
     fn take(&mut self, committed: &Committed) -> Result<(), SealerError> {
@@ -158,10 +169,9 @@ impl Sealer {
         self.observer.sealed(&note, size);
         let tree = SealedTree::new(note, self.frontier.clone())
             .expect("the checkpoint was made of this frontier a moment ago");
-        self.journal.exchange.put(Evidence::Checkpoint(Box::new(tree)));
+        self.put(Evidence::Checkpoint(Box::new(tree)));
         (self.sealed, self.unsealed_since) = (size, None);
         self.journal.exchange.status.send_modify(|status| status.sealed = size);
-        self.wake_writer();
         Ok(())
     }
 
@@ -215,10 +225,16 @@ impl Sealer {
     /// The key is in its file: now the journal hears of it, and the old one is dropped.
     fn go_on_with(&mut self, next: SealingKey) {
         if let Appointment::Succession(succession) = next.appointment() {
-            self.journal.exchange.put(Evidence::Succession(succession.clone()));
+            self.put(Evidence::Succession(succession.clone()));
         }
         self.key = next;
-        self.wake_writer();
+    }
+
+    /// Hands evidence over. The thread that writes is not woken for it at once: where commits come one after the other,
+    /// a group of nothing but evidence comes between those who are answered together, and breaks up their groups.
+    fn put(&mut self, evidence: Evidence) {
+        self.journal.exchange.put(evidence);
+        self.unasked = true;
     }
 
     /// Has the thread that writes take evidence along even if nobody else asks it for anything.

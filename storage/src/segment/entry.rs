@@ -88,6 +88,11 @@ impl Entry {
     }
 }
 
+/// Whether bytes that may be an entry's say that it is a footer. Not checked.
+pub(crate) fn claims_to_be_footer(bytes: &[u8]) -> bool {
+    bytes.get(PREFIX_LEN) == Some(&KIND_FOOTER)
+}
+
 /// Whether bytes that may be an entry's say that it is the first of what was written at once. Not checked.
 pub(crate) fn claims_to_begin_a_group(preamble: &[u8]) -> bool {
     match preamble {

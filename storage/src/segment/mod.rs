@@ -9,8 +9,10 @@ pub(crate) mod entry;
 pub(crate) mod footer;
 pub(crate) mod listing;
 pub(crate) mod open_segment;
+pub(crate) mod order;
 pub(crate) mod reader;
 pub(crate) mod recover;
+pub(crate) mod rows;
 pub(crate) mod set;
 pub(crate) mod walk;
 

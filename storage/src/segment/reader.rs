@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compressed::{Damage, damage_of};
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::footer::{self, Footer, TRAILER_LEN};
+use super::rows::{Cuts, Stop};
 use super::{HEADER_LEN, HeaderError, SegmentHeader};
 use crate::block::{Blocks, FrameBytes};
 use crate::disk::DiskFile;
@@ -53,6 +54,10 @@ impl EntryReader {
         &self.path
     }
 
+    pub(super) fn file(&self) -> &dyn DiskFile {
+        &*self.file
+    }
+
     /// Where the next entry begins.
     pub(crate) fn position(&self) -> u64 {
         self.at
@@ -64,6 +69,43 @@ impl EntryReader {
             Some(bytes) => Entry::parse_shared(bytes),
             None => Err(FrameError::CutShort { len: 0, announced: PREFIX_LEN }),
         })
+    }
+
+    /// As many of the next entries as lie in one block, up to a footer or to a place in the file, and what is behind
+    /// them if it is no entry. They are cut apart by the lengths that they announce, and not looked at.
+    pub(super) fn row(&mut self, end: u64) -> (Cuts, Option<Stop>) {
+        let mut cuts =
+            Cuts { at: self.at, block: Arc::default(), from: 0, lens: Vec::new(), ends_with_footer: false };
+        let stop = loop {
+            if self.at >= end {
+                break Some(Stop::Limit);
+            }
+            let is_there = self.announced().is_some_and(|len| self.unread().len() >= len);
+            if !is_there && !cuts.lens.is_empty() {
+                break None;
+            }
+            match self.step_by(whole) {
+                Ok(Reached::Entry { entry: (len, is_footer), .. }) => {
+                    cuts.lens.push(len);
+                    cuts.ends_with_footer = is_footer;
+                }
+                Ok(Reached::Bad { at, source }) => break Some(Stop::Bad { at, source }),
+                Ok(Reached::End { at }) => break Some(Stop::End { at }),
+                Err(error) => break Some(Stop::Failed(error)),
+            }
+            if cuts.ends_with_footer {
+                break None;
+            }
+        };
+        cuts.block = Arc::clone(self.blocks.present());
+        cuts.from = self.start - cuts.lens.iter().sum::<usize>();
+        (cuts, stop)
+    }
+
+    /// The length that the next entry announces, if that much was read and it is one that an entry can have.
+    fn announced(&self) -> Option<usize> {
+        let prefix = self.unread().first_chunk::<4>().filter(|prefix| **prefix != [0; 4])?;
+        frame::announced_len(*prefix).ok()
     }
 
     /// As [`EntryReader::step`], with another way to make sense of an entry's bytes.
@@ -136,6 +178,19 @@ impl EntryReader {
         }
         Ok(None)
     }
+}
+
+/// The length of an entry's bytes, which must be all that it announces, and whether it says that it is a footer.
+fn whole(bytes: &[u8]) -> Result<(usize, bool), FrameError> {
+    let len = bytes.len();
+    let announced = match bytes.first_chunk::<4>() {
+        Some(prefix) => frame::announced_len(*prefix)?,
+        None => PREFIX_LEN,
+    };
+    if len < announced {
+        return Err(FrameError::CutShort { len, announced });
+    }
+    Ok((len, entry::claims_to_be_footer(bytes)))
 }
 
 fn frame_error(damage: &Damage) -> FrameError {

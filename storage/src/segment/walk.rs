@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use purser_events::Seq;
 
+use super::HEADER_LEN;
 use super::entry::Entry;
 use super::footer::Footer;
 use super::listing::open;
 use super::open_segment::content_hash;
+use super::order::Order;
 use super::reader::{self, EntryReader, Reached};
+use super::rows::Rows;
 use super::set::{Segments, SegmentsError};
-use super::{HEADER_LEN, name_of};
 use crate::folder::FolderError;
 use crate::frame::{FrameError, PREFIX_LEN};
-use crate::verify::Fault;
 
 impl Segments {
     /// Entries in order, from one that stands before record `from` or is it.
@@ -26,14 +27,15 @@ impl Segments {
         })?;
         if let Some((first, known, file)) = start {
             let mut at = HEADER_LEN as u64;
-            walk.next = first;
+            let mut next = first;
             let footer = known.sealed.map(|_| reader::footer(&known.path, &*file)).transpose()?.flatten();
             let marks = footer.as_ref().map_or(&*known.marks, |(_, footer)| &footer.marks);
             // Before it: answers without records may stand between the record before `from` and a later mark for it.
             if let Some(mark) = marks.iter().rev().find(|mark| mark.seq < from) {
-                (at, walk.next) = (mark.at, mark.seq);
+                (at, next) = (mark.at, mark.seq);
             }
-            (walk.sealed, walk.end) = (known.sealed.is_some(), known.end);
+            walk.order = Order::before(next);
+            (walk.first, walk.sealed, walk.end) = (first, known.sealed.is_some(), known.end);
             walk.reader = Some(EntryReader::new(&known.path, file, at));
         }
         Ok(walk)
@@ -44,10 +46,9 @@ impl Segments {
 pub(crate) struct Walk {
     segments: Arc<Segments>,
     reader: Option<EntryReader>,
-    /// The next record.
-    next: Seq,
-    /// The place in order of the last answer.
-    answered: Option<u64>,
+    order: Order,
+    /// The first record of the segment that is being read.
+    first: Seq,
     /// Whether the segment that is being read is sealed.
     sealed: bool,
     /// Where reading ends in it.
@@ -61,8 +62,8 @@ impl Walk {
         Walk {
             segments,
             reader: None,
-            next,
-            answered: None,
+            order: Order::before(next),
+            first: next,
             sealed: false,
             end: u64::MAX,
             checks_content: false,
@@ -77,7 +78,19 @@ impl Walk {
 
     /// The next record's position.
     pub(crate) fn next_seq(&self) -> Seq {
-        self.next
+        self.order.next_seq()
+    }
+
+    /// What is left of it as rows, to be looked at by several threads, and how far it has come. Nothing is left then.
+    pub(crate) fn take_rows(&mut self) -> (Rows, Order) {
+        let order = std::mem::replace(&mut self.order, Order::before(Seq::ZERO));
+        let (segments, reader) = (Arc::clone(&self.segments), self.reader.take());
+        (Rows::new(segments, reader, (self.first, self.sealed, self.end)), order)
+    }
+
+    /// Whether what stands in each sealed segment is compared with the hash in its footer.
+    pub(crate) fn is_checking_content(&self) -> bool {
+        self.checks_content
     }
 
     /// The next entry; none at the end.
@@ -87,44 +100,29 @@ impl Walk {
             if reader.position() >= self.end {
                 return Ok(None);
             }
-            let sound = Seq(self.next.0.saturating_sub(1));
             let step = reader.step()?;
-            let path = reader.path();
-            let fault = |at, fault| SegmentsError::Fault { sound, source: super::at(path, at, fault) };
+            let (path, order) = (reader.path(), &mut self.order);
             match step {
                 Reached::Entry { at, entry: Entry::Footer(footer) } => {
-                    if self.sealed && (footer.last.seq != sound || !self.content_fits(at, &footer)?) {
-                        let source = Fault::SegmentContent { file: name_of(self.path()) };
-                        return Err(SegmentsError::Fault { sound, source });
+                    if self.sealed {
+                        self.order.footer(self.path(), &footer, self.content_fits(at, &footer)?)?;
                     }
                     self.go_on()?;
                 }
                 Reached::Entry { at, entry } => {
-                    if let Entry::Record(record) = &entry {
-                        let (expected, found) = (self.next, record.header.seq);
-                        if found != expected {
-                            return Err(fault(at, Fault::Gap { expected, found }));
-                        }
-                        self.next = expected.next();
-                    }
-                    if matches!(entry, Entry::Opened(_)) {
-                        // A store that is made again, once the answers were trimmed, counts them anew.
-                        self.answered = None;
-                    }
-                    if let Entry::Answer(answer) = &entry
-                        && self.answered.replace(answer.order).is_some_and(|last| last >= answer.order)
-                    {
-                        let source = FrameError::Malformed { field: "answer order" };
-                        return Err(fault(at, Fault::Damaged { seq: self.next, source }));
+                    match &entry {
+                        Entry::Record(record) => order.record(path, at, record.header.seq)?,
+                        Entry::Opened(_) => order.opened(),
+                        Entry::Answer(answer) => order.answer(path, at, answer.order)?,
+                        Entry::Closed | Entry::Evidence(_) | Entry::Footer(_) => {}
                     }
                     return Ok(Some(entry));
                 }
                 Reached::Bad { at, source } if self.sealed || source.is_unknown() => {
-                    return Err(fault(at, Fault::Damaged { seq: self.next, source }));
+                    return Err(order.bad(path, at, source));
                 }
                 Reached::End { at } if self.sealed => {
-                    let source = FrameError::CutShort { len: 0, announced: PREFIX_LEN };
-                    return Err(fault(at, Fault::Damaged { seq: self.next, source }));
+                    return Err(order.bad(path, at, FrameError::CutShort { len: 0, announced: PREFIX_LEN }));
                 }
                 // The open segment's end, or what a stop tore off there: `recover` has looked at it.
                 Reached::Bad { .. } | Reached::End { .. } => return Ok(None),
@@ -145,19 +143,15 @@ impl Walk {
     }
 
     fn go_on(&mut self) -> Result<(), SegmentsError> {
-        let from = self.next;
+        let from = self.order.next_seq();
         let known = self
             .segments
             .find(|known| known.range(from..).next().map(|(first, known)| (*first, known.clone())))?;
-        let sound = Seq(self.next.0.saturating_sub(1));
         self.reader = match known {
             None => None,
-            Some((first, _, _)) if first != self.next => {
-                let source = Fault::SegmentMissing { expected: self.next, found: first };
-                return Err(SegmentsError::Fault { sound, source });
-            }
-            Some((_, known, file)) => {
-                (self.sealed, self.end) = (known.sealed.is_some(), known.end);
+            Some((first, known, file)) => {
+                self.order.segment(first)?;
+                (self.first, self.sealed, self.end) = (first, known.sealed.is_some(), known.end);
                 Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }
         };

@@ -50,6 +50,13 @@ async fn reading_is_bounded_and_by_stream() {
     assert_eq!(seqs(journal.read(Seq::ZERO, 2).unwrap()), [1, 2]);
     assert_eq!(seqs(journal.read(Seq(11), 4).unwrap()), [0; 0]);
     assert_eq!(seqs(journal.read(Seq(u64::MAX), 4).unwrap()), [0; 0]);
+    let from = |seq: u64| journal.records(Seq(seq)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(seqs(from(3)), [3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(from(0), journal.read(Seq(1), 100).unwrap());
+    assert_eq!((seqs(from(11)), seqs(from(u64::MAX))), (vec![], vec![]));
+    let begun = journal.records(Seq(9)).unwrap();
+    journal.append(append(stream(0), 5, &["after it was begun"])).await.unwrap();
+    assert_eq!(begun.map(|record| record.unwrap().header.seq.0).collect::<Vec<_>>(), [9, 10]);
     assert_eq!(seqs(journal.read_stream(stream(1), StreamVersion(2), 3).unwrap()), [4, 6, 8]);
     assert_eq!(seqs(journal.read_stream(stream(7), StreamVersion(0), 3).unwrap()), [0; 0]);
     let record = &journal.read(Seq(3), 1).unwrap()[0];

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::{CommandId, Record};
-use purser_storage::offline::{Source, SourceError};
-use purser_storage::{Append, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN};
+use purser_storage::offline::{Scanned, Source, SourceError};
+use purser_storage::{
+    Append, Journal, JournalConfig, JournalError, Replayed, SEGMENT_BYTES_MIN, StoredRecord,
+};
 use uuid::Uuid;
 
 use crate::faulty_disk::FaultyDisk;
@@ -117,7 +119,18 @@ impl Original {
             Ok::<(), SourceError>(())
         });
         assert!(self.records.starts_with(&read), "{what}: other records are shown");
-        result.map_err(|error| told(&error))?;
+        let result = result.map_err(|error| told(&error));
+        // Read through on several threads, it is the same.
+        let mut scanned = Vec::new();
+        let result_of_scan = Source::from_folder(dir).and_then(|mut source| {
+            source.read_through(&|stored: &StoredRecord| stored.record().ok(), |item| match item {
+                Scanned::Record(_, record) => scanned.push(record.unwrap()),
+                Scanned::Evidence(_) => {}
+            })
+        });
+        assert!(scanned == read, "{what}: {} records are scanned, {} are read", scanned.len(), read.len());
+        assert_eq!(result_of_scan.map_err(|error| told(&error)), result, "{what}");
+        result?;
         assert_eq!(
             read.len(),
             self.records.len(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use purser_events::{Seq, StreamVersion};
 use purser_storage::disk::SystemDisk;
-use purser_storage::offline::{Source, SourceError, SourceFailure};
+use purser_storage::offline::{Scanned, Source, SourceError, SourceFailure};
 use purser_storage::retention::{ArchiveError, SegmentInfo, copy_to_folder};
 use purser_storage::{Fault, Journal, JournalConfig, JournalError, SEGMENT_BYTES_MIN, StoredRecord};
 
@@ -66,7 +66,19 @@ pub(crate) fn compress_all(journal: &Journal) {
 }
 
 pub(crate) fn offline(dir: &Path) -> Result<Vec<StoredRecord>, SourceError> {
-    Source::from_folder(dir).unwrap().collect()
+    let mut scanned = Vec::new();
+    let scan = Source::from_folder(dir).unwrap().read_through(&StoredRecord::clone, |item| match item {
+        Scanned::Record(_, record) => scanned.push(record),
+        Scanned::Evidence(_) => {}
+    });
+    let read = Source::from_folder(dir).unwrap().collect::<Result<Vec<_>, _>>();
+    // Read through on several threads, it is the same.
+    match (scan, &read) {
+        (Ok(()), Ok(read)) => assert!(scanned == *read),
+        (Err(scan), Err(read)) => assert_eq!(scan.to_string(), read.to_string()),
+        (scan, read) => panic!("{scan:?}, and {:?}", read.as_ref().err()),
+    }
+    read
 }
 
 pub(crate) fn segment_files(dir: &Path) -> Vec<String> {

@@ -39,9 +39,17 @@ async fn only_what_nobody_needs_goes() {
     let trimmed = journal.trim(Seq(u64::MAX), |_| true).unwrap();
     assert_eq!((trimmed.segments, trimmed.before, trimmed.bytes), (1, last(0), segments[0].bytes));
     journal.drop_cursor("slow");
+    // What is trimmed under a reader's hands must not pass for the end.
+    let mut reader = journal.records(Seq(1)).unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().header.seq, last(0).seq.next());
     // Never part of a segment.
     assert_eq!(journal.trim(Seq(last(1).seq.0 - 1), |_| true).unwrap().segments, 0);
     assert_eq!(journal.trim(Seq(u64::MAX), |_| true).unwrap().before, last(2));
+    let read: Vec<_> = reader.by_ref().collect();
+    let (lost, sound) = read.split_last().unwrap();
+    assert_eq!(sound.last().unwrap().as_ref().unwrap().header.seq, last(1).seq);
+    assert!(lost.is_err() && reader.next().is_none(), "{lost:?}");
+    assert_eq!(journal.records(Seq(1)).unwrap().next().unwrap().unwrap().header.seq, last(2).seq.next());
     assert_eq!(journal.before(), last(2));
     assert_eq!(segment_files(dir.path()).len(), 2);
     // A younger snapshot does not help while the older one is kept.

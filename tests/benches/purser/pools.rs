@@ -29,9 +29,9 @@ const SECONDS: u64 = 3;
 /// Turns of each side.
 const TURNS: u32 = 3;
 /// Pods of the pool.
-const MEMBERS: u32 = 4;
-/// Slots of each.
-const SLOTS: u8 = 64;
+const MEMBERS: u32 = 86;
+/// Slots of each: as many as a pool has if it does not say.
+const SLOTS: u8 = 3;
 /// Assignments beside appends.
 const WANTED: Bound = Bound::AtLeast(0.5);
 

@@ -101,7 +101,10 @@ extern "C" fn device_count(to: Option<&mut u32>) -> Code {
 
 #[unsafe(export_name = "nvmlDeviceGetHandleByIndex_v2")]
 extern "C" fn handle_by_index(index: u32, to: Option<&mut usize>) -> Code {
-    let of = |script: &Script| script.devices.get(index as usize).cloned().ok_or(answer::INVALID_ARGUMENT);
+    let of = |script: &Script| {
+        let at = index as usize;
+        if at < script.devices.len() { Ok((at, None)) } else { Err(answer::INVALID_ARGUMENT) }
+    };
     code(answer::handle("nvmlDeviceGetHandleByIndex_v2", of).and_then(|handle| put(to, handle)))
 }
 
@@ -112,7 +115,7 @@ extern "C" fn handle_by_uuid(uuid: *const c_char, to: Option<&mut usize>) -> Cod
     }
     // SAFETY: the caller promises a text that ends with a zero.
     let uuid = unsafe { CStr::from_ptr(uuid) }.to_string_lossy();
-    let of = |script: &Script| script.find(&uuid).map(|(device, _)| device.clone()).ok_or(answer::NOT_FOUND);
+    let of = |script: &Script| script.find(&uuid).ok_or(answer::NOT_FOUND);
     code(answer::handle("nvmlDeviceGetHandleByUUID", of).and_then(|handle| put(to, handle)))
 }
 
@@ -142,7 +145,7 @@ extern "C" fn name(device: usize, to: *mut c_char, room: u32) -> Code {
 #[unsafe(export_name = "nvmlDeviceGetIndex")]
 extern "C" fn index(device: usize, to: Option<&mut u32>) -> Code {
     code(answer::turn("nvmlDeviceGetIndex", device).and_then(|turn| {
-        if let Some((_, at)) = turn.board {
+        if let Some(at) = turn.board {
             return put(to, u32::try_from(at).map_err(|_| answer::INVALID_ARGUMENT)?);
         }
         let script = answer::script("nvmlDeviceGetIndex")?;

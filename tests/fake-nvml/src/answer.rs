@@ -68,30 +68,56 @@ fn present() -> Option<Arc<Script>> {
 
 /// One call for a device.
 pub(crate) struct Turn {
-    pub(crate) device: Device,
-    /// The board, and its place there, if the device is an instance.
-    pub(crate) board: Option<(Device, usize)>,
+    pub(crate) device: Shown,
+    /// Its place on its board, if the device is an instance.
+    pub(crate) board: Option<usize>,
     /// How often this call was made for it before.
     pub(crate) number: usize,
     /// Whether the answer has to be one that cannot be.
     pub(crate) garbled: bool,
 }
 
+/// A device of the script as it was when a call was let through. Nothing is copied: a driver that takes long over a call
+/// would be measured in the place of whoever calls it.
+pub(crate) struct Shown {
+    script: Arc<Script>,
+    place: Place,
+}
+
+/// Where a device is in a script: on which board, and as which of its instances.
+type Place = (usize, Option<usize>);
+
+impl std::ops::Deref for Shown {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        self.script.at(self.place).expect("it was found there")
+    }
+}
+
 /// Waits as long as the script has a call hang, and gives what it says then, or how the call fails.
 fn passes<T>(
     call: &str,
     find: impl Fn(&Script) -> Result<T, Code>,
-    faults_of: impl Fn(&T, &Script) -> Faults,
-) -> Result<(T, Faults), Code> {
+    faults_of: impl for<'a> Fn(&T, &'a Script) -> &'a Faults,
+) -> Result<(T, Arc<Script>), Code> {
     loop {
         let script = present().ok_or(DRIVER_NOT_LOADED)?;
         let found = find(&script)?;
         let faults = faults_of(&found, &script);
         if !faults.hangs(call) {
-            return faults.code(call).map_or(Ok((found, faults)), Err);
+            return match faults.code(call) {
+                Some(code) => Err(code),
+                None => Ok((found, script)),
+            };
         }
         std::thread::sleep(HANG_LOOK);
     }
+}
+
+/// What goes wrong in calls about the device at a place.
+fn faults_at(script: &Script, place: Place) -> &Faults {
+    script.at(place).map_or(&script.faults, |device| &device.faults)
 }
 
 fn is_open() -> Result<(), Code> {
@@ -100,7 +126,7 @@ fn is_open() -> Result<(), Code> {
 
 /// Opens the library.
 pub(crate) fn open(call: &str) -> Result<(), Code> {
-    passes(call, |_| Ok(()), |(), script| script.faults.clone())?;
+    passes(call, |_| Ok(()), |(), script| &script.faults)?;
     OPEN.fetch_add(1, Ordering::SeqCst);
     Ok(())
 }
@@ -112,19 +138,20 @@ pub(crate) fn close() -> Result<(), Code> {
 }
 
 /// The script, for a call that is about no device.
-pub(crate) fn script(call: &str) -> Result<Script, Code> {
+pub(crate) fn script(call: &str) -> Result<Arc<Script>, Code> {
     is_open()?;
-    Ok(passes(call, |script| Ok(script.clone()), |_, script| script.faults.clone())?.0)
+    Ok(passes(call, |_| Ok(()), |(), script| &script.faults)?.1)
 }
 
 /// The handle of a device that a call found by `find`.
-pub(crate) fn handle(call: &str, find: impl Fn(&Script) -> Result<Device, Code>) -> Result<usize, Code> {
+pub(crate) fn handle(call: &str, find: impl Fn(&Script) -> Result<Place, Code>) -> Result<usize, Code> {
     is_open()?;
-    let (device, _) = passes(call, find, |device, script| {
-        let (own, all) = (device.faults.clone(), &script.faults);
-        if all.hangs(call) || all.code(call).is_some() { all.clone() } else { own }
+    let (place, script) = passes(call, find, |place, script| {
+        let all = &script.faults;
+        if all.hangs(call) || all.code(call).is_some() { all } else { faults_at(script, *place) }
     })?;
-    Ok(handle_of(device.uuid))
+    let uuid = script.at(place).map(|device| device.uuid.clone());
+    uuid.map(handle_of).ok_or(GPU_IS_LOST)
 }
 
 /// The handle of the device of this name.
@@ -146,19 +173,14 @@ pub(crate) fn uuid_of(handle: usize) -> Result<String, Code> {
 pub(crate) fn turn(call: &'static str, handle: usize) -> Result<Turn, Code> {
     is_open()?;
     let uuid = uuid_of(handle)?;
-    let find = |script: &Script| {
-        let (device, board) = script.find(&uuid).ok_or(GPU_IS_LOST)?;
-        let place = |board: &Device| {
-            board.mig.iter().flatten().position(|instance| instance.uuid == device.uuid).unwrap_or_default()
-        };
-        Ok((device.clone(), board.map(|board| (board.clone(), place(board)))))
-    };
-    let ((device, board), faults) = passes(call, find, |(device, _), _| device.faults.clone())?;
+    let find = |script: &Script| script.find(&uuid).ok_or(GPU_IS_LOST);
+    let (place, script) = passes(call, find, |place, script| faults_at(script, *place))?;
+    let garbled = faults_at(&script, place).garbles(call);
     let mut known = known();
     let calls = known.calls.entry((uuid, call)).or_default();
     let number = *calls;
     *calls = calls.wrapping_add(1);
-    Ok(Turn { device, board, number, garbled: faults.garbles(call) })
+    Ok(Turn { device: Shown { script, place }, board: place.1, number, garbled })
 }
 
 /// What a call gets that is for boards alone.
@@ -169,8 +191,9 @@ pub(crate) fn board_turn(call: &'static str, handle: usize) -> Result<Turn, Code
 
 /// The next fault of a device that was not told yet; none if there is none.
 pub(crate) fn untold(call: &str, uuid: &str) -> Result<Option<u32>, Code> {
-    let find = |script: &Script| script.find(uuid).map(|(device, _)| device.clone()).ok_or(GPU_IS_LOST);
-    let (device, _) = passes(call, find, |device, _| device.faults.clone())?;
+    let find = |script: &Script| script.find(uuid).ok_or(GPU_IS_LOST);
+    let (place, script) = passes(call, find, |place, script| faults_at(script, *place))?;
+    let device = script.at(place).ok_or(GPU_IS_LOST)?;
     let mut known = known();
     let told = known.told.entry(uuid.to_owned()).or_default();
     // A script that is shorter than before begins anew.

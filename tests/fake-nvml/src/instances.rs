@@ -29,10 +29,8 @@ extern "C" fn count_max(device: usize, to: Option<&mut u32>) -> Code {
 #[unsafe(export_name = "nvmlDeviceGetMigDeviceHandleByIndex")]
 extern "C" fn by_index(device: usize, index: u32, to: Option<&mut usize>) -> Code {
     code(answer::board_turn("nvmlDeviceGetMigDeviceHandleByIndex", device).and_then(|turn| {
-        let mut instances = turn.device.mig.ok_or(answer::NOT_SUPPORTED)?;
-        if instances.len() <= index as usize {
-            return Err(answer::NOT_FOUND);
-        }
-        put(to, answer::handle_of(instances.swap_remove(index as usize).uuid))
+        let instances = turn.device.mig.as_ref().ok_or(answer::NOT_SUPPORTED)?;
+        let instance = instances.get(index as usize).ok_or(answer::NOT_FOUND)?;
+        put(to, answer::handle_of(instance.uuid.clone()))
     }))
 }

@@ -201,14 +201,24 @@ fn has(calls: &BTreeSet<String>, call: &str) -> bool {
 }
 
 impl Script {
-    /// The board or instance of this name, and the board that it is an instance of.
-    pub(crate) fn find(&self, uuid: &str) -> Option<(&Device, Option<&Device>)> {
-        let boards = self.devices.iter().map(|board| (board, None));
-        let instances = self
-            .devices
-            .iter()
-            .flat_map(|board| board.mig.iter().flatten().map(move |instance| (instance, Some(board))));
-        boards.chain(instances).find(|(device, _)| device.uuid == uuid)
+    /// Where the board or instance of this name is: which board, and which of its instances.
+    pub(crate) fn find(&self, uuid: &str) -> Option<(usize, Option<usize>)> {
+        let mut boards = self.devices.iter();
+        if let Some(board) = boards.position(|board| board.uuid == uuid) {
+            return Some((board, None));
+        }
+        let place_of = |instances: &[Device]| instances.iter().position(|instance| instance.uuid == uuid);
+        let mut boards = self.devices.iter().enumerate();
+        boards.find_map(|(board, it)| Some((board, Some(place_of(it.mig.as_deref()?)?))))
+    }
+
+    /// What is at such a place.
+    pub(crate) fn at(&self, (board, instance): (usize, Option<usize>)) -> Option<&Device> {
+        let board = self.devices.get(board)?;
+        match instance {
+            Some(instance) => board.mig.as_ref()?.get(instance),
+            None => Some(board),
+        }
     }
 
     /// Reads a script.

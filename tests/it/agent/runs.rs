@@ -275,3 +275,17 @@ fn the_agent_of_the_documents_runs_tasks_too() {
     script.until("it has left", |state| (state.said.last()?.route == "leave").then_some(()));
     assert!(!said.contains("0123456789abcdef"), "{said}");
 }
+
+#[test]
+fn whoever_goes_on_writing_does_not_hold_up_the_end() {
+    let place = Place::new();
+    let script = place.script();
+    let _agent = place.start();
+    // It leaves the group and its mark behind: nobody finds it. It ends once nobody reads what it writes.
+    let stray = "setsid -f env -i PATH=\"$PATH\" sh -c 'touch '$PWD'/there; exec yes'; \
+                 until [ -e there ]; do sleep 0.01; done; echo done";
+    script.assign(shell(1, 7, stray));
+    assert_eq!(script.report(&task(1), "finished")["exitCode"], 0);
+    let output = script.output(&task(1), 7);
+    assert!(output.ends_with("something that outlived the task goes on writing]\n"), "{}", output.len());
+}

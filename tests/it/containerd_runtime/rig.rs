@@ -154,6 +154,7 @@ impl Planned {
             image: images.iter().find(|image| image.container == spec.name).cloned(),
             cpus: None,
             gpus: vec![],
+            gpu_slice: None,
             spec,
         }
     }

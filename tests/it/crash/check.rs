@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use purser_events::pod::event::ExitReason;
 use purser_events::pod::{ContainerState, Phase, Pod, PodEvent};
 use purser_events::{Event, World, invariant};
+use purser_tests::bounded;
 use purser_tests::feed::Feed;
 use purser_tests::purserd::Purserd;
 use purser_tests::{http, journal};
@@ -61,7 +62,10 @@ pub(super) fn settled(purserd: &Purserd, manifests: &Manifests) {
         .filter_map(|container| container.attempt())
         .map(|attempt| attempt.process.host_pid)
         .collect();
-    assert_eq!(marked_processes(&manifests.mark), recorded, "processes that run, and those on record");
+    // A container that has just begun has its mark once its program is executed.
+    bounded::until(&format!("the processes that run are {recorded:?}, those on record"), || {
+        marked_processes(&manifests.mark) == recorded
+    });
     let lost = journal::records(purserd).into_iter().find(|record| {
         matches!(&record.event, Event::Pod(PodEvent::ContainerExited(exited)) if exited.exit.reason == ExitReason::Lost)
     });

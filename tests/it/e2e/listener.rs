@@ -22,7 +22,15 @@ pub(super) struct Listener {
 impl Listener {
     /// Begins to listen.
     pub(super) fn start() -> Listener {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Listener::on(TcpListener::bind("127.0.0.1:0").expect("loopback has a free port"))
+    }
+
+    /// Begins to listen on a port that is free now.
+    pub(super) fn at(port: u16) -> Listener {
+        Listener::on(TcpListener::bind(("127.0.0.1", port)).expect("the port is free"))
+    }
+
+    fn on(listener: TcpListener) -> Listener {
         let port = listener.local_addr().expect("it is bound").port();
         let (healthy, over) = (Arc::<Mutex<BTreeMap<_, _>>>::default(), Arc::<AtomicBool>::default());
         let (sender, asked) = mpsc::channel();

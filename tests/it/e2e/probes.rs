@@ -68,11 +68,14 @@ fn readiness_by_http_comes_and_goes(stage: &mut Stage) {
 }
 
 fn readiness_by_tcp_comes_and_goes(stage: &mut Stage) {
-    let listener = Listener::start();
+    // A port that somebody listens on already is given to no pod.
+    let port = Listener::start().port;
     let probe = json!({ "tcpSocket": { "port": "web" }, "periodSeconds": 1, "failureThreshold": 1 });
     let mut spec = probed(MORTAL, &json!({ "readinessProbe": probe }));
-    spec["containers"][0]["ports"] = json!([{ "name": "web", "containerPort": listener.port }]);
+    spec["containers"][0]["ports"] = json!([{ "name": "web", "containerPort": port }]);
     stage.apply("web", &spec);
+    stage.until_phase("web", "Running");
+    let listener = Listener::at(port);
     stage.until_ready("web");
     drop(listener);
     let pod = stage.until("web", |pod| status_of(pod, "main")["ready"] == false);

@@ -5,22 +5,31 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use purser_actors::port::Clock;
+use purser_actors::port::{Clock, GpuState};
 use purser_events::Timestamp;
-use purser_fake_nvml::script::Script;
+use purser_fake_nvml::script::{Faults, Script};
 use purser_node::adapter::clock::SystemClock;
 use purser_tests::gpus::FakeDriver;
 use tempfile::TempDir;
 
-use super::{Scene, failing, script};
+use super::{Scene, failing, hanging, readings, script};
 
 const NOT_SUPPORTED: u32 = 3;
 
-/// A clock by which a tenth of the time passes: a machine that is busy for some seconds makes no two faults of one.
-struct Slow(SystemClock);
+/// A clock by which a tenth of the time passes: a machine that is busy for some seconds makes no two faults of one. It can
+/// be moved on.
+#[derive(Default)]
+struct Slow(SystemClock, AtomicU64);
+
+impl Slow {
+    fn skip(&self, time: Duration) {
+        self.1.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
 
 #[async_trait]
 impl Clock for Slow {
@@ -29,7 +38,7 @@ impl Clock for Slow {
     }
 
     fn passed(&self) -> Duration {
-        self.0.passed() / 10
+        self.0.passed() / 10 + Duration::from_millis(self.1.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -45,6 +54,7 @@ impl Clock for Slow {
 struct Logged {
     scene: Scene,
     log: File,
+    clock: Arc<Slow>,
     _folder: TempDir,
 }
 
@@ -59,11 +69,12 @@ impl Logged {
             std::fs::write(&path, line(1, 62)).unwrap();
         }
         let driver = FakeDriver::new(script);
-        let scene = Scene::with(driver, vec![], path.clone(), Arc::new(Slow(SystemClock)));
+        let clock = Arc::new(Slow::default());
+        let scene = Scene::with(driver, vec![], path.clone(), clock.clone());
         // Of a pipe, both ends are held, so that nobody waits for the other.
         let log = OpenOptions::new().read(is_pipe).append(true).open(&path).unwrap();
         scene.until_given_out(&(0..u32::try_from(script.devices.len()).unwrap()).collect::<Vec<_>>());
-        Logged { scene, log, _folder: folder }
+        Logged { scene, log, clock, _folder: folder }
     }
 
     fn say(&mut self, text: &str) {
@@ -124,4 +135,41 @@ fn what_is_no_fault_or_not_the_kernels_is_passed_over() {
     logged.log.write_all(b"4,1,2,-;\xff\xfe\n").unwrap();
     logged.say(&line(1, 31));
     logged.until_told(0, &[31]);
+}
+
+#[test]
+fn what_the_log_tells_before_a_gpu_is_known_and_after_it_is_gone_is_its_own_once_it_is_there() {
+    let mut start = script(2);
+    let late = start.devices.pop().unwrap();
+    let mut logged = Logged::new(&start, false);
+    logged.say(&format!("{}{}", line(2, 48), line(1, 31)));
+    logged.until_told(0, &[31]);
+    logged.scene.driver.change(|script| script.devices.push(late.clone()));
+    logged.until_told(1, &[48]);
+    logged.scene.driver.change(|script| script.devices.truncate(1));
+    logged.scene.until("it is gone", |seen| seen.gpus.len() == 1);
+    logged.say(&format!("{}{}", line(2, 79), line(1, 32)));
+    logged.until_told(0, &[31, 32]);
+    logged.scene.driver.change(|script| script.devices.push(late));
+    // What was told before it went was told then.
+    logged.until_told(1, &[79]);
+}
+
+#[test]
+fn what_a_driver_that_hung_tells_late_is_what_the_log_has_told() {
+    let mut logged = Logged::new(&script(1), false);
+    let hung = "nvmlDeviceGetTemperature";
+    logged.scene.driver.change(|script| script.devices[0].faults = hanging(hung));
+    logged.scene.until_gpu(0, "it hangs", |it| matches!(it.state, GpuState::Unresponsive { .. }));
+    logged.scene.driver.change(|script| script.devices[0].xids.push(79));
+    logged.say(&line(1, 79));
+    logged.until_told(0, &[79]);
+    // By its clock more passes than what two would tell of one fault within.
+    logged.clock.skip(Duration::from_secs(60));
+    logged.scene.driver.change(|script| script.devices[0].faults = Faults::default());
+    let seen = logged.scene.until_gpu(0, "it answers", |it| it.state == GpuState::Ready);
+    // Between two looks what waits is told.
+    logged.scene.until_gpu(0, "it is looked at again", |it| readings(it).at != readings(&seen).at);
+    logged.scene.driver.change(|script| script.devices[0].xids.push(13));
+    logged.until_told(0, &[79, 13]);
 }

@@ -1,8 +1,8 @@
 //! GPUs that are emptied of pods, and GPUs that are gone for good.
 
-use purser_tests::bounded;
 use purser_tests::gpus::FakeDriver;
 use purser_tests::purserd::{Purserd, Setup};
+use purser_tests::{bounded, http};
 use serde_json::Value;
 
 use super::{device, script, uuid};
@@ -115,4 +115,46 @@ fn a_gpu_is_forgotten_once_it_is_gone_and_found_anew_when_it_comes_back() {
     bounded::until("it is found anew", || health(&purserd, 1).as_deref() == Some("Healthy"));
     let usage = purserd.purser(["forget", "everything"]);
     assert_eq!(usage.status.code(), Some(2), "{usage:?}");
+}
+
+#[test]
+fn a_reservation_is_not_taken_up_on_a_gpu_that_is_cordoned() {
+    let driver = FakeDriver::new(&script(1));
+    let purserd = node(&driver);
+    bounded::until("the GPU takes pods", || health(&purserd, 0).as_deref() == Some("Healthy"));
+    let said =
+        purserd.purser_ok(["reserve", "--ttl", "1h", "--gpu-count", "1", "--gpu-share", "50", "-o", "json"]);
+    let made: Value = serde_json::from_str(&said).unwrap();
+    let name = uuid(0);
+    purserd.purser_ok(["cordon", "gpu", name.as_str(), "--reason", "its fan is loud"]);
+    let reservation = format!("{}:{}", made["id"].as_str().unwrap(), made["token"]);
+    let manifest = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "late",
+            "annotations": { "purser.dev/gpu-share": "50", "purser.dev/reservation": reservation },
+        },
+        "spec": { "containers": [{ "name": "main", "command": ["/bin/sleep", "600"] }] },
+    });
+    let refused = http::request(&purserd.socket(), "POST", "/v1/pods", None, &manifest.to_string()).unwrap();
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(refused.body["shortages"][0]["bound"], "unknown-gpu", "{}", refused.body);
+    purserd.purser_ok(["uncordon", "gpu", name.as_str()]);
+    bounded::until("the GPU takes pods again", || health(&purserd, 0).as_deref() == Some("Healthy"));
+    purserd.apply(&manifest.to_string());
+    bounded::until("the pod runs on what was kept for it", || phase(&purserd, "late") == "Running");
+}
+
+#[test]
+fn a_drain_with_less_time_brings_forward_the_end_of_a_pod_that_is_being_deleted() {
+    let driver = FakeDriver::new(&script(1));
+    let purserd = node(&driver);
+    run(&purserd, "pod", 0, false);
+    purserd.purser_ok(["delete", "pod", "--grace-period", "600"]);
+    bounded::until("it is being deleted", || phase(&purserd, "pod") == "Terminating");
+    let name = uuid(0);
+    let said = purserd.purser_ok(["drain", "gpu", name.as_str(), "--grace-period", "1"]);
+    assert!(said.contains("drained"), "{said}");
+    let pods = json(&purserd, &["get", "pods", "-A"]);
+    assert_eq!(pods["items"].as_array().map(Vec::len), Some(0), "{pods:#}");
 }

@@ -1,10 +1,11 @@
 //! Whose the processes of a GPU are: by the control groups that the node chose, and never by a guess.
 
-use purser_actors::port::{Gpus, ProcessOwner, Reading, SeenGpu};
+use purser_actors::port::{Gpus, ProcessOwner, SeenGpu};
 use purser_events::{ContainerName, PodUid};
 use purser_fake_nvml::script::{Process, Script};
+use purser_tests::gpus::FakeProc;
 
-use super::{Scene, gpu, readings, script};
+use super::{Scene, readings, script};
 
 const POD: &str = "0192a000-0000-7000-8000-000000000007";
 
@@ -59,25 +60,31 @@ fn a_pid_that_another_process_has_now_is_not_the_pods() {
 }
 
 #[test]
-fn a_driver_whose_lists_are_of_no_processes_is_not_believed_until_they_are() {
-    let scene = Scene::new(&used_by(&[90_001, 90_002, 10]));
-    let is_refused = |it: &SeenGpu| {
-        let processes = it.readings.as_ref().map(|readings| &readings.processes);
-        matches!(processes, Some(Reading::Failed(reason)) if reason.starts_with("2 of the 3 processes"))
-    };
-    let seen = scene.until_gpu(0, "it is told", is_refused);
+fn a_process_that_is_listed_and_not_there_is_unknown_and_hides_no_other() {
+    let scene = Scene::new(&used_by(&[4_201, 90_001, 90_002]));
+    scene.proc.put(4_201, 5, &group("main-1"));
+    let nobody = ProcessOwner::Unknown { name: None };
+    let wanted = [of_pod("main", 1, 1), nobody.clone(), nobody];
+    let seen = scene.until_gpu(0, "two of three are not there", |it| owners(it) == wanted);
     assert!(readings(&seen).temperature_c.value().is_some(), "what else it says is believed");
-    assert_eq!(scene.sensor.seen().used_by_pods().memory, None, "nobody knows");
+    assert_eq!(scene.sensor.seen().used_by_pods().memory.map(|bytes| bytes.0), Some(1 << 30));
     scene.proc.put(90_001, 5, "/");
-    let most = [unknown(), unknown(), ProcessOwner::Gone];
-    scene.until_gpu(0, "most are there", |it| owners(it) == most);
-    // From now on, one that is gone is one that is gone.
-    scene.proc.remove(90_001);
-    let gone = [unknown(), ProcessOwner::Gone, ProcessOwner::Gone];
-    for _ in 0..8 {
-        let at = scene.sensor.seen().gpus[0].readings.as_ref().map(|readings| readings.at);
-        scene.until_gpu(0, "it is looked at again", |it| it.readings.as_ref().map(|it| it.at) != at);
-    }
-    scene.until_gpu(0, "the list is shown", |it| owners(it) == gone);
-    assert!(gpu(&scene.sensor.seen(), 0).is_some());
+    scene.until_gpu(0, "one has come", |it| owners(it)[1] == unknown());
+    scene.proc.remove(4_201);
+    scene.driver.change(|script| script.devices[0].processes.truncate(1));
+    scene.until_gpu(0, "one ends and is listed still", |it| {
+        owners(it) == [ProcessOwner::Unknown { name: None }]
+    });
+}
+
+#[test]
+fn in_a_namespace_of_its_own_the_service_blames_no_pod_for_another_ones_pid() {
+    let folder = FakeProc::new();
+    folder.in_own_namespace();
+    folder.put(4_201, 5, &group("main-1"));
+    let scene = Scene::seen_by(&used_by(&[4_201]), folder);
+    scene.until_gpu(0, "what there is may be its own", |it| owners(it) == [of_pod("main", 1, 1)]);
+    scene.driver.change(|script| *script = used_by(&[4_201, 90_001]));
+    let nobody = ProcessOwner::Unknown { name: None };
+    scene.until_gpu(0, "the ids are others'", |it| owners(it) == [nobody.clone(), nobody.clone()]);
 }

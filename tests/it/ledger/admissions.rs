@@ -157,3 +157,56 @@ impl Drop for Reaped {
         let _ = self.0.wait();
     }
 }
+
+#[test]
+fn a_refusal_says_what_is_kept_for_those_who_wait_in_front() {
+    let purserd = node("256Mi", "wait");
+    taken(&purserd, &manifest("default", "big", "10m", "100Mi"));
+    until_phase(&purserd, "big", "Running");
+    taken(&purserd, &manifest("default", "next", "10m", "200Mi"));
+    let mut late: Value = serde_json::from_str(&manifest("default", "late", "10m", "50Mi")).unwrap();
+    late["metadata"]["annotations"] = json!({ "purser.dev/when-full": "refuse" });
+    let refused = apply(&purserd, &late.to_string());
+    assert_eq!(shortages(&refused), named(&["memory"], "free", &["default/big"]));
+    assert_eq!(
+        (&refused.body["shortages"][0]["free"], &refused.body["shortages"][0]["inFront"]),
+        (&json!(0), &json!(1))
+    );
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(
+        detail.ends_with("; 1 pod waits in front, and what is kept for it is not free: memory"),
+        "{detail}"
+    );
+    taken(&purserd, &manifest("default", "behind", "10m", "50Mi"));
+    let said = purserd.purser_ok(["describe", "pod", "behind"]);
+    let line =
+        "50Mi asked, 0 free (held by default/big); what is kept for 1 pod that waits in front is not free\n";
+    assert!(said.contains(line) && said.contains("  1 pod waits in front\n"), "{said}");
+}
+
+#[test]
+fn a_priority_is_bounded_by_its_tenant() {
+    let purserd = node("256Mi", "wait");
+    for (wrong, at) in [(json!("10"), "priorityMax"), (json!(1.5), "priorityMax")] {
+        let refused = ask(&purserd, "PUT", "/v1/tenants/default", &json!({ "priorityMax": wrong }));
+        assert_eq!(
+            (refused.status, &refused.body["errors"][0]["path"]),
+            (422, &json!(at)),
+            "{}",
+            refused.body
+        );
+    }
+    fine(&purserd, "PUT", "/v1/tenants/default", &json!({ "priorityMax": 10 }));
+    let mut pod: Value = serde_json::from_str(&manifest("default", "a", "10m", "16Mi")).unwrap();
+    pod["spec"]["priority"] = json!(11);
+    let refused = apply(&purserd, &pod.to_string());
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (409, &json!("priority-too-high")),
+        "{}",
+        refused.body
+    );
+    pod["spec"]["priority"] = json!(10);
+    taken(&purserd, &pod.to_string());
+    assert!(purserd.purser_ok(["describe", "tenant", "default"]).contains("up to 10"));
+}

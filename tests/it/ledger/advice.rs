@@ -3,14 +3,14 @@
 
 use purser_actors::port::Clock;
 use purser_events::ledger::LedgerEvent;
-use purser_events::ledger::event::{NodeUse, PodUse, UseRecorded};
+use purser_events::ledger::event::{GpuUsed, NodeUse, PodUse, UseRecorded};
 use purser_events::{
     Bytes, Cause, Event, MilliCpu, Origin, PodUid, Principal, StreamId, StreamKind, StreamVersion, Timestamp,
 };
 use purser_node::adapter::clock::SystemClock;
 use purser_storage::{Append, Journal, JournalConfig, StreamWrite};
-use purser_tests::journal;
 use purser_tests::purserd::Purserd;
+use purser_tests::{bounded, journal};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -49,13 +49,35 @@ fn windows(now: Timestamp, used: &[(PodUid, Use)]) -> Vec<Event> {
                 memory_mean: Bytes(memory * MIB),
                 memory_max: Bytes(memory * MIB),
                 disk: Bytes(0),
+                gpus: GpuUsed::default(),
             }
         };
         let pods = used.iter().map(of).collect();
-        let recorded = UseRecorded { from, to: from.plus_ms(WINDOW_MS), pods, node: NodeUse::default() };
+        let recorded = UseRecorded {
+            from,
+            to: from.plus_ms(WINDOW_MS),
+            pods,
+            node: NodeUse::default(),
+            gpus: GpuUsed::default(),
+        };
         Event::Ledger(LedgerEvent::UseRecorded(Box::new(recorded)))
     };
     (0..WINDOWS).map(window).collect()
+}
+
+/// Has a service know that this was used.
+fn record(purserd: &mut Purserd, used: &[(PodUid, Use)]) {
+    happened(purserd, windows(SystemClock.now(), used));
+}
+
+/// Has this have happened to the ledger of a service while it did not run.
+pub(super) fn happened(purserd: &mut Purserd, events: Vec<Event>) {
+    let records = journal::records(purserd);
+    let of_ledger = |stream: StreamId| stream.kind == StreamKind::Ledger;
+    let last = records.iter().rev().map(|record| &record.header).find(|it| of_ledger(it.stream)).unwrap();
+    assert!(purserd.stop().success());
+    write(purserd, last.stream, last.version, events);
+    purserd.restart();
 }
 
 /// Writes events into the ledger's stream of a service that does not run.
@@ -99,12 +121,7 @@ fn recorded_use_leads_to_advice_with_its_figures() {
         (run(&purserd, "leaky", "1Gi"), |number| (250, 200 + number)),
         (run(&purserd, "odd", "1Gi"), |number| (250, if number + 1 < WINDOWS { 350 } else { 900 })),
     ];
-    let records = journal::records(&purserd);
-    let of_ledger = |stream: StreamId| stream.kind == StreamKind::Ledger;
-    let last = records.iter().rev().map(|record| &record.header).find(|it| of_ledger(it.stream)).unwrap();
-    assert!(purserd.stop().success());
-    write(&purserd, last.stream, last.version, windows(SystemClock.now(), &used));
-    purserd.restart();
+    record(&mut purserd, &used);
 
     let advice = advised(&purserd);
     let heads: Vec<[&str; 3]> =
@@ -148,4 +165,48 @@ fn recorded_use_leads_to_advice_with_its_figures() {
     // A pod that is gone is not advised.
     purserd.purser_ok(["delete", "leaky", "--wait"]);
     assert!(advised(&purserd).iter().all(|it| it["name"] != "default/leaky"));
+}
+
+/// Starts a pool of two members that ask for this, and waits until both run; gives their uids.
+fn run_pool(purserd: &Purserd) -> [PodUid; 2] {
+    let requests = json!({ "cpu": "500m", "memory": "400Mi" });
+    let pool = json!({
+        "apiVersion": "purser.dev/v1", "kind": "Pool", "metadata": { "name": "crew" },
+        "spec": {
+            "replicas": { "min": 2, "max": 2 },
+            "template": { "spec": {
+                "runtimeClassName": "process", "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "agent", "command": ["/bin/sleep", "600"], "resources": { "requests": requests },
+                }],
+            } },
+        },
+    });
+    purserd.apply(&pool.to_string());
+    let running = || {
+        let pods = get(purserd, "/v1/pods?label=purser.dev/pool%3Dcrew");
+        let pods = pods["items"].as_array().unwrap().iter();
+        let uid = |pod: &Value| PodUid(pod["metadata"]["uid"].as_str().unwrap().parse().unwrap());
+        pods.filter(|pod| pod["status"]["phase"] == "Running").map(uid).collect::<Vec<_>>()
+    };
+    bounded::until("both members run", || running().len() == 2);
+    running().try_into().unwrap()
+}
+
+#[test]
+fn the_members_of_a_pool_are_advised_together() {
+    let mut purserd = node("4Gi", "wait");
+    let [first, second] = run_pool(&purserd);
+    let used: [(PodUid, Use); 2] = [(first, |_| (100, 100)), (second, |_| (150, 120))];
+    record(&mut purserd, &used);
+    let advice = advised(&purserd);
+    let pool: Vec<&Value> = advice.iter().filter(|it| it["name"] == "pool/crew").collect();
+    let resources: Vec<&Value> = pool.iter().map(|it| &it["resource"]).collect();
+    assert_eq!(resources, ["cpu", "memory"], "{advice:?}");
+    has(pool[0], &json!({ "requested": 1_000, "suggested": 600, "suggestedEach": 300, "pods": 2 }));
+    has(pool[1], &json!({ "requested": 800 * MIB, "suggested": 276 * MIB, "suggestedEach": 138 * MIB }));
+    let said = purserd.purser_ok(["advise"]);
+    let sentence =
+        "its 2 pods together ask for 800Mi of memory; the most that was seen is 120Mi, so 138Mi for each";
+    assert!(said.contains(sentence), "{said}");
 }

@@ -2,7 +2,7 @@
 //! when it is over. Looks are a minute apart, by a clock that the test moves on.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,7 +25,8 @@ fn ask(node: &SteppedNode, method: &str, path: &str, body: &str) -> Answer {
 
 /// Two ports next to each other on which nobody listens now, below those that the kernel gives out by itself.
 fn two_ports() -> (u16, u16) {
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let is_free =
+        |port| TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
     let first = 20_000 + u16::try_from(std::process::id() % 4_000).unwrap() * 2;
     let mut firsts = (first..30_000).step_by(2);
     let first = firsts.find(|port| is_free(*port) && is_free(port + 1)).expect("some ports are free");
@@ -53,8 +54,7 @@ fn run(node: &SteppedNode, name: &str, script: &str) -> u16 {
     assert_eq!(taken.status, 201, "{}", taken.body);
     let shown = || ask(node, "GET", &format!("/v1/namespaces/default/pods/{name}"), "").body;
     bounded::until("it runs", || shown()["status"]["phase"] == "Running");
-    serde_json::from_value(shown()["status"]["purser"]["resources"]["ports"][0].clone())
-        .expect("it has a port")
+    port_of(node, name)
 }
 
 /// Has the node look at the machine until it shows just this drift.
@@ -85,6 +85,7 @@ fn what_the_machine_does_behind_the_ledgers_back_is_told_of_until_it_is_over() {
     let (first, last) = two_ports();
     let node = node(first, last);
     a_stranger_listens(&node);
+    no_port_of_a_stranger_is_given_out(&node);
     a_group_is_nobodys(&node);
     an_interface_is_nobodys(&node);
     a_pod_leaves_its_processors(&node);
@@ -117,6 +118,49 @@ fn a_stranger_listens(node: &SteppedNode) {
     assert_eq!(events(node, "ledger.drift-resolved"), [json!({ "drift": found[0]["drift"] })]);
     assert_eq!(metric(node, "foreign-listener"), "0");
     assert!(!node.purser_ok(["get", "resources"]).contains("drift:"));
+}
+
+/// Both ports are leased: one pod goes, and a stranger takes its port before the next asks.
+fn no_port_of_a_stranger_is_given_out(node: &SteppedNode) {
+    let robbed = port_of(node, "robbed");
+    end(node, "robbed");
+    let stranger = UdpSocket::bind(("127.0.0.1", robbed)).expect("nobody is there");
+    let mut pod: Value = serde_json::from_str(&manifest("default", "late", "1m", "1Mi")).unwrap();
+    pod["metadata"]["annotations"] = json!({ "purser.dev/ports": "1" });
+    let taken = ask(node, "POST", "/v1/pods", &pod.to_string());
+    assert_eq!(taken.status, 201, "{}", taken.body);
+    let shown = || ask(node, "GET", "/v1/namespaces/default/pods/late", "").body;
+    let short = shown()["status"]["purser"]["waiting"]["shortages"][0].clone();
+    assert_eq!((&short["resource"], &short["free"]), (&json!("ports"), &json!(0)), "{}", shown());
+    pod["metadata"] = json!({ "name": "fixed", "annotations": { "purser.dev/when-full": "refuse" } });
+    pod["spec"]["containers"][0]["ports"] = json!([{ "containerPort": robbed, "protocol": "UDP" }]);
+    let refused = ask(node, "POST", "/v1/pods", &pod.to_string());
+    let message = refused.body["shortages"][0]["message"].as_str().unwrap_or_default();
+    assert_eq!(message, format!("port {robbed}/UDP is taken: a process that is no pod's listens on it"));
+
+    drop(stranger);
+    bounded::until("it gets the port", || {
+        node.step_ms(INTERVAL_MS);
+        shown()["status"]["purser"]["resources"]["ports"] == json!([robbed])
+    });
+    end(node, "late");
+    assert_eq!(run(node, "robbed", "exec sleep 600"), robbed);
+}
+
+fn port_of(node: &SteppedNode, name: &str) -> u16 {
+    let shown = ask(node, "GET", &format!("/v1/namespaces/default/pods/{name}"), "").body;
+    serde_json::from_value(shown["status"]["purser"]["resources"]["ports"][0].clone()).expect("it has a port")
+}
+
+/// Deletes a pod and waits until it is gone.
+fn end(node: &SteppedNode, name: &str) {
+    let path = format!("/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0");
+    assert_eq!(ask(node, "DELETE", &path, "").status, 202);
+    bounded::until("it is gone", || {
+        // Its time to end passes by the clock of the node.
+        node.step_ms(1_000);
+        ask(node, "GET", &format!("/v1/namespaces/default/pods/{name}"), "").status != 200
+    });
 }
 
 /// The places in which pods have control groups, one for each hierarchy of the machine.
@@ -169,15 +213,7 @@ fn let_out(pid: u64) {
 }
 
 fn a_pod_leaves_its_processors(node: &SteppedNode) {
-    for name in ["own", "robbed"] {
-        let path = format!("/v1/namespaces/default/pods/{name}?gracePeriodSeconds=0");
-        assert_eq!(ask(node, "DELETE", &path, "").status, 202);
-        bounded::until("it is gone", || {
-            // Its time to end passes by the clock of the node.
-            node.step_ms(1_000);
-            ask(node, "GET", &format!("/v1/namespaces/default/pods/{name}"), "").status != 200
-        });
-    }
+    ["own", "robbed"].into_iter().for_each(|name| end(node, name));
     let mut alone: Value = serde_json::from_str(&manifest("default", "alone", "1", "1Mi")).unwrap();
     alone["metadata"]["annotations"] = json!({ "purser.dev/exclusive-cpus": "true" });
     alone["spec"]["containers"][0]["command"] = json!(["/bin/sleep", "600"]);

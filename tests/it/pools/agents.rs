@@ -91,3 +91,86 @@ fn another_session_takes_the_place_of_the_first_and_speaks_for_no_other_task() {
     stage.purserd.await_event("pool.stale-token-refused");
     stage.open("gate");
 }
+
+/// Stops the pool's agent, so that another can speak in its place: it would end, and its pod with it.
+fn freeze(stage: &Stage) -> Pid {
+    let task = stage.submit("work", "echo $PPID > $GROUND/agent");
+    stage.await_state(&task, "success");
+    let agent = fs::read_to_string(stage.ground("agent")).unwrap();
+    let agent = Pid::from_raw(agent.trim().parse().unwrap());
+    kill(agent, Signal::SIGSTOP).unwrap();
+    agent
+}
+
+#[test]
+fn an_agent_that_is_leaving_gets_nothing_and_what_it_was_given_was_no_try() {
+    let stage = Stage::with(&SHAPE);
+    let agent = freeze(&stage);
+    let folder = folder(&stage);
+    let token = fs::read_to_string(folder.join("token")).unwrap();
+    assert_eq!(say(&folder, &token, "POST", "/v1/agent/sessions", &hello(SESSION)).0, 200);
+    let given = stage.submit("work", "true");
+    assert_eq!(stage.task(&given)["state"], "running");
+    let beat = json!({ "has": [], "keeps": [], "leaving": true });
+    let heartbeat = format!("/v1/agent/sessions/{SESSION}/heartbeat");
+    assert_eq!(say(&folder, &token, "POST", &heartbeat, &beat).0, 200);
+    let waiting = stage.task(&given);
+    assert_eq!((&waiting["state"], &waiting["attempts"]), (&"pending".into(), &0.into()), "{waiting}");
+    // The pod ends with its real agent, whose place was taken, and the next has it.
+    kill(agent, Signal::SIGCONT).unwrap();
+    assert_eq!(stage.await_state(&given, "success")["attempts"], 1);
+}
+
+#[test]
+fn who_lies_a_hundred_times_is_recorded_once_and_counted() {
+    let stage = Stage::with(&SHAPE);
+    freeze(&stage);
+    let folder = folder(&stage);
+    let token = fs::read_to_string(folder.join("token")).unwrap();
+    assert_eq!(say(&folder, &token, "POST", "/v1/agent/sessions", &hello(SESSION)).0, 200);
+    let stranger = json!({ "task": SESSION, "token": 1, "report": { "finished": { "exitCode": 0 } } });
+    for _ in 0..100 {
+        let (status, problem) =
+            say(&folder, &token, "POST", &format!("/v1/agent/sessions/{SESSION}/reports"), &stranger);
+        assert_eq!(status, 409, "{problem}");
+    }
+    let records = http::text(&stage.purserd.socket(), "/v1/events?from=0").unwrap();
+    assert_eq!(records.matches("event: pool.stale-token-refused").count(), 1, "{records}");
+}
+
+#[test]
+fn a_secret_of_a_task_is_read_where_it_runs_and_on_no_record() {
+    let stage = Stage::with(&SHAPE);
+    let secrets = stage.references.path().join("secrets");
+    fs::create_dir(&secrets).unwrap();
+    fs::write(secrets.join("cloud"), "hunter2\n").unwrap();
+    let submit = |more: &[&str]| {
+        let mut words = vec!["submit", POOL, "--wait"];
+        words.extend(more);
+        stage.purserd.purser(words)
+    };
+    let script = "[ \"$(printf %s \"$KEY\" | wc -c)\" = 7 ] && echo it is";
+    let told = submit(&["--secret-env", "KEY=cloud", "--", "sh", "-c", script]);
+    let said = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success() && said.contains("it is"), "{said}");
+    let records = http::text(&stage.purserd.socket(), "/v1/events?from=0").unwrap();
+    assert!(!records.contains("hunter2") && !stage.purserd.log().contains("hunter2"), "{records}");
+    let strange = submit(&["--secret-env", "KEY=other", "--", "true"]);
+    let said = String::from_utf8(strange.stderr).unwrap();
+    assert!(said.contains("`secretRefs` do not name"), "{said}");
+    let broken = submit(&["--secret-env", "KEY=cloud/key", "--", "true"]);
+    let said = String::from_utf8(broken.stdout).unwrap();
+    assert!(!broken.status.success() && said.contains("secret `cloud/key` cannot be read"), "{said}");
+}
+
+#[test]
+fn an_id_is_that_of_one_task_of_the_node() {
+    let stage = Stage::with(&SHAPE);
+    let shown = stage.purserd.purser_ok(["get", "pool", POOL, "-o", "yaml"]);
+    stage.purserd.apply(&shown.replace(&format!("name: {POOL}"), "name: other"));
+    let submit = |pool: &str| stage.purserd.purser(["submit", pool, "--id", SESSION, "--", "true"]);
+    assert!(submit(POOL).status.success() && submit(POOL).status.success());
+    let refused = submit("other");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&format!("exists already in pool `{POOL}`")), "{said}");
+}

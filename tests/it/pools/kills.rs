@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use purser_tests::bounded;
 
-use super::stage::{Shape, Stage, waits};
+use super::stage::{POOL, Shape, Stage, waits};
 
 /// Tasks of the test with many.
 const TASKS: usize = 100;
@@ -72,4 +73,24 @@ fn a_task_whose_agent_is_killed_runs_again_and_that_is_on_record() {
     assert!(ended["lastLoss"].as_str().is_some_and(|loss| !loss.is_empty()), "{ended}");
     stage.purserd.await_event("pool.task-requeued");
     stage.purserd.await_event("pool.member-lost");
+}
+
+#[test]
+fn who_waits_for_a_task_waits_on_while_the_service_is_killed() {
+    let mut stage = Stage::with(&Shape { policy: "seed", slots: 3, min: 1, max: 1 });
+    let ground = format!("GROUND={}", stage.purserd.folder().display());
+    let script = format!("echo one; {}", waits("begun", "gate", 7));
+    let mut submit = stage.purserd.command();
+    submit.args(["submit", POOL, "--wait", "-e", &ground, "--", "sh", "-c", &script]);
+    let mut submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    stage.await_file("begun");
+    stage.purserd.kill9();
+    stage.open("gate");
+    stage.purserd.restart();
+    bounded::wait(&mut submit, "purser submit");
+    let ended = submit.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!((ended.status.code(), said.matches("one\n").count()), (Some(7), 1), "{said}");
+    let aside = String::from_utf8(ended.stderr).unwrap();
+    assert!(aside.contains("until it is back"), "{aside}");
 }

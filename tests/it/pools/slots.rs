@@ -90,3 +90,23 @@ fn a_plan_that_waits_for_its_confirmation_keeps_its_pod() {
     let log = purser_tests::http::text(&stage.purserd.socket(), &format!("/v1/tasks/{task}/log")).unwrap();
     assert!(log.contains("plan"), "the apply found what the plan had left: {log:?}");
 }
+
+#[test]
+fn a_confirmed_apply_waits_until_the_others_of_its_pod_have_ended() {
+    let stage = Stage::with(&Shape { policy: "exclusive", ..SEED });
+    let apply = stage.submit_plan_and_apply("exit 2", "touch $GROUND/applied");
+    stage.await_state(&apply, "apply_pending");
+    let plan = stage.submit("plan", &waits("planning", "gate", 0));
+    stage.await_file("planning");
+    stage.ask("POST", &format!("/v1/tasks/{apply}/confirm"), "");
+    let waiting = stage.task(&apply);
+    assert_eq!((&waiting["state"], &waiting["confirmed"]), (&"apply_pending".into(), &true.into()));
+    assert!(waiting["waitsBecause"].as_str().unwrap().contains("1 other task"), "{waiting}");
+    let other = stage.submit("plan", "true");
+    assert_eq!(stage.task(&other)["state"], "pending", "the pod is taken from now on");
+    assert!(!stage.ground("applied").exists());
+    stage.open("gate");
+    stage.await_state(&plan, "planned_and_finished");
+    stage.await_state(&apply, "applied");
+    stage.await_state(&other, "planned_and_finished");
+}

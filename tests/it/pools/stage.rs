@@ -44,8 +44,20 @@ impl Stage {
 
     /// Has the pool be this.
     pub(super) fn set_pool(&self, shape: &Shape) {
+        self.purserd.apply(&Stage::manifest(shape).to_string());
+    }
+
+    /// Has the pool be this, with so much processor time and memory for each pod at most.
+    pub(super) fn set_sized_pool(&self, shape: &Shape, cpu: &str, memory: &str) {
+        let mut manifest = Stage::manifest(shape);
+        let container = &mut manifest["spec"]["template"]["spec"]["containers"][0];
+        container["resources"] = json!({ "limits": { "cpu": cpu, "memory": memory } });
+        self.purserd.apply(&manifest.to_string());
+    }
+
+    fn manifest(shape: &Shape) -> Value {
         let agent = &Binaries::built().purser_agent;
-        let manifest = json!({
+        json!({
             "apiVersion": "purser.dev/v1", "kind": "Pool", "metadata": { "name": POOL },
             "spec": {
                 "replicas": { "min": shape.min, "max": shape.max },
@@ -59,8 +71,7 @@ impl Stage {
                 "agents": { "offlineAfterSeconds": 30 },
                 "secretRefs": [{ "name": "cloud" }],
             },
-        });
-        self.purserd.apply(&manifest.to_string());
+        })
     }
 
     /// A file that tasks know by `$GROUND/NAME`.

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use purser_tests::bounded;
 
-use super::stage::{Shape, Stage, waits};
+use super::stage::{POOL, Shape, Stage, waits};
 
 const SHAPE: Shape = Shape { policy: "seed", slots: 3, min: 1, max: 1 };
 
@@ -39,4 +39,30 @@ fn the_task_of_an_agent_that_fell_silent_runs_in_another_pod() {
     stage.open("gate");
     let ended = stage.await_state(&task, "success");
     assert_eq!(ended["attempts"], 2, "{ended}");
+}
+
+/// The folders of members that there are on disk.
+fn folders(stage: &Stage) -> Vec<String> {
+    let entries = fs::read_dir(stage.purserd.data_dir().join("agents/members")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn of_a_pod_that_was_refused_no_folder_stays() {
+    let mut stage = Stage::with(&Shape { min: 0, ..SHAPE });
+    stage.purserd.purser_ok(["cordon", "--reason", "new disks"]);
+    let task = stage.submit("work", "true");
+    stage.purserd.await_event("pool.member-no-room");
+    bounded::until("its folder is gone", || folders(&stage).is_empty());
+    stage.purserd.kill9();
+    // As a stop between the refusal and its clean-up would have left it.
+    fs::create_dir_all(stage.purserd.data_dir().join(format!("agents/members/{POOL}-9999"))).unwrap();
+    stage.purserd.restart();
+    bounded::until("strays are gone", || !folders(&stage).contains(&format!("{POOL}-9999")));
+    let described = stage.purserd.purser_ok(["describe", "pool", POOL]);
+    assert!(described.contains("no room for another pod") && described.contains("new disks"), "{described}");
+    assert!(stage.task(&task)["waitsBecause"].as_str().unwrap().contains("no room"), "{}", stage.task(&task));
+    stage.purserd.purser_ok(["uncordon"]);
+    stage.await_state(&task, "success");
+    assert_eq!(stage.pool()["status"]["message"], serde_json::Value::Null);
 }

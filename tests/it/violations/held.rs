@@ -17,6 +17,20 @@ use super::scene::tell;
 pub(super) const FAST: &str = "[policy.monitor]\ninterval-ms = 1000\nviolations-max = 1\nraise-ms = 0\nclear-ms = 0\n\
                                warm-up-ms = 0\neviction-gap-ms = 0\neviction-grace-s = 1\n";
 
+/// The names that dashboards of other tools know, as they were asked for.
+const SEED_METRICS: [&str; 10] = [
+    "pod_management_pods_total",
+    "pod_management_workers_total",
+    "pod_management_healthy_workers",
+    "pod_management_cpu_usage_percent",
+    "pod_management_memory_usage_bytes",
+    "pod_management_gpu_usage_percent",
+    "pod_management_resource_violations_total",
+    "pod_management_violation_duration_seconds",
+    "pod_management_monitoring_cycles_total",
+    "pod_management_monitoring_errors_total",
+];
+
 /// The GPU of every scene here.
 pub(super) fn uuid() -> GpuUuid {
     GpuUuid::new("GPU-00000000-0000-0000-0000-000000000000").unwrap()
@@ -154,11 +168,19 @@ fn a_pod_over_its_share_has_less_processor_time_until_it_is_within_also_when_the
         ["warn escalated", "throttle escalated", "throttle requested", "throttle completed"]
     );
 
+    // Another limit does not free it: it has a quarter of that, and later all of it.
+    scene.purserd.purser_ok(["resize", "greedy", "--cpu", "600m"]);
+    assert_eq!(scene.quota(&greedy), "15000");
+
     scene.purserd.kill9();
     scene.say(50, &[(first, 20, 1), (second, 30, 1)]);
     scene.purserd.restart();
     scene.until_step("gpu_over_quota", "throttle resolved");
-    bounded::until("it has its time again", || scene.quota(&greedy) == "40000");
+    bounded::until("it has its time again", || scene.quota(&greedy) == "60000");
+    for name in SEED_METRICS {
+        let has_value = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        bounded::until(&format!("there is a `{name}`"), || scene.purserd.metrics().lines().any(has_value));
+    }
     let described = scene.purserd.purser_ok(["describe", "pod", "greedy"]);
     assert!(!described.contains("Held back"), "{described}");
 
@@ -166,6 +188,10 @@ fn a_pod_over_its_share_has_less_processor_time_until_it_is_within_also_when_the
     scene.purserd.kill9();
     scene.set_quota(&greedy, 10_000);
     scene.purserd.restart();
-    bounded::until("the next start lets it go", || scene.quota(&greedy) == "40000");
+    bounded::until("the next start lets it go", || scene.quota(&greedy) == "60000");
     assert_eq!((scene.phase("greedy"), scene.phase("fair")), ("Running".to_owned(), "Running".to_owned()));
+    scene.purserd.purser_ok(["delete", "greedy", "--wait", "--grace-period", "0"]);
+    bounded::until("what the other pod uses is told again", || scene.purserd.metrics().contains(&fair));
+    let metrics = scene.purserd.metrics();
+    assert!(!metrics.contains(&greedy) && !metrics.contains("pod=\"greedy\""), "series go with their pod");
 }

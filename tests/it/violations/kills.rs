@@ -96,3 +96,25 @@ fn a_node_for_pods_alone_ends_processes_of_nobody_and_leaves_those_that_are_allo
     assert!(std::fs::read_to_string(format!("/proc/{third}/stat")).is_ok_and(|stat| !stat.contains(" Z ")));
     assert_eq!(scene.phase("pod"), "Running");
 }
+
+#[test]
+fn strangers_that_come_after_the_first_were_ended_are_ended_as_well() {
+    let policy = format!("{FAST}exclusive-node = true\n");
+    let scene = Scene::new(&policy);
+    let (_, of_pod) = scene.run("pod", 40, "10Gi", "100m");
+    let mut first = Own::run("/bin/sleep", &["600"]);
+    // One that the driver goes on to list, and that nobody on this machine is.
+    let nobody = 5_000_000;
+    scene.say(50, &[(of_pod, 5, 1), (first.0.id(), 5, 1), (nobody, 5, 1)]);
+    scene.until_step("unknown_process", "evict requested");
+    assert_eq!(first.ended_by(), Some(Signal::SIGTERM as i32));
+    scene.say(50, &[(of_pod, 5, 1), (nobody, 5, 1)]);
+    scene.until_step("unknown_process", "evict failed");
+    let all = scene.json(&["get", "violations"]).to_string();
+    assert!(all.contains("of the processes 1 are not on this machine"), "{all}");
+    let mut late = Own::run("/bin/sleep", &["600"]);
+    scene.say(50, &[(of_pod, 5, 1), (late.0.id(), 5, 1), (nobody, 5, 1)]);
+    assert_eq!(late.ended_by(), Some(Signal::SIGTERM as i32));
+    assert_eq!(scene.violations("unknown_process").len(), 1);
+    assert_eq!(scene.phase("pod"), "Running");
+}

@@ -5,6 +5,7 @@ use purser_storage::{Head, Journal, StoredRecord};
 
 use super::gpus::Out;
 use super::node::Node;
+use super::watch::Watch;
 use crate::counts::Counts;
 
 /// The journal as the simulator has read it: what nobody may take back.
@@ -13,6 +14,7 @@ pub(super) struct Shadow {
     pub world: World,
     pub records: Vec<StoredRecord>,
     gpus: Out,
+    pub watch: Watch,
 }
 
 impl Shadow {
@@ -48,6 +50,7 @@ impl Shadow {
                     return Err(format!("record {} follows {}", record.header.seq, self.head().seq));
                 }
                 self.gpus.look(&self.world, &record.event)?;
+                self.watch.look(&self.world, &record)?;
                 self.world.apply(&record).map_err(|illegal| format!("{}: {illegal}", record.header.seq))?;
                 self.records.push(stored);
             }
@@ -95,6 +98,7 @@ impl Shadow {
         let mut trimmed = Shadow::default();
         for stored in self.records.iter().take_while(|stored| stored.header.seq <= before.seq) {
             let record = stored.record().map_err(|error| format!("{}: {error}", stored.header.seq))?;
+            trimmed.watch.look(&trimmed.world, &record)?;
             trimmed.world.apply(&record).map_err(|illegal| format!("{}: {illegal}", record.header.seq))?;
             trimmed.records.push(stored.clone());
         }

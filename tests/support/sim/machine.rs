@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use purser_actors::port::{
-    self, Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage,
-    MachineCapacity, MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, ProcessOwner, RuntimeError,
-    Signal, Standing, StartedContainer,
+    self, Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LimitsInForce,
+    LoadedImage, MachineCapacity, MachineUse, Notice, PodPlan, ProbeTransport, ProbeVerdict, ProcessOwner,
+    ResizePlan, RuntimeError, Signal, Standing, StartedContainer,
 };
 use purser_events::ledger::{Capacity, Port};
 use purser_events::pod::PodSpec;
@@ -50,6 +50,8 @@ struct State {
     containers: BTreeMap<ContainerKey, Held>,
     /// The pods that have a folder, and what is in it.
     folders: BTreeMap<PodUid, Bytes>,
+    /// The limits that containers were given while they ran.
+    limits: BTreeMap<ContainerKey, LimitsInForce>,
     processes: u32,
     boot: u128,
     down: bool,
@@ -317,6 +319,21 @@ impl Containers for Machine {
         self.end("set a limit of processor time").await
     }
 
+    fn cannot_resize(&self) -> Option<String> {
+        None
+    }
+
+    async fn resize(&self, plan: &ResizePlan) -> Result<(), RuntimeError> {
+        self.begin("resize").await?;
+        let limits = LimitsInForce { cpu: plan.resources.cpu_limit, memory: plan.resources.memory_limit };
+        self.state().limits.insert(plan.key.clone(), limits);
+        self.end("resize").await
+    }
+
+    async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError> {
+        Ok(self.state().limits.get(key).copied())
+    }
+
     async fn set_gpu_memory_limit(&self, _: PodUid, _: &str, _: Option<Bytes>) -> Result<(), RuntimeError> {
         self.begin("set a limit of a GPU's memory").await?;
         Err(RuntimeError::new(FailureClass::Invalid, "the simulated kernel has no such limit"))
@@ -417,6 +434,10 @@ impl port::Machine for Machine {
 
     async fn listeners(&self) -> io::Result<BTreeMap<Port, BTreeSet<u32>>> {
         Ok(BTreeMap::new())
+    }
+
+    async fn listened(&self) -> io::Result<BTreeSet<Port>> {
+        Ok(BTreeSet::new())
     }
 
     async fn interfaces(&self) -> io::Result<BTreeSet<String>> {

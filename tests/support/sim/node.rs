@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::disk::SimDisk;
 use super::gate::Gate;
+use super::host::Host;
 use super::machine::Machine;
 use super::store::SimStores;
 use super::time::SimClock;
@@ -56,6 +57,8 @@ pub(super) struct Ground {
     pub(super) turns: Turns,
     /// Containers.
     pub(super) machine: Machine,
+    /// What pools need of the host.
+    pub(super) host: Host,
     /// GPUs.
     pub(super) gpus: ScriptedGpus,
     /// Longest time until a lazy append is synced, in milliseconds: 0, or for ever. Anything between would depend on
@@ -69,7 +72,8 @@ impl Ground {
         let gpus = ScriptedGpus::fine(gpus);
         let (clock, turns) = (SimClock::default(), Turns::default());
         let machine = Machine::new(clock.clone(), turns.clone());
-        Ground { clock, turns, machine, gpus, ..Ground::default() }
+        let host = Host::new(turns.clone());
+        Ground { clock, turns, machine, host, gpus, ..Ground::default() }
     }
 }
 
@@ -258,7 +262,7 @@ fn parts(ground: &Ground, journal: &Journal, live: &LiveWorld) -> Parts {
         machine: Arc::new(machine.clone()),
         gpus: Arc::new(ground.gpus.clone()),
         probes: Arc::new(machine.clone()),
-        pools: Arc::new(crate::no_pools::NoPools),
+        pools: Arc::new(ground.host.clone()),
         paths: PodPaths::new("/pods"),
     };
     let host = HostFacts {

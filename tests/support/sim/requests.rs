@@ -96,6 +96,21 @@ impl Replies {
         self.0.borrow().strange.clone()
     }
 
+    /// Takes note of an answer that speaks of a record alone.
+    pub(super) fn note(&self, seq: Seq) {
+        self.0.borrow_mut().seqs.push(seq);
+    }
+
+    /// Takes note of a refusal.
+    pub(super) fn refuse(&self) {
+        self.0.borrow_mut().refused += 1;
+    }
+
+    /// Takes note of an answer that must not be given.
+    pub(super) fn wonder(&self, told: String) {
+        self.0.borrow_mut().strange.push((None, told));
+    }
+
     /// Requests that were refused.
     pub(super) fn refused(&self) -> u64 {
         self.0.borrow().refused

@@ -10,6 +10,7 @@ use purser_events::{Bytes, Event, Seq};
 use purser_storage::{Hash, StoredRecord};
 use tempfile::TempDir;
 
+use super::agents::Agents;
 use super::check::Shadow;
 use super::disk::Cut;
 use super::failure::Failure;
@@ -17,6 +18,7 @@ use super::gpus;
 use super::machine::Held;
 use super::node::{Ground, Node};
 use super::panics;
+use super::pools::Pools;
 use super::requests::{Ask, Replies, Told};
 use super::turns::{Asked, Fate};
 use super::upkeep::{ARCHIVE, Sealed};
@@ -26,6 +28,8 @@ use crate::random::Random;
 const ASKED_AGAIN: usize = 3;
 /// Longest that time is moved on at once, in milliseconds.
 const TIME_MS_MAX: u64 = 5_000;
+/// Timers that time is moved past in one step at most where there are pools, whose upkeep has one each second.
+const TIMERS_MAX: u64 = 40;
 
 /// Something that is wrong on purpose, to see whether the simulator notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,12 @@ pub struct Report {
     pub trimmed: u64,
     /// Rounds of house-keeping that the disk ended.
     pub upkeep_failed: u64,
+    /// Tasks of pools that were given slots.
+    pub assigned: u64,
+    /// Tasks of pools that lost theirs.
+    pub requeued: u64,
+    /// Phases of tasks that agents ran.
+    pub runs: u64,
 }
 
 /// A run under way.
@@ -96,6 +106,8 @@ pub(super) struct Simulation {
     again: Vec<Told>,
     pub shadow: Shadow,
     pub sealed: Sealed,
+    pub(super) pools: Option<Pools>,
+    pub(super) agents: Agents,
     pub report: Report,
 }
 
@@ -109,8 +121,10 @@ pub(super) type Broken = String;
 pub fn run(seed: u64, plan: &Plan) -> Result<Report, Failure> {
     panics::watch();
     let mut simulation = Simulation::new(seed, plan);
-    for step in 0..=plan.steps {
-        let done = if step < plan.steps { simulation.step() } else { simulation.settle() };
+    // A task of a pool has a long way to go.
+    let steps = if simulation.pools.is_some() { plan.steps * 3 } else { plan.steps };
+    for step in 0..=steps {
+        let done = if step < steps { simulation.step() } else { simulation.settle() };
         if let Err(what) = done {
             let records = std::mem::take(&mut simulation.shadow.records);
             simulation.abandon();
@@ -143,6 +157,8 @@ impl Simulation {
             again: Vec::new(),
             shadow: Shadow::default(),
             sealed: Sealed::default(),
+            pools: (seed % 8 == 3).then(|| Pools::new(seed)),
+            agents: Agents::default(),
             report: Report::default(),
         }
     }
@@ -152,7 +168,9 @@ impl Simulation {
             let is_cut = self.random.percent(15);
             return self.start(is_cut);
         }
+        let is_of_pools = self.pools.is_some() && self.random.percent(60);
         match self.random.below(100) {
+            _ if is_of_pools => self.pool_step(),
             0..=39 => self.give_turn(),
             40..=64 => self.write_group(),
             65..=79 => self.request(),
@@ -168,7 +186,8 @@ impl Simulation {
             },
         }
         self.poll();
-        self.look()
+        self.look()?;
+        self.hear_agents()
     }
 
     pub(super) fn poll(&mut self) {
@@ -252,7 +271,7 @@ impl Simulation {
         self.ground.turns.waiting().into_iter().filter(|(_, asked)| is_open(asked)).collect()
     }
 
-    fn give_turn(&mut self) {
+    pub(super) fn give_turn(&mut self) {
         let open = self.open_turns();
         if open.is_empty() {
             return;
@@ -294,6 +313,16 @@ impl Simulation {
     }
 
     fn pass_time(&mut self) {
+        if self.pools.is_some() && self.random.percent(30) {
+            for _ in 0..self.random.below(TIMERS_MAX) {
+                let next = self.ground.clock.next_timer().unwrap_or_default();
+                if let Some(node) = &mut self.node {
+                    node.advance(next);
+                }
+                self.poll();
+            }
+            return;
+        }
         let some = Duration::from_millis(self.random.below(TIME_MS_MAX));
         let next = self.ground.clock.next_timer().unwrap_or(some);
         let time = if self.random.percent(60) { next } else { some.min(next) };
@@ -387,6 +416,7 @@ impl Simulation {
         self.ground.turns.revive();
         self.ground.gpus.forget_faults();
         self.replies = Replies::default();
+        self.agents.forget_calls();
         self.again = self.told.iter().rev().take(ASKED_AGAIN).cloned().collect();
         // A panic of the node's own thread while it dies says nothing.
         Ok(())
@@ -437,6 +467,9 @@ impl Simulation {
         report.stores_made_again = self.ground.stores.set_aside_count();
         report.turns = self.ground.turns.taken();
         report.refused = self.replies.refused();
+        report.assigned = self.shadow.watch.assigned;
+        report.requeued = self.shadow.watch.requeued;
+        report.runs = self.agents.runs;
         self.abandon();
         report
     }

@@ -18,6 +18,8 @@ use super::turns::Fate;
 /// How much time passes until everything must be at rest: longer than any wait for a retry, and than it takes until
 /// somebody looks for what is left over.
 const REST: Duration = Duration::from_secs(900);
+/// Time between two moments at which agents and people go on, in seconds: less than any agent may be silent.
+const PACE_S: u64 = 5;
 /// Rounds in which that must have come about.
 const ROUNDS_MAX: u32 = 10_000;
 
@@ -35,6 +37,9 @@ impl Simulation {
         self.heal_gpus();
         self.rest()?;
         self.agree()?;
+        self.leave_pools();
+        self.rest()?;
+        self.pools_are_gone()?;
         self.delete_all()?;
         self.rest()?;
         self.agree()?;
@@ -74,16 +79,21 @@ impl Simulation {
             if self.move_on()? {
                 continue;
             }
-            if passed > REST && self.is_at_rest() {
+            if passed > REST && self.is_at_rest() && self.pools_rest() {
                 return Ok(());
             }
             let next = self.ground.clock.next_timer().unwrap_or(REST);
+            let paces = passed.as_secs() / PACE_S;
             passed += next;
             if let Some(node) = &mut self.node {
                 node.advance(next);
             }
             self.poll();
             self.look()?;
+            self.hear_agents()?;
+            if paces < passed.as_secs() / PACE_S {
+                self.pools_go_on();
+            }
         }
         let live = self.shadow.world.pods.values().filter_map(Pod::live);
         let moving: Vec<String> = live
@@ -93,8 +103,8 @@ impl Simulation {
                 format!("{} {:?}: {}", pod.spec.id, pod.phase, containers.join(", "))
             })
             .collect();
-        let (turns, now) = (self.ground.turns.waiting(), self.ground.clock.now());
-        Err(format!("it does not come to rest by {now:?}: {moving:?}; {turns:?} wait"))
+        let (turns, now, pools) = (self.ground.turns.waiting(), self.ground.clock.now(), self.pools_told());
+        Err(format!("it does not come to rest by {now:?}: {moving:?}; pools: {pools:?}; {turns:?} wait"))
     }
 
     /// Whether anything happened without time passing.

@@ -26,13 +26,15 @@ fn absolute(kind: &ResourceKind) -> u64 {
     match kind {
         ResourceKind::Cpu => 100,
         ResourceKind::Memory => 64 << 20,
+        ResourceKind::GpuShare => 10,
         _ => 256 << 20,
     }
 }
 
 /// The resources of which a pod's last window is far from its past.
 pub(super) fn of(pod: &Known<'_>, now: Timestamp) -> Vec<Advice> {
-    let kinds = [ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Disk];
+    use ResourceKind as K;
+    let kinds = [K::Cpu, K::Memory, K::Disk, K::GpuShare, K::GpuMemory];
     if !pod.past.is_fresh(now) {
         return Vec::new();
     }
@@ -40,7 +42,9 @@ pub(super) fn of(pod: &Known<'_>, now: Timestamp) -> Vec<Advice> {
 }
 
 fn far(pod: &Known<'_>, resource: ResourceKind) -> Option<Advice> {
-    let (last, earlier) = pod.past.windows.split_last()?;
+    pod.past.windows.last().filter(|last| last.knows(&resource))?;
+    let windows = pod.past.knowing(&resource);
+    let (last, earlier) = windows.split_last()?;
     if earlier.len() < EARLIER_MIN {
         return None;
     }
@@ -51,7 +55,7 @@ fn far(pod: &Known<'_>, resource: ResourceKind) -> Option<Advice> {
     Some(Advice {
         subject: Subject::Pod(pod.facts.pod),
         sentence: sentence(&figures, &resource),
-        looked: pod.past.looked(&pod.past.windows)?,
+        looked: pod.past.looked(&windows)?,
         certainty: certainty(&figures),
         finding: Finding::Anomaly(figures),
         resource,

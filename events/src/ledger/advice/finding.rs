@@ -197,7 +197,7 @@ impl Sureness {
 pub(super) fn about(kind: &ResourceKind, amount: u64) -> String {
     let unit = [1_u64 << 40, 1 << 30, 1 << 20, 1 << 10].into_iter().find(|unit| amount / unit >= 10);
     match (kind, unit) {
-        (ResourceKind::Memory | ResourceKind::Disk, Some(unit)) => {
+        (ResourceKind::Memory | ResourceKind::Disk | ResourceKind::GpuMemory, Some(unit)) => {
             let whole = amount.saturating_add(unit / 2) / unit;
             Bytes(whole.saturating_mul(unit)).to_string()
         }

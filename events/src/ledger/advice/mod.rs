@@ -47,6 +47,10 @@ pub struct PodFacts {
     pub requested_disk: Option<Bytes>,
     /// Most room on disk that it may have.
     pub limit_disk: Option<Bytes>,
+    /// Compute of GPUs that it was given, in percent of one; none if it has nothing of any now.
+    pub given_gpu_share: Option<u64>,
+    /// Memory of GPUs that it was given; none likewise.
+    pub given_gpu_memory: Option<Bytes>,
 }
 
 /// What the machine has; 0 where that is not known.
@@ -119,7 +123,18 @@ impl PodFacts {
             ResourceKind::Cpu => self.limit_cpu.map(|amount| amount.0),
             ResourceKind::Memory => self.limit_memory.map(|amount| amount.0),
             ResourceKind::Disk => self.limit_disk.map(|amount| amount.0),
+            // What it was given of GPUs is what it asked for and what it may have.
+            ResourceKind::GpuShare => self.given_gpu_share,
+            ResourceKind::GpuMemory => self.given_gpu_memory.map(|amount| amount.0),
             _ => None,
+        }
+    }
+
+    /// Whether there can be advice on what to ask for of a resource: on GPUs for who has something of them.
+    fn has(&self, kind: &ResourceKind) -> bool {
+        match kind {
+            ResourceKind::GpuShare | ResourceKind::GpuMemory => self.limit(kind).is_some(),
+            _ => true,
         }
     }
 }

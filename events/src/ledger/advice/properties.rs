@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::tests::{BEGIN_US, WINDOW_US, end, facts, pod, steady, unknown_node, windows};
 use super::*;
-use crate::ledger::event::{NodeUse, PodUse};
+use crate::ledger::event::{GpuUsed, Measured, NodeUse, PodUse};
 
 /// Any number, the largest and smallest among them more often than by chance.
 fn any_amount() -> impl Strategy<Value = u64> {
@@ -27,8 +27,16 @@ fn any_use() -> impl Strategy<Value = PodUse> {
             memory_mean: Bytes(memory_mean),
             memory_max: Bytes(memory_max),
             disk: Bytes(disk),
+            gpus: gpus(cpu_mean, memory_max),
         },
     )
+}
+
+/// Use of GPUs, half of which is not told.
+fn gpus(share: u64, memory: u64) -> GpuUsed {
+    let measured = |mean: u64| Measured { samples: 2, mean, max: mean.saturating_add(1) };
+    let told = |mean: u64| mean.is_multiple_of(2).then(|| measured(mean));
+    GpuUsed { share: told(share), memory: told(memory) }
 }
 
 /// A record; half of them last from one moment of a grid to the next.
@@ -43,7 +51,7 @@ fn any_record() -> impl Strategy<Value = UseRecorded> {
         (from, if on_grid { next } else { other })
     });
     (times, proptest::collection::vec(any_use(), 0..4), node)
-        .prop_map(|((from, to), pods, node)| UseRecorded { from, to, pods, node })
+        .prop_map(|((from, to), pods, node)| UseRecorded { from, to, pods, node, gpus: GpuUsed::default() })
 }
 
 fn any_facts() -> impl Strategy<Value = PodFacts> {
@@ -56,6 +64,8 @@ fn any_facts() -> impl Strategy<Value = PodFacts> {
         limit_memory: d.map(Bytes),
         requested_disk: e.map(Bytes),
         limit_disk: f.map(Bytes),
+        given_gpu_share: a,
+        given_gpu_memory: f.map(Bytes),
         ..facts(number)
     })
 }

@@ -38,7 +38,7 @@ struct Rule {
     absolute: u64,
 }
 
-const RULES: [Rule; 3] = [
+const RULES: [Rule; 5] = [
     Rule {
         kind: ResourceKind::Cpu,
         basis: SizingBasis::Percentile95OfMaxima,
@@ -55,6 +55,20 @@ const RULES: [Rule; 3] = [
     },
     Rule {
         kind: ResourceKind::Disk,
+        basis: SizingBasis::Maximum,
+        headroom_percent: HEADROOM_PERCENT,
+        step: 1 << 20,
+        absolute: 256 << 20,
+    },
+    Rule {
+        kind: ResourceKind::GpuShare,
+        basis: SizingBasis::Percentile95OfMaxima,
+        headroom_percent: 0,
+        step: 1,
+        absolute: 5,
+    },
+    Rule {
+        kind: ResourceKind::GpuMemory,
         basis: SizingBasis::Maximum,
         headroom_percent: HEADROOM_PERCENT,
         step: 1 << 20,
@@ -103,7 +117,12 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn advice(&self, rising: &Rising) -> Vec<Advice> {
-        RULES.iter().filter_map(|rule| self.sized(rule, rising)).collect()
+        // Of GPUs there are windows that say nothing.
+        let knows = |rule: &&Rule| {
+            let mut pods = self.pods.iter();
+            pods.all(|pod| pod.facts.has(&rule.kind) && pod.past.knowing(&rule.kind).len() >= WINDOWS_MIN)
+        };
+        RULES.iter().filter(knows).filter_map(|rule| self.sized(rule, rising)).collect()
     }
 
     fn sized(&self, rule: &Rule, rising: &Rising) -> Option<Advice> {
@@ -112,7 +131,7 @@ impl Group<'_> {
         if !differs || (figures.suggested < figures.requested && self.rises(&rule.kind, rising)) {
             return None;
         }
-        let looked = self.looked()?;
+        let looked = self.looked(&rule.kind)?;
         Some(Advice {
             subject: self.subject.clone(),
             resource: rule.kind.clone(),
@@ -128,7 +147,8 @@ impl Group<'_> {
     }
 
     fn figures(&self, rule: &Rule) -> Option<SizingFigures> {
-        let windows = || self.pods.iter().flat_map(|pod| &pod.past.windows);
+        let knows = |window: &&Window| window.knows(&rule.kind);
+        let windows = || self.pods.iter().flat_map(|pod| &pod.past.windows).filter(knows);
         let mut maxima: Vec<u64> = windows().map(|window| window.most(&rule.kind)).collect();
         let most = percentile(&mut maxima, 100)?;
         let measured = match rule.basis {
@@ -159,8 +179,8 @@ impl Group<'_> {
         })
     }
 
-    fn looked(&self) -> Option<Looked> {
-        let each = self.pods.iter().filter_map(|pod| pod.past.looked(&pod.past.windows));
+    fn looked(&self, kind: &ResourceKind) -> Option<Looked> {
+        let each = self.pods.iter().filter_map(|pod| pod.past.looked(&pod.past.knowing(kind)));
         each.reduce(|sum, next| Looked {
             windows: sum.windows.saturating_add(next.windows),
             left_out: sum.left_out.saturating_add(next.left_out),
@@ -209,6 +229,8 @@ fn certainty(figures: &SizingFigures, looked: &Looked, kind: &ResourceKind) -> C
     why.push_str(match kind {
         ResourceKind::Cpu => "; whether it was held back by a limit is not known",
         ResourceKind::Memory => "; whether it was ever killed for lack of memory is not known",
+        ResourceKind::GpuShare => "; whether it had to wait for others is not known",
+        ResourceKind::GpuMemory => "; what its programs only keep for later counts as used",
         _ => "; what still grows will outgrow it",
     });
     Certainty { sureness: Sureness::of_count(windows, SURE_FROM.0, SURE_FROM.1), why }

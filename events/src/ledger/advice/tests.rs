@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::ledger::event::{NodeUse, PodUse};
+use crate::ledger::event::{GpuUsed, Measured, NodeUse, PodUse};
 
 /// Length of a window, in microseconds: 5 minutes.
 pub(super) const WINDOW_US: i64 = 300_000_000;
@@ -26,6 +26,8 @@ pub(super) fn facts(number: u128) -> PodFacts {
         limit_memory: None,
         requested_disk: None,
         limit_disk: None,
+        given_gpu_share: None,
+        given_gpu_memory: None,
     }
 }
 
@@ -43,6 +45,7 @@ pub(super) fn steady(number: u128, cpu: u64, memory: u64, disk: u64) -> PodUse {
         memory_mean: Bytes(memory),
         memory_max: Bytes(memory),
         disk: Bytes(disk),
+        gpus: GpuUsed::default(),
     }
 }
 
@@ -56,6 +59,7 @@ pub(super) fn windows(len: u32, pods: impl Fn(u32) -> Vec<PodUse>) -> Vec<UseRec
                 to: Timestamp(from + WINDOW_US),
                 pods: pods(index),
                 node: NodeUse::default(),
+                gpus: GpuUsed::default(),
             }
         })
         .collect()
@@ -285,4 +289,45 @@ fn advice_is_read_as_it_was_written() {
     assert_eq!(json[0]["subject"]["kind"], "pod");
     assert_eq!(json[1]["kind"], "right-sizing");
     assert_eq!(serde_json::from_value::<Vec<Advice>>(json).expect("the same"), found);
+}
+
+/// What a pod used of GPUs alone: percent of the time, GiB.
+fn on_gpus(share: u64, gib: u64) -> PodUse {
+    let measured = |mean| Some(Measured { samples: 30, mean, max: mean });
+    PodUse { gpus: GpuUsed { share: measured(share), memory: measured(gib << 30) }, ..steady(1, 0, 0, 0) }
+}
+
+/// The pod with this much of GPUs.
+fn given(share: u64, gib: u64) -> PodFacts {
+    PodFacts { given_gpu_share: Some(share), given_gpu_memory: Some(Bytes(gib << 30)), ..facts(1) }
+}
+
+#[test]
+fn who_uses_little_of_its_gpus_is_told_what_would_do() {
+    let history = windows(24, |_| vec![on_gpus(30, 20)]);
+    let advice = advised(&history, &[given(100, 80)]);
+    let told: Vec<(ResourceKind, &str)> =
+        advice.iter().map(|it| (it.resource.clone(), it.sentence.as_str())).collect();
+    let share = "asks for 100% of gpu-share; 95 % of the windows stayed at or below 30%, so 30% would do";
+    let memory = "asks for 80Gi of gpu-memory; the most that was seen is 20Gi, so 23Gi would do";
+    assert_eq!(told, [(ResourceKind::GpuShare, share), (ResourceKind::GpuMemory, memory)]);
+    assert_eq!(advised(&history, &[given(33, 23)]), [], "it is close to its use");
+    assert_eq!(advised(&history, &[facts(1)]), [], "it has nothing of a GPU now");
+}
+
+#[test]
+fn windows_that_say_nothing_of_gpus_count_neither_as_use_nor_as_idleness() {
+    // As recorded by a release that did not say, or while the driver was away.
+    let silent = |index: u32| if index < 20 { steady(1, 0, 0, 0) } else { on_gpus(30, 20) };
+    assert_eq!(advised(&windows(43, |index| vec![silent(index)]), &[given(100, 80)]), [], "23 are too few");
+    let advice = advised(&windows(44, |index| vec![silent(index)]), &[given(100, 80)]);
+    assert_eq!(advice.iter().map(|it| it.looked.windows).collect::<Vec<_>>(), [24, 24]);
+}
+
+#[test]
+fn use_of_gpus_that_is_unlike_before_is_an_anomaly() {
+    let used = |index: u32| if index == 12 { on_gpus(90, 2) } else { on_gpus(20 + u64::from(index % 2), 2) };
+    let found = only(advised(&windows(13, |index| vec![used(index)]), &[facts(1)]));
+    assert_eq!(found.resource, ResourceKind::GpuShare);
+    assert!(found.sentence.starts_with("used 90% of gpu-share in its last window, far more"), "{found:?}");
 }

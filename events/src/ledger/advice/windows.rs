@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::Pasts;
 use super::finding::{Looked, count};
 use crate::ids::PodUid;
-use crate::ledger::event::{PodUse, UseRecorded};
+use crate::ledger::event::{Measured, PodUse, UseRecorded};
 use crate::ledger::resource::ResourceKind;
 use crate::units::Timestamp;
 
@@ -26,6 +26,21 @@ pub(super) struct Window {
     memory_mean: u64,
     memory_max: u64,
     disk: u64,
+    gpu_share: Option<Gpu>,
+    gpu_memory: Option<Gpu>,
+}
+
+/// A figure of GPUs in one window: what they were used was not always recorded, and of some it cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Gpu {
+    mean: u64,
+    max: u64,
+}
+
+impl Gpu {
+    fn of(measured: Option<Measured>) -> Option<Gpu> {
+        measured.filter(|it| 0 < it.samples).map(|it| Gpu { mean: it.mean, max: it.max })
+    }
 }
 
 impl Window {
@@ -38,6 +53,8 @@ impl Window {
             memory_mean: used.memory_mean.0,
             memory_max: used.memory_max.0,
             disk: used.disk.0,
+            gpu_share: Gpu::of(used.gpus.share),
+            gpu_memory: Gpu::of(used.gpus.memory),
         }
     }
 
@@ -52,15 +69,28 @@ impl Window {
             memory_mean: used.memory_mean.0,
             memory_max: used.memory_mean.0,
             disk: used.disk.0,
+            gpu_share: None,
+            gpu_memory: None,
         }
     }
 
-    /// What was used of a resource: processor time and memory as a mean, disk at the end.
+    /// Whether it says anything of a resource.
+    pub(super) fn knows(&self, kind: &ResourceKind) -> bool {
+        match kind {
+            ResourceKind::GpuShare => self.gpu_share.is_some(),
+            ResourceKind::GpuMemory => self.gpu_memory.is_some(),
+            _ => true,
+        }
+    }
+
+    /// What was used of a resource: disk at the end, all else as a mean.
     pub(super) fn level(&self, kind: &ResourceKind) -> u64 {
         match kind {
             ResourceKind::Cpu => self.cpu_mean,
             ResourceKind::Memory => self.memory_mean,
             ResourceKind::Disk => self.disk,
+            ResourceKind::GpuShare => self.gpu_share.map_or(0, |it| it.mean),
+            ResourceKind::GpuMemory => self.gpu_memory.map_or(0, |it| it.mean),
             _ => 0,
         }
     }
@@ -71,6 +101,8 @@ impl Window {
             ResourceKind::Cpu => self.cpu_max.max(self.cpu_mean),
             ResourceKind::Memory => self.memory_max.max(self.memory_mean),
             ResourceKind::Disk => self.disk,
+            ResourceKind::GpuShare => self.gpu_share.map_or(0, |it| it.max.max(it.mean)),
+            ResourceKind::GpuMemory => self.gpu_memory.map_or(0, |it| it.max.max(it.mean)),
             _ => 0,
         }
     }
@@ -109,6 +141,11 @@ impl Past {
         let dropped = count(recorded - self.windows.len());
         self.left_out = self.left_out.saturating_add(dropped);
         self
+    }
+
+    /// Its windows that say anything of a resource.
+    pub(super) fn knowing(&self, kind: &ResourceKind) -> Vec<Window> {
+        self.windows.iter().filter(|window| window.knows(kind)).copied().collect()
     }
 
     /// What is said of some of its windows as having been looked at; none if they are none.

@@ -161,6 +161,11 @@ impl GpuManager {
         self.devices.get(uuid).map(|standing| &standing.device)
     }
 
+    /// Whether pods get something of a device now: it is there, and takes pods.
+    pub(in crate::ledger) fn is_given_out(&self, uuid: &GpuUuid) -> bool {
+        self.devices.get(uuid).is_some_and(|standing| standing.present)
+    }
+
     pub(super) fn named<'a>(&'a self, claim: &'a GpuClaim) -> impl Iterator<Item = &'a GpuStanding> {
         let is_named =
             |standing: &&GpuStanding| claim.uuids.is_empty() || claim.uuids.contains(&standing.device.uuid);

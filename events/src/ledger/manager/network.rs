@@ -3,6 +3,7 @@
 //! What was given back is given out again last, so that whoever still speaks to the last holder does not reach the next.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct NetworkManager {
     next_port: u16,
     /// Where the search for a free subnet begins.
     next_subnet: u32,
+    /// Ports that are leased to nobody and on which somebody listened when it was looked last.
+    #[serde(default)]
+    foreign: Arc<BTreeSet<Port>>,
     #[serde(flatten)]
     state: ManagerState,
 }
@@ -75,6 +79,22 @@ impl NetworkManager {
         self.leased_subnets.iter().map(|(index, holder)| (*index, *holder))
     }
 
+    /// Ports that are leased to nobody and on which somebody listened when it was looked last: they are given to nobody.
+    #[must_use]
+    pub fn foreign(&self) -> &BTreeSet<Port> {
+        &self.foreign
+    }
+
+    /// Takes notice of what was seen now.
+    pub(in crate::ledger) fn set_foreign(&mut self, ports: BTreeSet<Port>) {
+        self.foreign = Arc::new(ports);
+    }
+
+    /// Has these ports be nobody's again.
+    pub(in crate::ledger) fn forget_foreign(&mut self, ports: &BTreeSet<Port>) {
+        Arc::make_mut(&mut self.foreign).retain(|port| !ports.contains(port));
+    }
+
     /// The subnets as they are called.
     #[must_use]
     pub fn subnet_range(&self) -> SubnetRange {
@@ -82,7 +102,10 @@ impl NetworkManager {
     }
 
     fn is_free(&self, number: u16, taken: &BTreeSet<Port>) -> bool {
-        let is_taken = |protocol| taken.contains(&Port { number, protocol });
+        let is_taken = |protocol| {
+            let port = Port { number, protocol };
+            taken.contains(&port) || self.foreign.contains(&port)
+        };
         !self.leased_ports.contains_key(&number) && !is_taken(Protocol::Tcp) && !is_taken(Protocol::Udp)
     }
 
@@ -97,7 +120,7 @@ impl NetworkManager {
         let (kind, kept) = (ResourceKind::Ports, &terms.kept.fixed_ports);
         for port in &demand.fixed_ports {
             let holder = self.holder_of(*port);
-            if holder.is_some() || kept.contains(port) {
+            if holder.is_some() || kept.contains(port) || self.foreign.contains(port) {
                 let (kind, bound) = (kind.clone(), Bound::Port(*port));
                 short.push(Shortage { kind, asked: 1, free: 0, bound, holder });
             }
@@ -105,16 +128,15 @@ impl NetworkManager {
         grant.fixed_ports.clone_from(&demand.fixed_ports);
         let asked = self.needs(demand);
         if asked != 0 {
-            let chosen = if demand.ports == 0 {
-                BTreeSet::new()
-            } else {
-                self.choose_ports(
-                    usize::from(demand.ports),
-                    &demand.fixed_ports.union(kept).copied().collect(),
-                )
-            };
             let usage = self.ports.usage(terms.policy.strict);
             let left = usage.free().saturating_sub(terms.kept.amount(&kind));
+            // Who cannot have all of them is not looked for longer than it takes to say how many there are.
+            let count = u64::from(demand.ports).min(left);
+            let chosen = if count == 0 {
+                BTreeSet::new()
+            } else {
+                self.choose_ports(count, &demand.fixed_ports.union(kept).copied().collect())
+            };
             let found = asked - u64::from(demand.ports) + chosen.len() as u64;
             short.extend(shortage(&kind, asked, found.min(left), usage.allocatable));
             grant.ports = chosen;
@@ -122,7 +144,8 @@ impl NetworkManager {
     }
 
     /// The next free ports, as many as are asked for or as there are.
-    fn choose_ports(&self, count: usize, taken: &BTreeSet<Port>) -> BTreeSet<u16> {
+    fn choose_ports(&self, count: u64, taken: &BTreeSet<Port>) -> BTreeSet<u16> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
         let PortRange { first, last } = self.range;
         let begin = if (first..=last).contains(&self.next_port) { self.next_port } else { first };
         (begin..=last).chain(first..begin).filter(|number| self.is_free(*number, taken)).take(count).collect()
@@ -142,6 +165,9 @@ impl NetworkManager {
         let is_new = !self.leased_ports.contains_key(&port.number);
         let mut lease = self.leased_ports.get(&port.number).copied().unwrap_or_default();
         *lease.of(port.protocol) = Some(holder);
+        if self.foreign.contains(&port) {
+            Arc::make_mut(&mut self.foreign).remove(&port);
+        }
         self.leased_ports.insert_mut(port.number, lease);
         self.ports.allocated += u64::from(is_new && self.in_range(port.number));
     }

@@ -8,6 +8,8 @@ use purser_actors::port::RuntimeError;
 use purser_events::pod::event::FailureClass;
 use serde::Deserialize;
 
+use crate::adapter::mps::Mps;
+
 /// How containerd is reached and used. Every key has a default; an unknown key is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -38,6 +40,9 @@ pub struct ContainerdConfig {
     /// Where devices are described (CDI), the last folder of which counts most; none for not looking: containers are
     /// told of their GPUs then, and given none.
     pub cdi_dirs: Option<Vec<PathBuf>>,
+    /// What limits containers that share a GPU; none where they are only watched.
+    #[serde(skip)]
+    pub mps: Option<Mps>,
 }
 
 impl Default for ContainerdConfig {
@@ -55,6 +60,7 @@ impl Default for ContainerdConfig {
             mirrors: BTreeMap::new(),
             images_dir: None,
             cdi_dirs: Some(Vec::new()),
+            mps: None,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::adapter::usage::Measured;
 use crate::adapter::{affinity, cgroups, throttle};
 
 /// How containerd encodes a change of a container's resources.
-const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+pub(super) const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 impl ContainerdRuntime {
     /// Moves a container, with all in it, to other processors; one that does not run is fine.
@@ -97,7 +97,7 @@ impl ContainerdRuntime {
         read(move || cgroups::pods_below(bases), "list the cgroups of pods").await
     }
 
-    async fn is_running(&self, key: &ContainerKey) -> Result<bool, RuntimeError> {
+    pub(super) async fn is_running(&self, key: &ContainerKey) -> Result<bool, RuntimeError> {
         Ok(matches!(self.standing(key).await?, Standing::Running(_)))
     }
 }

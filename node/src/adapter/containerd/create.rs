@@ -13,10 +13,10 @@ use oci_spec::runtime::Spec;
 use prost::Message;
 use prost_types::{Any, FieldMask};
 use purser_actors::port::{ContainerKey, ContainerPlan, RuntimeError, Standing, StartedContainer};
-use purser_events::ContainerName;
 use purser_events::ledger::{GpuUuid, visible_gpus};
 use purser_events::pod::event::FailureClass;
-use purser_events::pod::spec::ContainerSpec;
+use purser_events::pod::spec::{ContainerSpec, PodSpec};
+use purser_events::{ContainerName, PodUid};
 use tonic::{Code, Status};
 
 use super::connection::{CALL_LIMIT, TASK_LIMIT, within};
@@ -95,6 +95,15 @@ impl ContainerdRuntime {
             let told = visible_gpus(&plan.gpus).map(|(name, value)| format!("{name}={value}"));
             devices::merge(&mut env, &told);
         }
+        let mut binds = self.binds(plan).await?;
+        if let (Some(mps), Some(slice)) = (&self.config.mps, plan.gpu_slice) {
+            let told = mps.variables(slice)?.map(|(name, value)| format!("{name}={value}"));
+            devices::merge(&mut env, &told);
+            let own = mps.pipe_dir.display().to_string();
+            binds.push(Bind { source: mps.pipe_dir.clone(), target: own, read_only: false });
+            let shared = mps.shm_dir.iter().cloned();
+            binds.extend(shared.map(|source| Bind { source, target: "/dev/shm".into(), read_only: false }));
+        }
         let cwd = plan.spec.working_dir.clone().or(from_image.working_dir.clone());
         let decided = Decided {
             argv,
@@ -108,7 +117,7 @@ impl ContainerdRuntime {
             pids_max: self.config.pids_max.get(),
             limits_swap: self.cgroups.limits_swap,
             cgroup_path: self.cgroups.path(&plan.key),
-            binds: self.binds(plan).await?,
+            binds,
         };
         let described = spec::build(&decided).and_then(|spec| devices::add(spec, &devices));
         described.map_err(|error| {
@@ -245,7 +254,7 @@ impl ContainerdRuntime {
             ..CreateTaskRequest::default()
         };
         let created = self.create_task(request).await.map_err(|status| from_create(&status))?;
-        self.weigh_pod(plan);
+        self.weigh_pod(plan.key.pod, &plan.pod);
         // Now, while it waits to be started: a program may end before anyone can look at it.
         let process = process::identify(created.pid).ok_or_else(|| {
             let message = "the container's first process was gone before it was started";
@@ -294,12 +303,12 @@ impl ContainerdRuntime {
         }
     }
 
-    fn weigh_pod(&self, plan: &ContainerPlan) {
-        let shares = plan.pod.containers.iter().map(|container| {
+    pub(super) fn weigh_pod(&self, pod: PodUid, spec: &PodSpec) {
+        let shares = spec.containers.iter().map(|container| {
             let resources = &container.resources;
             spec::shares(resources.cpu_request.or(resources.cpu_limit).map(|cpu| cpu.0))
         });
-        self.cgroups.weigh_pod(plan.key.pod, shares.sum());
+        self.cgroups.weigh_pod(pod, shares.sum());
     }
 }
 

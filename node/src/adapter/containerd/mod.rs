@@ -24,6 +24,7 @@ mod orphan;
 mod process;
 mod reference;
 mod registry;
+mod resize;
 mod seccomp;
 mod source;
 mod spec;
@@ -38,8 +39,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, Ids, LoadedImage,
-    Notice, PodPlan, RuntimeError, Signal, Standing, StartedContainer,
+    Clock, ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, Ids, LimitsInForce,
+    LoadedImage, Notice, PodPlan, ResizePlan, RuntimeError, Signal, Standing, StartedContainer,
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{ContainerSpec, PodSpec, RuntimeClass};
@@ -55,7 +56,7 @@ use self::images::Images;
 use self::reference::ImageName;
 use super::cdi::Cdi;
 use super::out_of_memory::Told;
-use super::{disk_use, throttle, volumes};
+use super::{disk_use, sizes, throttle, volumes};
 
 /// Runs containers through containerd. Clones share one connection.
 #[derive(Clone)]
@@ -192,6 +193,20 @@ impl Containers for ContainerdRuntime {
 
     async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError> {
         self.hold_to(key, limit).await
+    }
+
+    fn cannot_resize(&self) -> Option<String> {
+        None
+    }
+
+    async fn resize(&self, plan: &ResizePlan) -> Result<(), RuntimeError> {
+        self.change_limits(plan).await
+    }
+
+    async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError> {
+        let folders = self.cgroups.folders(key);
+        let read = tokio::task::spawn_blocking(move || sizes::in_force(&folders));
+        Ok(read.await.expect("reading a cgroup does not panic"))
     }
 
     async fn set_gpu_memory_limit(

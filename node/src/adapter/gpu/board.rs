@@ -10,7 +10,7 @@ use purser_events::ledger::{GpuDevice, GpuUuid};
 use purser_events::{Bytes, Timestamp};
 
 use super::kernel_log::{Place, place};
-use super::told::{Faults, Teller};
+use super::told::{Faults, Teller, Told, Unplaced};
 use super::{Models, Pace, named};
 use crate::adapter::owners::Owners;
 
@@ -30,6 +30,8 @@ struct State {
     /// The call of the thread that finds GPUs.
     call: Option<Call>,
     gpus: BTreeMap<GpuUuid, Watched>,
+    /// Faults whose GPU is not known.
+    unplaced: Unplaced,
     stopping: bool,
 }
 
@@ -68,6 +70,17 @@ pub(super) struct Sample {
     pub(super) readings: GpuReadings,
 }
 
+impl Watched {
+    /// Where it is on the bus, if that was read.
+    fn place(&self) -> Option<Place> {
+        self.seen.as_ref()?.bus.as_deref().and_then(place)
+    }
+}
+
+fn tell_fault(gpu: &GpuUuid, told: Told) {
+    tracing::warn!(%gpu, xid = told.xid, by = ?told.by, "a fault of a GPU is told of");
+}
+
 impl Board {
     /// Nothing was seen yet.
     pub(super) fn new(
@@ -77,8 +90,8 @@ impl Board {
         clock: Arc<dyn Clock>,
         pace: Pace,
     ) -> Board {
-        let state =
-            State { driver: DriverState::Starting, call: None, gpus: BTreeMap::new(), stopping: false };
+        let (driver, unplaced) = (DriverState::Starting, Unplaced::default());
+        let state = State { driver, call: None, gpus: BTreeMap::new(), unplaced, stopping: false };
         Board { state: Mutex::new(state), changed: Condvar::new(), clock, named, models, owners, pace }
     }
 
@@ -179,27 +192,41 @@ impl Board {
         }
     }
 
-    /// The driver told of a fault of a GPU.
-    pub(super) fn fault(&self, uuid: &GpuUuid, xid: u32) {
-        self.add_fault(Teller::Library, xid, |known, _| known == uuid);
-    }
-
-    /// The kernel's log told of a fault of the GPU in this place on the bus.
-    pub(super) fn fault_at(&self, bus: Place, xid: u32) {
-        let is_there = |gpu: &Watched| gpu.seen.as_ref()?.bus.as_deref().and_then(place);
-        self.add_fault(Teller::KernelLog, xid, |_, gpu| is_there(gpu) == Some(bus));
-    }
-
-    fn add_fault(&self, by: Teller, xid: u32, is_it: impl Fn(&GpuUuid, &Watched) -> bool) {
+    /// The driver told of a fault of a GPU. At `since` it had none to tell of.
+    pub(super) fn fault(&self, uuid: &GpuUuid, xid: u32, since: Duration) {
         let (at, passed) = (self.clock.now(), self.clock.passed());
+        let told = Told { by: Teller::Library, xid, since, passed };
+        let is_new = self.change(|state| state.gpus.get_mut(uuid).map(|gpu| gpu.faults.add(told, at)));
+        if is_new == Some(true) {
+            tell_fault(uuid, told);
+        }
+    }
+
+    /// The kernel's log told of a fault of the GPU in this place on the bus. One of a GPU that is not known yet, or not any
+    /// more, waits until it is.
+    pub(super) fn fault_at(&self, bus: Place, xid: u32) {
+        let (at, passed) = (self.clock.now(), self.clock.passed());
+        let told = Told { by: Teller::KernelLog, xid, since: passed, passed };
         let is_new = self.change(|state| {
-            let found = state.gpus.iter_mut().find(|(uuid, gpu)| is_it(uuid, gpu));
-            found.map(|(uuid, gpu)| (uuid.clone(), gpu.faults.add(by, xid, at, passed)))
+            let found = state.gpus.iter_mut().find(|(_, gpu)| gpu.place() == Some(bus));
+            let is_new = found.map(|(uuid, gpu)| (uuid.clone(), gpu.faults.add(told, at)));
+            if is_new.is_none() {
+                state.unplaced.keep(bus, told, at);
+            }
+            is_new
         });
         match is_new {
-            Some((gpu, true)) => tracing::warn!(%gpu, xid, ?by, "a fault of a GPU is told of"),
+            Some((gpu, true)) => tell_fault(&gpu, told),
             Some((_, false)) => {}
-            None => tracing::warn!(xid, ?by, "a fault is told of a GPU that is not known"),
+            None => {
+                let (domain, bus, device) = bus;
+                let place = format!("{domain:04x}:{bus:02x}:{device:02x}");
+                tracing::warn!(
+                    xid,
+                    place,
+                    "a fault is told of a GPU that is not known: it waits for the GPU"
+                );
+            }
         }
     }
 
@@ -224,10 +251,17 @@ impl Board {
 
     /// What its thread read of a GPU.
     pub(super) fn sampled(&self, uuid: &GpuUuid, sample: Sample) {
-        self.post(uuid, |gpu| {
+        let passed = self.clock.passed();
+        let waited = self.change(|state| {
+            let Some(gpu) = state.gpus.get_mut(uuid) else { return vec![] };
+            gpu.call = None;
             gpu.standing = Standing::Ready;
             gpu.seen = Some(sample);
+            let place = gpu.place().filter(|_| !state.unplaced.is_empty());
+            let waited = place.map(|place| state.unplaced.take(place, passed)).unwrap_or_default();
+            waited.into_iter().filter(|(told, at)| gpu.faults.add(*told, *at)).collect()
         });
+        waited.into_iter().for_each(|(told, _)| tell_fault(uuid, told));
     }
 
     /// A GPU is of no use now; its thread looks again, or has `left`.

@@ -17,11 +17,14 @@ const XID_UNKNOWN: u32 = 999;
 pub(super) struct Ear<'n> {
     nvml: &'n Nvml,
     set: Option<EventSet<'n>>,
+    /// When it was known last that there was nothing to tell, by the time that has passed: what is told next has happened
+    /// since, however late it is told.
+    quiet_at: Duration,
 }
 
 impl<'n> Ear<'n> {
     pub(super) fn new(nvml: &'n Nvml) -> Ear<'n> {
-        Ear { nvml, set: None }
+        Ear { nvml, set: None, quiet_at: Duration::ZERO }
     }
 
     /// Forgets what it asked the driver to tell: after a GPU was lost, that is gone as well.
@@ -32,6 +35,7 @@ impl<'n> Ear<'n> {
     /// Listens for at most this time; says whether it could.
     pub(super) fn listen(&mut self, caller: &mut Caller, time: Duration) -> Result<bool, End> {
         if self.set.is_none() {
+            self.quiet_at = caller.board.passed();
             self.set = self.ask_to_be_told(caller)?;
         }
         let Some(set) = &self.set else { return Ok(false) };
@@ -45,10 +49,13 @@ impl<'n> Ear<'n> {
         match heard {
             Reading::Value(Some(xid)) => {
                 let xid = number(&xid);
-                caller.board.fault(&caller.uuid, xid);
+                caller.board.fault(&caller.uuid, xid, self.quiet_at);
                 Ok(true)
             }
-            Reading::Value(None) => Ok(true),
+            Reading::Value(None) => {
+                self.quiet_at = caller.board.passed();
+                Ok(true)
+            }
             Reading::Unsupported => Ok(false),
             Reading::Failed(_) => {
                 self.set = None;

@@ -1,8 +1,21 @@
 //! What GPUs can do, by the names of their models.
 //!
-//! The figures are those of NVIDIA's product data sheets and architecture white papers: 16-bit floating-point operations of
-//! the tensor cores with accumulation in 32 bits, dense. Where a sheet gives the figure with sparsity alone, it is half of
-//! that. Cards without tensor cores have their plain 16-bit rate.
+//! The figures are 16-bit floating-point operations of the tensor cores with accumulation in 32 bits, dense. Where a source
+//! gives the figure with sparsity alone, it is half of that. Cards without tensor cores have their plain 16-bit rate. They are
+//! taken from NVIDIA's own documents, by generation:
+//!
+//! - Blackwell: data sheets "HGX B200" (36 PFLOPS for eight, sparse) and "GB200 NVL72" (10 for the two of a superchip, sparse);
+//!   white paper "NVIDIA RTX Blackwell GPU Architecture", table of the RTX 5090.
+//! - Hopper: data sheets "H100 Tensor Core GPU" (1,979, 1,671 and 1,513 for SXM, NVL and PCIe, sparse), "H200 Tensor Core GPU"
+//!   (1,979 and 1,671), "GH200 Grace Hopper Superchip"; H800 and H20 as their product briefs have them.
+//! - Ada: data sheets "L40S" (362.05), "L40" (181.05), "L4" (242, sparse) and "L20"; white papers "NVIDIA Ada GPU Architecture"
+//!   2.01 (RTX 4090, 4080) and its edition for professional graphics (RTX 6000 Ada).
+//! - Ampere: data sheets "A100" (312), "A30" (165), "A40" (149.7), "A10" (125), "A16" (17.9 for each of four), "A2" (18), RTX
+//!   A6000, A5000 and A4000 (half of the sparse figure); white paper "NVIDIA Ampere GA102" (RTX 3090, 3080). The A10G is a part
+//!   of one cloud: the figure is that of its offerer.
+//! - Turing, Volta, Pascal: data sheets "T4" (65), "V100" (125, 112 and 130 for SXM2, PCIe and V100S), "P100" (21.2 and 18.7).
+//!
+//! A model whose documents disagree with each other is left out: what is not known is refused, and an operator may name it.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! The processes that use one GPU: what of its memory each has, how busy it was for each, and whose they are.
 //!
-//! There are drivers whose lists are laid out otherwise than the interface says, and containers in which a driver's pids
-//! are another's. So a driver is put to the test: until it has listed processes of which most are there, a list of
-//! which most are not is no list.
+//! There are drivers whose lists are laid out otherwise than the interface says, that list what is long gone, and
+//! containers in which a driver's pids are another's. So each pid is judged by itself: it is a pod's if the kernel has a
+//! process of this id in the pod's group. One that is listed again and again while there is no such process is unknown, and
+//! where this service sees only a part of the machine's processes, one such pid makes all of the driver's pids unknown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::figures::WHOLE_PERCENT;
 const PROCESSES_MAX: usize = 1_024;
 /// Tries to read a list that grows while it is read.
 const LIST_TRIES: usize = 3;
-/// Lists of which most is not there after which no more of them are believed: one may be of processes that just ended.
-const ODD_LISTS_MAX: u32 = 3;
+/// Lists in a row that must have a pid which no process has, for it to be unknown: in one or two it has just ended.
+const ABSENT_LISTS: u32 = 3;
 
 /// Time that a GPU was busy for each process, in percent; none where what was said cannot be.
 type Busy = BTreeMap<u32, Option<u32>>;
@@ -33,22 +34,10 @@ type Busy = BTreeMap<u32, Option<u32>>;
 pub(super) struct Processes {
     /// Time of the newest sample of a process that was read, in microseconds since 1970.
     newest_us: u64,
-    standing: Standing,
-}
-
-/// What is thought of the driver's lists.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// There were so many lists of which most was not there, and no other.
-    Untested { odd: u32 },
-    /// There was a list of processes that are there.
-    Proven,
-}
-
-impl Default for Standing {
-    fn default() -> Standing {
-        Standing::Untested { odd: 0 }
-    }
+    /// In how many lists in a row a pid was that no process has.
+    absent: BTreeMap<u32, u32>,
+    /// Whether the driver's pids turned out to be of another namespace.
+    is_foreign: bool,
 }
 
 impl Processes {
@@ -77,42 +66,47 @@ impl Processes {
             }
         }
         let owners = Arc::clone(&caller.board.owners);
+        let owner_of = |pid: u32| match self.is_foreign {
+            true => ProcessOwner::Unknown { name: None },
+            false => owners.owner(pid),
+        };
         let process = |(pid, memory): (u32, Option<u64>)| GpuProcess {
             pid,
-            owner: owners.owner(pid),
+            owner: owner_of(pid),
             memory: memory.map(Bytes),
             // Who is in no sample was not busy.
             sm_percent: busy.value().and_then(|busy| busy.get(&pid).copied().unwrap_or(Some(0))),
         };
         let found: Vec<GpuProcess> = found.into_iter().take(PROCESSES_MAX).map(process).collect();
-        Ok(self.test(&caller.uuid, found))
+        Ok(Reading::Value(self.judge(&caller.uuid, found, owners.sees_a_part())))
     }
 
-    /// The processes, if the driver's lists can be believed.
-    fn test(&mut self, gpu: &GpuUuid, found: Vec<GpuProcess>) -> Reading<Vec<GpuProcess>> {
-        let Standing::Untested { odd } = self.standing else { return Reading::Value(found) };
-        let gone = found.iter().filter(|process| process.owner == ProcessOwner::Gone).count();
-        if found.is_empty() {
-            return Reading::Value(found);
+    /// The processes with their owners as far as those can be told. `sees_a_part` is whether this service does not see every
+    /// process of the machine.
+    fn judge(&mut self, gpu: &GpuUuid, mut found: Vec<GpuProcess>, sees_a_part: bool) -> Vec<GpuProcess> {
+        let gone = found.iter().filter(|process| process.owner == ProcessOwner::Gone);
+        let absent = gone.map(|process| {
+            let before = self.absent.get(&process.pid).copied().unwrap_or(0);
+            (process.pid, before.saturating_add(1))
+        });
+        let absent: BTreeMap<u32, u32> = absent.collect();
+        let is_unknown =
+            |process: &GpuProcess| absent.get(&process.pid).is_some_and(|it| ABSENT_LISTS <= *it);
+        let count = found.iter().filter(|process| is_unknown(process)).count();
+        let is_foreign = sees_a_part && (self.is_foreign || 0 < count);
+        if is_foreign && !self.is_foreign {
+            tracing::warn!(%gpu, "the driver's process ids are not this service's: whose processes use a GPU cannot be \
+                told. Run the service in the host's pid namespace");
+        } else if absent.values().any(|lists| *lists == ABSENT_LISTS) {
+            tracing::warn!(%gpu, count, "the driver goes on to list processes that are not on this machine");
         }
-        if gone * 2 <= found.len() {
-            self.standing = Standing::Proven;
-            return Reading::Value(found);
+        for process in &mut found {
+            if is_foreign || is_unknown(process) {
+                process.owner = ProcessOwner::Unknown { name: None };
+            }
         }
-        let odd = odd.saturating_add(1);
-        self.standing = Standing::Untested { odd };
-        if odd < ODD_LISTS_MAX {
-            return Reading::Value(found);
-        }
-        let reason = format!(
-            "{gone} of the {} processes that the driver lists are not on this machine: run the service in the host's \
-             pid namespace, or take another release of the driver",
-            found.len()
-        );
-        if odd == ODD_LISTS_MAX {
-            tracing::warn!(%gpu, reason, "whose processes use a GPU is not told");
-        }
-        Reading::Failed(reason)
+        (self.absent, self.is_foreign) = (absent, is_foreign);
+        found
     }
 
     /// Time that it was busy for each process, in percent, since the last look; at most the last second before it.
@@ -164,4 +158,58 @@ fn note(found: &mut BTreeMap<u32, Option<u64>>, process: &ProcessInfo) {
     };
     let known = found.entry(process.pid).or_default();
     *known = (*known).max(memory);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use super::*;
+
+    fn process(pid: u32, owner: ProcessOwner) -> GpuProcess {
+        GpuProcess { pid, owner, memory: None, sm_percent: None }
+    }
+
+    /// What is thought of these processes after so many lists of them.
+    fn judged(
+        processes: &mut Processes,
+        lists: u32,
+        owners: &[ProcessOwner],
+        part: bool,
+    ) -> Vec<ProcessOwner> {
+        let gpu = GpuUuid::new("GPU-a").unwrap();
+        let list = || (1..).zip(owners).map(|(pid, owner)| process(pid, owner.clone())).collect();
+        let all = (0..lists).map(|_| processes.judge(&gpu, list(), part));
+        all.last().unwrap_or_default().into_iter().map(|process| process.owner).collect()
+    }
+
+    #[test]
+    fn each_pid_is_judged_by_itself() {
+        let (gone, unknown) = (ProcessOwner::Gone, ProcessOwner::Unknown { name: None });
+        let named = ProcessOwner::Unknown { name: Some("train".to_owned()) };
+        let owners = [gone.clone(), named.clone()];
+        let mut processes = Processes::default();
+        assert_eq!(
+            judged(&mut processes, 2, &owners, false),
+            [gone.clone(), named.clone()],
+            "it has just ended"
+        );
+        assert_eq!(judged(&mut processes, 1, &owners, false), [unknown.clone(), named.clone()]);
+        // Once it was not listed, it begins anew.
+        judged(&mut processes, 1, from_ref(&named), false);
+        assert_eq!(judged(&mut processes, 1, &owners, false), [gone, named]);
+    }
+
+    #[test]
+    fn in_a_namespace_of_its_own_a_pid_that_nobody_has_makes_all_unknown() {
+        let (gone, unknown) = (ProcessOwner::Gone, ProcessOwner::Unknown { name: None });
+        let named = ProcessOwner::Unknown { name: Some("train".to_owned()) };
+        let mut processes = Processes::default();
+        assert_eq!(judged(&mut processes, 9, from_ref(&named), true), from_ref(&named));
+        assert_eq!(
+            judged(&mut processes, 3, &[gone, named.clone()], true),
+            [unknown.clone(), unknown.clone()]
+        );
+        assert_eq!(judged(&mut processes, 1, from_ref(&named), true), [unknown], "from now on");
+    }
 }

@@ -6,14 +6,20 @@ use std::time::Duration;
 use purser_actors::port::SeenXid;
 use purser_events::Timestamp;
 
+use super::kernel_log::Place;
+
 /// Faults that are kept.
 const XIDS_MAX: usize = 64;
 /// Kinds of faults that are counted: NVIDIA has fewer.
 const XID_KINDS_MAX: usize = 256;
-/// Longest time between what the one says of a fault and what the other does.
+/// Longest time between what the one says of a fault and what the other does, where neither was kept from it.
 const SAME_WITHIN: Duration = Duration::from_secs(5);
 /// Faults that wait to be told by the other as well.
 const ALONE_MAX: usize = 256;
+/// Faults of GPUs that are not known, which wait for them.
+const UNPLACED_MAX: usize = 256;
+/// Longest time that a fault waits for its GPU: another may be put in its place on the bus.
+const UNPLACED_FOR: Duration = Duration::from_secs(3_600);
 
 /// Who tells of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +36,44 @@ pub(super) struct Faults {
     pub(super) newest: VecDeque<SeenXid>,
     pub(super) counts: BTreeMap<u32, u64>,
     told: u64,
-    /// Those that one has told of and the other has not, with the time that had passed.
-    alone: VecDeque<(Teller, u32, Duration)>,
+    /// Those that one has told of and the other has not.
+    alone: VecDeque<Told>,
+}
+
+/// What one of the two has told of a fault. Times are those that have passed, and only go forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Who.
+    pub(super) by: Teller,
+    /// NVIDIA's number for the kind of fault.
+    pub(super) xid: u32,
+    /// The earliest moment at which it may have happened: until then who tells of it had nothing to tell.
+    pub(super) since: Duration,
+    /// When it was told.
+    pub(super) passed: Duration,
+}
+
+impl Told {
+    /// Whether the two speak of one fault: each may have been told while the other was, give or take a moment. A driver
+    /// whose call hangs tells minutes later of what the kernel's log had at once.
+    fn is_same(&self, other: &Told) -> bool {
+        let may_be = |one: &Told, other: &Told| one.since <= other.passed.saturating_add(SAME_WITHIN);
+        self.by != other.by && self.xid == other.xid && may_be(self, other) && may_be(other, self)
+    }
 }
 
 impl Faults {
-    /// Counts a fault, unless the other has told of it a moment ago; says whether it did. `passed` only goes forward.
-    pub(super) fn add(&mut self, by: Teller, xid: u32, at: Timestamp, passed: Duration) -> bool {
-        self.alone.retain(|(_, _, told)| passed.saturating_sub(*told) <= SAME_WITHIN);
-        let is_same = |(teller, number, _): &(Teller, u32, Duration)| *teller != by && *number == xid;
-        if let Some(place) = self.alone.iter().position(is_same) {
+    /// Counts a fault, unless the other has told of it already; says whether it did.
+    pub(super) fn add(&mut self, told: Told, at: Timestamp) -> bool {
+        if let Some(place) = self.alone.iter().position(|other| other.is_same(&told)) {
             self.alone.remove(place);
             return false;
         }
         if self.alone.len() == ALONE_MAX {
             self.alone.pop_front();
         }
-        self.alone.push_back((by, xid, passed));
+        self.alone.push_back(told);
+        let xid = told.xid;
         self.told += 1;
         if self.newest.len() == XIDS_MAX {
             self.newest.pop_front();
@@ -59,12 +86,56 @@ impl Faults {
     }
 }
 
+/// Faults in the kernel's log of places on the bus at which no GPU is known: it was not read yet, or is gone.
+#[derive(Debug, Default)]
+pub(super) struct Unplaced(VecDeque<(Place, Told, Timestamp)>);
+
+impl Unplaced {
+    /// Keeps a fault until its GPU is there; of too many the oldest is given up.
+    pub(super) fn keep(&mut self, place: Place, told: Told, at: Timestamp) {
+        self.drop_old(told.passed);
+        if self.0.len() == UNPLACED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((place, told, at));
+    }
+
+    /// Takes out what was told of a place, oldest first.
+    pub(super) fn take(&mut self, place: Place, passed: Duration) -> Vec<(Told, Timestamp)> {
+        self.drop_old(passed);
+        let mut of_it = vec![];
+        self.0.retain(|(of, told, at)| {
+            let is_it = *of == place;
+            if is_it {
+                of_it.push((*told, *at));
+            }
+            !is_it
+        });
+        of_it
+    }
+
+    /// Whether nothing waits: who samples every second asks first.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn drop_old(&mut self, passed: Duration) {
+        self.0.retain(|(_, told, _)| passed.saturating_sub(told.passed) <= UNPLACED_FOR);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is told at this moment, and cannot have happened before it.
+    fn told(by: Teller, xid: u32, passed_ms: u64) -> Told {
+        let passed = Duration::from_millis(passed_ms);
+        Told { by, xid, since: passed, passed }
+    }
+
     fn add(faults: &mut Faults, by: Teller, xid: u32, passed_ms: u64) -> bool {
-        faults.add(by, xid, Timestamp(1), Duration::from_millis(passed_ms))
+        faults.add(told(by, xid, passed_ms), Timestamp(1))
     }
 
     #[test]
@@ -86,5 +157,38 @@ mod tests {
         let counted: Vec<bool> = told.map(|by| add(&mut faults, by, 13, 0)).to_vec();
         assert_eq!(counted, [true, true, false, false, true, false]);
         assert_eq!(faults.newest.iter().map(|it| it.number).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_driver_that_could_not_tell_for_minutes_tells_of_no_other_fault() {
+        use Teller::{KernelLog, Library};
+        let mut faults = Faults::default();
+        assert!(add(&mut faults, KernelLog, 79, 10_000));
+        // It had nothing to tell at 8 s, and was not asked again before 300 s.
+        let late = Told { since: Duration::from_secs(8), ..told(Library, 79, 300_000) };
+        assert!(!faults.add(late, Timestamp(1)));
+        assert!(faults.add(Told { since: Duration::from_secs(300), ..late }, Timestamp(1)), "another one");
+        assert!(add(&mut faults, KernelLog, 48, 400_000));
+        let other = Told { since: Duration::from_millis(405_001), ..told(Library, 48, 500_000) };
+        assert!(faults.add(other, Timestamp(1)), "it had nothing to tell after the log had");
+        assert_eq!(faults.counts, BTreeMap::from([(48, 2), (79, 2)]));
+    }
+
+    #[test]
+    fn faults_wait_for_their_gpu_for_an_hour_and_no_more_of_them_than_are_bounded() {
+        let (here, there) = ((0, 26, 0), (0, 27, 0));
+        let mut unplaced = Unplaced::default();
+        unplaced.keep(here, told(Teller::KernelLog, 79, 0), Timestamp(1));
+        unplaced.keep(there, told(Teller::KernelLog, 48, 1), Timestamp(2));
+        unplaced.keep(here, told(Teller::KernelLog, 31, 2), Timestamp(3));
+        let taken = unplaced.take(here, Duration::from_secs(9));
+        let taken: Vec<(u32, Timestamp)> = taken.into_iter().map(|(told, at)| (told.xid, at)).collect();
+        assert_eq!(taken, [(79, Timestamp(1)), (31, Timestamp(3))]);
+        assert_eq!(unplaced.take(there, UNPLACED_FOR + Duration::from_secs(1)), []);
+        for xid in 0..1_000 {
+            unplaced.keep(here, told(Teller::KernelLog, xid, 0), Timestamp(1));
+        }
+        assert_eq!(unplaced.take(here, Duration::ZERO).len(), UNPLACED_MAX);
+        assert!(unplaced.is_empty());
     }
 }

@@ -262,7 +262,7 @@ fn limit_memory_v1(folder: &Path, limits: &Limits) -> Result<(), String> {
 
 fn limit_cpu_v1(folder: &Path, limits: &Limits) -> Result<(), String> {
     if let Some(weight) = limits.cpu_weight {
-        write(folder, "cpu.shares", shares(weight))?;
+        write(folder, "cpu.shares", shares(Some(weight)))?;
     }
     let Some(cpu) = limits.cpu else { return Ok(()) };
     write(folder, "cpu.cfs_period_us", CPU_PERIOD_US)?;
@@ -290,7 +290,7 @@ fn make_v2(base: &Path, pod: &str, container: &str, limits: &Limits) -> Result<P
         }
     }
     if let Some(weight) = limits.cpu_weight {
-        write(&folder, "cpu.weight", 1 + (shares(weight) - 2) * 9_999 / 262_142)?;
+        write(&folder, "cpu.weight", 1 + (shares(Some(weight)) - 2) * 9_999 / 262_142)?;
     }
     if let Some(cpu) = limits.cpu {
         write(&folder, "cpu.max", format!("{} {CPU_PERIOD_US}", quota_us(cpu)))?;
@@ -302,8 +302,9 @@ fn make_v2(base: &Path, pod: &str, container: &str, limits: &Limits) -> Result<P
     Ok(folder)
 }
 
-/// The weight of version 1, in the kernel's range of 2 to 262,144: 1,024 for a core.
-fn shares(cpu: MilliCpu) -> u64 {
+/// The weight of version 1, in the kernel's range of 2 to 262,144: 1,024 for a core, as for who asks for nothing.
+pub(super) fn shares(cpu: Option<MilliCpu>) -> u64 {
+    let cpu = cpu.unwrap_or(MilliCpu(1_000));
     (cpu.0.saturating_mul(1_024) / 1_000).clamp(2, 262_144)
 }
 
@@ -368,9 +369,10 @@ mod tests {
 
     #[test]
     fn figures_stay_in_the_kernels_ranges() {
-        assert_eq!(shares(MilliCpu(0)), 2);
-        assert_eq!(shares(MilliCpu(1_000)), 1_024);
-        assert_eq!(shares(MilliCpu(u64::MAX)), 262_144);
+        assert_eq!(shares(Some(MilliCpu(0))), 2);
+        assert_eq!(shares(Some(MilliCpu(1_000))), 1_024);
+        assert_eq!(shares(None), 1_024, "as the kernel has it");
+        assert_eq!(shares(Some(MilliCpu(u64::MAX))), 262_144);
     }
 
     #[test]

@@ -31,8 +31,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use purser_actors::paths::PodPaths;
 use purser_actors::port::{
-    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LoadedImage, Notice, PodPlan,
-    RuntimeError, Signal, Standing, StartedContainer,
+    ContainerKey, ContainerPlan, ContainerUse, Containers, ExecIo, FieldError, LimitsInForce, LoadedImage,
+    Notice, PodPlan, ResizePlan, RuntimeError, Signal, Standing, StartedContainer,
 };
 use purser_events::pod::event::{Exit, FailureClass, ResolvedImage};
 use purser_events::pod::spec::{PodSpec, RuntimeClass};
@@ -376,6 +376,20 @@ impl Containers for ProcessRuntime {
     async fn set_cpu_limit(&self, key: &ContainerKey, limit: Option<MilliCpu>) -> Result<(), RuntimeError> {
         let key = key.clone();
         self.off(move |core| core.set_cpu_limit(&key, limit)).await
+    }
+
+    fn cannot_resize(&self) -> Option<String> {
+        self.core.cannot_resize()
+    }
+
+    async fn resize(&self, plan: &ResizePlan) -> Result<(), RuntimeError> {
+        let plan = plan.clone();
+        self.off(move |core| core.resize(&plan)).await
+    }
+
+    async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError> {
+        let key = key.clone();
+        Ok(self.off(move |core| core.limits(&key)).await)
     }
 
     async fn set_gpu_memory_limit(

@@ -11,7 +11,7 @@ use purser_events::pod::event::FailureClass;
 use super::cgroup::{self, Cgroups, Limits};
 use super::records::{BindMount, Plan, PlannedUser};
 use super::settings::{NodeUser, Settings};
-use crate::adapter::{affinity, logs, volumes};
+use crate::adapter::{affinity, logs, mps, volumes};
 
 /// Makes the volumes, the control groups and the log's folder of a container, and says what its shim is to do.
 ///
@@ -35,10 +35,14 @@ pub(super) fn plan(
         RuntimeError::new(FailureClass::Runtime, format!("failed to make the folder for logs: {error}"))
     })?;
     asked.cpus.as_ref().map_or(Ok(()), affinity::refuse_none)?;
+    let mut env = asked.env.clone();
+    if let (Some(mps), Some(slice)) = (&settings.mps, asked.gpu_slice) {
+        mps::set(&mut env, mps.variables(slice)?);
+    }
     let groups = make_groups(settings, cgroups, asked).map_err(invalid)?;
     Ok(Plan {
         argv,
-        env: asked.env.clone(),
+        env,
         working_dir: PathBuf::from(asked.spec.working_dir.as_deref().unwrap_or("/")),
         log: paths.log(&asked.key),
         mounts,

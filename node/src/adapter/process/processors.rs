@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use nix::unistd::Pid;
-use purser_actors::port::{ContainerKey, ContainerUse, RuntimeError};
+use purser_actors::port::{ContainerKey, ContainerUse, LimitsInForce, ResizePlan, RuntimeError};
 use purser_events::pod::event::FailureClass;
 use purser_events::{Bytes, CpuSet, MilliCpu, PodUid};
 use rustix::param::{clock_ticks_per_second, page_size};
@@ -24,7 +24,7 @@ use super::records::{Failure, Plan, State};
 use super::standing::{Found, look_settled};
 use super::{Core, cgroup, cpuset, exec};
 use crate::adapter::usage::Measured;
-use crate::adapter::{affinity, throttle};
+use crate::adapter::{affinity, sizes, throttle};
 
 /// Most times that all threads are looked at: a container that starts some faster than that is told so.
 const PASSES_MAX: u32 = 100;
@@ -85,6 +85,36 @@ impl Core {
             Found::Running(_) => Err(throttle::without_group()),
             Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
         }
+    }
+
+    /// Why what runs cannot be held to other limits, if it cannot.
+    pub(super) fn cannot_resize(&self) -> Option<String> {
+        let why = "its processes have no control groups, which this node may not write";
+        (!self.cgroups.hold_limits()).then(|| why.to_owned())
+    }
+
+    /// Holds a container to other limits: memory first, which the kernel may refuse.
+    pub(super) fn resize(&self, plan: &ResizePlan) -> Result<(), RuntimeError> {
+        let (pod, container) = group_names(&plan.key);
+        let groups = self.cgroups.folders(&pod, &container);
+        let resources = &plan.resources;
+        let is_there = sizes::set_memory_limit(&groups, resources.memory_limit)?;
+        let most = plan.held_to.or(resources.cpu_limit);
+        let is_limited = sizes::in_force(&groups).is_some_and(|limits| limits.cpu.is_some());
+        if most.is_some() || is_limited {
+            throttle::set_cpu_limit(&groups, most)?;
+        }
+        sizes::weigh(&groups, cgroup::shares(resources.cpu_request.or(resources.cpu_limit)));
+        match look_settled(&self.folder(&plan.key))? {
+            Found::Running(_) if !is_there => Err(throttle::without_group()),
+            Found::Running(_) | Found::Absent | Found::Created | Found::Starting | Found::Ended(..) => Ok(()),
+        }
+    }
+
+    /// The limits that the kernel holds a container to.
+    pub(super) fn limits(&self, key: &ContainerKey) -> Option<LimitsInForce> {
+        let (pod, container) = group_names(key);
+        sizes::in_force(&self.cgroups.folders(&pod, &container))
     }
 
     /// Lets a pod have so much memory of a GPU at most.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use nix::unistd::{getegid, geteuid};
 
+use crate::adapter::mps::Mps;
+
 /// What the process runtime is given to work with.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     pub pids_max: Option<u32>,
     /// Whether a container with limits runs without them where the node may not write control groups.
     pub unlimited_ok: bool,
+    /// What limits processes that share a GPU; none where they are only watched.
+    pub mps: Option<Mps>,
 }
 
 impl Settings {
@@ -31,6 +35,7 @@ impl Settings {
             cgroup_prefix: "purser".into(),
             pids_max: Some(4_096),
             unlimited_ok: false,
+            mps: None,
         }
     }
 }

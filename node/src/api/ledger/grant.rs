@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use purser_actors::service::ledger::name_of;
-use purser_events::ledger::{Demand, GpuGrant, Grant, HolderId, Place, Port, ResourceKind};
+use purser_events::ledger::{Demand, GpuGrant, Grant, HolderId, Place, Port, ResourceKind, Shortage};
 use purser_events::{PodUid, Timestamp, World};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -104,11 +104,15 @@ pub struct WaitingView {
 impl WaitingView {
     fn of(world: &World, place: &Place) -> WaitingView {
         let waiting = world.ledger.waits(place.pod).map(|(_, waiting)| waiting);
+        let view = |it: &Shortage| {
+            let in_front = place.kept.contains(&it.kind).then_some(place.in_front);
+            ShortageView::of(world, it, in_front)
+        };
         let victims = waiting.into_iter().flat_map(|waiting| &waiting.victims);
         WaitingView {
             since: place.since,
             rank: place.in_front,
-            shortages: place.shortages.iter().map(|shortage| ShortageView::of(world, shortage)).collect(),
+            shortages: place.shortages.iter().map(view).collect(),
             make_way: victims.map(|pod| name_of(world, HolderId::Pod(*pod))).collect(),
         }
     }

@@ -26,21 +26,32 @@ pub struct ShortageView {
     pub bound: String,
     /// Who has it: exactly who if it is one thing, else the largest.
     pub holders: Vec<String>,
+    /// How many wait in front for whom some of it is kept, so that it is not free; absent if that makes no difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_front: Option<usize>,
     /// The same as a sentence.
     pub message: String,
 }
 
 impl ShortageView {
-    /// A shortage with its holders as the world has them.
+    /// A shortage with its holders as the world has them, and with how many wait in front for whom some of it is kept.
     #[must_use]
-    pub fn of(world: &World, shortage: &Shortage) -> ShortageView {
+    pub fn of(world: &World, shortage: &Shortage, in_front: Option<usize>) -> ShortageView {
+        let foreign = world.ledger.managers.network.foreign();
+        let message = match shortage.bound {
+            Bound::Port(port) if foreign.contains(&port) => {
+                format!("{shortage}: a process that is no pod's listens on it")
+            }
+            _ => shortage.to_string(),
+        };
         ShortageView {
             resource: shortage.kind.to_string(),
             asked: shortage.asked,
             free: shortage.free,
             bound: word(&shortage.bound).to_owned(),
             holders: holders_of(world, shortage),
-            message: shortage.to_string(),
+            in_front,
+            message,
         }
     }
 
@@ -54,7 +65,12 @@ impl ShortageView {
         } else {
             format!(" (held by {})", self.holders.join(", "))
         };
-        format!("{begin}{}{holders}", self.message)
+        let kept = match self.in_front {
+            None => String::new(),
+            Some(1) => "; what is kept for 1 pod that waits in front is not free".to_owned(),
+            Some(pods) => format!("; what is kept for {pods} pods that wait in front is not free"),
+        };
+        format!("{begin}{}{holders}{kept}", self.message)
     }
 }
 
@@ -82,9 +98,16 @@ fn word(bound: &Bound) -> &'static str {
 #[must_use]
 pub fn told(service: &Service, error: ServiceError) -> Problem {
     let shortages = match &error {
-        ServiceError::Pod(PodRejection::Resources { error: LedgerRejection::Insufficient { shortages } })
-        | ServiceError::Ledger(LedgerRejection::Insufficient { shortages }) => service
-            .world(|world| shortages.iter().map(|shortage| ShortageView::of(world, shortage)).collect()),
+        ServiceError::Pod(PodRejection::Resources {
+            error: LedgerRejection::Insufficient { shortages, in_front },
+        })
+        | ServiceError::Ledger(LedgerRejection::Insufficient { shortages, in_front }) => {
+            let kept = |shortage: &Shortage| {
+                in_front.as_ref().filter(|front| front.kinds.contains(&shortage.kind)).map(|front| front.pods)
+            };
+            let view = |world: &World, it: &Shortage| ShortageView::of(world, it, kept(it));
+            service.world(|world| shortages.iter().map(|shortage| view(world, shortage)).collect())
+        }
         _ => Box::default(),
     };
     Problem { shortages, ..Problem::from(error) }

@@ -126,8 +126,8 @@ pub(in crate::api) async fn show(State(api): State<Api>, TenantPath(id): TenantP
     Json(TenantView::of(&world, &api, &id))
 }
 
-/// Says what a tenant may have, all of it at once: `namespaces`, `quota`, `alertPercent`, `podMax`, `podDefault` and
-/// `requests`. Amounts are text, as in `64Gi`, or numbers in the resource's unit.
+/// Says what a tenant may have, all of it at once: `namespaces`, `quota`, `alertPercent`, `podMax`, `podDefault`,
+/// `priorityMax` and `requests`. Amounts are text, as in `64Gi`, or numbers in the resource's unit.
 #[utoipa::path(
     put, path = "/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path)),
     request_body = Object,

@@ -74,7 +74,7 @@ pub(in crate::api) async fn set(
     let done = api.service.apply_pool(&name, spec, change.by).await?;
     let (status, outcome) = match done.outcome {
         Outcome::Created => (StatusCode::CREATED, "created"),
-        Outcome::Accepted => (StatusCode::OK, "changed"),
+        Outcome::Resized | Outcome::Accepted => (StatusCode::OK, "changed"),
         Outcome::Unchanged => (StatusCode::OK, "unchanged"),
     };
     let view = PoolAccepted { pool: name.to_string(), seq: done.seq.0, outcome: outcome.to_owned() };

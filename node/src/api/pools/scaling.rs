@@ -2,6 +2,7 @@
 
 use purser_events::Timestamp;
 use purser_events::pool::event::{LossReason, MemberRemovalReason, Scaled};
+use purser_events::pool::resize::MemberResize;
 use purser_events::pool::scale::{Load, ScaleRule, Verdict};
 use purser_events::pool::{Pool, ScalingPolicy};
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,9 @@ pub fn reasons(pool: &Pool) -> Vec<String> {
             "pods did not come up too often in a row: no other is tried until the pool is applied again"
                 .to_owned(),
         );
+    } else if let Some(shortage) = &pool.scaling.shortage {
+        let at = shortage.retry_at;
+        reasons.push(format!("the node has no room for another pod: none is tried before {at}"));
     } else if let Some(at) = pool.scaling.retry_at {
         reasons.push(format!("the last pod did not come up: no other is tried before {at}"));
     }
@@ -158,6 +162,17 @@ pub fn removal_sentence(reason: MemberRemovalReason) -> &'static str {
         MemberRemovalReason::OldRevision => "it is of an older revision and its slots are idle",
         MemberRemovalReason::Frozen => "the pool is frozen and its slots are idle",
         MemberRemovalReason::PoolRemoved => "the pool is being removed",
+    }
+}
+
+/// How a member's pod comes to the sizes of the template.
+#[must_use]
+pub fn resize_sentence(resize: &MemberResize) -> String {
+    match &resize.failed {
+        None => format!("it is being resized in place for revision {}", resize.revision),
+        Some(reason) => {
+            format!("it could not be resized in place and is replaced once its slots are idle: {reason}")
+        }
     }
 }
 

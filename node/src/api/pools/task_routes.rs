@@ -11,7 +11,7 @@ use purser_actors::port::Ids;
 use purser_actors::service::{Outcome, Request, TaskAccepted as Done};
 use purser_events::ledger::tenant::Operation;
 use purser_events::pod::spec::EnvVar;
-use purser_events::pool::{Pool, PoolName, Task, TaskId, TaskKind, TaskSpec, Workspace};
+use purser_events::pool::{Pool, PoolName, SecretVar, Task, TaskId, TaskKind, TaskSpec, Workspace};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -67,6 +67,9 @@ pub struct TaskRequest {
     /// Environment beside the agent's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets of the pool's `secretRefs`: read on the node when the task begins, on no record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_env: BTreeMap<String, SecretSource>,
     /// Where it runs; the agent's working folder if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -76,6 +79,17 @@ pub struct TaskRequest {
     /// For people and filters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// Where the value of a variable is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretSource {
+    /// A secret that the pool's `secretRefs` name.
+    pub secret: String,
+    /// Which file of it; absent if the secret is one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 fn work() -> TaskKind {
@@ -90,6 +104,10 @@ impl TaskRequest {
             Problem::invalid([WrongField { path: "workspace".to_owned(), message: error.to_string() }])
         })?;
         let env = self.env.into_iter().map(|(name, value)| EnvVar { name, value });
+        let secret = |(name, source): (String, SecretSource)| {
+            let SecretSource { secret, key } = source;
+            SecretVar { name, secret, key }
+        };
         Ok(TaskSpec {
             id: TaskId(self.id.or(by.command.map(|key| key.id.0)).unwrap_or_else(|| UuidV7.uuid())),
             kind: self.kind,
@@ -98,6 +116,7 @@ impl TaskRequest {
             argv: self.argv,
             apply_argv: self.apply_argv,
             env: env.collect(),
+            secrets: self.secret_env.into_iter().map(secret).collect(),
             working_dir: self.working_dir,
             timeout_s: self.timeout_seconds,
             labels: self.labels,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use purser_events::pool::event::{CancelReason, RequeueReason};
 use purser_events::pool::wait::Wait;
-use purser_events::pool::{Phase, Pool, PoolName, Task, TaskExit, TaskId, TaskState};
+use purser_events::pool::{Phase, Pool, PoolName, SecretVar, Task, TaskExit, TaskId, TaskState};
 use purser_events::{Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,6 +39,9 @@ pub struct TaskView {
     /// The names of its variables; values may be secret.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_names: Vec<String>,
+    /// The variables whose values are secrets, with where those are: as in `cloud/token`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_env: BTreeMap<String, String>,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -57,6 +60,9 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_before: Option<Timestamp>,
+    /// Whether its plan was confirmed and waits for the rest of its pod to be idle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed: bool,
     /// What its plan comes to, while that waits for its confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
@@ -138,12 +144,14 @@ impl TaskView {
             argv: spec.argv.clone(),
             apply_argv: spec.apply_argv.clone(),
             env_names: spec.env.iter().map(|variable| variable.name.clone()).collect(),
+            secret_env: spec.secrets.iter().map(secret_shown).collect(),
             labels: spec.labels.clone(),
             submitted_at: task.submitted_at,
             since: task.since,
             attempts: task.attempts,
             slot: TaskSlotView::of(name, task),
             not_before: None,
+            confirmed: matches!(task.state, TaskState::ApplyPending { confirmed_at: Some(_), .. }),
             summary: None,
             cancel: task.cancel.as_ref().map(|cancel| cancel_word(cancel.reason).to_owned()),
             last_loss: task.last_loss.as_ref().map(|loss| {
@@ -164,6 +172,7 @@ impl TaskView {
             TaskState::ApplyPending { summary, .. } => {
                 view.summary = Some(summary.clone());
                 view.waits_because = Some("its plan waits for somebody to confirm or discard it".to_owned());
+                view.tell_why_it_waits(pool, task, now);
             }
             TaskState::Ended { exit, message, .. } => {
                 view.message = Some(message.clone()).filter(|message| !message.is_empty());
@@ -184,6 +193,12 @@ impl TaskView {
         }
         self.waits_because = Some(why.to_string());
     }
+}
+
+/// A variable, and where its secret is.
+fn secret_shown(variable: &SecretVar) -> (String, String) {
+    let SecretVar { name, secret, key } = variable;
+    (name.clone(), key.as_ref().map_or_else(|| secret.clone(), |key| format!("{secret}/{key}")))
 }
 
 impl TaskSlotView {

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use purser_events::pool::state::Scaling;
+use purser_events::pool::state::{Scaling, Shortage};
 use purser_events::pool::{Member, MemberPhase, Pool, PoolName, Slot, Task, TaskState};
 use purser_events::{Seq, Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::scaling::{ScaledView, loss_sentence, reasons, removal_sentence};
+use super::scaling::{ScaledView, loss_sentence, reasons, removal_sentence, resize_sentence};
 use super::task_view::TaskView;
 use crate::manifest;
 
@@ -102,7 +102,7 @@ pub struct MemberView {
     pub pod_uid: Option<String>,
     /// `requested`, `starting`, `connected`, `away`, `removing` or `lost`.
     pub state: String,
-    /// Why it goes or is lost, in a sentence.
+    /// Why it goes or is lost, or how it comes to the sizes of the template, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Since when.
@@ -230,7 +230,7 @@ impl PoolStatus {
 
 /// Why a pool stands as it does, if there is more to say.
 fn message(pool: &Pool) -> Option<String> {
-    let Scaling { failures, last_failure, retry_at, gave_up, .. } = &*pool.scaling;
+    let Scaling { failures, last_failure, retry_at, gave_up, shortage, .. } = &*pool.scaling;
     let failure = last_failure.as_deref().unwrap_or("no reason is known");
     match (pool.leaving, gave_up, failures) {
         (Some(leaving), _, _) if leaving.force => {
@@ -239,9 +239,12 @@ fn message(pool: &Pool) -> Option<String> {
         (Some(_), _, _) => Some("it goes once its running and planned tasks have ended".to_owned()),
         (None, true, failures) => Some(format!(
             "{failures} pods in a row did not come up, the last one: {failure}. Nothing more is tried until the pool is \
-             applied again with another template"
+             applied again"
         )),
-        (None, false, 0) => None,
+        (None, false, 0) => shortage.as_ref().map(|Shortage { reason, times, retry_at, .. }| {
+            let tries = if *times == 1 { "1 try".to_owned() } else { format!("{times} tries") };
+            format!("the node has had no room for another pod, {tries} in a row: {reason}; the next is at {retry_at}")
+        }),
         (None, false, failures) => {
             let next = retry_at.map_or_else(String::new, |at| format!("; the next is tried at {at}"));
             Some(format!("{failures} pods in a row did not come up, the last one: {failure}{next}"))
@@ -252,7 +255,7 @@ fn message(pool: &Pool) -> Option<String> {
 impl MemberView {
     fn of(pool: &PoolName, member: &Arc<Member>) -> MemberView {
         let reason = match &member.phase {
-            MemberPhase::Requested | MemberPhase::Up => None,
+            MemberPhase::Requested | MemberPhase::Up => member.resize.as_ref().map(resize_sentence),
             MemberPhase::Removing { reason } => Some(removal_sentence(*reason).to_owned()),
             MemberPhase::Lost { reason } => Some(loss_sentence(reason)),
         };
@@ -276,7 +279,7 @@ impl SlotView {
         let (held, expires_at) = match slot {
             Slot::Idle => (None, None),
             Slot::Running { task, kind, token } => (Some((task, kind, token)), None),
-            Slot::Reserved { task, kind, token, expires_at } => {
+            Slot::Reserved { task, kind, token, expires_at, confirmed: _ } => {
                 (Some((task, kind, token)), Some(*expires_at))
             }
         };

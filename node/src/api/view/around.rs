@@ -1,13 +1,19 @@
 //! What of a pod's view is in the world around it: what it has or waits for, on whose account, and for whom it was
 //! stopped.
 
+use std::collections::BTreeMap;
+
+use purser_actors::port::LimitsInForce;
 use purser_actors::service::ledger::name_of;
-use purser_events::World;
 use purser_events::ledger::HolderId;
 use purser_events::pod::event::{StopCause, StopWhy};
 use purser_events::pod::{Phase, PodState};
+use purser_events::{ContainerName, World};
 
 use crate::api::ledger::grant::Standing;
+
+/// Limits in force by container.
+pub type Limits = BTreeMap<ContainerName, LimitsInForce>;
 
 /// The world around a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub struct Around {
     pub standing: Standing,
     /// On whose account it goes.
     pub tenant: Option<String>,
+    /// What the kernel holds its containers to, as far as that was looked up.
+    pub limits: Limits,
     /// Why it was stopped, in a word and in a sentence, if nobody asked for that.
     pub stopped: Option<(&'static str, String)>,
 }
@@ -25,7 +33,7 @@ impl Around {
     #[must_use]
     pub fn of(world: &World, pod: &PodState, standing: Standing) -> Around {
         let tenant = world.ledger.tenant_of(pod.spec.id.namespace()).map(|tenant| tenant.to_string());
-        Around { standing, tenant, stopped: stopped(world, pod) }
+        Around { standing, tenant, limits: Limits::new(), stopped: stopped(world, pod) }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Submit {
     /// A variable beside the agent's own; may be repeated
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     pub env: Vec<(String, String)>,
+    /// A variable whose value is a secret of the pool's secretRefs, read on the node; may be repeated
+    #[arg(long = "secret-env", value_name = "NAME=SECRET[/KEY]", value_parser = pair)]
+    pub secret_env: Vec<(String, String)>,
     /// Where it runs; the agent's working folder if absent
     #[arg(long, value_name = "FOLDER")]
     pub working_dir: Option<String>,

@@ -1,6 +1,7 @@
 //! `purser describe`.
 
 mod preemption;
+mod sizes;
 mod spec;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -56,6 +57,7 @@ pub(in crate::cli) async fn run(
         line(&format!("  {:<16} {}{why}", condition.kind, condition.status))?;
     }
     resources(&pod)?;
+    sizes::last_resize(&pod)?;
     volumes(&pod.spec)?;
     violations::section(client, Some(pod.metadata.uid.clone()), None).await?;
     history.print(&pod)?;
@@ -88,6 +90,7 @@ fn head(pod: &PodView) -> Result<(), Failure> {
     let facts = &pod.status.purser;
     field("Runtime", &facts.runtime)?;
     field("Run", &facts.run.to_string())?;
+    field("Generation", &pod.metadata.generation.to_string())?;
     field("Journal", &format!("admitted by record {}, last record {}", facts.admitted_seq, facts.last_seq))
 }
 
@@ -140,6 +143,11 @@ fn container(
         ("Args", spec.get("args").map(Value::to_string)),
         ("Limits", limits(spec, limits_enforced)),
         ("Requests", spec::amounts(spec, "requests")),
+        (
+            "Allocated",
+            Some(sizes::listed(&status.allocated_resources)).filter(|_| status.resources.is_some()),
+        ),
+        ("In force", status.resources.as_ref().map(|held| sizes::listed(&held.limits))),
         ("Ports", spec::ports(spec)),
     ];
     for (name, value) in asked.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
@@ -323,8 +331,10 @@ impl History {
         for pod in &waiting.make_way {
             line(&format!("  Normal   Preempting        {since}  {pod} makes way"))?;
         }
-        if waiting.rank > 0 {
-            line(&format!("  Warning  FailedScheduling  {since}  {} pods wait in front", waiting.rank))?;
+        match waiting.rank {
+            0 => {}
+            1 => line(&format!("  Warning  FailedScheduling  {since}  1 pod waits in front"))?,
+            rank => line(&format!("  Warning  FailedScheduling  {since}  {rank} pods wait in front"))?,
         }
         Ok(())
     }

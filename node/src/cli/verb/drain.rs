@@ -9,7 +9,7 @@ use super::change::Cordoned;
 use super::gpu::{find, path};
 use crate::api::gpu::GpuDetailView;
 use crate::api::node::NodeAccepted;
-use crate::cli::arguments::Drain;
+use crate::cli::arguments::node::Drain;
 use crate::cli::client::{Call, Client};
 use crate::cli::failure::Failure;
 use crate::cli::show::line;

@@ -25,21 +25,26 @@ pub(in crate::cli) async fn run(client: &Client, namespace: Option<&str>, logs: 
         ],
     );
     let answer = client.open(&Call::get(target)).await?;
-    copy_output(answer, |error| broken(logs.follow && !logs.previous, error)).await?;
+    copy_output(answer, &mut 0, |error| broken(logs.follow && !logs.previous, error)).await?;
     Ok(0)
 }
 
-/// Prints an output as it comes, to its end.
+/// Prints an output as it comes, to its end, without the bytes that were `printed` before.
 pub(super) async fn copy_output(
     answer: Response<Incoming>,
+    printed: &mut u64,
     broken: impl Fn(&hyper::Error) -> Failure,
 ) -> Result<(), Failure> {
     let mut body = answer.into_body();
+    let mut at = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
         if let Some(bytes) = frame.data_ref() {
+            let known = usize::try_from(printed.saturating_sub(at)).unwrap_or(usize::MAX);
+            at += bytes.len() as u64;
+            *printed = at.max(*printed);
             let mut out = std::io::stdout().lock();
-            out.write_all(bytes)?;
+            out.write_all(bytes.get(known..).unwrap_or_default())?;
             out.flush()?;
         }
     }

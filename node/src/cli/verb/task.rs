@@ -2,13 +2,13 @@
 
 use purser_actors::port::Ids;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::events::detail;
 use super::logs::copy_output;
+use super::task_wait;
 use crate::adapter::clock::UuidV7;
 use crate::api::pools::TaskAccepted;
-use crate::api::pools::task_routes::TaskRequest;
+use crate::api::pools::task_routes::{SecretSource, TaskRequest};
 use crate::api::pools::task_view::{TaskList, TaskView};
 use crate::cli::arguments::pool::{Kind, Submit, TaskChange, TaskLog};
 use crate::cli::arguments::{Get, Output};
@@ -17,7 +17,7 @@ use crate::cli::failure::Failure;
 use crate::cli::feed::{Feed, FeedRecord, Wanted};
 use crate::cli::show::{Table, age, coloured, field, line, structured};
 
-fn path(id: &str, rest: &str) -> String {
+pub(super) fn path(id: &str, rest: &str) -> String {
     format!("/v1/tasks/{}{rest}", encoded(id))
 }
 
@@ -33,6 +33,7 @@ pub(in crate::cli) async fn submit(client: &Client, submit: Submit) -> Result<u8
         argv,
         apply_argv,
         env: submit.env.into_iter().collect(),
+        secret_env: submit.secret_env.into_iter().map(|(name, place)| (name, source(&place))).collect(),
         working_dir: submit.working_dir,
         timeout_seconds: submit.timeout.map(|time| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX)),
         labels: submit.labels.into_iter().collect(),
@@ -41,12 +42,20 @@ pub(in crate::cli) async fn submit(client: &Client, submit: Submit) -> Result<u8
     let call = Call::post(format!("/v1/pools/{}/tasks", encoded(&submit.pool))).json(&body);
     let accepted: TaskAccepted = client.change(&call).await?;
     if submit.wait {
-        return wait(client, id, submit.output).await;
+        return task_wait::wait(client, &id.to_string(), submit.output).await;
     }
     if !structured(&accepted, submit.output)? {
         line(&told(&accepted))?;
     }
     Ok(0)
+}
+
+/// As in `cloud/token`, or `cloud` of a secret that is one file.
+fn source(place: &str) -> SecretSource {
+    match place.split_once('/') {
+        Some((secret, key)) => SecretSource { secret: secret.to_owned(), key: Some(key.to_owned()) },
+        None => SecretSource { secret: place.to_owned(), key: None },
+    }
 }
 
 /// Program and arguments of each phase: those of the apply stand behind another `--`.
@@ -68,55 +77,6 @@ fn phases(kind: Kind, command: Vec<String>) -> Result<(Vec<String>, Vec<String>)
 
 fn told(accepted: &TaskAccepted) -> String {
     format!("task/{} {} in pool/{} ({})", accepted.task, accepted.outcome, accepted.pool, accepted.state)
-}
-
-/// Prints a task's output as it comes, and ends with it: 0 if it went well, or its plan waits.
-async fn wait(client: &Client, id: Uuid, output: Output) -> Result<u8, Failure> {
-    let quiet = matches!(output, Output::Json | Output::Yaml);
-    // Opened first: what happens between the look and the feed would be missed the other way round.
-    let wanted = Wanted { kind: Some("pool.".to_owned()), follow: true, ..Wanted::default() };
-    let mut feed = Feed::open(client, &wanted).await?;
-    let id = id.to_string();
-    let task = loop {
-        let task: TaskView = client.read(&Call::get(path(&id, ""))).await?;
-        if matches!(&*task.state, "apply_pending") || has_ended(&task) {
-            break task;
-        }
-        loop {
-            let record = feed.record().await?;
-            let Some(record) = record else { return Err(Failure::Broken("it has stopped".to_owned())) };
-            if record.event.payload.get("task").and_then(Value::as_str) == Some(&*id) {
-                break;
-            }
-        }
-    };
-    if !quiet {
-        copy_log(client, &id, false).await?;
-    }
-    if !structured(&task, output)? {
-        line(&sentence(&task))?;
-    }
-    match (&*task.state, task.exit_code) {
-        ("success" | "applied" | "planned_and_finished" | "apply_pending", _) => Ok(0),
-        (_, Some(code)) => Ok(u8::try_from(code).ok().filter(|code| *code != 0).unwrap_or(1)),
-        (_, None) => Ok(1),
-    }
-}
-
-fn has_ended(task: &TaskView) -> bool {
-    matches!(&*task.state, "success" | "applied" | "planned_and_finished" | "failed" | "cancelled")
-}
-
-/// How a task stands, on one line.
-fn sentence(task: &TaskView) -> String {
-    let more = match (&task.message, task.exit_code, task.signal, &task.waits_because) {
-        (Some(message), ..) => format!(": {message}"),
-        (None, Some(code), ..) => format!(": exit code {code}"),
-        (None, None, Some(signal), _) => format!(": signal {signal}"),
-        (None, None, None, Some(why)) => format!(": {why}"),
-        (None, None, None, None) => String::new(),
-    };
-    format!("task/{} {}{more}", task.id, task.state)
 }
 
 /// Lists tasks, or shows one.
@@ -269,6 +229,9 @@ pub(super) async fn describe(client: &Client, id: &str) -> Result<u8, Failure> {
     if !task.env_names.is_empty() {
         field("Environment", &task.env_names.join(", "))?;
     }
+    for (name, place) in &task.secret_env {
+        field("Secret", &format!("{name} from {place}"))?;
+    }
     for (key, value) in &task.labels {
         field("Label", &format!("{key}={value}"))?;
     }
@@ -346,7 +309,7 @@ pub(in crate::cli) async fn log(client: &Client, log: TaskLog) -> Result<u8, Fai
 
 async fn copy_log(client: &Client, id: &str, follow: bool) -> Result<(), Failure> {
     let target = with_query(&path(id, "/log"), &[("follow", follow.then(|| "true".to_owned()))]);
-    copy_output(client.open(&Call::get(target)).await?, |error| match follow {
+    copy_output(client.open(&Call::get(target)).await?, &mut 0, |error| match follow {
         true => Failure::Broken("the task had not ended".to_owned()),
         false => Failure::Broken(error.to_string()),
     })

@@ -126,6 +126,8 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure>
         ]);
     }
     table.print()?;
+    let priority = set.priority_max.map_or_else(|| "unbounded".to_owned(), |most| format!("up to {most}"));
+    field("Priority", &priority)?;
     let alert = set.alert_percent.map_or_else(|| "none".to_owned(), |percent| format!("from {percent}% on"));
     let raised = if tenant.alerts.is_empty() {
         String::new()

@@ -37,6 +37,7 @@ fn met(goal: &Goal) -> String {
         Goal::Phase(phase) => format!("is {phase}"),
         Goal::Delete => "is gone".to_owned(),
         Goal::Ended => "has stopped".to_owned(),
+        Goal::Resized => "is resized".to_owned(),
     }
 }
 
@@ -118,5 +119,6 @@ async fn is_met(client: &Client, id: &PodId, goal: &Goal) -> Result<bool, Failur
         Goal::Phase(phase) => pod.status.phase == *phase,
         Goal::Delete => false,
         Goal::Ended => matches!(&*pod.status.phase, "Stopped" | "Failed"),
+        Goal::Resized => pod.status.purser.resize.is_none_or(|resize| resize.state != "InProgress"),
     })
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use purser_events::gpu::{self, Gpu, GpuEvent, GpuHealthPolicy, Health};
 use purser_events::ledger::event::{
-    AlertRaised, Allocated, CapacitySet, DriftFound, ManagerStopped, PolicySet, PreemptionRequested, Queued,
-    ReservationCancelled, Reserved, TenantSet,
+    AlertRaised, Allocated, CapacitySet, DriftFound, ForeignPortsSeen, ManagerStopped, PolicySet,
+    PreemptionRequested, Queued, ReservationCancelled, Reserved, ResizeGranted, TenantSet,
 };
-use purser_events::ledger::{GpuUuid, Grant, Ledger, LedgerEvent, Limits};
+use purser_events::ledger::{GpuUuid, Grant, Ledger, LedgerEvent, Limits, Size};
 use purser_events::node::event::{DiskPressure, DiskPressureChanged, Started};
 use purser_events::node::redaction::PendingRedaction;
 use purser_events::node::state::RuntimeStanding;
@@ -22,13 +22,16 @@ use purser_events::node::{Node, NodeState};
 use purser_events::pod::event::{
     Admitted, Exit, ExitReason, FailureClass, FailureReason, ResolvedImage, StopCause, StopReason, StopWhy,
 };
+use purser_events::pod::resize::Progress;
 use purser_events::pod::spec::{Role, RuntimeClass};
-use purser_events::pod::{Attempt, Container, ContainerState, Phase, Pod, PodState, Setup};
+use purser_events::pod::{
+    Attempt, Container, ContainerSize, ContainerState, Phase, Pod, PodState, Resize, Setup,
+};
 use purser_events::view::{Entry, Quarantine, Registry, Tombstone};
 use purser_events::worker::{ProcessIdentity, Worker, WorkerState};
 use purser_events::{
-    ContainerName, Cpu, Decider, MilliCpu, MilliTflops, NodeUid, PodId, PodUid, Policy, Seq, StreamVersion,
-    Timestamp, WorkerUid, World,
+    Bytes, ContainerName, Cpu, Decider, MilliCpu, MilliTflops, NodeUid, PodId, PodUid, Policy, Seq,
+    StreamVersion, Timestamp, WorkerUid, World,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -124,6 +127,9 @@ fn ledger() -> Ledger {
     }
     reserved.grant = Grant { cpu: MilliCpu(100), ..Grant::default() };
     let victims = vec![allocated.pod];
+    let (has, from) = (allocated.pod, Size::of(&allocated.grant));
+    let to = Size { memory: Bytes(from.memory.0 / 2), ..from };
+    let resized = ResizeGranted { pod: has, generation: 2, from, to, at: AT };
     let preempted = PreemptionRequested { pod: pod(9), victims, grace_s: 30 };
     let stopped = |word: &str| {
         let kind = word.parse().unwrap();
@@ -132,7 +138,7 @@ fn ledger() -> Ledger {
     reserved.token = 2;
     let ended = Reserved { reservation: Uuid::from_u128(93), token: 1, ..reserved.clone() };
     let cancelled = ReservationCancelled { reservation: ended.reservation };
-    let mut tenant: TenantSet = first("ledger.tenant-set.v1");
+    let mut tenant: TenantSet = first("ledger.tenant-set.v2");
     tenant.tenant.requests.rates.values_mut().for_each(|rate| rate.burst = Some(7));
     let mut history: Vec<LedgerEvent> = vec![
         capacity.into(),
@@ -144,8 +150,10 @@ fn ledger() -> Ledger {
         cancelled.into(),
         reserved.into(),
         preempted.into(),
+        resized.into(),
         first::<AlertRaised>("ledger.alert-raised.v1").into(),
         first::<DriftFound>("ledger.drift-found.v1").into(),
+        first::<ForeignPortsSeen>("ledger.foreign-ports-seen.v1").into(),
     ];
     history.extend(["cpu", "memory", "disk", "gpu-share", "ports", "example.com/dongle"].map(stopped));
     let ledger = history.iter().try_fold(Ledger::default(), |ledger, event| ledger.evolve(event));
@@ -304,7 +312,27 @@ fn pod(number: u128, phase: Phase) -> PodState {
         awaits_resources: true,
         stop_why: StopWhy::Preempted { by: PodUid(Uuid::from_u128(9)) },
         violations: violations::of_entity(),
+        resize: Some(resize(number)),
     }
+}
+
+/// A change of sizes, in one state or another.
+fn resize(number: u128) -> Resize {
+    let message = "the kernel refused it".to_owned();
+    let progress = match number % 3 {
+        0 => Progress::Requested,
+        1 => Progress::Done,
+        _ => Progress::Failed { container: name("main"), message },
+    };
+    let size = |milli| ContainerSize {
+        container: name("main"),
+        cpu_limit: Some(MilliCpu(milli)),
+        cpu_request: Some(MilliCpu(milli / 2)),
+        memory_limit: Some(Bytes(milli << 20)),
+        memory_request: Some(Bytes(milli << 19)),
+    };
+    let tier = Some("dev.small".to_owned());
+    Resize { generation: 2, tier, from: vec![size(500)], to: vec![size(1_000)], progress }
 }
 
 fn container(state: ContainerState) -> Container {

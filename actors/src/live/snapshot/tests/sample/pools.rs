@@ -1,14 +1,18 @@
 //! A pool to which everything has happened, with a member and a task in every state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use purser_events::pool::event::{
-    AgentConnected, MemberAdmitted, MemberLost, MemberRemovalRequested, MemberRequestFailed, MemberRequested,
-    ReferencesChanged, RemovalRequested, Scaled, SpecSet, TaskAssigned, TaskCancelRequested, TaskEnded,
-    TaskPlanned, TaskRequeued, TaskStarted, TaskSubmitted, Unfrozen,
+    AgentConnected, AgentLeaving, MemberAdmitted, MemberLost, MemberNoRoom, MemberRemovalRequested,
+    MemberRequestFailed, MemberRequested, ReferencesChanged, RemovalRequested, Scaled, SpecSet,
+    StaleTokenRefused, TaskApproved, TaskAssigned, TaskCancelRequested, TaskEnded, TaskPlanned, TaskRequeued,
+    TaskStarted, TaskSubmitted, Unfrozen,
 };
+use purser_events::pool::resize::MemberResize;
 use purser_events::pool::{
-    MemberPhase, Phase, Pool, PoolEvent, PoolName, SlotKey, TaskId, TaskKind, TaskState, Token, Workspace,
+    Member, MemberPhase, Phase, Pool, PoolEvent, PoolName, SlotKey, TaskId, TaskKind, TaskState, Token,
+    Workspace,
 };
 use purser_events::{Decider, PodUid};
 use uuid::Uuid;
@@ -31,11 +35,13 @@ fn member(member: u64, is_there: bool) -> Vec<PoolEvent> {
 }
 
 fn submitted(number: u64, kind: TaskKind, workspace: Option<&str>) -> PoolEvent {
-    let mut submitted: TaskSubmitted = first("pool.task-submitted.v1");
-    (submitted.order, submitted.spec.id, submitted.spec.kind) = (number, id(number), kind);
-    submitted.spec.workspace = workspace.map(|name| Workspace::new(name).unwrap());
+    let mut submitted: TaskSubmitted = first("pool.task-submitted.v2");
+    submitted.order = number;
+    let spec = Arc::make_mut(&mut submitted.spec);
+    (spec.id, spec.kind) = (id(number), kind);
+    spec.workspace = workspace.map(|name| Workspace::new(name).unwrap());
     if kind == TaskKind::PlanAndApply {
-        submitted.spec.apply_argv = vec!["apply".to_owned()];
+        spec.apply_argv = vec!["apply".to_owned()];
     }
     submitted.into()
 }
@@ -67,6 +73,14 @@ fn tasks() -> Vec<PoolEvent> {
         submitted(8, TaskKind::Plan, None),
         assigned(8, (1, 1), 6, Phase::Only),
         TaskRequeued { task: id(8), token: Token(6), ..first("pool.task-requeued.v1") }.into(),
+        // One whose next try is due when another gets a slot.
+        submitted(9, TaskKind::Plan, None),
+        assigned(9, (1, 1), 7, Phase::Only),
+        TaskRequeued { task: id(9), token: Token(7), not_before: Some(AT), ..first("pool.task-requeued.v1") }
+            .into(),
+        submitted(10, TaskKind::Plan, None),
+        assigned(10, (1, 1), 8, Phase::Only),
+        TaskApproved { task: id(1), at: AT }.into(),
     ]
 }
 
@@ -76,7 +90,7 @@ pub(super) fn pools() -> BTreeMap<PoolName, Pool> {
     let name = set.name.clone();
     let mut history: Vec<PoolEvent> =
         vec![set.into(), first::<ReferencesChanged>("pool.references-changed.v1").into()];
-    for (number, is_there) in [(1, true), (2, true), (4, true), (5, false), (6, false)] {
+    for (number, is_there) in [(1, true), (2, true), (3, true), (4, true), (5, false), (6, false)] {
         history.extend(member(number, is_there));
     }
     history.push(MemberRemovalRequested { member: 5, ..first("pool.member-removal-requested.v1") }.into());
@@ -84,11 +98,22 @@ pub(super) fn pools() -> BTreeMap<PoolName, Pool> {
     history.push(MemberRequested { member: 7, revision: 3, slots: 3, at: AT }.into());
     history.push(MemberRequested { member: 8, revision: 3, slots: 3, at: AT }.into());
     history.push(MemberRequestFailed { member: 8, ..first("pool.member-request-failed.v1") }.into());
+    history.push(MemberRequested { member: 9, revision: 3, slots: 3, at: AT }.into());
+    history.push(MemberNoRoom { member: 9, ..first("pool.member-no-room.v1") }.into());
     history.extend(tasks());
+    history.push(StaleTokenRefused { member: 4, ..first("pool.stale-token-refused.v1") }.into());
+    let session = first::<AgentConnected>("pool.agent-connected.v1").session;
+    history.push(AgentLeaving { member: 4, session, at: AT }.into());
     history.extend(all::<Scaled>("pool.scaled.v1").into_iter().skip(4).map(PoolEvent::from));
     history.push(first::<Unfrozen>("pool.unfrozen.v1").into());
     history.push(first::<RemovalRequested>("pool.removal-requested.v1").into());
-    let pool = history.iter().try_fold(Pool::default(), |pool, event| pool.evolve(event)).unwrap();
+    let mut pool = history.iter().try_fold(Pool::default(), |pool, event| pool.evolve(event)).unwrap();
+    // Another template leads to these, which the events on file do not have.
+    pool.in_place_from = Some(2);
+    let mut resized = Member::clone(&pool.members[&4]);
+    let failed = Some("insufficient resources".to_owned());
+    resized.resize = Some(MemberResize { revision: 3, failed });
+    pool.members.insert_mut(4, Arc::new(resized));
     for member in pool.members.values() {
         match &member.phase {
             MemberPhase::Requested

@@ -80,17 +80,9 @@ impl Model {
                 self.draw(it.token)?;
                 self.turn(it.task, false, true)?;
             }
-            E::TaskConfirmed(it) => {
-                let is_wanted = matches!(command, PoolCommand::Confirm { task } if *task == it.task);
-                let was_wanted = self.approved.remove(&it.task);
-                must!(is_wanted || was_wanted, "task {} was confirmed by itself", it.task);
-                self.draw(it.token)?;
-                self.turn(it.task, true, false)?;
-                self.alone(it.task)?;
-            }
+            E::TaskConfirmed(it) => self.confirm(it.task, it.token, command)?,
             E::TaskApproved(it) => {
-                let is_wanted = matches!(command, PoolCommand::Confirm { task } if *task == it.task);
-                must!(is_wanted, "task {} was approved by itself", it.task);
+                must!(confirms(command, it.task), "task {} was approved by itself", it.task);
                 self.approved.insert(it.task);
             }
             E::TaskEnded(it) => {
@@ -117,6 +109,15 @@ impl Model {
             | E::Unfrozen(_) => {}
         }
         Ok(())
+    }
+
+    fn confirm(&mut self, task: TaskId, token: Token, command: &PoolCommand) -> Result<(), String> {
+        let was_wanted = self.approved.remove(&task);
+        let is_wanted = confirms(command, task) || was_wanted;
+        must!(is_wanted, "task {task} was confirmed by itself");
+        self.draw(token)?;
+        self.turn(task, true, false)?;
+        self.alone(task)
     }
 
     fn requeue(&mut self, task: TaskId, may_have_run: bool) -> Result<(), String> {
@@ -235,4 +236,8 @@ impl Model {
         self.approved.remove(&task);
         self.owners.retain(|_, owner| owner.task != task);
     }
+}
+
+fn confirms(command: &PoolCommand, task: TaskId) -> bool {
+    matches!(command, PoolCommand::Confirm { task: asked } if *asked == task)
 }

@@ -214,7 +214,7 @@ layouts! {
     0x0301 "worker.registered" v 1 => Worker(WorkerEvent::Registered(worker::event::Registered));
     0x0302 "worker.exited" v 1 => Worker(WorkerEvent::Exited(worker::event::Exited));
     0x0401 "ledger.capacity-set" v 2 => Ledger(LedgerEvent::CapacitySet(ledger::event::CapacitySet)), was 1: ledger::past_gpus::CapacitySetV1;
-    0x0402 "ledger.policy-set" v 2 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet)), was 1: ledger::past::PolicySetV1;
+    0x0402 "ledger.policy-set" v 3 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet)), was 1: ledger::past::PolicySetV1, was 2: ledger::past::PolicySetV2;
     0x0403 "ledger.tenant-set" v 2 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet)), was 1: ledger::past::TenantSetV1;
     0x0404 "ledger.tenant-removed" v 1 => Ledger(LedgerEvent::TenantRemoved(ledger::event::TenantRemoved));
     0x0405 "ledger.allocated" v 2 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated)), was 1: ledger::past_gpus::AllocatedV1;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
-use purser_events::ledger::past::{PolicySetV1, TenantSetV1};
+use purser_events::ledger::past::{PolicySetV1, PolicySetV2, TenantSetV1};
 use purser_events::ledger::past_gpus::{AllocatedV1, CapacitySetV1, QueuedV1, ReservedV1};
 use purser_events::ledger::past_use::UseRecordedV1;
 use purser_events::node::event::past::{PolicySetV1 as NodePolicySetV1, StartedV1};
@@ -102,6 +102,7 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
         (0x040a, 1) => each::<ReservedV1>(samples, shape),
         (0x0415, 1) => each::<UseRecordedV1>(samples, shape),
         (0x0402, 1) => each::<PolicySetV1>(samples, shape),
+        (0x0402, 2) => each::<PolicySetV2>(samples, shape),
         (0x0403, 1) => each::<TenantSetV1>(samples, shape),
         _ => panic!("{}: name the past payload's type here", stem(layout)),
     }

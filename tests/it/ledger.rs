@@ -4,6 +4,7 @@
 mod admissions;
 mod adopted;
 mod advice;
+mod clock;
 mod drift;
 mod import;
 mod kills;
@@ -14,6 +15,7 @@ mod race;
 mod requests;
 mod reservations;
 mod rounds;
+mod ungranted;
 
 use purser_tests::feed::Feed;
 use purser_tests::http::{self, Answer};

@@ -126,6 +126,37 @@ fn while_the_driver_is_away_nothing_is_judged_and_that_is_on_record() {
 }
 
 #[test]
+fn a_pod_that_was_given_nothing_of_a_gpu_is_not_cleared_by_a_driver_that_is_away() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let guest = node.run_with("guest", None).await;
+        ground.gpu.say(|gpu| gpu.processes = vec![process(901, guest, 10, 5)]);
+        let memory = |node: &Node<'_>| {
+            node.history()
+                .into_iter()
+                .filter(|it| it.kind == ViolationKind::GpuMemoryOverQuota)
+                .collect::<Vec<_>>()
+        };
+        node.until("it is told of", |node| !memory(node).is_empty()).await;
+        ground.gpu.say(|gpu| gpu.state = GpuState::Unresponsive { call: "nvmlDeviceGetMemoryInfo" });
+        node.until("nothing can be seen", |node| node.open().gap.is_some()).await;
+        node.seconds(10).await;
+        assert!(memory(&node).iter().all(|it| it.until.is_none()), "{:#?}", memory(&node));
+        // Nor by a start meanwhile, which has seen nothing at all.
+        node.end().await;
+        let node = ground.node().await;
+        node.seconds(45).await;
+        assert!(memory(&node).iter().all(|it| it.until.is_none()), "{:#?}", memory(&node));
+        ground.gpu.say(|gpu| (gpu.state, gpu.processes) = (GpuState::Ready, vec![]));
+        node.until("it is over", |node| memory(node).iter().all(|it| it.until.is_some())).await;
+        let episodes = memory(&node);
+        assert_eq!((episodes.len(), episodes[0].pod, episodes[0].limit), (1, Some(guest), 0));
+        node.end().await;
+    });
+}
+
+#[test]
 fn what_is_left_of_a_pod_and_who_belongs_to_none_is_told_of() {
     let ground = Ground::new();
     actix::System::new().block_on(async {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use purser_events::gpu::Health;
 use purser_events::ledger::{GpuUuid, HolderId, Qos};
 use purser_events::pod::{Pod, PodState};
+use purser_events::violation::ViolationKind;
 use purser_events::violation::detector::{GpuSample, Holder, Owner, ProcessUse};
 use purser_events::{Bytes, PodUid, Timestamp, World};
 
@@ -14,10 +15,12 @@ use crate::port::{GpuPart, GpuProcess, GpuReadings, GpuState, ProcessOwner, Seen
 /// How old figures may be before they count as missing.
 const STALE: Duration = Duration::from_secs(5);
 
-/// Which figures were looked at last.
+/// Which figures were looked at last, and what they said of pods that were given nothing.
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
     last: BTreeMap<GpuUuid, (Timestamp, Duration)>,
+    /// Pods that use a GPU of which they were given nothing.
+    guests: BTreeMap<GpuUuid, BTreeSet<PodUid>>,
 }
 
 /// Whether figures are worth a look.
@@ -49,6 +52,45 @@ impl Freshness {
             }
         }
     }
+
+    /// Adds those who use a GPU and were given nothing of it: they may use nothing of it. Where processes cannot be told,
+    /// they are those of the last look, and those who are told of on record, as long as they run: that nothing can be
+    /// seen ends nothing.
+    fn add_guests(
+        &mut self,
+        gpu: &GpuUuid,
+        processes: Option<&[ProcessUse]>,
+        held: &mut BTreeMap<PodUid, Holder>,
+        world: &World,
+    ) {
+        let guests = match processes {
+            Some(processes) => {
+                let using = processes.iter().filter_map(|process| match process.owner {
+                    Owner::Pod(pod) => Some(pod),
+                    Owner::GonePod(_) | Owner::Unknown(_) | Owner::Ended => None,
+                });
+                let guests: BTreeSet<PodUid> = using.filter(|pod| !held.contains_key(pod)).collect();
+                self.guests.insert(gpu.clone(), guests.clone());
+                guests
+            }
+            None => {
+                let last = self.guests.get(gpu).into_iter().flatten().copied();
+                last.chain(told_of(world, gpu)).filter(|pod| runs(world, *pod)).collect()
+            }
+        };
+        for pod in guests {
+            let nothing =
+                Holder { share: 0, memory: Bytes(0), qos: qos(world, pod), priority: priority(world, pod) };
+            held.entry(pod).or_insert(nothing);
+        }
+    }
+}
+
+/// The pods of which it is on record that they use too much of a GPU.
+fn told_of(world: &World, gpu: &GpuUuid) -> impl Iterator<Item = PodUid> {
+    let known = world.gpus.get(gpu).and_then(|gpu| gpu.known());
+    let open = known.into_iter().flat_map(|known| known.violations.open.values());
+    open.filter(|episode| episode.kind != ViolationKind::ZombieGpuProcess).filter_map(|episode| episode.pod)
 }
 
 /// A sample of every GPU of which there is something new to say. `passed` only goes forward.
@@ -60,6 +102,7 @@ pub(super) fn at_gpus(
 ) -> Vec<GpuSample> {
     let mut holders = holders(world);
     freshness.last.retain(|uuid, _| seen.gpus.iter().any(|gpu| gpu.uuid == *uuid));
+    freshness.guests.retain(|uuid, _| world.gpus.contains_key(uuid));
     let mut samples = vec![];
     // Nobody can look at a GPU that is only named, and what runs on a divided one runs on its instances.
     let is_looked_at = |gpu: &&SeenGpu| gpu.state != GpuState::Named && gpu.part != GpuPart::Divided;
@@ -73,14 +116,7 @@ pub(super) fn at_gpus(
         let processes = readings.and_then(|readings| readings.processes.value());
         let processes = processes.map(|processes| processes.iter().map(|process| used(process, world)));
         let processes: Option<Vec<ProcessUse>> = processes.map(Iterator::collect);
-        for process in processes.iter().flatten() {
-            if let Owner::Pod(pod) = process.owner {
-                // Who was given nothing of it may use nothing of it.
-                let priority = priority(world, pod);
-                let nothing = Holder { share: 0, memory: Bytes(0), qos: qos(world, pod), priority };
-                held.entry(pod).or_insert(nothing);
-            }
-        }
+        freshness.add_guests(&gpu.uuid, processes.as_deref(), &mut held, world);
         samples.push(GpuSample {
             gpu: gpu.uuid.clone(),
             fault: fault(gpu, world),
@@ -92,16 +128,18 @@ pub(super) fn at_gpus(
         });
     }
     let named: BTreeSet<&GpuUuid> = seen.gpus.iter().map(|gpu| &gpu.uuid).collect();
-    let away = holders.into_iter().filter(|(gpu, _)| !named.contains(gpu));
-    samples.extend(away.map(|(gpu, holders)| GpuSample {
-        gpu,
-        fault: Some("the driver does not list it".to_owned()),
-        utilization: None,
-        memory_used: None,
-        slowed: None,
-        processes: None,
-        holders,
-    }));
+    for (gpu, mut held) in holders.into_iter().filter(|(gpu, _)| !named.contains(gpu)) {
+        freshness.add_guests(&gpu, None, &mut held, world);
+        samples.push(GpuSample {
+            gpu,
+            fault: Some("the driver does not list it".to_owned()),
+            utilization: None,
+            memory_used: None,
+            slowed: None,
+            processes: None,
+            holders: held,
+        });
+    }
     samples
 }
 
@@ -127,6 +165,10 @@ fn priority(world: &World, pod: PodUid) -> i32 {
     world.ledger.holdings.get(&HolderId::Pod(pod)).map_or(0, |holding| holding.priority)
 }
 
+fn runs(world: &World, pod: PodUid) -> bool {
+    world.pod(pod).and_then(Pod::live).is_some_and(PodState::holds_resources)
+}
+
 fn fault(gpu: &SeenGpu, world: &World) -> Option<String> {
     match &gpu.state {
         GpuState::Ready => {
@@ -149,8 +191,11 @@ fn is_slowed(by: &BTreeSet<Slowdown>) -> bool {
 fn used(process: &GpuProcess, world: &World) -> ProcessUse {
     let owner = match &process.owner {
         ProcessOwner::Pod { pod, .. } => {
-            let runs = world.pod(*pod).and_then(Pod::live).is_some_and(PodState::holds_resources);
-            if runs { Owner::Pod(*pod) } else { Owner::GonePod(*pod) }
+            if runs(world, *pod) {
+                Owner::Pod(*pod)
+            } else {
+                Owner::GonePod(*pod)
+            }
         }
         ProcessOwner::Unknown { name } => Owner::Unknown(name.clone()),
         ProcessOwner::Gone => Owner::Ended,

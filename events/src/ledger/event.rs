@@ -127,7 +127,7 @@ pub struct CapacitySet {
     pub capacity: Capacity,
 }
 
-/// `ledger.policy-set` version 2.
+/// `ledger.policy-set` version 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySet {

@@ -55,15 +55,85 @@ pub struct LimitsV1 {
     pub reserve_percent: u32,
 }
 
+/// `ledger.policy-set` version 2: priorities of pods had no default bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "PolicySet", rename_all = "camelCase")]
+pub struct PolicySetV2 {
+    /// The numbers.
+    pub policy: LedgerPolicyV2,
+    /// Whether they are the config's.
+    pub from_config: bool,
+}
+
+/// How resources were given out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename = "LedgerPolicy", rename_all = "camelCase")]
+pub struct LedgerPolicyV2 {
+    /// Limits by kind.
+    pub limits: BTreeMap<ResourceKind, Limits>,
+    /// Which processors a pod got that had them alone.
+    pub cpu_placement: CpuPlacement,
+    /// Which GPUs a pod got.
+    pub gpu_placement: GpuPlacement,
+    /// Whether nothing was given out beyond what was there.
+    pub strict: bool,
+    /// Whether a pod for which there was no room was refused.
+    pub refuse_when_full: bool,
+    /// Whether, and how, running pods made way.
+    pub preemption: Preemption,
+    /// Seconds that a pod which made way had to end.
+    pub preemption_grace_s: u32,
+    /// Bounds of tenants that had none of their own.
+    pub default_quota: Amounts,
+    /// How often tenants might ask that were not set.
+    #[serde(default)]
+    pub default_requests: RequestLimits,
+}
+
 impl From<PolicySetV1> for PolicySet {
     fn from(past: PolicySetV1) -> PolicySet {
         let PolicySetV1 { policy, from_config } = past;
+        PolicySet { policy: LedgerPolicyV2::from(policy).into(), from_config }
+    }
+}
+
+impl From<PolicySetV2> for PolicySet {
+    fn from(past: PolicySetV2) -> PolicySet {
+        let PolicySetV2 { policy, from_config } = past;
         PolicySet { policy: policy.into(), from_config }
     }
 }
 
-impl From<LedgerPolicyV1> for LedgerPolicy {
-    fn from(past: LedgerPolicyV1) -> LedgerPolicy {
+impl From<LedgerPolicyV2> for LedgerPolicy {
+    fn from(past: LedgerPolicyV2) -> LedgerPolicy {
+        let LedgerPolicyV2 {
+            limits,
+            cpu_placement,
+            gpu_placement,
+            strict,
+            refuse_when_full,
+            preemption,
+            preemption_grace_s,
+            default_quota,
+            default_requests,
+        } = past;
+        LedgerPolicy {
+            limits,
+            cpu_placement,
+            gpu_placement,
+            strict,
+            refuse_when_full,
+            preemption,
+            preemption_grace_s,
+            default_quota,
+            default_requests,
+            default_priority_max: None,
+        }
+    }
+}
+
+impl From<LedgerPolicyV1> for LedgerPolicyV2 {
+    fn from(past: LedgerPolicyV1) -> LedgerPolicyV2 {
         let LedgerPolicyV1 {
             limits,
             cpu_placement,
@@ -74,7 +144,7 @@ impl From<LedgerPolicyV1> for LedgerPolicy {
             preemption_grace_s,
             default_quota,
         } = past;
-        LedgerPolicy {
+        LedgerPolicyV2 {
             limits: limits.into_iter().map(|(kind, limits)| (kind, limits.into())).collect(),
             cpu_placement,
             gpu_placement,

@@ -30,6 +30,9 @@ pub struct LedgerPolicy {
     /// How often tenants may ask that were not set; whoever was set has what was set, even if that is nothing.
     #[serde(default)]
     pub default_requests: RequestLimits,
+    /// The highest priority that pods may have of tenants that have no bound of their own; unbounded without.
+    #[serde(default)]
+    pub default_priority_max: Option<i32>,
 }
 
 /// How much of a resource may be given out.

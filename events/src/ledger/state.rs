@@ -161,10 +161,14 @@ impl Ledger {
         }
     }
 
-    /// The highest priority that pods of a tenant may have, if there is such a bound.
+    /// The highest priority that pods of a tenant may have, if there is such a bound, and whether that is the node's
+    /// default.
     #[must_use]
-    pub fn priority_max(&self, id: &TenantId) -> Option<i32> {
-        self.tenants.get(id).and_then(|tenant| tenant.priority_max)
+    pub fn priority_max(&self, id: &TenantId) -> (Option<i32>, bool) {
+        match self.tenants.get(id).and_then(|tenant| tenant.priority_max) {
+            Some(own) => (Some(own), false),
+            None => (self.policy.default_priority_max, true),
+        }
     }
 
     /// How often a tenant may ask, and whether that is the node's default.

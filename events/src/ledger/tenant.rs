@@ -67,7 +67,7 @@ pub struct Tenant {
     pub pod_default: Amounts,
     /// How often it may ask.
     pub requests: RequestLimits,
-    /// The highest priority that its pods may have; unbounded without.
+    /// The highest priority that its pods may have. Without one the node's default holds.
     #[serde(default)]
     pub priority_max: Option<i32>,
 }

@@ -265,7 +265,7 @@ impl Life {
             WhenFull::Refuse => false,
         };
         let bounds = account.as_ref().and_then(|id| self.model.tenant(id));
-        let most = bounds.and_then(|bounds| bounds.priority_max);
+        let most = bounds.and_then(|bounds| bounds.priority_max).or(self.model.policy.default_priority_max);
         let is_too_high = most.is_some_and(|most| most < wish.priority);
         let stale = reservation.as_ref().and_then(|(it, owner)| self.staleness(*it, owner, Some(namespace)));
         let answer = self.ask(&C::Admit(Box::new(admit)));

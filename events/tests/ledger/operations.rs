@@ -152,13 +152,14 @@ fn policy() -> impl Strategy<Value = LedgerPolicy> {
     ]);
     let limits = prop::collection::btree_map(kind(), limits(), 0..3);
     let quota = prop_oneof![6 => Just(Amounts::default()), 1 => amounts(20)];
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    let flags =
+        (prop::bool::weighted(0.1), prop::bool::weighted(0.2), prop::option::weighted(0.2, -1..3_i32));
     (limits, cpu, gpu, flags, preemption, 0..4_000_u32, quota).prop_map(
         |(
             limits,
             cpu_placement,
             gpu_placement,
-            (strict, refuse_when_full),
+            (strict, refuse_when_full, default_priority_max),
             preemption,
             grace,
             default_quota,
@@ -173,6 +174,7 @@ fn policy() -> impl Strategy<Value = LedgerPolicy> {
                 preemption,
                 preemption_grace_s: grace,
                 default_quota,
+                default_priority_max,
                 ..LedgerPolicy::default()
             }
         },

@@ -2,7 +2,7 @@
 
 use purser_events::ledger::event::LedgerEvent as E;
 use purser_events::ledger::{
-    Admit, Amounts, Demand, LedgerCommand, LedgerPolicy, LedgerRejection, ResourceKind, Tenant,
+    Admit, Amounts, Demand, LedgerCommand, LedgerPolicy, LedgerRejection, ResourceKind, Tenant, TenantId,
 };
 
 use super::support::{Scene, admit, cpu, gpus, machine, memory, tenant};
@@ -189,6 +189,23 @@ fn a_tenant_that_cannot_be_is_refused_with_its_field() {
 }
 
 #[test]
+fn who_has_no_bound_of_its_own_has_the_nodes() {
+    let policy = LedgerPolicy { default_priority_max: Some(100), ..LedgerPolicy::default() };
+    let mut scene = Scene::of(machine(), policy);
+    scene.sets_tenant("red", Tenant { priority_max: Some(200), ..Tenant::default() }).unwrap();
+    scene.sets_tenant("blue", Tenant::default()).unwrap();
+    let asks = |pod, namespace, priority| Admit { priority, ..admit(pod, namespace, memory(1)) };
+    for (pod, namespace) in [(1, "blue"), (2, "green")] {
+        let refused = scene.admits(asks(pod, namespace, 101)).unwrap_err();
+        assert_eq!(refused.code(), "priority-too-high", "{namespace}");
+        scene.runs_as(asks(pod, namespace, 100));
+    }
+    scene.runs_as(asks(3, "red", 200));
+    let bound = |id| scene.ledger.priority_max(&TenantId::new(id).unwrap());
+    assert_eq!([bound("red"), bound("blue")], [(Some(200), false), (Some(100), true)]);
+}
+
+#[test]
 fn nobody_jumps_the_queue_by_more_than_its_tenant_may() {
     let mut scene = scene();
     scene.sets_tenant("red", Tenant { priority_max: Some(10), ..Tenant::default() }).unwrap();
@@ -198,6 +215,7 @@ fn nobody_jumps_the_queue_by_more_than_its_tenant_may() {
     assert_eq!(refused.code(), "priority-too-high");
     scene.runs_as(asks(10));
     scene.runs_as(Admit { priority: 1_000, ..admit(2, "green", memory(1)) });
+    assert_eq!(scene.ledger.priority_max(&TenantId::new("green").unwrap()), (None, true));
     // What runs keeps what it has, whatever is set later.
     scene.sets_tenant("red", Tenant { priority_max: Some(-5), ..Tenant::default() }).unwrap();
     assert!(scene.has(1));

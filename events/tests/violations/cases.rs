@@ -42,6 +42,21 @@ fn what_nobody_else_wants_may_be_borrowed_and_is_only_put_on_record() {
 }
 
 #[test]
+fn a_pod_that_is_barely_over_its_share_neither_begins_a_violation_nor_ends_one() {
+    let mut scene = Scene::new();
+    let over = |scene: &Scene| scene.violations.find(ViolationKind::GpuOverQuota, Some(pod(1))).is_some();
+    scene.seconds(120, &two(54, 10, 98));
+    assert!(!over(&scene), "4 points are within what is measured: {:?}", scene.told());
+    scene.seconds(60, &two(70, 10, 98));
+    assert!(over(&scene), "{:?}", scene.told());
+    scene.enforce(|_| Outcome::Completed);
+    scene.seconds(120, &two(53, 10, 98));
+    assert!(over(&scene), "3 points over are not within: {:?}", scene.told());
+    scene.seconds(60, &two(51, 10, 98));
+    assert!(!over(&scene), "{:?}", scene.told());
+}
+
+#[test]
 fn flapping_around_a_threshold_is_no_event() {
     let mut scene = Scene::new();
     for _ in 0..100 {
@@ -80,6 +95,22 @@ fn memory_over_the_limit_climbs_rung_by_rung_to_the_eviction() {
     // 10 GiB over its limit for as long as it was looked at.
     assert!(30 * (10 << 30) <= resolved.area, "{resolved:?}");
     assert_eq!(resolved.peak, 50 << 30);
+}
+
+#[test]
+fn only_evaluations_in_a_row_lead_to_the_next_rung() {
+    let mut scene = Scene::new();
+    // Between the limit and what its margin allows: neither over nor within.
+    let mut between = two(10, 40, 40);
+    let first = between.processes.iter_mut().flatten().next().expect("a process");
+    first.memory = Some(Bytes(40 * GIB + (1 << 20)));
+    for _ in 0..12 {
+        // Two evaluations at most.
+        scene.seconds(9, &two(10, 50, 40)).seconds(1, &between);
+    }
+    assert_eq!(scene.told(), ["gpu_memory_over_quota of 1 at record"]);
+    scene.seconds(16, &two(10, 50, 40));
+    assert_eq!(scene.told()[1..], ["record to warn".to_owned()]);
 }
 
 #[test]
@@ -146,6 +177,33 @@ fn a_process_of_a_pod_that_is_gone_is_told_of_after_half_a_minute() {
     // Its id is another's now.
     scene.seconds(1, &GpuSample { processes: Some(vec![process(66, Owner::Ended, 1, 0)]), ..idle() });
     assert_eq!(scene.told()[1..], ["resolved".to_owned()]);
+}
+
+#[test]
+fn what_was_left_behind_is_not_gone_while_processes_cannot_be_told() {
+    let mut scene = Scene::new();
+    let zombie = GpuSample { processes: Some(vec![process(66, Owner::GonePod(pod(3)), 1, 0)]), ..idle() };
+    scene.seconds(20, &zombie).seconds(5, &GpuSample { processes: None, ..idle() }).seconds(11, &zombie);
+    assert_eq!(scene.told(), Vec::<String>::new(), "what could not be seen does not count");
+    scene.seconds(1, &zombie);
+    assert_eq!(scene.told(), ["zombie_gpu_process of 3 at record"]);
+}
+
+#[test]
+fn a_pod_that_comes_back_is_judged_by_what_it_does_then() {
+    let mut scene = Scene::new();
+    let gone = || {
+        let mut sample = two(0, 0, 10);
+        sample.holders.remove(&pod(1));
+        sample.processes.as_mut().expect("they are told").retain(|it| it.owner != Owner::Pod(pod(1)));
+        sample
+    };
+    scene.seconds(3, &two(10, 50, 40)).seconds(1, &gone());
+    assert_eq!(scene.told(), ["gpu_memory_over_quota of 1 at record", "resolved"]);
+    scene.seconds(1, &two(10, 50, 40));
+    assert_eq!(scene.told().len(), 2, "one look is not enough: {:?}", scene.told());
+    scene.seconds(1, &two(10, 50, 40));
+    assert_eq!(scene.told()[2], "gpu_memory_over_quota of 1 at record");
 }
 
 #[test]

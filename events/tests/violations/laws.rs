@@ -20,6 +20,8 @@ enum Step {
     Away { seconds: u64 },
     /// The first pod's share is another.
     Quota(u32),
+    /// A pod is there, or is not, from here on.
+    Pod(usize, Presence),
     /// The clock on the wall is set.
     Clock(i64),
     /// The service is started again.
@@ -28,13 +30,32 @@ enum Step {
     Enforce(Outcome),
 }
 
+/// Whether a pod is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It runs.
+    Runs,
+    /// It is gone, and nothing of it is left.
+    Gone,
+    /// It is gone, and its process is not.
+    LeftBehind,
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let pods = || (prop_oneof![0_u32..=100, 46_u32..=58], prop_oneof![0_u64..60, 39_u64..43]);
-    let used = (1_u64..25, pods(), pods(), any::<bool>());
+    // A second alone is often where it goes wrong.
+    let seconds = || prop_oneof![2 => 1_u64..3, 3 => 1_u64..25];
+    let used = (seconds(), pods(), pods(), any::<bool>());
+    let presence = prop_oneof![
+        3 => Just(Presence::Runs),
+        2 => Just(Presence::Gone),
+        2 => Just(Presence::LeftBehind),
+    ];
     prop_oneof![
         12 => used.prop_map(|(seconds, one, two, slowed)| Step::Use { seconds, pods: [one, two], slowed }),
-        3 => (1_u64..25).prop_map(|seconds| Step::Away { seconds }),
+        3 => seconds().prop_map(|seconds| Step::Away { seconds }),
         1 => (30_u32..70).prop_map(Step::Quota),
+        3 => (0_usize..2, presence).prop_map(|(pod, presence)| Step::Pod(pod, presence)),
         1 => (-100_000_i64..100_000).prop_map(Step::Clock),
         1 => Just(Step::Restart),
         4 => prop_oneof![Just(Outcome::Completed), Just(Outcome::Failed), Just(Outcome::Skipped)]
@@ -43,15 +64,27 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn used(pods: [(u32, u64); 2], slowed: bool, share: u32) -> GpuSample {
-    let processes = pods.into_iter().zip(1_u64..).map(|((percent, gib), number)| {
-        process(u32::try_from(number).expect("a few"), Owner::Pod(pod(number)), gib, percent)
-    });
+    there(pods, slowed, share, [Presence::Runs; 2])
+}
+
+fn there(pods: [(u32, u64); 2], slowed: bool, share: u32, presence: [Presence; 2]) -> GpuSample {
+    let processes =
+        pods.into_iter().zip(presence).zip(1_u64..).filter_map(|(((percent, gib), is), number)| {
+            let owner = match is {
+                Presence::Runs => Owner::Pod(pod(number)),
+                Presence::Gone => return None,
+                Presence::LeftBehind => Owner::GonePod(pod(number)),
+            };
+            Some(process(u32::try_from(number).expect("a few"), owner, gib, percent))
+        });
+    let holders = [(pod(1), holder(share, 40, 0)), (pod(2), holder(50, 40, 1))];
+    let holders = holders.into_iter().zip(presence).filter(|(_, is)| *is == Presence::Runs);
     GpuSample {
         utilization: Some((pods[0].0 + pods[1].0).min(100)),
         memory_used: Some(Bytes((pods[0].1 + pods[1].1) * GIB)),
         slowed: Some(slowed),
         processes: Some(processes.collect()),
-        holders: [(pod(1), holder(share, 40, 0)), (pod(2), holder(50, 40, 1))].into(),
+        holders: holders.map(|(holder, _)| holder).collect(),
         ..idle()
     }
 }
@@ -95,45 +128,114 @@ impl Reference {
     }
 }
 
-/// The conditions that are followed, with how long each must hold.
-const FOLLOWED: [(ViolationKind, Option<u64>, u64, u64); 4] = [
-    (ViolationKind::GpuMemoryOverQuota, Some(1), 0, 2),
-    (ViolationKind::GpuMemoryOverQuota, Some(2), 0, 2),
-    (ViolationKind::GpuDeviceSaturated, None, 0, 3),
-    (ViolationKind::ThermalThrottle, None, 30_000, 1),
+/// A condition that is followed, with how long it must hold, and how long it must not to be over: milliseconds and looks.
+struct Followed {
+    kind: ViolationKind,
+    of: Option<u64>,
+    raise: (u64, u64),
+    clear: (u64, u64),
+}
+
+const fn followed(kind: ViolationKind, of: Option<u64>, raise: (u64, u64), clear: (u64, u64)) -> Followed {
+    Followed { kind, of, raise, clear }
+}
+
+const FOLLOWED: [Followed; 6] = [
+    followed(ViolationKind::GpuMemoryOverQuota, Some(1), (0, 2), (0, 2)),
+    followed(ViolationKind::GpuMemoryOverQuota, Some(2), (0, 2), (0, 2)),
+    followed(ViolationKind::ZombieGpuProcess, Some(1), (30_000, 1), (0, 1)),
+    followed(ViolationKind::ZombieGpuProcess, Some(2), (30_000, 1), (0, 1)),
+    followed(ViolationKind::GpuDeviceSaturated, None, (0, 3), (0, 3)),
+    followed(ViolationKind::ThermalThrottle, None, (30_000, 1), (30_000, 1)),
 ];
 
-fn is_over(sample: &GpuSample, kind: ViolationKind, of: Option<u64>) -> Option<bool> {
-    let memory = |number: u64| {
-        let mine = |owner: &Owner| *owner == Owner::Pod(pod(number));
-        let processes = sample.processes.as_ref()?.iter().filter(|it| mine(&it.owner));
-        Some(processes.map(|it| it.memory.map_or(0, |bytes| bytes.0)).sum::<u64>())
+/// Whether a sample says that a condition holds, and that it has ended: neither, if it is in between; none, if it cannot
+/// be told.
+fn says(sample: &GpuSample, it: &Followed) -> Option<(bool, bool)> {
+    let held = |owner: Owner| {
+        let of = sample.processes.as_ref()?.iter().filter(|process| process.owner == owner);
+        Some(of.map(|process| process.memory.map_or(0, |bytes| bytes.0)).collect::<Vec<_>>())
     };
-    match (kind, of) {
+    match (it.kind, it.of) {
         (ViolationKind::GpuMemoryOverQuota, Some(number)) => {
-            memory(number).map(|used| used > 40 * GIB + 40 * GIB / 100)
+            let used: u64 = held(Owner::Pod(pod(number)))?.iter().sum();
+            Some((used > 40 * GIB + 40 * GIB / 100, used <= 40 * GIB))
         }
-        (ViolationKind::GpuDeviceSaturated, _) => sample.utilization.map(|percent| percent > 95),
-        (ViolationKind::ThermalThrottle, _) => sample.slowed,
+        (ViolationKind::ZombieGpuProcess, Some(number)) => {
+            let is_left = !held(Owner::GonePod(pod(number)))?.is_empty();
+            Some((is_left, !is_left))
+        }
+        (ViolationKind::GpuDeviceSaturated, _) => {
+            sample.utilization.map(|percent| (percent > 95, percent < 90))
+        }
+        (ViolationKind::ThermalThrottle, _) => sample.slowed.map(|slowed| (slowed, !slowed)),
         (kind, of) => panic!("{kind} of {of:?} is not followed"),
+    }
+}
+
+/// A condition as it should be seen: how long it has held, and how long it has been over.
+#[derive(Default)]
+struct Condition {
+    over: Reference,
+    under: Reference,
+}
+
+impl Condition {
+    /// Looks at a second, and sees that what was told in it may have been told.
+    fn look(&mut self, scene: &Scene, sample: &GpuSample, before: usize, it: &Followed) {
+        let (kind, of) = (it.kind, it.of.map(pod));
+        let (said, (raise, clear)) = (says(sample, it), (it.raise, it.clear));
+        self.over.look(said.map(|(over, _)| over), raise.0, raise.1);
+        self.under.look(said.map(|(_, under)| under), clear.0, clear.1);
+        let is_gone = kind == ViolationKind::GpuMemoryOverQuota
+            && of.is_some_and(|pod| !sample.holders.contains_key(&pod));
+        if is_gone {
+            self.begin_anew();
+        }
+        for (_, event) in &scene.events[before..] {
+            match event {
+                ViolationEvent::Detected(told) if (told.kind, told.pod) == (kind, of) => {
+                    assert!(self.over.holds(raise.0, raise.1), "{kind} was raised too early");
+                }
+                ViolationEvent::Resolved(told) if scene.whose(told.id) == (kind, of) => {
+                    assert!(is_gone || self.under.holds(clear.0, clear.1), "{kind} was over too early");
+                }
+                _ => {}
+            }
+        }
+        let is_due = self.over.is_fresh && self.over.holds(raise.0, raise.1);
+        assert!(!is_due || scene.violations.find(kind, of).is_some(), "{kind} is not told of");
+    }
+
+    fn begin_anew(&mut self) {
+        self.over.begin_anew();
+        self.under.begin_anew();
     }
 }
 
 /// Plays a script, and checks each second what may have happened.
 fn play(script: &[Step]) -> Scene {
     let mut scene = Scene::new();
-    let mut share = 50;
-    let mut references: BTreeMap<usize, Reference> = BTreeMap::new();
-    let mut last = used([(0, 0), (0, 0)], false, share);
+    let (mut share, mut presence) = (50, [Presence::Runs; 2]);
+    let mut conditions: Vec<Condition> = FOLLOWED.iter().map(|_| Condition::default()).collect();
+    let mut last = ([(0, 0), (0, 0)], false);
     for step in script {
         let (seconds, sample) = match step {
-            Step::Use { seconds, pods, slowed } => (*seconds, used(*pods, *slowed, share)),
+            Step::Use { seconds, pods, slowed } => {
+                last = (*pods, *slowed);
+                (*seconds, there(*pods, *slowed, share, presence))
+            }
             Step::Away { seconds } => {
-                let away = GpuSample { fault: Some("away".to_owned()), utilization: None, ..last.clone() };
+                let sample = there(last.0, last.1, share, presence);
+                let away = GpuSample { fault: Some("away".to_owned()), utilization: None, ..sample };
                 (*seconds, GpuSample { memory_used: None, slowed: None, processes: None, ..away })
             }
             Step::Quota(percent) => {
                 share = *percent;
+                continue;
+            }
+            Step::Pod(number, is) => {
+                presence[*number] = *is;
                 continue;
             }
             Step::Clock(ahead_s) => {
@@ -142,7 +244,7 @@ fn play(script: &[Step]) -> Scene {
             }
             Step::Restart => {
                 scene.restart();
-                references.values_mut().for_each(Reference::begin_anew);
+                conditions.iter_mut().for_each(Condition::begin_anew);
                 continue;
             }
             Step::Enforce(outcome) => {
@@ -153,25 +255,18 @@ fn play(script: &[Step]) -> Scene {
         for _ in 0..seconds {
             let before = scene.events.len();
             scene.seconds(1, &sample);
-            for (number, (kind, of, ms, looks)) in FOLLOWED.into_iter().enumerate() {
-                let reference = references.entry(number).or_default();
-                reference.look(is_over(&sample, kind, of), ms, looks);
-                let is_it = |event: &ViolationEvent| match event {
-                    ViolationEvent::Detected(it) => (it.kind, it.pod) == (kind, of.map(pod)),
-                    _ => false,
-                };
-                let raised = scene.events[before..].iter().any(|(_, event)| is_it(event));
-                assert!(!raised || reference.holds(ms, looks), "{kind} was raised too early");
+            for (condition, it) in conditions.iter_mut().zip(&FOLLOWED) {
+                condition.look(&scene, &sample, before, it);
             }
         }
-        last = sample;
     }
-    for (number, (kind, of, ..)) in FOLLOWED.into_iter().enumerate() {
+    for (condition, it) in conditions.iter().zip(&FOLLOWED) {
+        let (kind, of) = (it.kind, it.of.map(pod));
         let detected = scene.events.iter().filter(|(_, event)| match event {
-            ViolationEvent::Detected(it) => (it.kind, it.pod) == (kind, of.map(pod)),
+            ViolationEvent::Detected(it) => (it.kind, it.pod) == (kind, of),
             _ => false,
         });
-        let (detected, runs) = (detected.count(), references.get(&number).map_or(0, |it| it.runs));
+        let (detected, runs) = (detected.count(), condition.over.runs);
         assert!(detected <= runs, "{kind}: {detected} episodes of {runs} times that it held long enough");
     }
     scene

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use purser_events::ledger::{GpuUuid, Qos};
 use purser_events::violation::detector::{Detector, GpuSample, Holder, Moment, Owner, ProcessUse};
 use purser_events::violation::event::Outcome;
-use purser_events::violation::{Level, MonitorPolicy, ViolationCommand, ViolationEvent, Violations};
+use purser_events::violation::{
+    Level, MonitorPolicy, ViolationCommand, ViolationEvent, ViolationKind, Violations,
+};
 use purser_events::{Bytes, PodUid, Timestamp};
 use uuid::Uuid;
 
@@ -117,6 +119,15 @@ impl Scene {
                 self.tell(&ViolationCommand::ReportEnforcement { id, level, outcome, reason });
             }
         }
+    }
+
+    /// What an episode is of, also once it is over.
+    pub(crate) fn whose(&self, id: Uuid) -> (ViolationKind, Option<PodUid>) {
+        let of = self.events.iter().find_map(|(_, event)| match event {
+            ViolationEvent::Detected(it) if it.id == id => Some((it.kind, it.pod)),
+            _ => None,
+        });
+        of.expect("it was told of")
     }
 
     /// What has happened, in words.

@@ -68,6 +68,8 @@ pub struct ResourcePolicy {
     pub default_quota: BTreeMap<String, String>,
     /// How often tenants may ask that were not set.
     pub default_requests: RequestsConfig,
+    /// The highest priority that pods may have of tenants that have no bound of their own.
+    pub default_priority_max: i32,
 }
 
 /// A set of limits by its name.
@@ -266,6 +268,7 @@ impl ResourcePolicy {
             preemption_grace_s: self.preemption_grace_s,
             default_quota: Amounts(quota.collect::<Result<_, ConfigError>>()?),
             default_requests: self.default_requests.in_force()?,
+            default_priority_max: Some(self.default_priority_max),
         })
     }
 }

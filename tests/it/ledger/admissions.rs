@@ -196,8 +196,15 @@ fn a_priority_is_bounded_by_its_tenant() {
             refused.body
         );
     }
-    fine(&purserd, "PUT", "/v1/tenants/default", &json!({ "priorityMax": 10 }));
     let mut pod: Value = serde_json::from_str(&manifest("default", "a", "10m", "16Mi")).unwrap();
+    assert!(purserd.purser_ok(["describe", "tenant", "default"]).contains("up to 1000 (default)"));
+    pod["spec"]["priority"] = json!(1_001);
+    assert_eq!(apply(&purserd, &pod.to_string()).body["code"], "priority-too-high");
+    fine(&purserd, "PUT", "/v1/tenants/default", &json!({ "alertPercent": 80 }));
+    assert_eq!(apply(&purserd, &pod.to_string()).body["code"], "priority-too-high", "it was set without one");
+    let shown = fine(&purserd, "GET", "/v1/tenants/default", &Value::Null);
+    assert_eq!(shown["priority"], json!({ "isDefault": true, "max": 1_000 }));
+    fine(&purserd, "PUT", "/v1/tenants/default", &json!({ "priorityMax": 10 }));
     pod["spec"]["priority"] = json!(11);
     let refused = apply(&purserd, &pod.to_string());
     assert_eq!(
@@ -208,5 +215,5 @@ fn a_priority_is_bounded_by_its_tenant() {
     );
     pod["spec"]["priority"] = json!(10);
     taken(&purserd, &pod.to_string());
-    assert!(purserd.purser_ok(["describe", "tenant", "default"]).contains("up to 10"));
+    assert!(purserd.purser_ok(["describe", "tenant", "default"]).contains("up to 10\n"));
 }

@@ -188,14 +188,15 @@ pub(super) struct Node<'a> {
 impl Node<'_> {
     /// Runs a pod with half of the GPU and 40 GiB of its memory.
     pub(super) async fn run(&self, name: &str) -> PodUid {
+        let (count, share, memory) = (1, Some(50), Some(Bytes(40 * GIB)));
+        self.run_with(name, Some(GpuClaim { count, share, memory, tflops: None, uuids: BTreeSet::new() }))
+            .await
+    }
+
+    /// Runs a pod that asks for this of the GPU.
+    pub(super) async fn run_with(&self, name: &str, claim: Option<GpuClaim>) -> PodUid {
         let mut spec: PodSpec = specs::pod(name, vec![specs::container("main", &["/bin/sleep", "1000"])]);
-        spec.claims.gpu = Some(GpuClaim {
-            count: 1,
-            share: Some(50),
-            memory: Some(Bytes(40 * GIB)),
-            tflops: None,
-            uuids: BTreeSet::new(),
-        });
+        spec.claims.gpu = claim;
         let id = spec.id.clone();
         self.service.apply(spec, request()).await.unwrap();
         let phase = || {

@@ -111,17 +111,18 @@ impl GpuSample {
     }
 }
 
-/// What a sample says.
+/// What a sample says. `zombies` are the pods that had some at the last look.
 pub(super) fn see(
     sample: &GpuSample,
     known: &Violations,
+    zombies: &BTreeSet<PodUid>,
     smoothed: &mut BTreeMap<PodUid, Smoothed>,
     policy: &MonitorPolicy,
     now_ms: u64,
 ) -> Vec<Seen> {
     smoothed.retain(|pod, _| sample.holders.contains_key(pod));
     let mut seen = device(sample, policy);
-    seen.extend(zombies(sample, known));
+    seen.extend(left_behind(sample, known, zombies));
     for (pod, holder) in &sample.holders {
         let of = smoothed.entry(*pod).or_default();
         seen.extend(share(sample, *pod, *holder, of, policy, now_ms));
@@ -182,8 +183,9 @@ fn cap(holder: Holder) -> Level {
     }
 }
 
-/// Processes of pods that are gone, by the pod. An episode that is open is looked at even when there are none.
-fn zombies(sample: &GpuSample, known: &Violations) -> Vec<Seen> {
+/// Processes of pods that are gone, by the pod. An episode that is open is looked at even when there are none, and where
+/// processes cannot be told those of the last look are not gone.
+fn left_behind(sample: &GpuSample, known: &Violations, last: &BTreeSet<PodUid>) -> Vec<Seen> {
     let gone = |owner: &Owner| matches!(owner, Owner::GonePod(_));
     let listed = sample.owned(gone);
     let pod_of = |process: &&ProcessUse| match process.owner {
@@ -193,6 +195,9 @@ fn zombies(sample: &GpuSample, known: &Violations) -> Vec<Seen> {
     let mut pods: BTreeSet<PodUid> = listed.iter().flatten().filter_map(pod_of).collect();
     let zombies = known.open.values().filter(|open| open.kind == ViolationKind::ZombieGpuProcess);
     pods.extend(zombies.filter_map(|open| open.pod));
+    if listed.is_none() {
+        pods.extend(last);
+    }
     let of = |pod: PodUid| {
         let processes = listed.as_ref().map(|listed| {
             listed.iter().filter(|process| process.owner == Owner::GonePod(pod)).copied().collect::<Vec<_>>()

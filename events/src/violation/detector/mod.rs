@@ -155,7 +155,8 @@ impl Detector {
             return vec![];
         }
         let watched = self.scopes.entry(Scope::Gpu(sample.gpu.clone())).or_default();
-        let seen = gpu::see(sample, known, &mut watched.smoothed, policy, moment.now_ms);
+        let zombies = watched.pods(ViolationKind::ZombieGpuProcess);
+        let seen = gpu::see(sample, known, &zombies, &mut watched.smoothed, policy, moment.now_ms);
         let mut proposals = watched.judge(&seen, known, policy, moment);
         gpu::spare_all_but_the_worst(&mut proposals, sample, known, &seen);
         proposals.extend(watched.gap(sample.missing(), known, policy, moment));
@@ -190,6 +191,12 @@ impl Detector {
 }
 
 impl Watched {
+    /// The pods of which a condition is watched.
+    fn pods(&self, kind: ViolationKind) -> BTreeSet<PodUid> {
+        let of_kind = self.conditions.keys().filter(|(watched, _)| *watched == kind);
+        of_kind.filter_map(|(_, pod)| *pod).collect()
+    }
+
     /// What follows from what was seen.
     fn judge(
         &mut self,
@@ -221,9 +228,10 @@ impl Watched {
             let reason = "the pod has nothing here any more".to_owned();
             Proposal::Resolve { id: *id, peak: peak.max(episode.peak), area, reason }
         }));
-        // The figures of an episode are kept until its end is on record.
         let is_open = |kind, pod| known.find(kind, pod).is_some();
         self.conditions.retain(|(kind, pod), _| is_seen(*kind, *pod) || is_open(*kind, *pod));
+        let left = self.conditions.iter_mut().filter(|((kind, pod), _)| !is_seen(*kind, *pod));
+        left.for_each(|(_, watch)| watch.leave());
         proposals
     }
 

@@ -55,8 +55,8 @@ impl Watch {
     /// Takes a look into account. Another limit than before starts everything anew.
     pub(super) fn look(&mut self, side: Side, value: u64, limit: u64, now_ms: u64) {
         if self.limit != limit {
-            let (level, peak, area) = (self.level, self.peak, self.area);
-            *self = Watch { limit, level, peak, area, ..Watch::default() };
+            self.leave();
+            self.limit = limit;
         }
         let since_last = self.at_ms.map_or(0, |at| now_ms.saturating_sub(at));
         if self.side == Some(side) {
@@ -76,6 +76,13 @@ impl Watch {
     /// Nothing could be seen: what has lasted stays as it was, and this time does not count.
     pub(super) fn miss(&mut self) {
         self.at_ms = None;
+    }
+
+    /// What is watched is not there: should it come again, it begins anew. The figures are those of an episode until its
+    /// end is on record.
+    pub(super) fn leave(&mut self) {
+        let Watch { limit, level, peak, area, .. } = *self;
+        *self = Watch { limit, level, peak, area, ..Watch::default() };
     }
 
     /// Counts an evaluation.

@@ -1,21 +1,54 @@
 //! What GPUs can do, by the names of their models.
 //!
-//! The figures are 16-bit floating-point operations of the tensor cores with accumulation in 32 bits, dense. Where a source
-//! gives the figure with sparsity alone, it is half of that. Cards without tensor cores have their plain 16-bit rate. They are
-//! taken from NVIDIA's own documents, by generation:
+//! The figures are 16-bit floating-point operations of the tensor cores with accumulation in 32 bits, dense, in TFLOPS. Each
+//! has its source here, with the figure as that prints it, which is one of
 //!
-//! - Blackwell: data sheets "HGX B200" (36 PFLOPS for eight, sparse) and "GB200 NVL72" (10 for the two of a superchip, sparse);
-//!   white paper "NVIDIA RTX Blackwell GPU Architecture", table of the RTX 5090.
-//! - Hopper: data sheets "H100 Tensor Core GPU" (1,979, 1,671 and 1,513 for SXM, NVL and PCIe, sparse), "H200 Tensor Core GPU"
-//!   (1,979 and 1,671), "GH200 Grace Hopper Superchip"; H800 and H20 as their product briefs have them.
-//! - Ada: data sheets "L40S" (362.05), "L40" (181.05), "L4" (242, sparse) and "L20"; white papers "NVIDIA Ada GPU Architecture"
-//!   2.01 (RTX 4090, 4080) and its edition for professional graphics (RTX 6000 Ada).
-//! - Ampere: data sheets "A100" (312), "A30" (165), "A40" (149.7), "A10" (125), "A16" (17.9 for each of four), "A2" (18), RTX
-//!   A6000, A5000 and A4000 (half of the sparse figure); white paper "NVIDIA Ampere GA102" (RTX 3090, 3080). The A10G is a part
-//!   of one cloud: the figure is that of its offerer.
-//! - Turing, Volta, Pascal: data sheets "T4" (65), "V100" (125, 112 and 130 for SXM2, PCIe and V100S), "P100" (21.2 and 18.7).
+//! - `dense`: as it is here;
+//! - `sparse`: of tensor cores where half of one side's numbers are zero, which is twice the dense figure;
+//! - `plain`: of a card without tensor cores.
 //!
-//! A model whose documents disagree with each other is left out: what is not known is refused, and an operator may name it.
+//! | model | printed | as | in |
+//! |---|---|---|---|
+//! | B200 | 4500 | sparse | data sheet "DGX and HGX B200", figures of one GPU |
+//! | GB200 | 5000 | sparse | data sheet "GB200 NVL72", figures of one GPU |
+//! | RTX 5090 | 209.5 | dense | white paper "RTX Blackwell GPU Architecture", with FP32 accumulate |
+//! | H200 | 1979 | sparse | data sheet "H200 Tensor Core GPU", SXM |
+//! | H200 NVL | 1671 | sparse | data sheet "H200 Tensor Core GPU", NVL |
+//! | GH200 | 1979 | sparse | data sheet "GH200 Grace Hopper Superchip" |
+//! | H100 | 1979 | sparse | data sheet "H100 Tensor Core GPU", SXM |
+//! | H100 NVL | 1671 | sparse | data sheet "H100 Tensor Core GPU", NVL |
+//! | H100 PCIe | 1513 | sparse | data sheet "H100 Tensor Core GPU", its edition with PCIe |
+//! | H800 | 1979 | sparse | that of the H100, from which it differs in FP64 and NVLink |
+//! | H800 PCIe | 1513 | sparse | that of the H100 with PCIe, from which it differs in FP64 and NVLink |
+//! | H20 | 148 | dense | its product brief |
+//! | L40S | 362.05 | dense | data sheet "L40S" |
+//! | L40 | 181.05 | dense | data sheet "L40" |
+//! | L20 | 119.5 | dense | its product brief |
+//! | L4 | 242 | sparse | data sheet "L4 Tensor Core GPU" |
+//! | RTX 6000 Ada | 728.5 | sparse | white paper "Ada GPU Architecture" for professional graphics |
+//! | RTX 4090 | 165.2 | dense | white paper "Ada GPU Architecture", with FP32 accumulate |
+//! | RTX 4080 | 97.5 | dense | white paper "Ada GPU Architecture", 16 GB, with FP32 accumulate |
+//! | A100 | 312 | dense | data sheet "A100 Tensor Core GPU", SXM and PCIe |
+//! | A800 | 312 | dense | that of the A100, from which it differs in NVLink |
+//! | A30 | 165 | dense | data sheet "A30 Tensor Core GPU" |
+//! | A40 | 149.7 | dense | data sheet "A40" |
+//! | A10 | 125 | dense | data sheet "A10 Tensor Core GPU" |
+//! | A10G | 70 | dense | the brief of the card that one cloud has of it |
+//! | A2 | 18 | dense | data sheet "A2 Tensor Core GPU" |
+//! | RTX A6000 | 309.7 | sparse | data sheet "RTX A6000" |
+//! | RTX A5000 | 222.2 | sparse | data sheet "RTX A5000" |
+//! | RTX A4000 | 153.4 | sparse | data sheet "RTX A4000" |
+//! | RTX 3090 | 71 | dense | white paper "Ampere GA102 GPU Architecture", with FP32 accumulate |
+//! | RTX 3080 | 59.5 | dense | white paper "Ampere GA102 GPU Architecture", 10 GB, with FP32 accumulate |
+//! | T4 | 65 | dense | data sheet "T4 Tensor Core GPU" |
+//! | V100 | 125 | dense | data sheet "V100 Tensor Core GPU", SXM2 |
+//! | V100 PCIe | 112 | dense | data sheet "V100 Tensor Core GPU", PCIe |
+//! | V100S | 130 | dense | data sheet "V100 Tensor Core GPU", V100S |
+//! | P100 | 21.2 | plain | data sheet "Tesla P100", NVLink |
+//! | P100 PCIe | 18.7 | plain | data sheet "Tesla P100", PCIe |
+//!
+//! A model whose documents disagree with each other (the A16) is left out: what is not known is refused, and an operator may
+//! name it.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +75,7 @@ const BUILT_IN: &[Row] = &[
     ("L40", &["NVIDIA L40"], 181_050),
     ("L20", &["NVIDIA L20"], 119_500),
     ("L4", &["NVIDIA L4"], 121_000),
-    ("RTX 6000 Ada", &["NVIDIA RTX 6000 Ada Generation"], 364_200),
+    ("RTX 6000 Ada", &["NVIDIA RTX 6000 Ada Generation"], 364_250),
     ("RTX 4090", &["NVIDIA GeForce RTX 4090"], 165_200),
     ("RTX 4080", &["NVIDIA GeForce RTX 4080"], 97_500),
     (
@@ -62,9 +95,8 @@ const BUILT_IN: &[Row] = &[
     ("A40", &["NVIDIA A40"], 149_700),
     ("A10", &["NVIDIA A10"], 125_000),
     ("A10G", &["NVIDIA A10G"], 70_000),
-    ("A16", &["NVIDIA A16"], 17_900),
     ("A2", &["NVIDIA A2"], 18_000),
-    ("RTX A6000", &["NVIDIA RTX A6000"], 154_800),
+    ("RTX A6000", &["NVIDIA RTX A6000"], 154_850),
     ("RTX A5000", &["NVIDIA RTX A5000"], 111_100),
     ("RTX A4000", &["NVIDIA RTX A4000"], 76_700),
     ("RTX 3090", &["NVIDIA GeForce RTX 3090"], 71_000),
@@ -116,6 +148,37 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::manifest::quantity;
+
+    /// The rows of the table above: model, what is printed and as what.
+    fn sources() -> Vec<(String, String, String)> {
+        let lines = include_str!("models.rs").lines();
+        let rows =
+            lines.filter_map(|line| line.strip_prefix("//! | ")).filter(|row| !row.starts_with("model"));
+        let cells = |row: &str| row.split(" | ").map(str::to_owned).collect::<Vec<_>>();
+        let rows = rows.map(cells).map(|cells| match &cells[..] {
+            [model, printed, class, source] if 4 < source.len() => {
+                (model.clone(), printed.clone(), class.clone())
+            }
+            other => panic!("{other:?} is no row"),
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn every_figure_is_that_of_its_source() {
+        let stated = sources().into_iter().map(|(model, printed, class)| {
+            let printed = quantity::milli_tflops(&printed).unwrap();
+            let dense = match class.as_str() {
+                "dense" | "plain" => printed.0,
+                "sparse" => printed.0 / 2,
+                other => panic!("{model} is {other}"),
+            };
+            (model, dense)
+        });
+        let known = BUILT_IN.iter().map(|(short, _, milli)| ((*short).to_owned(), *milli));
+        assert_eq!(stated.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    }
 
     #[test]
     fn no_name_is_two_models() {

@@ -38,6 +38,19 @@ pub struct TenantView {
     pub alerts: Vec<String>,
     /// How often it may ask.
     pub requests: RequestsView,
+    /// How much its pods may matter.
+    #[serde(default)]
+    pub priority: PriorityView,
+}
+
+/// How much pods of a tenant may matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PriorityView {
+    /// Whether that is the node's default, since the tenant has no `priorityMax`.
+    pub is_default: bool,
+    /// The highest priority that its pods may have; null if any.
+    pub max: Option<i32>,
 }
 
 /// How often a tenant may ask.
@@ -72,6 +85,7 @@ impl TenantView {
         let (tenant, held) = (ledger.tenants.get(id), ledger.quota(id));
         let (limits, is_default) = ledger.requests(id);
         let RequestLimits { rates, concurrent } = limits.clone();
+        let (max, is_default_max) = ledger.priority_max(id);
         let alerts = ledger.alerts.iter().filter(|(of, _)| of == id);
         TenantView {
             id: id.to_string(),
@@ -81,6 +95,7 @@ impl TenantView {
             used: ledger.used.get(id).map(|used| Amounts::clone(used)).unwrap_or_default(),
             alerts: alerts.map(|(_, kind)| kind.to_string()).collect(),
             requests: RequestsView { is_default, rates, concurrent, open: api.allowances.open(id) },
+            priority: PriorityView { is_default: is_default_max, max },
         }
     }
 }

@@ -6,7 +6,7 @@ use purser_events::ledger::{Amounts, ResourceKind, Tenant};
 
 use super::resources::accepted;
 use crate::api::ledger::LedgerAccepted;
-use crate::api::ledger::tenants::{RequestsView, TenantList, TenantView};
+use crate::api::ledger::tenants::{PriorityView, RequestsView, TenantList, TenantView};
 use crate::cli::arguments::Output;
 use crate::cli::arguments::ledger::SetTenant;
 use crate::cli::client::{Call, Client, encoded};
@@ -92,6 +92,11 @@ fn requests(requests: &RequestsView) -> String {
     if requests.is_default { format!("{said} (default)") } else { said }
 }
 
+fn priority(priority: PriorityView) -> String {
+    let said = priority.max.map_or_else(|| "any".to_owned(), |most| format!("up to {most}"));
+    if priority.is_default { format!("{said} (default)") } else { said }
+}
+
 /// Shows everything about a tenant.
 pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure> {
     let tenant: TenantView = client.read(&Call::get(path(name))).await?;
@@ -126,8 +131,7 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<u8, Failure>
         ]);
     }
     table.print()?;
-    let priority = set.priority_max.map_or_else(|| "unbounded".to_owned(), |most| format!("up to {most}"));
-    field("Priority", &priority)?;
+    field("Priority", &priority(tenant.priority))?;
     let alert = set.alert_percent.map_or_else(|| "none".to_owned(), |percent| format!("from {percent}% on"));
     let raised = if tenant.alerts.is_empty() {
         String::new()

@@ -113,7 +113,7 @@ fn ledger() -> Ledger {
     capacity.capacity.memory.0 = 64 << 30;
     let cpu = |id: u16| Cpu { id, core: u32::from(id), package: 1, node: 1 };
     capacity.capacity.cpus.cpus = (0..16).map(cpu).collect();
-    let mut policy: PolicySet = first("ledger.policy-set.v2");
+    let mut policy: PolicySet = first("ledger.policy-set.v3");
     policy.policy.default_requests.rates.values_mut().for_each(|rate| rate.burst = Some(7));
     let words =
         ["cpu", "memory", "disk", "gpu-share", "gpu-memory", "ports", "subnets", "example.com/dongle"];

@@ -1,11 +1,9 @@
 //! An entity that lives: its state, its place in the journal, and the only way in which it changes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::histogram;
-use purser_events::pod::PodRejection;
 use purser_events::{
     Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamKind,
     StreamVersion,
@@ -14,12 +12,12 @@ use purser_storage::{
     Append, AppendError, Appended, Class, CommandWrite, Durability, JournalError, StoredAnswer, StreamWrite,
     Terms,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::durations::Durations;
 use crate::live::LiveWorld;
 use crate::shell::Shell;
+use crate::verdict::{Verdict, recall};
 use crate::{metric, terms};
 
 /// What a caller is told to wait when a key could not be made, in milliseconds.
@@ -109,30 +107,6 @@ pub enum Refusal<R> {
     /// The journal cannot be written: the node is about to end.
     #[error("the journal cannot be written")]
     Fenced,
-}
-
-/// What is stored under a command id.
-#[derive(Serialize, Deserialize)]
-struct Verdict<R> {
-    stream: StreamId,
-    changed: bool,
-    /// The entity's last record when nothing happened.
-    last: Seq,
-    refused: Option<R>,
-}
-
-/// What a stored answer becomes once its stream is redacted, if it is of one of these streams and says more of it than
-/// that: a refusal may name the pod and parts of it.
-#[must_use]
-pub fn redacted_answer(answer: &[u8], streams: &BTreeSet<StreamId>) -> Option<Vec<u8>> {
-    let verdict: Verdict<serde_json::Value> = serde_json::from_slice(answer).ok()?;
-    if verdict.refused.is_none() || !streams.contains(&verdict.stream) {
-        return None;
-    }
-    let Verdict { stream, changed, last, .. } = verdict;
-    let refused = Some(PodRejection::Terminated);
-    let redacted = Verdict { stream, changed, last, refused };
-    Some(serde_json::to_vec(&redacted).expect("rejections have text keys and no failing serializers"))
 }
 
 /// One entity: what it is now and where its stream stands.
@@ -323,13 +297,8 @@ impl<D: Decider> Entity<D> {
         let command = by.key.map(|key| CommandWrite {
             id: key.id,
             fingerprint: key.fingerprint,
-            answer: serde_json::to_vec(&Verdict {
-                stream: self.stream,
-                changed,
-                last: self.last,
-                refused: refused.clone(),
-            })
-            .expect("rejections have text keys and no failing serializers"),
+            answer: Verdict { stream: self.stream, changed, last: self.last, refused: refused.clone() }
+                .written(),
         });
         let append = (changed || command.is_some()).then(|| {
             let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
@@ -459,26 +428,6 @@ fn first_answer<D: Decider>(
 ) -> Result<Committed<D>, Refusal<D::Rejection>> {
     let done = recall::<D>(answer, key)?;
     Ok(Committed { done, next: state, events: vec![], records: vec![], is_durable: true })
-}
-
-/// Reads a stored answer as one of this kind of entity.
-///
-/// # Errors
-/// The refusal that was answered first, or that the id stands for another request.
-pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done, Refusal<D::Rejection>> {
-    if answer.fingerprint != key.fingerprint {
-        return Err(Refusal::KeyReused);
-    }
-    // An answer of another kind of entity under the same fingerprint cannot be: the path is part of it.
-    let verdict: Verdict<D::Rejection> =
-        serde_json::from_slice(&answer.answer).map_err(|_| Refusal::KeyReused)?;
-    match verdict.refused {
-        Some(rejection) => Err(Refusal::Rejected(rejection)),
-        None => {
-            let seq = if verdict.changed { answer.last } else { verdict.last };
-            Ok(Done { stream: verdict.stream, changed: verdict.changed, seq, replayed: true })
-        }
-    }
 }
 
 /// What a caller is told when an append was not made.

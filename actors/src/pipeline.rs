@@ -9,9 +9,10 @@ use std::pin::Pin;
 use purser_events::{Cause, Decider, StreamVersion};
 use purser_storage::{Append, AppendError, Appended, Class};
 
-use crate::entity::{Decided, Done, Entity, Execute, Refusal, recall, refusal, timed};
+use crate::entity::{Decided, Done, Entity, Execute, Refusal, refusal, timed};
 use crate::later::Answer;
 use crate::shell::Shell;
+use crate::verdict::recall;
 
 /// Most decisions that are on their way to the disk at once.
 const FLIGHT_LEN_MAX: usize = 256;

@@ -1,24 +1,23 @@
 //! An entity that lives: its state, its place in the journal, and the only way in which it changes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::histogram;
-use purser_events::pod::PodRejection;
 use purser_events::{
-    Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamVersion,
+    Cause, CommandId, Context, Decider, Event, Origin, Principal, Record, Seq, StreamId, StreamKind,
+    StreamVersion,
 };
 use purser_storage::{
     Append, AppendError, Appended, Class, CommandWrite, Durability, JournalError, StoredAnswer, StreamWrite,
     Terms,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::durations::Durations;
 use crate::live::LiveWorld;
 use crate::shell::Shell;
+use crate::verdict::{Verdict, recall};
 use crate::{metric, terms};
 
 /// What a caller is told to wait when a key could not be made, in milliseconds.
@@ -110,30 +109,6 @@ pub enum Refusal<R> {
     Fenced,
 }
 
-/// What is stored under a command id.
-#[derive(Serialize, Deserialize)]
-struct Verdict<R> {
-    stream: StreamId,
-    changed: bool,
-    /// The entity's last record when nothing happened.
-    last: Seq,
-    refused: Option<R>,
-}
-
-/// What a stored answer becomes once its stream is redacted, if it is of one of these streams and says more of it than
-/// that: a refusal may name the pod and parts of it.
-#[must_use]
-pub fn redacted_answer(answer: &[u8], streams: &BTreeSet<StreamId>) -> Option<Vec<u8>> {
-    let verdict: Verdict<serde_json::Value> = serde_json::from_slice(answer).ok()?;
-    if verdict.refused.is_none() || !streams.contains(&verdict.stream) {
-        return None;
-    }
-    let Verdict { stream, changed, last, .. } = verdict;
-    let refused = Some(PodRejection::Terminated);
-    let redacted = Verdict { stream, changed, last, refused };
-    Some(serde_json::to_vec(&redacted).expect("rejections have text keys and no failing serializers"))
-}
-
 /// One entity: what it is now and where its stream stands.
 #[derive(Debug, Clone)]
 pub struct Entity<D: Decider> {
@@ -162,13 +137,6 @@ pub struct Committed<D: Decider> {
     records: Vec<Record>,
     /// Whether the records were durable when they were answered.
     is_durable: bool,
-}
-
-impl<D: Decider> Committed<D> {
-    /// What a caller is told of it.
-    pub(crate) fn done(&self) -> Done {
-        self.done
-    }
 }
 
 impl<D: Decider> Entity<D> {
@@ -232,7 +200,7 @@ impl<D: Decider> Entity<D> {
             };
             // What the node itself has done is never dropped for want of room. What will be seen again is: whoever
             // saw it tells it again, and the entity is free for what matters more.
-            let mut terms = decided.terms;
+            let mut terms = decided.decided.terms;
             let asked = matches!(append.origin.cause, Cause::Command(_));
             let patient = append.command.is_none() && terms.class != Class::Observation;
             let appended = loop {
@@ -245,7 +213,7 @@ impl<D: Decider> Entity<D> {
                         terms.class = Class::Safety;
                     }
                     // Nothing happened: the answer is as good if it is not remembered.
-                    Err(AppendError::NoRoom { .. }) if decided.events.is_empty() => {
+                    Err(AppendError::NoRoom { .. }) if decided.decided.events.is_empty() => {
                         break Appended { records: vec![], duplicate: None };
                     }
                     Err(error) => return Err(refusal(error)),
@@ -267,57 +235,76 @@ impl<D: Decider> Entity<D> {
         execute: &Execute<D>,
         shell: &Shell,
     ) -> Result<Prepared<D>, Refusal<D::Rejection>> {
-        let By { origin, key } = execute.by.clone();
-        if let Some(key) = key
-            && let Some(answer) = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?
-        {
+        if let Some((answer, key)) = self.answered(&execute.by, shell)? {
             return first_answer(&answer, key, self.state.clone()).map(Prepared::Settled);
         }
-        let context = shell.live.context(shell.clock.now());
-        let begun = shell.clock.passed();
-        let decided = self.state.decide_next(&execute.command, &context);
-        let took = shell.clock.passed().saturating_sub(begun);
-        self.decisions.add(took);
-        histogram!(metric::DECISION.name, "entity" => D::KIND.word()).record(took);
-        let (events, next, refused) = match decided {
-            Ok((events, next)) => {
-                let refused = D::refusal(&events);
-                (events, next, refused)
+        let decide = |context: &Context| self.state.decide_next(&execute.command, context);
+        let decided = timed(&self.decisions, D::KIND, shell, decide);
+        let (decided, next) = match decided {
+            Ok((events, next)) => (Ok(events), next),
+            Err(rejection) => (Err(rejection), self.state.clone()),
+        };
+        let (Decided { terms, done, events, refused }, append) = self.outcome(decided, &execute.by, shell);
+        Ok(match (append, refused) {
+            (None, Some(rejection)) => return Err(Refusal::Rejected(rejection)),
+            (None, None) => {
+                Prepared::Settled(Committed { done, next, events, records: vec![], is_durable: true })
             }
-            Err(rejection) => (vec![], self.state.clone(), Some(rejection)),
+            (Some(append), refused) => {
+                let keyed = execute.by.key.map(|key| (key, self.state.clone()));
+                let decided = Decided { terms, done, events, refused };
+                Prepared::ToWrite(append, Box::new(ToWrite { keyed, next, decided }))
+            }
+        })
+    }
+
+    /// The answer that the same request got before, if it did.
+    ///
+    /// # Errors
+    /// The answers cannot be read.
+    pub(crate) fn answered(
+        &self,
+        by: &By,
+        shell: &Shell,
+    ) -> Result<Option<(StoredAnswer, CommandKey)>, Refusal<D::Rejection>> {
+        let Some(key) = by.key else { return Ok(None) };
+        let answer = shell.journal.answer(key.id).map_err(|error| unreadable(&error))?;
+        Ok(answer.map(|answer| (answer, key)))
+    }
+
+    /// What a decision comes to, and what is to be written for it: nothing if nothing happened and nobody will ask again.
+    pub(crate) fn outcome(
+        &self,
+        decided: Result<Vec<D::Event>, D::Rejection>,
+        by: &By,
+        shell: &Shell,
+    ) -> (Decided<D>, Option<Append>) {
+        let (events, refused) = match decided {
+            Ok(events) => {
+                let refused = D::refusal(&events);
+                (events, refused)
+            }
+            Err(rejection) => (vec![], Some(rejection)),
         };
         let changed = !events.is_empty();
         // What is not durable yet is not named: after a loss of power another record could have its number.
         let is_durable = self.last <= shell.journal.head().seq;
         // What is answered under a key is written first, and all before it with it.
-        let seq = if is_durable || key.is_some() { self.last } else { self.promised };
+        let seq = if is_durable || by.key.is_some() { self.last } else { self.promised };
         let done = Done { stream: self.stream, changed, seq, replayed: false };
-        if let (None, false) = (&key, changed) {
-            return match refused {
-                Some(rejection) => Err(Refusal::Rejected(rejection)),
-                None => {
-                    Ok(Prepared::Settled(Committed { done, next, events, records: vec![], is_durable: true }))
-                }
-            };
-        }
-        let command = key.map(|key| CommandWrite {
-            id: key.id,
-            fingerprint: key.fingerprint,
-            answer: serde_json::to_vec(&Verdict {
-                stream: self.stream,
-                changed,
-                last: self.last,
-                refused: refused.clone(),
-            })
-            .expect("rejections have text keys and no failing serializers"),
-        });
         let facts: Vec<Event> = events.iter().cloned().map(Into::into).collect();
         let terms = terms::of(&facts);
-        let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
-        let append = Append { writes: vec![write], origin, command };
-        let keyed = key.map(|key| (key, self.state.clone()));
-        let decided = ToWrite { terms, keyed, done, next, events, refused };
-        Ok(Prepared::ToWrite(append, Box::new(decided)))
+        let command = by.key.map(|key| CommandWrite {
+            id: key.id,
+            fingerprint: key.fingerprint,
+            answer: Verdict { stream: self.stream, changed, last: self.last, refused: refused.clone() }
+                .written(),
+        });
+        let append = (changed || command.is_some()).then(|| {
+            let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
+            Append { writes: vec![write], origin: by.origin.clone(), command }
+        });
+        (Decided { terms, done, events, refused }, append)
     }
 
     /// What a command is to write, where there are no actors and the journal is asked directly.
@@ -341,18 +328,38 @@ impl<D: Decider> Entity<D> {
 
     /// Takes what was committed as the new state and returns each event with where it is.
     pub fn accept(&mut self, committed: Committed<D>) -> (Done, Vec<(D::Event, Seq)>) {
-        if let Some(last) = committed.records.last() {
-            self.version = last.header.version;
-            self.last = last.header.seq;
-            if committed.is_durable {
-                self.promised = self.last;
-            }
-            self.correlation = last.header.origin.correlation;
-        }
+        self.note_written(&committed.records, committed.is_durable);
         self.state = committed.next;
         let seqs = committed.records.iter().map(|record| record.header.seq);
         (committed.done, committed.events.into_iter().zip(seqs).collect())
     }
+
+    /// Notes where its stream stands after these records.
+    pub(crate) fn note_written(&mut self, records: &[Record], is_durable: bool) {
+        let Some(last) = records.last() else { return };
+        self.version = last.header.version;
+        self.last = last.header.seq;
+        if is_durable {
+            self.promised = self.last;
+        }
+        self.correlation = last.header.origin.correlation;
+    }
+}
+
+/// Makes a decision in the circumstances of now, and notes how long it took.
+pub(crate) fn timed<T>(
+    decisions: &Durations,
+    kind: StreamKind,
+    shell: &Shell,
+    decide: impl FnOnce(&Context) -> T,
+) -> T {
+    let context = shell.live.context(shell.clock.now());
+    let begun = shell.clock.passed();
+    let decided = decide(&context);
+    let took = shell.clock.passed().saturating_sub(begun);
+    decisions.add(took);
+    histogram!(metric::DECISION.name, "entity" => kind.word()).record(took);
+    decided
 }
 
 /// What a decision leads to.
@@ -363,15 +370,34 @@ pub(crate) enum Prepared<D: Decider> {
     ToWrite(Append, Box<ToWrite<D>>),
 }
 
-/// A decision that is to be written.
-pub(crate) struct ToWrite<D: Decider> {
+/// A decision, apart from the state that it leads to.
+pub(crate) struct Decided<D: Decider> {
     pub(crate) terms: Terms,
-    /// The request's id if it has one, and what the entity was: it stays that if the request was answered before.
-    keyed: Option<(CommandKey, D)>,
-    done: Done,
-    pub(crate) next: D,
+    /// What a caller is told if nothing is written.
+    pub(crate) done: Done,
     pub(crate) events: Vec<D::Event>,
     pub(crate) refused: Option<D::Rejection>,
+}
+
+impl<D: Decider> Decided<D> {
+    /// What a caller is told now that these are the records of it.
+    pub(crate) fn done_with(&self, records: &[Record]) -> Done {
+        let seq = records.last().map_or(self.done.seq, |record| record.header.seq);
+        Done { seq, ..self.done }
+    }
+
+    /// Whether its records are durable when they are answered.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.terms.durability == Durability::Sync
+    }
+}
+
+/// A decision that is to be written.
+pub(crate) struct ToWrite<D: Decider> {
+    /// The request's id if it has one, and what the entity was: it stays that if the request was answered before.
+    keyed: Option<(CommandKey, D)>,
+    next: D,
+    decided: Decided<D>,
 }
 
 impl<D: Decider> ToWrite<D> {
@@ -379,18 +405,18 @@ impl<D: Decider> ToWrite<D> {
     ///
     /// # Errors
     /// The entity refuses, which is on record.
-    pub(crate) fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
-        if let (Some(answer), Some((key, before))) = (&appended.duplicate, self.keyed) {
+    fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
+        let ToWrite { keyed, next, decided } = self;
+        if let (Some(answer), Some((key, before))) = (&appended.duplicate, keyed) {
             return first_answer(answer, key, before);
         }
+        let (done, is_durable) = (decided.done_with(&appended.records), decided.is_durable());
+        let Decided { events, refused, .. } = decided;
         // A refusal that is an event as well is told once the entity has accepted that.
-        if let Some(rejection) = self.refused.filter(|_| self.events.is_empty()) {
+        if let Some(rejection) = refused.filter(|_| events.is_empty()) {
             return Err(Refusal::Rejected(rejection));
         }
-        let seq = appended.records.last().map_or(self.done.seq, |record| record.header.seq);
-        let done = Done { seq, ..self.done };
-        let is_durable = self.terms.durability == Durability::Sync;
-        Ok(Committed { done, next: self.next, events: self.events, records: appended.records, is_durable })
+        Ok(Committed { done, next, events, records: appended.records, is_durable })
     }
 }
 
@@ -402,26 +428,6 @@ fn first_answer<D: Decider>(
 ) -> Result<Committed<D>, Refusal<D::Rejection>> {
     let done = recall::<D>(answer, key)?;
     Ok(Committed { done, next: state, events: vec![], records: vec![], is_durable: true })
-}
-
-/// Reads a stored answer as one of this kind of entity.
-///
-/// # Errors
-/// The refusal that was answered first, or that the id stands for another request.
-pub fn recall<D: Decider>(answer: &StoredAnswer, key: CommandKey) -> Result<Done, Refusal<D::Rejection>> {
-    if answer.fingerprint != key.fingerprint {
-        return Err(Refusal::KeyReused);
-    }
-    // An answer of another kind of entity under the same fingerprint cannot be: the path is part of it.
-    let verdict: Verdict<D::Rejection> =
-        serde_json::from_slice(&answer.answer).map_err(|_| Refusal::KeyReused)?;
-    match verdict.refused {
-        Some(rejection) => Err(Refusal::Rejected(rejection)),
-        None => {
-            let seq = if verdict.changed { answer.last } else { verdict.last };
-            Ok(Done { stream: verdict.stream, changed: verdict.changed, seq, replayed: true })
-        }
-    }
 }
 
 /// What a caller is told when an append was not made.

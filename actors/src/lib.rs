@@ -29,6 +29,7 @@ pub mod shell;
 pub mod start;
 mod sweep;
 mod terms;
+pub mod verdict;
 pub mod worker;
 
 pub use live::LiveWorld;

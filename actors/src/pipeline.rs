@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 
-use purser_events::{Cause, Decider, Seq, StreamVersion};
+use purser_events::{Cause, Decider, StreamVersion};
 use purser_storage::{Append, AppendError, Appended, Class};
 
-use crate::entity::{Done, Entity, Execute, Prepared, Refusal, ToWrite, refusal};
+use crate::entity::{Decided, Done, Entity, Execute, Refusal, refusal, timed};
 use crate::later::Answer;
 use crate::shell::Shell;
+use crate::verdict::recall;
 
 /// Most decisions that are on their way to the disk at once.
 const FLIGHT_LEN_MAX: usize = 256;
@@ -46,15 +47,16 @@ enum Item<D: Decider> {
     /// An answer that holds once all before it is on disk.
     Told(Outcome<D>, Asked<D>),
     /// A decision that is being written.
-    Writing { asked: Asked<D>, decided: Box<ToWrite<D>>, writing: Option<Writing> },
+    Writing { asked: Asked<D>, decided: Box<Decided<D>>, writing: Option<Writing> },
 }
 
-/// What has become durable.
-pub(crate) struct Landed<D: Decider> {
-    /// The state before.
-    pub(crate) before: D,
-    /// What happened, and where it is on record.
-    pub(crate) happened: Vec<(D::Event, Seq)>,
+/// Hears of what has become durable, before anybody is answered.
+pub(crate) trait Onlooker<D: Decider> {
+    /// These are about to have happened to `before`.
+    fn before(&mut self, before: &D, events: &[D::Event]);
+
+    /// They have, and the entity is what they made of it.
+    fn after(&mut self, entity: &Entity<D>, events: &[D::Event]);
 }
 
 impl<D: Decider> Pipeline<D> {
@@ -84,9 +86,8 @@ impl<D: Decider> Pipeline<D> {
         }
     }
 
-    /// Takes notice of what became of the first append in flight. `then` acts on what is durable now, before anybody is
-    /// answered.
-    pub(crate) fn land(&mut self, written: Written, shell: &Shell, then: impl FnOnce(&Entity<D>, Landed<D>)) {
+    /// Takes notice of what became of the first append in flight.
+    pub(crate) fn land(&mut self, written: Written, shell: &Shell, onlooker: &mut impl Onlooker<D>) {
         let Some(Item::Writing { asked, decided, .. }) = self.flight.pop_front() else {
             unreachable!("only the first append in flight is awaited");
         };
@@ -97,12 +98,13 @@ impl<D: Decider> Pipeline<D> {
                 self.again.get_or_insert_default();
                 asked.reply.give(Err(refusal(error)));
             }
+            (Ok(Appended { duplicate: Some(answer), .. }), _) if let Some(key) = asked.execute.by.key => {
+                // Whoever had asked the same before was told then: nothing was written this time.
+                self.again.get_or_insert_default();
+                asked.reply.give(recall::<D>(&answer, key));
+            }
             (Ok(appended), _) => {
-                // Whoever had asked the same before: nothing was written this time.
-                if appended.duplicate.is_some() {
-                    self.again.get_or_insert_default();
-                }
-                let outcome = self.settle(*decided, appended, then);
+                let outcome = self.settle(*decided, &appended, onlooker);
                 asked.reply.give(outcome);
             }
         }
@@ -112,18 +114,16 @@ impl<D: Decider> Pipeline<D> {
 
     fn settle(
         &mut self,
-        decided: ToWrite<D>,
-        appended: Appended,
-        then: impl FnOnce(&Entity<D>, Landed<D>),
+        decided: Decided<D>,
+        appended: &Appended,
+        onlooker: &mut impl Onlooker<D>,
     ) -> Outcome<D> {
-        let refused = decided.refused.clone();
-        let committed = decided.settle(appended)?;
-        let before = self.settled.state.clone();
-        let (done, happened) = self.settled.accept(committed);
-        // Whoever had asked the same before was told then.
-        let refused = refused.filter(|_| !happened.is_empty());
-        then(&self.settled, Landed { before, happened });
-        refused.map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
+        onlooker.before(&self.settled.state, &decided.events);
+        follow_all(&mut self.settled.state, &decided.events);
+        self.settled.note_written(&appended.records, decided.is_durable());
+        onlooker.after(&self.settled, &decided.events);
+        let done = decided.done_with(&appended.records);
+        decided.refused.map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
     }
 
     /// Gives the answers that wait for nothing any more.
@@ -174,26 +174,37 @@ impl<D: Decider> Pipeline<D> {
         if is_keyed(&asked) && self.flight.iter().any(same_key) {
             return Some(asked);
         }
-        let (append, mut decided) = match self.ahead.prepare(&asked.execute, shell) {
+        match self.ahead.answered(&asked.execute.by, shell) {
             Err(refused) => {
                 self.flight.push_back(Item::Told(Err(refused), asked));
                 return None;
             }
-            Ok(Prepared::Settled(committed)) => {
-                self.flight.push_back(Item::Told(Ok(committed.done()), asked));
+            Ok(Some((answer, key))) => {
+                self.flight.push_back(Item::Told(recall::<D>(&answer, key), asked));
                 return None;
             }
-            Ok(Prepared::ToWrite(append, decided)) => (append, decided),
+            Ok(None) => {}
+        }
+        let Execute { command, by } = &asked.execute;
+        let Entity { state, decisions, .. } = &mut self.ahead;
+        let decided = timed(decisions, D::KIND, shell, |context| state.decide_ahead(command, context));
+        let (mut decided, append) = self.ahead.outcome(decided, by, shell);
+        let Some(append) = append else {
+            let outcome =
+                decided.refused.map_or(Ok(decided.done), |rejection| Err(Refusal::Rejected(rejection)));
+            self.flight.push_back(Item::Told(outcome, asked));
+            return None;
         };
         decided.terms.class = class_of(decided.terms.class, shell);
         if self.class.is_some_and(|class| class != decided.terms.class) {
+            self.rewind();
             return Some(asked);
         }
         self.write(asked, append, decided, shell);
         None
     }
 
-    fn write(&mut self, asked: Asked<D>, append: Append, decided: Box<ToWrite<D>>, shell: &Shell) {
+    fn write(&mut self, asked: Asked<D>, append: Append, decided: Decided<D>, shell: &Shell) {
         let mut terms = decided.terms;
         // What the node itself has seen or done is recorded while there is room for anything.
         let is_own = || !matches!(asked.execute.by.origin.cause, Cause::Command(_)) && !self.is_flying();
@@ -201,14 +212,26 @@ impl<D: Decider> Pipeline<D> {
             terms.class = Class::Safety;
         }
         match shell.journal.enqueue(append, terms) {
-            Err(error) => asked.reply.give(Err(refusal(error))),
+            Err(error) => {
+                self.rewind();
+                asked.reply.give(Err(refusal(error)));
+            }
             Ok(writing) => {
                 let count = u64::try_from(decided.events.len()).unwrap_or(u64::MAX);
-                self.ahead.state = decided.next.clone();
                 self.ahead.version = StreamVersion(self.ahead.version.0 + count);
                 self.class = Some(terms.class);
                 let writing: Option<Writing> = Some(Box::pin(writing));
-                self.flight.push_back(Item::Writing { asked, decided, writing });
+                self.flight.push_back(Item::Writing { asked, decided: Box::new(decided), writing });
+            }
+        }
+    }
+
+    /// Takes back what was decided last and is not written: the entity is what all before it leads to.
+    fn rewind(&mut self) {
+        self.ahead.state = self.settled.state.clone();
+        for item in &self.flight {
+            if let Item::Writing { decided, .. } = item {
+                follow_all(&mut self.ahead.state, &decided.events);
             }
         }
     }
@@ -223,4 +246,11 @@ impl<D: Decider> Pipeline<D> {
 fn class_of(class: Class, shell: &Shell) -> Class {
     let is_alike = class == Class::Safety && shell.journal.has_room(Class::Lifecycle);
     if is_alike { Class::Lifecycle } else { class }
+}
+
+/// Carries out events that the entity itself decided.
+fn follow_all<D: Decider>(state: &mut D, events: &[D::Event]) {
+    for event in events {
+        state.follow(event).expect("a decider only emits events that its state can follow");
+    }
 }

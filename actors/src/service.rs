@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use crate::directory::{Apply, Directory, Find};
 pub use crate::entity::CommandKey;
-use crate::entity::{By, Done, Execute, Refusal, recall};
+use crate::entity::{By, Done, Execute, Refusal};
 use crate::gpu::GpuActors;
 use crate::ledger::LedgerActor;
 use crate::ledger::count::Counts;
@@ -46,6 +46,7 @@ use crate::pool::{PoolActors, PoolRegistry};
 use crate::port::{ExecIo, FieldError};
 use crate::retention::HouseStanding;
 use crate::shell::Shell;
+use crate::verdict::recall;
 pub use accepted::{Accepted, Outcome};
 use accepted::{accepted, accepted_word};
 pub use agents::AgentError;

@@ -45,6 +45,24 @@ pub trait Decider: Clone + fmt::Debug + Default + PartialEq + Send + Sync + 'sta
         Ok((events, next.expect("a decider only emits events that its state can follow")))
     }
 
+    /// Decides, and becomes the state that follows: [`Decider::decide_next`] for an entity that goes on with what it
+    /// has decided, without the copy. After a refusal it is what it was.
+    ///
+    /// # Errors
+    /// As for [`Decider::decide`].
+    ///
+    /// # Panics
+    /// As [`Decider::decide_next`].
+    fn decide_ahead(
+        &mut self,
+        command: &Self::Command,
+        context: &Context,
+    ) -> Result<Vec<Self::Event>, Self::Rejection> {
+        let (events, next) = self.decide_next(command, context)?;
+        *self = next;
+        Ok(events)
+    }
+
     /// The refusal that these events put on record, if they do: whoever asked is refused, and that he asked is a fact.
     #[must_use]
     fn refusal(events: &[Self::Event]) -> Option<Self::Rejection> {

@@ -27,7 +27,7 @@ pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin}
 use crate::directory::Directory;
 use crate::entity::{Entity, Execute};
 use crate::later::{Later, later};
-use crate::pipeline::{Landed, Outcome, Pipeline, Writing};
+use crate::pipeline::{Onlooker, Outcome, Pipeline, Writing};
 use crate::shell::Shell;
 use crate::{mailbox, metric};
 
@@ -85,34 +85,42 @@ impl ActorFuture<PoolActor> for Landing {
                 return Poll::Pending;
             };
             let PoolActor { name, pipeline, shell, board, .. } = actor;
-            pipeline.land(written, shell, |entity, landed| react(name, entity, &landed, board));
+            pipeline.land(written, shell, &mut Wakes { name, board, members: BTreeSet::new() });
         }
     }
 }
 
-/// Wakes whoever waits for what happened.
-fn react(name: &PoolName, entity: &Entity<Pool>, landed: &Landed<Pool>, board: &Board) {
-    let mut members = BTreeSet::new();
-    let mut calls_upkeep = false;
-    for (event, _) in &landed.happened {
-        tell(name, event);
-        calls_upkeep |= changes_members(event);
-        match touched(event) {
-            Touched::Member(member) => {
-                members.insert(member);
-            }
-            Touched::Task(task) => {
-                // The slot that it had, and the one that it has.
-                members.extend(
-                    [&landed.before, &entity.state].into_iter().filter_map(|pool| slot_of(pool, task)),
-                );
-            }
-            Touched::Nobody => {}
-        }
+/// Wakes whoever waits for what happens.
+struct Wakes<'a> {
+    name: &'a PoolName,
+    board: &'a Board,
+    /// Whose orders change.
+    members: BTreeSet<u64>,
+}
+
+impl Wakes<'_> {
+    /// Adds whoever has something to do with these: a task's slot is another's before and after.
+    fn add(&mut self, pool: &Pool, events: &[PoolEvent]) {
+        self.members.extend(events.iter().filter_map(|event| match touched(event) {
+            Touched::Member(member) => Some(member),
+            Touched::Task(task) => slot_of(pool, task),
+            Touched::Nobody => None,
+        }));
     }
-    board.wake(&members, entity.version.0);
-    if calls_upkeep {
-        board.call_upkeep();
+}
+
+impl Onlooker<Pool> for Wakes<'_> {
+    fn before(&mut self, before: &Pool, events: &[PoolEvent]) {
+        self.add(before, events);
+    }
+
+    fn after(&mut self, entity: &Entity<Pool>, events: &[PoolEvent]) {
+        self.add(&entity.state, events);
+        events.iter().for_each(|event| tell(self.name, event));
+        self.board.wake(&self.members, entity.version.0);
+        if events.iter().any(changes_members) {
+            self.board.call_upkeep();
+        }
     }
 }
 

@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 pub use survey::{Incarnation, Survey, Wanted};
 
-use crate::entity::{Entity, redacted_answer};
+use crate::entity::Entity;
 use crate::live::LiveWorld;
 use crate::port::{Clock, Ids};
 use crate::retention::hex;
+use crate::verdict::redacted_answer;
 
 /// What it takes to work on a journal that no service has open.
 pub struct Offline {

@@ -21,8 +21,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Nothing decided yet. Who is due stands in line.
-    pub(super) fn new(pool: &Pool, now: Timestamp) -> Draft {
-        let mut pool = pool.clone();
+    pub(super) fn new(mut pool: Pool, now: Timestamp) -> Draft {
         // As the first event that gives one of them a slot will have it.
         let is_ahead = evolve_tasks::call_due(&mut pool, now);
         Draft { pool, followed: 0, is_ahead, events: vec![], now }
@@ -48,6 +47,11 @@ impl Draft {
             // Not all that the draft knows is in the events.
             (self.pool, self.followed) = (before.clone(), 0);
         }
+        self.end()
+    }
+
+    /// What was decided, and the pool after all of it, of a draft that knows nothing else.
+    pub(super) fn end(mut self) -> (Vec<PoolEvent>, Pool) {
         self.follow();
         (self.events, self.pool)
     }

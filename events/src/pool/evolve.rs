@@ -19,7 +19,7 @@ use super::task::TaskState;
 use crate::decider::IllegalTransition;
 use crate::units::Timestamp;
 
-/// Carries an event out. After an error the pool is of no use any more.
+/// Carries an event out. After an error the pool is what it was.
 pub(super) fn apply(pool: &mut Pool, event: &PoolEvent) -> Result<(), IllegalTransition> {
     use PoolEvent as E;
     match event {

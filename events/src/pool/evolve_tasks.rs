@@ -1,4 +1,5 @@
-//! What each event makes of a pool's tasks and of the slots that they have.
+//! What each event makes of a pool's tasks and of the slots that they have. Each looks whether it can be before it changes
+//! anything.
 
 use std::sync::Arc;
 
@@ -54,22 +55,23 @@ pub(super) fn submit(pool: &mut Pool, submitted: &TaskSubmitted) -> Outcome {
 
 pub(super) fn assign(pool: &mut Pool, assigned: &TaskAssigned) -> Outcome {
     const EVENT: &str = "pool.task-assigned";
-    call_due(pool, assigned.at);
     let task = known(pool, assigned.task, EVENT)?;
     let weight = weight(pool, &task.spec);
     let is_new = pool.last_token < assigned.token;
-    if !is_new || !pool.queue.remove(&task, Pool::rank(&task), weight) {
+    if !is_new || !pool.queue.has(&task, Pool::rank(&task), weight) {
         return Err(illegal(pool, EVENT));
     }
-    if let Some(workspace) = task.spec.locks() {
-        if pool.queue.holder(workspace).is_some() {
-            return Err(illegal(pool, "pool.task-assigned of a workspace that another has"));
-        }
-        pool.queue.lock(workspace, assigned.task, weight);
+    if task.spec.locks().is_some_and(|workspace| pool.queue.holder(workspace).is_some()) {
+        return Err(illegal(pool, "pool.task-assigned of a workspace that another has"));
     }
-    pool.last_token = assigned.token;
     let slot = Slot::Running { task: assigned.task, kind: task.spec.kind, token: assigned.token };
     fill(pool, assigned.slot, EVENT, slot, Slot::is_idle)?;
+    pool.last_token = assigned.token;
+    call_due(pool, assigned.at);
+    pool.queue.remove(&task, Pool::rank(&task), weight);
+    if let Some(workspace) = task.spec.locks() {
+        pool.queue.lock(workspace, assigned.task, weight);
+    }
     let state = TaskState::Running {
         phase: assigned.phase,
         slot: assigned.slot,
@@ -113,6 +115,7 @@ pub(super) fn plan(pool: &mut Pool, planned: &TaskPlanned) -> Outcome {
     let slot = Slot::Reserved { task: planned.task, kind, token, expires_at, confirmed };
     let was_cancelled = task.cancel.is_some();
     fill(pool, key, EVENT, slot, |before| before.task() == Some(planned.task))?;
+    pool.last_token = token;
     change_member(pool, key.member, EVENT, |member| {
         member.ending = member.ending.saturating_sub(u8::from(was_cancelled));
         member.has_worked = true;
@@ -152,6 +155,7 @@ pub(super) fn confirm(pool: &mut Pool, confirmed: &TaskConfirmed) -> Outcome {
     let token = next_token(pool, confirmed.token, EVENT)?;
     let slot = Slot::Running { task: confirmed.task, kind: task.spec.kind, token };
     fill(pool, key, EVENT, slot, |before| before.task() == Some(confirmed.task))?;
+    pool.last_token = token;
     let deadline = deadline(pool, &task.spec, confirmed.at);
     let state = TaskState::Running { phase: Phase::Apply, slot: key, token, started: false, deadline };
     pool.reserved.remove_mut(&confirmed.task);
@@ -176,8 +180,8 @@ pub(super) fn end(pool: &mut Pool, ended: &TaskEnded) -> Outcome {
         return Err(illegal(pool, EVENT));
     }
     let weight = weight(pool, &task.spec);
-    pool.queue.remove(&task, Pool::rank(&task), weight);
     leave_slot(pool, &task, weight, ended.reported, EVENT)?;
+    pool.queue.remove(&task, Pool::rank(&task), weight);
     let (result, exit, message) = (ended.result, ended.exit, ended.message.clone());
     let state = TaskState::Ended { result, exit, message };
     let told = if ended.reported { ended.token } else { task.told };
@@ -273,12 +277,9 @@ fn fill(pool: &mut Pool, key: SlotKey, event: &str, slot: Slot, fits: impl Fn(&S
     })
 }
 
-fn next_token(pool: &mut Pool, token: Token, event: &str) -> Result<Token, IllegalTransition> {
-    if token <= pool.last_token {
-        return Err(illegal(pool, event));
-    }
-    pool.last_token = token;
-    Ok(token)
+/// A token, if it is newer than all before.
+fn next_token(pool: &Pool, token: Token, event: &str) -> Result<Token, IllegalTransition> {
+    if token <= pool.last_token { Err(illegal(pool, event)) } else { Ok(token) }
 }
 
 fn known(pool: &Pool, task: TaskId, event: &str) -> Result<Arc<Task>, IllegalTransition> {

@@ -121,11 +121,34 @@ impl Queue {
         self.line(weight).insert_mut(rank, id);
     }
 
-    /// Takes a task out; says whether it was in.
-    pub(super) fn remove(&mut self, task: &Task, rank: Rank, weight: Weight) -> bool {
-        let TaskState::Pending { not_before } = task.state else { return false };
-        let not_before = not_before.filter(|not_before| self.due_until < Some(*not_before));
-        let is_in = match (not_before, task.spec.locks()) {
+    /// When the next try of a task that waits is due, if it is not in line yet.
+    fn not_yet(&self, task: &Task) -> Option<Timestamp> {
+        let TaskState::Pending { not_before } = task.state else { return None };
+        not_before.filter(|not_before| self.due_until < Some(*not_before))
+    }
+
+    /// Whether a task waits.
+    pub(super) fn has(&self, task: &Task, rank: Rank, weight: Weight) -> bool {
+        if !matches!(task.state, TaskState::Pending { .. }) {
+            return false;
+        }
+        let line = match weight {
+            Weight::Light => &self.light,
+            Weight::Heavy => &self.heavy,
+        };
+        match (self.not_yet(task), task.spec.locks()) {
+            (Some(not_before), _) => self.delayed.contains_key(&(not_before, rank)),
+            (None, None) => line.contains_key(&rank),
+            (None, Some(workspace)) => self.applies.contains_key(&(workspace.clone(), rank)),
+        }
+    }
+
+    /// Takes a task out, if it waits.
+    pub(super) fn remove(&mut self, task: &Task, rank: Rank, weight: Weight) {
+        if !matches!(task.state, TaskState::Pending { .. }) {
+            return;
+        }
+        let was_in = match (self.not_yet(task), task.spec.locks()) {
             (Some(not_before), _) => self.delayed.remove_mut(&(not_before, rank)),
             (None, None) => self.line(weight).remove_mut(&rank),
             (None, Some(workspace)) => {
@@ -136,8 +159,7 @@ impl Queue {
                 was_in
             }
         };
-        self.waiting = self.waiting.saturating_sub(u32::from(is_in));
-        is_in
+        self.waiting = self.waiting.saturating_sub(u32::from(was_in));
     }
 
     /// Gives a workspace to a task that waits no more.

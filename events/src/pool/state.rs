@@ -285,7 +285,7 @@ impl Pool {
     }
 
     fn draft(&self, command: &PoolCommand, context: &Context) -> Result<Draft, PoolRejection> {
-        let mut draft = Draft::new(self, context.now);
+        let mut draft = Draft::new(self.clone(), context.now);
         decide::answer(&mut draft, command)?;
         advance::assign(&mut draft);
         Ok(draft)
@@ -323,6 +323,29 @@ impl Decider for Pool {
         Ok(self.draft(command, context)?.followed(self))
     }
 
+    /// What grows with pods and tasks is changed where it is: nobody else has it.
+    fn decide_ahead(
+        &mut self,
+        command: &PoolCommand,
+        context: &Context,
+    ) -> Result<Vec<PoolEvent>, PoolRejection> {
+        if self.queue.first_due(context.now).is_some() {
+            // The draft knows of them before any event does.
+            let (events, next) = self.decide_next(command, context)?;
+            *self = next;
+            return Ok(events);
+        }
+        let mut draft = Draft::new(std::mem::take(self), context.now);
+        let answered = decide::answer(&mut draft, command);
+        match answered {
+            Ok(()) => advance::assign(&mut draft),
+            Err(_) => assert!(draft.events.is_empty(), "a pool refuses before it decides anything"),
+        }
+        let (events, next) = draft.end();
+        *self = next;
+        answered.map(|()| events)
+    }
+
     fn refusal(events: &[PoolEvent]) -> Option<PoolRejection> {
         events.iter().find_map(|event| match event {
             PoolEvent::StaleTokenRefused(refused) => Some(PoolRejection::StaleToken {
@@ -338,6 +361,10 @@ impl Decider for Pool {
         let mut next = self.clone();
         evolve::apply(&mut next, event)?;
         Ok(next)
+    }
+
+    fn follow(&mut self, event: &PoolEvent) -> Result<(), IllegalTransition> {
+        evolve::apply(self, event)
     }
 
     fn is_terminal(&self) -> bool {

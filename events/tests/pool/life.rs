@@ -15,7 +15,9 @@ use purser_events::pool::{
 use purser_events::{Context, PodUid, Policy, Timestamp};
 use uuid::Uuid;
 
+use super::dice::Dice;
 use super::model::Model;
+use super::past;
 use super::support::{NOON, finished, set, spec, task, utc};
 
 /// Seeds if nobody says otherwise.
@@ -48,32 +50,6 @@ fn no_seed_breaks_a_promise() {
     assert!(lost < assigned && 0 < lost, "the lives are too quiet: {assigned} given, {lost} lost");
 }
 
-/// Numbers that follow from a seed alone.
-struct Dice(u64);
-
-impl Dice {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.draw() % end.max(1)
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
-        let at = usize::try_from(self.below(from.len() as u64)).unwrap();
-        from.get(at).cloned()
-    }
-
-    fn hits(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
 /// An agent in its pod.
 #[derive(Debug, Clone)]
 struct SimAgent {
@@ -85,6 +61,8 @@ struct SimAgent {
 
 struct Life {
     dice: Dice,
+    /// Chooses what is told again: what happens does not depend on it.
+    past: Dice,
     pool: Pool,
     now: Timestamp,
     model: Model,
@@ -117,6 +95,7 @@ impl Life {
         spec.references = vec![reference];
         Life {
             dice,
+            past: Dice(!seed),
             pool: Pool::default(),
             now: NOON,
             model: Model::default(),
@@ -136,8 +115,12 @@ impl Life {
             self.step()?;
         }
         self.come_to_an_end()?;
-        let again = self.events.iter().try_fold(Pool::default(), |pool, event| pool.evolve(event));
-        if again != Ok(self.pool.clone()) {
+        let mut again = Pool::default();
+        self.events
+            .iter()
+            .try_for_each(|event| again.follow(event))
+            .map_err(|illegal| illegal.to_string())?;
+        if again != self.pool {
             return Err("folding again gives another pool".to_owned());
         }
         let json = serde_json::to_vec(&self.pool).unwrap();
@@ -150,7 +133,13 @@ impl Life {
     /// Asks, and follows what comes of it; a refusal is none of our business.
     fn ask(&mut self, command: &PoolCommand) -> Result<bool, String> {
         let context = Context { now: self.now, policy: Policy::default(), cordoned: None };
-        let Ok((events, next)) = self.pool.decide_next(command, &context) else { return Ok(false) };
+        let decided = self.pool.decide_next(command, &context);
+        let mut ahead = self.pool.clone();
+        let same = ahead.decide_ahead(command, &context).map(|events| (events, ahead.clone()));
+        if same != decided || (same.is_err() && ahead != self.pool) {
+            return Err(format!("{command:?} is decided in two ways"));
+        }
+        let Ok((events, next)) = decided else { return Ok(false) };
         if self.pool.decide(command, &context).as_ref() != Ok(&events) {
             return Err(format!("{command:?} is decided in two ways"));
         }
@@ -166,7 +155,15 @@ impl Life {
         }
         let is_refused = Pool::refusal(&events).is_some();
         self.events.extend(events);
+        self.refuse_the_past()?;
         Ok(!is_refused)
+    }
+
+    fn refuse_the_past(&mut self) -> Lived {
+        let count = self.events.len() as u64;
+        let at = usize::try_from(self.past.below(count)).unwrap();
+        let Some(past) = self.events.get(at) else { return Ok(()) };
+        past::refused(&self.pool, past)
     }
 
     fn must(&mut self, command: PoolCommand) -> Lived {

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 mod agents;
+mod dice;
 mod freezes;
 mod incidents;
 mod life;
 mod members;
 mod model;
+mod past;
 mod resizes;
 mod scaling;
 mod slots;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use purser_actors::entity::redacted_answer;
 use purser_actors::redaction::{Finished, Incarnation, OfflineError, Survey, Wanted};
+use purser_actors::verdict::redacted_answer;
 use purser_events::{PodId, PodUid, Principal, WorkerUid};
 use purser_storage::disk::{Disk, SystemDisk};
 use purser_storage::redaction::{self, Holding, Subject};

@@ -40,7 +40,7 @@ fn listings_of_a_run_are_as_on_file() {
     golden("run-log-pool.txt", &run(&["log", "--graph", "--stream", "pool/ci"]));
     golden("run-show.txt", &run(&["show", "48"]));
     golden("run-state.txt", &run(&["state", "--at", "90"]));
-    golden("run-state-pool.txt", &run(&["state", "--at", "90", "--stream", "pool/ci"]));
+    golden("run-state-pool.txt", &run(&["state", "--at", "90", "pool/ci"]));
     golden("run-diff.txt", &run(&["diff", "86", "90"]));
     golden("run-timeline.txt", &run(&["timeline", "team-red/web"]));
 }
@@ -143,4 +143,17 @@ fn slots_of_a_run_are_tracks_with_arrows_from_tasks() {
     let group =
         events.iter().find(|event| event["name"] == "process_name" && event["args"]["name"] == "pool ci");
     assert!(group.is_some(), "the pool is a group");
+}
+
+#[test]
+fn a_pools_records_are_its_own_and_those_of_its_pods() {
+    let seqs = |args: &[&str]| -> BTreeSet<u64> {
+        let told = run(&[&["ls", "-o", "jsonl"], args].concat());
+        lines(&told.out).iter().map(|record| record["header"]["seq"].as_u64().unwrap()).collect()
+    };
+    let parts = [["--stream", "pool/ci"], ["--pod", "ci-1"], ["--pod", "ci-2"]].map(|args| seqs(&args));
+    assert!(parts.iter().all(|part| part.len() > 10), "{parts:?}");
+    assert_eq!(seqs(&["--pool", "ci"]), parts.into_iter().flatten().collect());
+    assert_eq!(seqs(&["--pool", "cd"]), BTreeSet::new());
+    assert_eq!(run(&["log", "--pool", "../etc"]).exit, Exit::Usage);
 }

@@ -191,7 +191,10 @@ fn a_pod_over_its_share_has_less_processor_time_until_it_is_within_also_when_the
     bounded::until("the next start lets it go", || scene.quota(&greedy) == "60000");
     assert_eq!((scene.phase("greedy"), scene.phase("fair")), ("Running".to_owned(), "Running".to_owned()));
     scene.purserd.purser_ok(["delete", "greedy", "--wait", "--grace-period", "0"]);
-    bounded::until("what the other pod uses is told again", || scene.purserd.metrics().contains(&fair));
+    bounded::until("what the other pod uses is told again", || {
+        scene.purserd.metrics().contains("pod_management_memory_usage_bytes{pod_id=\"default/fair\"")
+    });
     let metrics = scene.purserd.metrics();
-    assert!(!metrics.contains(&greedy) && !metrics.contains("pod=\"greedy\""), "series go with their pod");
+    let named = ["pod=\"greedy\"", "pod_id=\"default/greedy\"", &greedy].map(|name| metrics.contains(name));
+    assert_eq!(named, [false; 3], "series go with their pod");
 }

@@ -1,5 +1,8 @@
 //! Mutations of valid input, from a seed, and how many of them each decoder gets.
 
+/// A decoder by its name.
+type Target = (&'static str, fn(&[u8]));
+
 /// Mutations of each decoder's input.
 const MUTATIONS: u64 = 3_000;
 
@@ -8,7 +11,7 @@ const LEN_FULL: u64 = 16 << 10;
 
 /// Gives each target mutations of its valid inputs: as many as `PURSER_FUZZ=SEED:COUNT` says, else a few thousand. None may
 /// panic.
-pub(crate) fn run(targets: &[(&'static str, fn(&[u8]))], inputs: &[(&str, Vec<u8>)]) {
+pub(crate) fn run(targets: &[Target], inputs: &[(&str, Vec<u8>)]) {
     let asked = std::env::var("PURSER_FUZZ").unwrap_or_default();
     let (seed, count) = asked.split_once(':').unwrap_or((&asked, ""));
     let (seed, count) = (seed.parse().unwrap_or(7_u64), count.parse().unwrap_or(MUTATIONS));

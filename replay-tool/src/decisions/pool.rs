@@ -12,7 +12,7 @@ use purser_events::pool::event::{
 };
 use purser_events::pool::task::{TaskExit, TaskState};
 use purser_events::pool::{
-    LocalTime, Pool, PoolCommand, PoolEvent, SlotKey, Task, TaskId, TaskReport, Token, Weekday,
+    LocalTime, Member, Pool, PoolCommand, PoolEvent, SlotKey, Task, TaskId, TaskReport, Token, Weekday,
 };
 use uuid::Uuid;
 
@@ -258,7 +258,7 @@ impl Heard<'_> {
                 _ => None,
             })
             .collect();
-        let tasks = self.pool.member(member).into_iter().flat_map(|member| member.tasks());
+        let tasks = self.pool.member(member).into_iter().flat_map(Member::tasks);
         let running = tasks.filter_map(|id| {
             let task = self.pool.task(id)?;
             match task.state {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use purser_events::pool::task::{TaskExit, TaskState};
 use purser_events::pool::{
-    Digest, FreezeWindow, LocalTime, MemberPhase, OnEnd, Phase, PoolCommand, PoolName, PoolSpec, Reference,
-    ReferenceKind, ScalingPolicy, SlotPolicy, SlotRule, Task, TaskId, TaskKind, TaskPolicy, TaskReport,
-    TaskSpec, Token, Weekday, Workspace,
+    Digest, FreezeWindow, LocalTime, Member, MemberPhase, OnEnd, Phase, PoolCommand, PoolName, PoolSpec,
+    Reference, ReferenceKind, ScalingPolicy, SlotPolicy, SlotRule, Task, TaskId, TaskKind, TaskPolicy,
+    TaskReport, TaskSpec, Token, Weekday, Workspace,
 };
 use purser_events::{Origin, PodUid, StreamId, Timestamp};
 
@@ -194,10 +194,8 @@ impl Life {
     /// Some of what runs in a member's slots.
     fn has(&mut self, number: u64) -> Vec<(TaskId, Token)> {
         let member = self.pool.member(number).cloned();
-        let held = member
-            .iter()
-            .flat_map(|member| member.tasks())
-            .filter_map(|id| Some((id, self.pool.task(id)?.slot()?.1)));
+        let held =
+            member.iter().flat_map(Member::tasks).filter_map(|id| Some((id, self.pool.task(id)?.slot()?.1)));
         let held: Vec<(TaskId, Token)> = held.collect();
         held.into_iter().filter(|_| self.below(5) != 0).collect()
     }

@@ -67,6 +67,7 @@ COUNT ?= 200000
 fuzz: ## Gives each decoder COUNT mutations of valid input, from SEED on; `make test` gives it 3000.
 	@.ci/packages.sh build
 	PURSER_FUZZ=$(SEED):$(COUNT) $(CARGO) test --locked -p purser-replay --test tool hostile::no_decoder -- --nocapture
+	PURSER_FUZZ=$(SEED):$(COUNT) $(CARGO) test --locked -p purser-tests --test it fuzz::no_decoder -- --nocapture
 
 KILLS ?= 1000
 leases: ## Kills nodes KILLS times amid admissions and checks that no port and no subnet ever had two holders.

@@ -1,11 +1,13 @@
 //! What is done with bytes from outside, one function for each decoder. None may panic, whatever the bytes are. They are
-//! run by cargo-fuzz, see `Cargo.toml` beside this, and for a bounded number of mutations by a test of `replay-tool`.
+//! run by cargo-fuzz, see `Cargo.toml` beside this, and for a bounded number of mutations by a test of `replay-tool`. Those
+//! of the service are in `service.rs`.
 
 use std::fs;
 use std::io::Cursor as Bytes;
 
 use purser_replay::cursor::Cursor;
 use purser_replay::expr::{RecordExpr, StateExpr};
+use purser_replay::overlay::{self, Form};
 use purser_replay::pattern::Pattern;
 use purser_replay::prices::Prices;
 use purser_replay::when::{Span, When};
@@ -29,6 +31,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("argument", argument),
     ("segment", segment),
     ("prices", prices),
+    ("policy", policy),
 ];
 
 /// An export with its records, their payloads and its evidence.
@@ -132,5 +135,14 @@ pub(crate) fn segment(bytes: &[u8]) {
 pub(crate) fn prices(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = text.parse::<Prices>();
+    }
+}
+
+/// Other rules for `whatif`, in each of their forms.
+pub(crate) fn policy(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        for form in [Form::Toml, Form::Yaml, Form::Json] {
+            let _ = overlay::check(text, form);
+        }
     }
 }

@@ -89,6 +89,7 @@ pub enum Verb {
     /// List the types of events that this release knows, with their fields
     Schema(SchemaArgs),
     /// List records
+    #[command(visible_alias = "ls")]
     Log(LogArgs),
     /// Show what a live node records, as it comes
     Follow(FollowArgs),

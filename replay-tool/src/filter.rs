@@ -37,6 +37,7 @@ impl<'a> Filter<'a> {
     pub(crate) fn new(args: &'a FilterArgs, place: &Place, now: Timestamp) -> Result<Filter<'a>, Failure> {
         let gpu = args.gpu.iter().map(|gpu| Holders::of_gpu(gpu));
         let tenant = args.tenant.iter().map(|tenant| Holders::of_tenant(tenant));
+        let pool = args.pool.iter().map(|pool| Holders::of_pool(pool, place));
         Ok(Filter {
             args,
             since: args.since.map(|since| since.seen_from(now)),
@@ -45,7 +46,7 @@ impl<'a> Filter<'a> {
             starts: 0,
             members: args.pod.as_ref().map(|pod| Members::all(pod, place)).transpose()?,
             met_pod: false,
-            holders: gpu.chain(tenant).collect(),
+            holders: gpu.chain(tenant).map(Ok).chain(pool).collect::<Result<_, Failure>>()?,
             unmet: args.holds.as_ref().map(Unmet::of),
             asked: 0,
         })

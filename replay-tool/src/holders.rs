@@ -1,22 +1,27 @@
-//! Who has a GPU, or is on a tenant's account, learnt from the ledger's records as they pass.
+//! Who has a GPU, is on a tenant's account or belongs to a pool, learnt from records as they pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use purser_events::ledger::grant::Grant;
 use purser_events::ledger::{GpuUuid, LedgerEvent};
+use purser_events::pool::{PoolEvent, PoolName};
 use purser_events::worker::WorkerEvent;
-use purser_events::{Event, PodUid, StreamId, StreamKind};
+use purser_events::{Event, PodUid, Seq, StreamId, StreamKind};
 use uuid::Uuid;
 
+use crate::failure::Failure;
 use crate::members::mentions;
+use crate::reading::Reading;
+use crate::source::Place;
 
 /// What is held, or on whose account it is.
 enum What {
     Gpu(String),
     Tenant(String),
+    Pool(StreamId),
 }
 
-/// The pods that are meant by a GPU or a tenant, at the record that was told last.
+/// The pods that are meant by a GPU, a tenant or a pool, at the record that was told last.
 pub(crate) struct Holders {
     what: What,
     pods: BTreeSet<PodUid>,
@@ -34,6 +39,22 @@ impl Holders {
     /// Those who are on this tenant's account.
     pub(crate) fn of_tenant(tenant: &str) -> Holders {
         Holders::new(What::Tenant(tenant.to_owned()))
+    }
+
+    /// The pods of this pool. They are on record before it says that they are its own, so the journal is read for them.
+    pub(crate) fn of_pool(name: &PoolName, place: &Place) -> Result<Holders, Failure> {
+        let mut holders = Holders::new(What::Pool(name.stream()));
+        place.again()?;
+        let mut reading = Reading::from(place, Seq(1))?;
+        // What cannot be read, and damage, is told of by the reading that shows something.
+        while let Some(stored) = reading.next() {
+            if stored.header.stream == name.stream()
+                && let Ok(Event::Pool(PoolEvent::MemberAdmitted(admitted))) = stored.event()
+            {
+                holders.pods.insert(admitted.pod);
+            }
+        }
+        Ok(holders)
     }
 
     fn new(what: What) -> Holders {
@@ -58,6 +79,7 @@ impl Holders {
                 stream.kind == StreamKind::Gpu && GpuUuid::new(uuid).is_ok_and(|uuid| uuid.stream() == stream)
             }
             What::Tenant(_) => false,
+            What::Pool(own) => *own == stream,
         }
     }
 
@@ -86,12 +108,14 @@ impl Holders {
             (What::Tenant(tenant), Event::Ledger(_)) => {
                 event.payload_json().get("tenant").is_some_and(|named| named == tenant.as_str())
             }
-            (What::Tenant(_), _) => false,
+            (What::Tenant(_) | What::Pool(_), _) => false,
         }
     }
 
     fn learn(&mut self, stream: StreamId, event: &Event) {
         match event {
+            // The ledger has nothing to say about whose a pod is that a pool has made.
+            Event::Ledger(_) if matches!(self.what, What::Pool(_)) => {}
             Event::Ledger(LedgerEvent::Allocated(part)) => {
                 let counts = self.counts(part.tenant.as_str(), Some(&part.grant));
                 self.set(part.pod, counts);
@@ -131,6 +155,7 @@ impl Holders {
     fn counts(&self, tenant: &str, grant: Option<&Grant>) -> bool {
         match &self.what {
             What::Tenant(wanted) => wanted == tenant,
+            What::Pool(_) => false,
             What::Gpu(uuid) => {
                 let gpus = grant.into_iter().flat_map(|grant| &grant.gpus);
                 gpus.map(|gpu| gpu.uuid.as_str()).any(|held| held == uuid)

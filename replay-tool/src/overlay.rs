@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use purser_events::causes;
 use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{LedgerPolicy, Limits, Tenant, TenantId};
 use serde_json::{Map, Value, json};
@@ -25,10 +26,21 @@ pub(crate) struct Overlay {
 
 /// How a policy file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub enum Form {
+    /// As TOML.
     Toml,
+    /// As YAML.
     Yaml,
+    /// As JSON.
     Json,
+}
+
+/// Says what is wrong with a policy file, if anything is.
+///
+/// # Errors
+/// What is wrong, with its causes.
+pub fn check(text: &str, form: Form) -> Result<(), String> {
+    Overlay::parse(text, form).map(drop).map_err(|error| causes::told(&error))
 }
 
 /// Why a policy file cannot be used.
@@ -195,8 +207,6 @@ fn camel(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use purser_events::causes;
-
     use super::*;
 
     fn told(text: &str) -> String {

@@ -55,7 +55,8 @@ pairs! {
     intent "node.redaction-requested" ["redaction"] => ["node.redaction-completed"], &[];
     intent "ledger.preemption-requested" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
     intent "pool.removal-requested" [] => ["pool.removed"], &[];
-    intent "pool.member-requested" ["member"] => ["pool.member-admitted", "pool.member-request-failed"], &[];
+    intent "pool.member-requested" ["member"]
+        => ["pool.member-admitted", "pool.member-request-failed", "pool.member-no-room"], &["pool.member-lost"];
     intent "pool.member-resize-requested" ["member"]
         => ["pool.member-resized", "pool.member-resize-failed"], &["pool.member-lost", "pool.member-removal-requested"];
     intent "pool.member-removal-requested" ["member"] => ["pool.member-removed"], &[];
@@ -74,6 +75,8 @@ pairs! {
         => ["ledger.reservation-activated"], &["ledger.reservation-expired", "ledger.reservation-cancelled"];
     span "ledger.alert-raised" ["tenant", "kind"] => ["ledger.alert-cleared"], &[];
     span "ledger.drift-found" ["drift"] => ["ledger.drift-resolved"], &[];
+    span "pool.task-submitted" ["task"] => ["pool.task-assigned"], &["pool.task-ended"];
+    span "pool.task-requeued" ["task"] => ["pool.task-assigned"], &["pool.task-ended"];
     span "pool.task-assigned" ["task"] => ["pool.task-ended", "pool.task-planned"], &["pool.task-requeued"];
     span "pool.task-planned" ["task"] => ["pool.task-confirmed"], &["pool.task-ended", "pool.task-requeued"];
     span "pool.task-confirmed" ["task"] => ["pool.task-ended"], &["pool.task-requeued"];
@@ -193,7 +196,12 @@ impl Pending {
 
 /// Which of several of a kind is meant; nothing if the payload cannot be read.
 fn of(payload: &Value, pair: &Pair) -> String {
-    let parts = pair.by.iter().filter_map(|field| payload.get(field));
+    // A task that is submitted has its id where all of it is.
+    let part = |field: &&str| {
+        let own = payload.get(field);
+        own.or_else(|| payload.pointer("/spec/id").filter(|_| *field == "task"))
+    };
+    let parts = pair.by.iter().filter_map(part);
     let texts = parts.map(|part| part.as_str().map_or_else(|| render::compact(part), render::safe));
     texts.collect::<Vec<_>>().join(" ")
 }

@@ -18,6 +18,9 @@ const DECIMALS_MAX: u32 = 6;
 
 const HOUR_US: u128 = 3_600_000_000;
 
+/// Most decimals of units and hours: a byte for a second is within.
+const CHECKED_DECIMALS_MAX: u32 = 18;
+
 /// Longest file of prices, in bytes.
 const FILE_LEN_MAX: u64 = 1 << 20;
 
@@ -160,7 +163,32 @@ fn unit(kind: &ResourceKind) -> u128 {
     }
 }
 
-/// Units and hours as people read them, rounded down to six decimals.
+/// What one unit that has a price is called.
+pub(crate) fn unit_word(kind: &ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Cpu => "core",
+        ResourceKind::Memory | ResourceKind::Disk | ResourceKind::GpuMemory => "GiB",
+        ResourceKind::GpuShare | ResourceKind::Gpus => "GPU",
+        ResourceKind::Pods => "pod",
+        ResourceKind::Ports => "port",
+        ResourceKind::Subnets => "subnet",
+        ResourceKind::Custom(_) => "piece",
+    }
+}
+
+/// Units and hours by which a reader can check a line: rounded down to six decimals, or to as many as it takes for six
+/// digits to be seen.
+pub(crate) fn unit_hours_to_check(kind: &ResourceKind, amount_us: u128) -> String {
+    let whole = unit(kind) * HOUR_US;
+    let (hours, rest) = (amount_us / whole, amount_us % whole);
+    let digits = |decimals: u32| rest.saturating_mul(10_u128.pow(decimals)) / whole;
+    let is_enough = |decimals: &u32| hours > 0 || rest == 0 || digits(*decimals) >= 100_000;
+    let decimals = (6..=CHECKED_DECIMALS_MAX).find(is_enough).unwrap_or(CHECKED_DECIMALS_MAX);
+    let width = decimals as usize;
+    format!("{hours}.{:0width$}", digits(decimals))
+}
+
+/// Units and hours as programs read them, rounded down to six decimals.
 pub(crate) fn unit_hours(kind: &ResourceKind, amount_us: u128) -> String {
     let (whole, part) = (unit(kind) * HOUR_US, 1_000_000);
     let (hours, rest) = (amount_us / whole, amount_us % whole);
@@ -211,6 +239,17 @@ mod tests {
         assert_eq!(Prices::price(price), "0.03");
         assert_eq!(prices.cost(&ResourceKind::Cpu, u128::MAX, price), None);
         assert_eq!(unit_hours(&ResourceKind::Cpu, 1_500 * HOUR_US), "1.500000");
+    }
+
+    #[test]
+    fn a_quantity_has_as_many_digits_as_it_takes_to_check_a_line() {
+        let told = |kind, amount_us| unit_hours_to_check(&kind, amount_us);
+        assert_eq!(told(ResourceKind::Cpu, 1_500 * HOUR_US), "1.500000");
+        assert_eq!(told(ResourceKind::Memory, (3 << 30) * HOUR_US / 2), "1.500000");
+        assert_eq!(told(ResourceKind::Pods, 0), "0.000000");
+        // Eight bytes for 437 s, which are 8 * 437 / 3600 / 2^30 GiB hours.
+        assert_eq!(told(ResourceKind::Memory, 8 * 437_000_000), "0.000000000904417");
+        assert_eq!(told(ResourceKind::Cpu, 1), "0.000000000000277777");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod exec_key;
 mod faults;
 mod first_steps;
 mod full_disk;
+mod fuzz;
 mod gpus;
 mod harness;
 mod history;

@@ -15,7 +15,8 @@ use super::usage::Measured;
 const NO_LIMIT_V1: u64 = 1 << 62;
 
 /// The limits that the kernel holds a container with these groups to, one of each hierarchy; none without groups.
-pub(super) fn in_force(groups: &[PathBuf]) -> Option<LimitsInForce> {
+#[must_use]
+pub fn in_force(groups: &[PathBuf]) -> Option<LimitsInForce> {
     let cpu = first(groups, "cpu.cfs_quota_us").map(|quota| {
         let period = first(groups, "cpu.cfs_period_us").unwrap_or_default();
         milli_cpu(&quota, &period)

@@ -1,17 +1,20 @@
 //! What the kernel's files about one process say.
 
 /// Field 22 of `/proc/<pid>/stat`. The second field is the program's name and may hold spaces and brackets.
-pub(super) fn start_time_ticks(stat: &str) -> Option<u64> {
+#[must_use]
+pub fn start_time_ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The process' id in the innermost namespace that it is in, from `/proc/<pid>/status`.
-pub(super) fn innermost_pid(status: &str) -> Option<u32> {
+#[must_use]
+pub fn innermost_pid(status: &str) -> Option<u32> {
     ids(status)?.last()?.parse().ok()
 }
 
 /// The same, if that is not the namespace of whoever reads.
-pub(super) fn inner_pid(status: &str) -> Option<u32> {
+#[must_use]
+pub fn inner_pid(status: &str) -> Option<u32> {
     ids(status)?.skip(1).last()?.parse().ok()
 }
 

@@ -11,16 +11,19 @@ use purser_events::pod::event::FailureClass;
 
 /// The figures that were found; groups need not have every controller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Measured {
+pub struct Measured {
     /// Processor time in microseconds.
-    pub(super) cpu_us: Option<u64>,
-    pub(super) memory: Option<Bytes>,
-    pub(super) memory_peak: Option<Bytes>,
+    pub cpu_us: Option<u64>,
+    /// What it holds of memory, without what the kernel could take back at once.
+    pub memory: Option<Bytes>,
+    /// The most that it held.
+    pub memory_peak: Option<Bytes>,
 }
 
 impl Measured {
     /// Reads the groups of one container.
-    pub(super) fn of(groups: &[PathBuf]) -> Measured {
+    #[must_use]
+    pub fn of(groups: &[PathBuf]) -> Measured {
         let number = |file: &str| first(groups, file)?.trim().parse::<u64>().ok();
         // Version 1 first: on a host with both, the group of version 2 may be there and have nothing in it.
         let v1_cpu = number("cpuacct.usage").map(|ns| ns / 1_000);
@@ -42,7 +45,7 @@ impl Measured {
     ///
     /// # Errors
     /// One figure is there and another is not: names what is missing.
-    pub(super) fn whole(self) -> Result<Option<ContainerUse>, RuntimeError> {
+    pub fn whole(self) -> Result<Option<ContainerUse>, RuntimeError> {
         let missing = |controller: &str| {
             let message =
                 format!("failed to read what a container uses: its cgroup has no {controller} figures");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use purser_events::pool::PoolName;
 use uuid::Uuid;
 
 use super::{LogOutput, PodName, SeqRange, StreamName, TypeName};
@@ -38,6 +39,9 @@ pub struct FilterArgs {
     /// Only records that name this tenant, and those of pods from when the ledger has them on its account
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
+    /// Only records of this pool, of its members' pods and their workers, and the ledger's about them
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<PoolName>,
     /// Only records of this stream, as in pod/UID
     #[arg(short, long, value_name = "KIND/UID")]
     pub stream: Option<StreamName>,
@@ -56,11 +60,24 @@ impl FilterArgs {
     /// Whether every record is meant.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let FilterArgs { seq, since, until, boot, pod, worker, gpu, tenant, stream, types, holds, grep } =
-            self;
+        let FilterArgs {
+            seq,
+            since,
+            until,
+            boot,
+            pod,
+            worker,
+            gpu,
+            tenant,
+            pool,
+            stream,
+            types,
+            holds,
+            grep,
+        } = self;
         let place = seq.is_none() && since.is_none() && until.is_none() && boot.is_none();
-        let whose =
-            pod.is_none() && worker.is_none() && gpu.is_none() && tenant.is_none() && stream.is_none();
+        let whose = pod.is_none() && worker.is_none() && gpu.is_none() && tenant.is_none() && pool.is_none();
+        let whose = whose && stream.is_none();
         place && whose && types.is_empty() && holds.is_none() && grep.is_none()
     }
 }

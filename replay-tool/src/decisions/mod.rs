@@ -1,9 +1,11 @@
 //! Decisions made again: which command led to recorded events is read off them, the entity's own decider answers it in the
 //! state before them, and the answer is compared with what is on record.
 
+mod gpu;
 mod ledger;
 mod node;
 mod pod;
+mod pool;
 mod worker;
 
 use purser_events::view::World;

@@ -1,4 +1,7 @@
-//! Arrows from causes to effects: first all are counted, so that each can begin where its cause stands.
+//! Arrows from causes to effects, and from tasks that wait to their slots: first all are counted, so that each can begin
+//! where its cause stands.
+
+use std::collections::BTreeSet;
 
 use purser_events::{Header, Seq, Timestamp};
 
@@ -7,6 +10,7 @@ use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::graph::cause_of;
 use crate::reading::Reading;
+use crate::slots::{Slots, Turn};
 use crate::source::Place;
 
 /// Most arrows from one record; more are not drawn.
@@ -18,6 +22,8 @@ pub(crate) struct Arrows {
     before: Seq,
     /// 0 for a record that is not meant, else one more than the arrows that are still to come.
     counts: Vec<u16>,
+    /// Records since which a task waited that then got a slot.
+    waits: BTreeSet<Seq>,
 }
 
 impl Arrows {
@@ -26,15 +32,24 @@ impl Arrows {
         place.again()?;
         let mut filter = Filter::new(args, place, now)?;
         let mut reading = Reading::from(place, Seq(1))?;
-        let mut arrows = Arrows { before: reading.before(), counts: Vec::new() };
+        let mut arrows = Arrows { before: reading.before(), counts: Vec::new(), waits: BTreeSet::new() };
+        let mut slots = Slots::default();
         // Damage is told of by the reading that shows something.
         while let Some(stored) = reading.next() {
-            let wanted = filter.wants(&stored, &stored.event());
+            let event = stored.event();
+            let wanted = filter.wants(&stored, &event);
             if filter.is_past(stored.header.seq) {
                 break;
             }
             if wanted {
                 arrows.note(&stored.header);
+            }
+            let turn = event.ok().and_then(|event| slots.note(&stored.header, &event));
+            if let Some(Turn::Taken { since, .. }) = turn
+                && wanted
+                && arrows.count(since).is_some_and(|count| *count > 0)
+            {
+                arrows.waits.insert(since);
             }
         }
         Ok(arrows)
@@ -69,6 +84,11 @@ impl Arrows {
         *count -= 1;
         let number = *count;
         Some(id(cause, number))
+    }
+
+    /// The arrow from a record since which a task waited to the slot that it got, by its id.
+    pub(crate) fn wait_of(&self, seq: Seq) -> Option<String> {
+        self.waits.contains(&seq).then(|| format!("{seq}.slot"))
     }
 
     fn count(&mut self, seq: Seq) -> Option<&mut u16> {

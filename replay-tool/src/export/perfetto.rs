@@ -2,12 +2,14 @@
 //!
 //! Each pod, worker, ledger and node is a track, on which its phases are slices and its records are marks; what was
 //! requested and completed lies above it as asynchronous slices. Each GPU is a group of its own, with whoever holds
-//! it; its own track says how it is. Violations are a group, too. Arrows lead from causes to effects. A clock that went back
-//! is held: on every track time goes forward.
+//! it; its own track says how it is. Each pool is a group with a track for each slot. Violations are a group, too. Arrows
+//! lead from causes to effects, and from tasks that wait to the slots that they get. A clock that went back is held: on
+//! every track time goes forward.
 
 mod offences;
+mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use purser_events::ledger::grant::HolderId;
@@ -27,6 +29,7 @@ use crate::holdings::{self, Change};
 use crate::offences::{Offences, Turn};
 use crate::pairs::{Pair, Pending};
 use crate::render;
+use crate::slots::Slots;
 
 /// Group numbers of GPUs begin here; those before it are of kinds of streams.
 const FIRST_GPU: u64 = 100;
@@ -66,6 +69,13 @@ pub(crate) struct Perfetto<'a> {
     offences: Offences,
     /// Violations that are drawn as open, under which names.
     violations: BTreeMap<Uuid, String>,
+    slots: Slots,
+    /// The group of each pool.
+    pools: BTreeMap<StreamId, u64>,
+    /// Tracks of slots that have been named.
+    slot_tracks: BTreeSet<(u64, u64)>,
+    /// The slice that goes on in each slot, by its track.
+    filled: BTreeMap<(u64, u64), String>,
 }
 
 impl<'a> Perfetto<'a> {
@@ -73,6 +83,7 @@ impl<'a> Perfetto<'a> {
         out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[").map_err(Failure::Output)?;
         let (tracks, groups, pods, pending, requests, ledger, gpus, held) = <_>::default();
         let (offences, violations) = <_>::default();
+        let (slots, pools, slot_tracks, filled) = <_>::default();
         Ok(Perfetto {
             out,
             shown,
@@ -90,6 +101,10 @@ impl<'a> Perfetto<'a> {
             held,
             offences,
             violations,
+            slots,
+            pools,
+            slot_tracks,
+            filled,
         })
     }
 
@@ -125,6 +140,7 @@ impl<'a> Perfetto<'a> {
                 let pod = self.pod_name(worker.pod);
                 Some(format!("{} of {pod}", self.shown.text(worker.container.as_str())))
             }
+            Some(Event::Pool(_)) => Some(self.pool_name(stream)),
             Some(Event::Gpu(_)) => {
                 let name = self.offences.gpu_name(stream);
                 name.map(|name| self.shown.text(name))
@@ -209,6 +225,11 @@ impl<'a> Perfetto<'a> {
         }
         for id in self.arrows.from(header.seq) {
             self.put(&arrow("s", id))?;
+        }
+        if let Some(id) = self.arrows.wait_of(header.seq) {
+            self.put(&json!({
+                "ph": "s", "bp": "e", "pid": pid, "tid": tid, "ts": ts, "cat": "slot", "name": "gets a slot", "id": id,
+            }))?;
         }
         Ok(())
     }
@@ -332,6 +353,7 @@ impl Sink for Perfetto<'_> {
         let stream = header.stream;
         let changes = self.fold(stream, said);
         let turn = said.and_then(|event| self.offences.note(stream, event));
+        let slot = said.and_then(|event| self.slots.note(header, event));
         if wanted {
             self.now = self.now.max(header.time.0);
             self.track(header, said)?;
@@ -347,6 +369,7 @@ impl Sink for Perfetto<'_> {
             self.pairs(stored, said)?;
             self.holders(&changes, header)?;
             self.offence(turn.as_ref())?;
+            self.slot(header, slot)?;
             self.slice(stream, after)?;
         }
         let pod_is_over = self.pods.get(&stream).is_some_and(Pod::is_terminal);
@@ -365,6 +388,7 @@ impl Sink for Perfetto<'_> {
             self.hold("e", pid, holder, &name)?;
         }
         self.end_offences()?;
+        self.end_slots()?;
         let open: Vec<String> = self.requests.keys().cloned().collect();
         open.iter().try_for_each(|id| self.end_request(id, &json!({ "open": true })))?;
         writeln!(self.out, "\n]}}").map_err(Failure::Output)

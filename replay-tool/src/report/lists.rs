@@ -80,7 +80,7 @@ impl Lists {
     /// Takes notice of an event.
     pub(super) fn note(&mut self, seq: Seq, time: Timestamp, of: &str, event: &Event) {
         let list = match event {
-            Event::Pod(event) => {
+            Event::Pod(_) | Event::Pool(_) => {
                 let Some(reason) = failure(event) else { return };
                 // Containers have names of others' choice: as many reasons as a list has lines.
                 if self.reasons.len() < LINES_MAX || self.reasons.contains_key(&reason) {

@@ -4,6 +4,7 @@ pub(crate) mod charts;
 mod lists;
 pub(crate) mod page;
 mod pods;
+mod slots;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use purser_storage::StoredRecord;
 
 use self::lists::Lists;
 use self::pods::Pods;
+use self::slots::SlotBars;
 use self::watched::Watched;
 use crate::Console;
 use crate::fold::Folded;
@@ -98,6 +100,7 @@ pub(crate) struct Report {
     pub(crate) gpus: BTreeMap<String, Vec<(HolderId, Bar)>>,
     pub(crate) uses: BTreeMap<ResourceKind, Use>,
     watched: Watched,
+    slots: SlotBars,
     /// The latest time so far: a clock that went back is held.
     now: i64,
 }
@@ -120,6 +123,7 @@ impl Report {
             gpus: BTreeMap::new(),
             uses: BTreeMap::new(),
             watched: Watched::default(),
+            slots: SlotBars::default(),
             now: i64::MIN,
         }
     }
@@ -131,6 +135,9 @@ impl Report {
         self.now = self.now.max(stored.header.time.0);
         let (seq, stream, time) = (stored.header.seq, stored.header.stream, stored.header.time);
         let event = stored.event();
+        if let Ok(event) = &event {
+            self.slots.note(&stored.header, event, self.now, self.range);
+        }
         match &event {
             Ok(event) => self.before(seq, stream, time, event),
             Err(error) if error.is_withheld() => self.withheld += 1,
@@ -146,6 +153,7 @@ impl Report {
     fn before(&mut self, seq: Seq, stream: StreamId, time: Timestamp, event: &Event) {
         let named = match event {
             Event::Pod(_) => self.pod_name(PodUid(stream.id)),
+            Event::Pool(_) => self.slots.name(stream),
             _ => stream.to_string(),
         };
         self.lists.note(seq, time, &named, event);

@@ -26,6 +26,7 @@ pub(crate) fn page(report: &Report, source: &str, verdict: Result<(), &str>, has
         section("denied", "What was denied or taken away", &list(&report.lists.denials)),
         allocation(report),
         gpus(report),
+        report.slots.section(report.range),
         integrity(report),
         types(report),
         "</body></html>\n".to_owned(),
@@ -66,7 +67,7 @@ pub(crate) fn answered(report: &Report) -> Value {
     json!({
         "admitted": report.pods.admitted, "failures": lists.failures.count, "failedForGood": report.pods.failed,
         "waited": lists.waited, "denied": lists.denials.count, "violations": report.watched.count,
-        "oddities": oddities(report),
+        "oddities": oddities(report), "tasksEnded": report.slots.ended, "slots": report.slots.json(),
     })
 }
 
@@ -111,6 +112,7 @@ fn answers(report: &Report, verdict: Result<(), &str>) -> String {
             "times a limit was violated".to_owned(),
             report.watched.count > 0,
         ),
+        ("slots", report.slots.ended.to_string(), "tasks of pools ended".to_owned(), false),
         (
             "integrity",
             if verdict.is_ok() { "sound" } else { "damaged" }.to_owned(),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Stdout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -183,6 +184,8 @@ struct Signals {
     held: SigSet,
     /// The number of the one that came; 0 before.
     told: Arc<AtomicI32>,
+    /// Goes with the screen: who waits for its end hears of it.
+    _screen: Sender<()>,
 }
 
 impl Signals {
@@ -192,16 +195,18 @@ impl Signals {
         held.thread_block()?;
         let told = Arc::new(AtomicI32::new(0));
         let tells = Arc::clone(&told);
+        let (screen, ended) = mpsc::channel();
         let wait = move || {
             let Ok(signal) = held.wait() else { return };
             tells.store(signal as i32, Ordering::SeqCst);
             // Whatever the screen is busy with, or hangs at: it is given back.
-            std::thread::sleep(GRACE);
-            give_back();
-            die(held, signal);
+            if ended.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+                give_back();
+                die(held, signal);
+            }
         };
         Builder::new().name("signals".to_owned()).spawn(wait)?;
-        Ok(Signals { held, told })
+        Ok(Signals { held, told, _screen: screen })
     }
 
     /// The signal that came, if one did.
@@ -234,4 +239,41 @@ fn restore_on_panic() {
         give_back();
         told(panic);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Tells the process that is to panic from the one that looks on.
+    const PANICS: &str = "PURSER_TEST_PANICS";
+
+    /// A release ends at a panic without any destructor, so here too none gives the terminal back.
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_readable() {
+        if std::env::var_os(PANICS).is_some() {
+            restore_on_panic();
+            let _taken = ManuallyDrop::new(Taken::take().unwrap());
+            panic!("a defect");
+        }
+        let name = "tui::terminal::tests::a_panic_gives_the_terminal_back_and_is_readable";
+        let program = std::env::current_exe().unwrap();
+        let again = format!("stty sane; '{}' --exact {name} --nocapture; stty -a", program.display());
+        // It runs a command in a terminal of its own, and tells all that the terminal was told.
+        let output = Command::new("script")
+            .args(["-qec", &again, "/dev/null"])
+            .env(PANICS, "1")
+            .stdin(Stdio::null())
+            .output();
+        let told =
+            String::from_utf8_lossy(&output.expect("`script` of util-linux is there").stdout).into_owned();
+        let at = |part: &str| told.find(part).unwrap_or_else(|| panic!("{part:?} is not in {told:?}"));
+        let (taken, given_back) = (at("\u{1b}[?1049h"), at("\u{1b}[?1049l"));
+        assert!(taken < given_back && given_back < at("a defect"), "{told:?}");
+        let modes = told.rsplit("a defect").next().unwrap_or_default();
+        assert!(modes.contains(" icanon") && modes.contains(" echo "), "{modes}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The world at a moment, as lines: pods, workers, GPUs, what is given out and what is violated.
+//! The world at a moment, as lines: pods, workers, GPUs, pools, what is given out and what is violated.
 
 use std::fmt::Write as _;
 
@@ -24,6 +24,8 @@ pub(super) fn lines(folded: &Folded) -> Vec<String> {
     part(&mut lines, "pods", pods(world));
     part(&mut lines, "workers", workers(world));
     part(&mut lines, "gpus", gpus(world));
+    part(&mut lines, "slots", slots(world));
+    part(&mut lines, "tasks that wait", tasks_that_wait(world));
     part(&mut lines, "given out", uses(world));
     part(&mut lines, "waiting", waiting(world));
     part(&mut lines, "violations", violations(world));
@@ -85,6 +87,33 @@ fn gpus(world: &World) -> Vec<String> {
         }
     }
     lines.sort();
+    lines
+}
+
+/// What is in each slot.
+fn slots(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, pool) in &world.pools {
+        for member in pool.members.values() {
+            for (number, slot) in member.slots.iter().enumerate() {
+                let task = slot.task().map_or_else(String::new, |task| format!("  {task}"));
+                let (number, word) = (format!("{}/{number}", member.member), slot.word());
+                lines.push(format!("{name} {number}  {}  {word}{task}", member.word()));
+            }
+        }
+    }
+    lines
+}
+
+fn tasks_that_wait(world: &World) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, pool) in &world.pools {
+        let waiting = pool.tasks.values().filter(|task| !task.is_over() && task.slot().is_none());
+        lines.extend(waiting.map(|task| {
+            let (id, kind) = (task.spec.id, task.spec.kind);
+            format!("{name} {id}  {kind}  since {}, {} tries", task.since, task.attempts)
+        }));
+    }
     lines
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::{BillArgs, BillOutput, Period};
 use crate::failure::{Exit, Failure};
 use crate::holdings::{self, Change};
-use crate::prices::{Basis, Prices, unit_hours};
+use crate::prices::{Basis, Prices, unit_hours, unit_hours_to_check, unit_word};
 use crate::reading::Reading;
 use crate::source::Place;
 use crate::{Console, render};
@@ -210,18 +210,21 @@ impl Bill {
             // Lines are rounded, and sums are of lines.
             *total = total.checked_add(cost).ok_or(Failure::Overflow)?;
             let (from, to) = self.span(*begin);
-            let (hours, basis) = (unit_hours(kind, *amount_us), basis.word());
+            let (hours, basis) = (unit_hours_to_check(kind, *amount_us), basis.word());
+            let unit = unit_word(kind);
             let (price, money) = (Prices::price(price), self.prices.money(cost));
             match output {
                 BillOutput::Text => console.line(format_args!(
-                    "{tenant}  {from} to {to}  {kind} {basis}  {hours} h at {price}  {money} {currency}"
+                    "{tenant}  {from} to {to}  {kind} {basis}  {hours} {unit} h at {price} {currency} a {unit} h  {money} \
+                     {currency}"
                 ))?,
                 BillOutput::Csv => console.line(format_args!(
                     "{tenant},{from},{to},{basis},{kind},{hours},{price},{money},{currency}\r"
                 ))?,
                 BillOutput::Json => rows.push(json!({
                     "tenant": tenant, "from": from, "to": to, "basis": basis, "resource": kind,
-                    "amountMicroseconds": amount_us.to_string(), "unitHours": hours, "price": price, "cost": money,
+                    "amountMicroseconds": amount_us.to_string(), "unitHours": unit_hours(kind, *amount_us), "unit": unit,
+                    "price": price, "cost": money,
                 })),
             }
         }

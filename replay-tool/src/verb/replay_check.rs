@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use purser_events::event::LAYOUTS;
+use purser_events::gpu::Gpu;
 use purser_events::ledger::Ledger;
 use purser_events::node::Node;
 use purser_events::pod::Pod;
+use purser_events::pool::Pool;
 use purser_events::view::World;
 use purser_events::worker::Worker;
 use purser_events::{Context, Event, Header, PodUid, Seq, StreamKind, Timestamp, WorkerUid};
@@ -42,6 +44,8 @@ struct Count {
     older: u64,
     /// Records that cannot be decided again: withheld, unreadable, or of a stream that is not folded any more.
     untold: u64,
+    /// Records that follow from looks or samples, of which only changes are on record.
+    seen: u64,
 }
 
 /// A decision with another outcome.
@@ -100,12 +104,8 @@ impl Check {
                 StreamKind::Pod => self.next::<Pod>(&left),
                 StreamKind::Worker => self.next::<Worker>(&left),
                 StreamKind::Ledger => self.next::<Ledger>(&left),
-                // It follows from what was seen of it at each look, which is not on record.
-                // So does much of a pool's: what agents say of themselves, and the time of day.
-                StreamKind::Gpu | StreamKind::Pool => {
-                    self.counts.entry(kind).or_default().untold += 1;
-                    1
-                }
+                StreamKind::Gpu => self.next::<Gpu>(&left),
+                StreamKind::Pool => self.next::<Pool>(&left),
             };
             if kind == StreamKind::Node {
                 let context = decisions::context(&self.folded.world, first.header.time);
@@ -156,7 +156,7 @@ impl Check {
                 own.len()
             }
             None => {
-                count.untold += 1;
+                count.seen += 1;
                 1
             }
         }
@@ -166,12 +166,13 @@ impl Check {
         if output == Output::Json {
             return console.line(format_args!("{}", render::pretty(&self.json())));
         }
-        for (kind, Count { same, records, other, older, untold }) in &self.counts {
+        for (kind, Count { same, records, other, older, untold, seen }) in &self.counts {
             let mut line = format!("{}  {same} decisions as recorded, {records} records", kind.word());
             for (count, what) in [
                 (other, "decisions differ"),
                 (older, "differ and have a record of an older version"),
                 (untold, "records cannot be decided again"),
+                (seen, "records follow from looks or samples, which are not on record"),
             ] {
                 if *count > 0 {
                     line.push_str(&format!("; {count} {what}"));
@@ -205,9 +206,11 @@ impl Check {
         let kinds: BTreeMap<&str, Value> = self
             .counts
             .iter()
-            .map(|(kind, Count { same, records, other, older, untold })| {
-                let value =
-                    json!({ "same": same, "records": records, "other": other, "older": older, "untold": untold });
+            .map(|(kind, Count { same, records, other, older, untold, seen })| {
+                let value = json!({
+                    "same": same, "records": records, "other": other, "older": older, "untold": untold,
+                    "seen": seen,
+                });
                 (kind.word(), value)
             })
             .collect();
@@ -283,5 +286,19 @@ impl InWorld for Pod {
 impl InWorld for Worker {
     fn in_world(world: &World, header: &Header) -> Worker {
         world.workers.get(&WorkerUid(header.stream.id)).cloned().unwrap_or_default()
+    }
+}
+
+impl InWorld for Gpu {
+    fn in_world(world: &World, header: &Header) -> Gpu {
+        let known = world.gpus.iter().find(|(uuid, _)| uuid.stream() == header.stream);
+        known.map(|(_, gpu)| gpu.clone()).unwrap_or_default()
+    }
+}
+
+impl InWorld for Pool {
+    fn in_world(world: &World, header: &Header) -> Pool {
+        let known = world.pools.iter().find(|(name, _)| name.stream() == header.stream);
+        known.map(|(_, pool)| pool.clone()).unwrap_or_default()
     }
 }

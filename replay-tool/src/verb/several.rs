@@ -144,6 +144,7 @@ pub(crate) fn stats(
         let ended = pending.note(&stored.header, &render::type_name(&stored), event.as_ref().ok());
         all.watch(stored.header.stream, event.as_ref().ok(), wanted);
         stats.watch(stored.header.stream, event.as_ref().ok(), wanted);
+        stats.watch_slots(&stored.header, event.as_ref().ok(), wanted);
         if !wanted {
             continue;
         }
@@ -157,7 +158,10 @@ pub(crate) fn stats(
         Output::Text => {
             all.tell(console)?;
             for (node, (stats, _)) in each.iter().enumerate() {
-                console.line(format_args!("node {}  {}", merge.name(node), stats.words()))?;
+                let name = merge.name(node);
+                console.line(format_args!("node {name}  {}", stats.words()))?;
+                let lines = stats.slot_lines();
+                lines.iter().try_for_each(|line| console.line(format_args!("node {name}  {line}")))?;
             }
             merge.skew.words().iter().try_for_each(|line| console.line(format_args!("{line}")))?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::{Event, Seq, StreamId, StreamKind, Timestamp};
+use purser_events::{Event, Header, Seq, StreamId, StreamKind, Timestamp};
 use purser_storage::StoredRecord;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::filter::Filter;
 use crate::pairs::{Ended, Pending};
 use crate::reading::Reading;
+use crate::slot_use::SlotUse;
 use crate::source::Place;
 use crate::spans::Spans;
 use crate::tally::Tally;
@@ -34,6 +35,7 @@ pub(crate) struct Stats {
     took: BTreeMap<&'static str, Spans>,
     given_up: BTreeMap<&'static str, u64>,
     violations: Tally,
+    slots: SlotUse,
     /// The earliest and the latest time.
     times: Option<(Timestamp, Timestamp)>,
     /// The minute that is counted, and its records.
@@ -60,6 +62,7 @@ pub(crate) fn run(
         // What ends among the records that are meant may have begun before them.
         let ended = pending.note(&stored.header, &render::type_name(&stored), event.as_ref().ok());
         stats.watch(stored.header.stream, event.as_ref().ok(), wanted);
+        stats.watch_slots(&stored.header, event.as_ref().ok(), wanted);
         if !wanted {
             continue;
         }
@@ -116,6 +119,17 @@ impl Stats {
         }
     }
 
+    /// Takes notice of what a record says of slots, in the same way: of one node alone, for pools of several may have the
+    /// same name.
+    pub(crate) fn watch_slots(&mut self, header: &Header, event: Option<&Event>, wanted: bool) {
+        self.slots.note(header, event, wanted);
+    }
+
+    /// How slots were used, in lines.
+    pub(crate) fn slot_lines(&self) -> Vec<String> {
+        self.slots.lines()
+    }
+
     /// Whether nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.records == 0
@@ -170,10 +184,8 @@ impl Stats {
         for (begins, count) in &self.given_up {
             console.line(format_args!("given up {begins}  {count} times"))?;
         }
-        for line in self.violations.lines() {
-            console.line(format_args!("{line}"))?;
-        }
-        Ok(())
+        let lines = self.violations.lines().into_iter().chain(self.slots.lines());
+        lines.into_iter().try_for_each(|line| console.line(format_args!("{line}")))
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -188,7 +200,7 @@ impl Stats {
             "recordsPer1000S": self.per_1000_s(),
             "busiest": { "minute": self.busiest_minute(), "records": self.busiest.1 },
             "kinds": kinds, "types": types, "took": took, "givenUp": self.given_up,
-            "violations": self.violations.json(),
+            "violations": self.violations.json(), "slots": self.slots.json(),
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use purser_events::gpu::GpuEvent;
 use purser_events::pod::PodEvent;
-use purser_events::{Event, PodId, Seq, StreamId, Timestamp};
+use purser_events::pool::PoolEvent;
+use purser_events::{Event, Seq, StreamId, Timestamp};
 use purser_storage::StoredRecord;
 use serde_json::{Value, json};
 
@@ -15,8 +17,8 @@ use crate::{Console, render};
 
 /// What is known of one stream.
 struct Standing {
-    /// What a pod is called.
-    name: Option<PodId>,
+    /// What a pod, a pool or a GPU is called.
+    name: Option<String>,
     first: (Seq, Timestamp),
     last: (Seq, Timestamp),
     /// Its version after the last record.
@@ -68,8 +70,11 @@ fn note(streams: &mut BTreeMap<StreamId, Standing>, stored: &StoredRecord, event
         bytes: 0,
         last_type: 0,
     });
-    if let Some(Event::Pod(PodEvent::Admitted(admitted))) = event {
-        standing.name = Some(admitted.spec.id.clone());
+    match event {
+        Some(Event::Pod(PodEvent::Admitted(it))) => standing.name = Some(it.spec.id.to_string()),
+        Some(Event::Pool(PoolEvent::SpecSet(it))) => standing.name = Some(it.name.to_string()),
+        Some(Event::Gpu(GpuEvent::Found(it))) => standing.name = Some(render::safe(it.facts.uuid.as_str())),
+        Some(_) | None => {}
     }
     standing.last = last;
     standing.version = header.version.0;
@@ -101,7 +106,7 @@ impl Standing {
         json!({
             "stream": stream.to_string(),
             "kind": stream.kind.word(),
-            "name": self.name.as_ref().map(ToString::to_string),
+            "name": self.name,
             "version": self.version,
             "bytes": self.bytes,
             "first": { "seq": self.first.0, "time": self.first.1 },

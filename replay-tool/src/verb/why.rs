@@ -219,13 +219,12 @@ fn dot(rings: &[&Ring], console: &mut Console<'_>) -> Result<(), Failure> {
         let Header { seq, time, stream, origin, .. } = &ring.header;
         let _ = writeln!(text, "  r{seq} [label=\"{seq} {}\\n{stream}\\n{time}\"];", ring.kind);
         let (from, style) = match origin.cause {
-            Cause::Record(seq) => (seq, "solid"),
-            Cause::Timer(seq) => (seq, "dashed"),
-            Cause::Observation(seq) => (seq, "dotted"),
-            Cause::Command(_) | Cause::Node => continue,
+            Cause::Record(seq) => (Some(seq), "solid"),
+            Cause::Timer(seq) => (Some(seq), "dashed"),
+            Cause::Observation(seq) => (Some(seq), "dotted"),
+            Cause::Command(_) | Cause::Node => (None, "solid"),
         };
-        let from = ring.asked_by.unwrap_or(from);
-        if shown.contains(&from) {
+        if let Some(from) = ring.asked_by.or(from).filter(|from| shown.contains(from)) {
             let _ = writeln!(text, "  r{from} -> r{seq} [style={style}];");
         }
     }

@@ -176,7 +176,8 @@ fn differences_are_those_of_worlds_that_are_compared_whole() {
         for (from, to) in [(0, last), (last / 3, last / 2), (last / 2, last / 3), (5, 6), (last, last)] {
             let told = lived.json(&["diff", &from.to_string(), &to.to_string()]);
             let text = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
-            let is_listed = |change: &&Value| !change["path"].as_str().unwrap().starts_with("ledger");
+            let is_of = |change: &Value, part: &str| change["path"].as_str().unwrap().starts_with(part);
+            let is_listed = |change: &&Value| !is_of(change, "ledger") && !is_of(change, "pools");
             let changes = told["changes"].as_array().unwrap().iter();
             let mut found: Vec<(String, String)> = changes
                 .clone()
@@ -186,12 +187,12 @@ fn differences_are_those_of_worlds_that_are_compared_whole() {
             let wanted_of = |world: &World| {
                 let mut state = json!(world);
                 let fields = state.as_object_mut().unwrap();
-                // Of the ledger, lists are compared by key: only whether anything differs is compared here.
-                let ledger = fields.shift_remove("ledger");
+                // Of the ledger and of pools, lists are compared by key: only whether anything differs is compared here.
+                let keyed = [fields.shift_remove("ledger"), fields.shift_remove("pools")];
                 fields.shift_remove("head");
-                (all_leaves(&state), ledger)
+                (all_leaves(&state), keyed)
             };
-            let ((before, ledger_before), (after, ledger_after)) =
+            let ((before, keyed_before), (after, keyed_after)) =
                 (wanted_of(&worlds[from]), wanted_of(&worlds[to]));
             let places: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             let mut wanted: Vec<(String, String)> = places
@@ -202,8 +203,11 @@ fn differences_are_those_of_worlds_that_are_compared_whole() {
             found.sort();
             wanted.sort();
             assert_eq!(found, wanted, "seed {seed}: {from} to {to}");
-            let ledger_differs = changes.clone().any(|change| !is_listed(&change));
-            assert_eq!(ledger_differs, ledger_before != ledger_after, "seed {seed}: {from} to {to}");
+            for (number, part) in ["ledger", "pools"].into_iter().enumerate() {
+                let differs = changes.clone().any(|change| is_of(change, part));
+                let wanted = keyed_before[number] != keyed_after[number];
+                assert_eq!(differs, wanted, "seed {seed}: {part} {from} to {to}");
+            }
         }
     }
 }

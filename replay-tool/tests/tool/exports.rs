@@ -157,7 +157,11 @@ fn a_trace_keeps_the_rules_of_its_format() {
         let caused = records
             .iter()
             .filter(|record| !matches!(record.header.origin.cause, Cause::Command(_) | Cause::Node));
-        assert_eq!(of("f"), caused.count(), "seed {seed}: an arrow for each record that led to one");
+        let arrows = events.iter().filter(|event| event["ph"] == "f");
+        let (slots, causes): (Vec<_>, Vec<_>) = arrows.partition(|event| event["cat"] == "slot");
+        assert_eq!(causes.len(), caused.count(), "seed {seed}: an arrow for each record that led to one");
+        let assigned = lived.steps.iter().filter(|step| step.event.layout().name == "pool.task-assigned");
+        assert_eq!(slots.len(), assigned.count(), "seed {seed}: an arrow to each slot that a task got");
         // A part of a journal is a trace too.
         let part = lived.tool(&["export", "-", "-f", "perfetto", "-t", "pod.", "--seq", "20..", "--redact"]);
         checked_trace(&part.out);

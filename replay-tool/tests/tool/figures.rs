@@ -272,3 +272,41 @@ fn figures_are_as_on_file() {
     assert_eq!(wrong.exit, Exit::Usage);
     assert!(wrong.notes.contains("`allocated.flops`"), "{}", wrong.notes);
 }
+
+/// Slots of all moments, from the worlds themselves: how many there were, were taken and were kept, times microseconds.
+#[test]
+fn use_of_slots_is_what_worlds_add_up_to() {
+    let mut taken = 0;
+    for seed in 0..6 {
+        let lived = crate::answers::Lived::new(seed, 100);
+        let mut sums = [0_u64; 3];
+        let mut most = [0_u64; 2];
+        let times: Vec<i64> = lived.steps.iter().map(|step| step.time).collect();
+        for (at, world) in lived.worlds().iter().enumerate().skip(1) {
+            let us = times.get(at).map_or(0, |next| u64::try_from(next - times[at - 1]).unwrap());
+            let members = || world.pools.values().flat_map(|pool| pool.members.values());
+            let slots = || members().filter(|member| member.pod.is_some()).flat_map(|member| &member.slots);
+            let count = |word: &str| slots().filter(|slot| slot.word() == word).count() as u64;
+            let all = slots().count() as u64;
+            let held = all - count("idle");
+            most = [most[0].max(all), most[1].max(held)];
+            for (sum, slots) in sums.iter_mut().zip([all, held, count("reserved")]) {
+                *sum += us * slots;
+            }
+        }
+        let told = lived.json(&["stats"]);
+        let pool = &told["slots"][0];
+        assert_eq!(
+            [&pool["slotsUs"], &pool["takenUs"], &pool["keptUs"]],
+            [&json!(sums[0]), &json!(sums[1]), &json!(sums[2])],
+            "seed {seed}"
+        );
+        assert_eq!([&pool["slotsMax"], &pool["takenMax"]], [&json!(most[0]), &json!(most[1])], "seed {seed}");
+        let count = |name: &str| lived.steps.iter().filter(|step| step.event.layout().name == name).count();
+        assert_eq!(pool["waited"]["count"], json!(count("pool.task-assigned")), "seed {seed}");
+        assert_eq!(pool["whole"]["count"], json!(count("pool.task-ended")), "seed {seed}");
+        assert_eq!(pool["lost"], json!(count("pool.task-requeued")), "seed {seed}");
+        taken += pool["takenUs"].as_u64().unwrap();
+    }
+    assert!(taken > 0);
+}

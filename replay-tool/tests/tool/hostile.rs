@@ -3,6 +3,8 @@
 //! `PURSER_CORPUS=full` has every bit and every length looked at; `PURSER_FUZZ=SEED:COUNT` says what mutations begin with
 //! and how many each decoder gets.
 
+#[path = "../../../fuzz/mutations.rs"]
+mod mutations;
 #[path = "../../../fuzz/targets.rs"]
 mod targets;
 
@@ -13,9 +15,6 @@ use purser_replay::Exit;
 
 use crate::answers::Lived;
 use crate::support::{Fixture, tool};
-
-/// Mutations of each decoder's input.
-const MUTATIONS: u64 = 3_000;
 
 fn is_full() -> bool {
     std::env::var("PURSER_CORPUS").is_ok_and(|value| value == "full")
@@ -133,42 +132,6 @@ fn records_in_another_order_are_found() {
     tell_found("records swapped, repeated or left out", found);
 }
 
-/// Random numbers, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % limit.max(1)
-    }
-
-    /// Changes a few bytes, lengths among them, or the length of all.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            match (self.below(6), bytes.get_mut(at)) {
-                (0, Some(byte)) => *byte ^= 1 << self.below(8),
-                (1, Some(byte)) => *byte = [0, 1, 0x7f, 0x80, 0xff, b'(', b'"', b'@'][self.below(8)],
-                (2, _) => bytes.truncate(at),
-                (3, Some(byte)) => {
-                    let byte = *byte;
-                    bytes.splice(at..at, vec![byte; self.below(64)]);
-                }
-                (4, Some(_)) => {
-                    let (from, len) = (self.below(bytes.len()), self.below(32));
-                    let piece: Vec<u8> = bytes.iter().skip(from).take(len).copied().collect();
-                    bytes.splice(at..at, piece);
-                }
-                // A number as large as can be.
-                (_, Some(_)) => bytes.iter_mut().skip(at).take(4).for_each(|byte| *byte = 0xff),
-                (_, None) => bytes.push(0),
-            }
-        }
-    }
-}
-
 /// A segment as an earlier release wrote it.
 fn released_segment(name: &str) -> Vec<u8> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/tests/formats/2/journal/segments");
@@ -183,32 +146,24 @@ fn no_decoder_panics() {
     let note = b"purser/one\n11\nqINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=\n\n\xe2\x80\x94 purser/one Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
     let proof = [b"c2sp.org/tlog-proof@v1\nindex 3\n".as_slice(), note].concat();
     let text = b"exit.code != 0 and not (containers[*].name ~ \"^a.*\" or @seq >= 5)";
-    let seeds: Vec<Vec<u8>> = vec![
-        export.clone(),
-        export[frames[2]..frames[3]].to_vec(),
-        note.to_vec(),
-        proof,
-        b"11:7fcc9176e59188fb".to_vec(),
-        text.to_vec(),
-        b"'1h 30m ago'".to_vec(),
-        released_segment("00000000000000000087.seg"),
-        b"currency = \"EUR\"\ndecimals = 2\n[allocated]\ncpu = \"0.031\"\n".to_vec(),
+    let policy = b"[policy]\nrefuse-when-full = true\n[policy.limits.memory]\novercommit-percent = 150\n[tenants.red]\n";
+    let inputs = [
+        ("export", export.clone()),
+        ("frame", export[frames[2]..frames[3]].to_vec()),
+        ("note", note.to_vec()),
+        ("proof", proof),
+        ("cursor", b"11:7fcc9176e59188fb".to_vec()),
+        ("expression", text.to_vec()),
+        ("argument", b"'1h 30m ago'".to_vec()),
+        ("segment", released_segment("00000000000000000087.seg")),
+        // The same compressed is another format.
+        ("segment", released_segment("00000000000000000001.seg.zst")),
+        ("prices", b"currency = \"EUR\"\ndecimals = 2\n[allocated]\ncpu = \"0.031\"\n".to_vec()),
+        ("policy", policy.to_vec()),
+        (
+            "policy",
+            b"policy:\n  limits: { memory: { overcommit-percent: 150 } }\ntenants: { red: {} }\n".to_vec(),
+        ),
     ];
-    assert_eq!(seeds.len(), targets::TARGETS.len());
-    let asked = std::env::var("PURSER_FUZZ").unwrap_or_default();
-    let (seed, count) = asked.split_once(':').unwrap_or((&asked, ""));
-    let (seed, count) = (seed.parse().unwrap_or(7_u64), count.parse().unwrap_or(MUTATIONS));
-    let named = targets::TARGETS.iter().zip(seeds);
-    // The same segment compressed is another format.
-    let segment = targets::TARGETS.iter().find(|(name, _)| *name == "segment").unwrap();
-    let compressed = (segment, released_segment("00000000000000000001.seg.zst"));
-    for ((name, target), valid) in named.chain([compressed]) {
-        for number in 0..count {
-            let mut random = Random((seed + number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let mut bytes = valid.clone();
-            random.mutate(&mut bytes);
-            let run = std::panic::catch_unwind(|| target(&bytes));
-            assert!(run.is_ok(), "{name}: PURSER_FUZZ={}:1 has it again: {bytes:02x?}", seed + number);
-        }
-    }
+    mutations::run(targets::TARGETS, &inputs);
 }

@@ -1,5 +1,7 @@
 //! A node's life at random: what deciders make of commands that fit the state, from a seed, as a journal.
 
+mod pools;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use purser_events::node::{Node, NodeCommand, NodeEvent};
 use purser_events::pod::event::{ExecOutcome, Exit, ExitReason, FailureClass, StopWhy};
 use purser_events::pod::state::{ContainerState, Setup};
 use purser_events::pod::{Pod, PodCommand, PodSpec};
+use purser_events::pool::Pool;
 use purser_events::worker::event::Registered;
 use purser_events::worker::{ProcessIdentity, Worker, WorkerCommand};
 use purser_events::{
@@ -44,6 +47,9 @@ pub(crate) struct Life {
     ledger: Ledger,
     pods: Vec<(PodUid, Pod, u64)>,
     workers: BTreeMap<WorkerUid, Worker>,
+    pool: Pool,
+    /// The session of each member's agent.
+    sessions: BTreeMap<u64, Uuid>,
     /// The last record of each stream.
     last: BTreeMap<StreamId, u64>,
     pub(crate) steps: Vec<Step>,
@@ -64,11 +70,15 @@ pub(crate) fn life(seed: u64, turns: usize) -> Vec<Step> {
         ledger: Ledger::default(),
         pods: Vec::new(),
         workers: BTreeMap::new(),
+        pool: Pool::default(),
+        sessions: BTreeMap::new(),
         last: BTreeMap::new(),
         steps: Vec::new(),
     };
     life.begins();
     (0..turns).for_each(|_| life.turn());
+    // What pods do comes first: a pool's pods are not among them.
+    (0..turns).for_each(|_| life.pool_turn());
     life.steps
 }
 
@@ -349,4 +359,14 @@ fn a_life_has_something_of_everything() {
         |name: &&&str| name.starts_with("pod.violation-") || name.starts_with("pod.enforcement-");
     let missing: Vec<&&str> = missing.into_iter().filter(|name| !violations(name)).collect();
     assert_eq!(missing, known.collect::<Vec<_>>(), "{}", json!(met));
+    // Of pools all but what takes longer than a life, and other sizes.
+    let pools = LAYOUTS.iter().map(|layout| layout.name).filter(|name| name.starts_with("pool."));
+    let missing: Vec<&str> = pools.filter(|name| !met.contains(name)).collect();
+    let known = [
+        "pool.reservation-expired",
+        "pool.member-resize-requested",
+        "pool.member-resized",
+        "pool.member-resize-failed",
+    ];
+    assert_eq!(missing, known, "{}", json!(met));
 }

@@ -16,6 +16,7 @@ mod life;
 mod long;
 mod pages;
 mod readings;
+mod real_run;
 mod salvaged;
 mod screens;
 mod several;

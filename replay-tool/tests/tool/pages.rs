@@ -134,6 +134,7 @@ fn a_browser_shows_every_chart_of_a_report() {
     let charts: Vec<&str> =
         text.split("<svg id=\"").skip(1).map(|part| part.split('"').next().unwrap()).collect();
     assert!(charts.contains(&"pods-chart") && charts.contains(&"gpus-chart"), "{charts:?}");
+    assert!(charts.contains(&"slots-chart") && charts.contains(&"pool-0"), "{charts:?}");
     assert!(charts.iter().filter(|chart| chart.starts_with("use-")).count() >= 3, "{charts:?}");
     let seen = |style: &str| {
         let (page, image) = (lived.path("shown.html"), lived.path("shown.png"));

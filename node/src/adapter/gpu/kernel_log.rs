@@ -65,10 +65,8 @@ fn read(mut file: File, board: &Board) -> std::io::Result<()> {
             }
             Err(error) => return Err(error),
         };
-        for line in lines.add(buffer.get(..len).unwrap_or_default()) {
-            if let Some((bus, xid)) = fault(&line) {
-                board.fault_at(bus, xid);
-            }
+        for (bus, xid) in lines.faults(buffer.get(..len).unwrap_or_default()) {
+            board.fault_at(bus, xid);
         }
         if len == 0 && board.rest(board.pace.sample) {
             return Ok(());
@@ -77,14 +75,19 @@ fn read(mut file: File, board: &Board) -> std::io::Result<()> {
 }
 
 /// Makes lines of what is read, which may end in the middle of one.
-#[derive(Default)]
-struct Lines {
+#[derive(Debug, Default)]
+pub struct Lines {
     begun: Vec<u8>,
     /// The line that was begun is longer than any that counts: its rest is left out.
     is_too_long: bool,
 }
 
 impl Lines {
+    /// The faults that the lines tell of which end in these bytes: where on the bus, and which.
+    pub fn faults(&mut self, bytes: &[u8]) -> Vec<(Place, u32)> {
+        self.add(bytes).iter().filter_map(|line| fault(line)).collect()
+    }
+
     fn add(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut lines = vec![];
         for byte in bytes {
@@ -104,7 +107,7 @@ impl Lines {
 }
 
 /// Where on the bus a GPU is: domain, bus and device.
-pub(super) type Place = (u32, u32, u32);
+pub type Place = (u32, u32, u32);
 
 /// The place that a text names, as in `0000:1a:00`, with or without the function at its end.
 pub(super) fn place(text: &str) -> Option<Place> {

@@ -25,6 +25,7 @@ use purser_events::ledger::GpuDevice;
 
 use self::board::Board;
 use self::driver::Scout;
+pub use self::kernel_log::{Lines as KernelLines, Place};
 pub use self::models::Models;
 use super::owners::Owners;
 

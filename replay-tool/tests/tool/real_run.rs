@@ -1,0 +1,159 @@
+//! The verbs on the journal of a real run, `run.export`: a service with two GPUs of a stand-in for their driver, pods of two
+//! tenants of which one fails, a pool with agents and tasks of which one is planned and confirmed, a violation, a
+//! reservation, other limits, a GPU that is drained, and a kill of the service in between.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use purser_events::StreamKind;
+use purser_replay::Exit;
+use serde_json::Value;
+
+use crate::exports::checked_trace;
+use crate::support::{Told, golden, tool};
+
+const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run.export");
+
+/// What `purserd keys setup` printed before the run.
+const KEY: &str = "purser/gpu-01/3f7fc6c3+62511f10+Aaka8DrqCpgp746Uc2CB1wmgiDTPzra14HL+pHHODXzV";
+
+/// The types that say what becomes of tasks.
+const TASKS: &str =
+    "pool.task-submitted,pool.task-assigned,pool.task-planned,pool.task-confirmed,pool.task-ended";
+
+/// Runs a verb on the journal.
+fn run(args: &[&str]) -> Told {
+    let told = tool(&[&["--export", RUN], args].concat());
+    // Where the checkout lies is no part of what is told.
+    Told { out: told.out.replace(RUN, "RUN"), notes: told.notes.replace(RUN, "RUN"), ..told }
+}
+
+fn lines(told: &str) -> Vec<Value> {
+    told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn listings_of_a_run_are_as_on_file() {
+    golden("run-info.txt", &run(&["info"]));
+    golden("run-streams.txt", &run(&["streams"]));
+    golden("run-log.txt", &run(&["log", "-o", "oneline"]));
+    golden("run-log-pool.txt", &run(&["log", "--graph", "--stream", "pool/ci"]));
+    golden("run-show.txt", &run(&["show", "48"]));
+    golden("run-state.txt", &run(&["state", "--at", "90"]));
+    golden("run-state-pool.txt", &run(&["state", "--at", "90", "pool/ci"]));
+    golden("run-diff.txt", &run(&["diff", "86", "90"]));
+    golden("run-timeline.txt", &run(&["timeline", "team-red/web"]));
+}
+
+#[test]
+fn answers_about_a_run_are_as_on_file() {
+    golden("run-blame.txt", &run(&["blame", "pool/ci", "--at", "90"]));
+    golden("run-bisect.txt", &run(&["bisect", "--stream", "pool/ci", "--where", "reserved[0]"]));
+    golden("run-why.txt", &run(&["why", "87"]));
+    golden("run-why-down.txt", &run(&["why", "84", "--down"]));
+    let submitted = lines(&run(&["log", "-o", "jsonl", "--seq", "84"]).out);
+    let correlation = submitted[0]["header"]["origin"]["correlation"].as_str().unwrap();
+    golden("run-trace.txt", &run(&["trace", correlation]));
+    golden("run-intents.txt", &run(&["intents", "--all", "--at", "90"]));
+    golden("run-verify.txt", &run(&["verify", "--key", KEY]));
+    golden("run-proof.txt", &run(&["proof", "87", "--key", KEY]));
+    golden("run-stats.txt", &run(&["stats"]));
+    golden("run-stats-json.txt", &run(&["stats", "-o", "json"]));
+    golden("run-replay-check.txt", &run(&["replay-check"]));
+}
+
+#[test]
+fn exports_of_a_run_are_as_on_file() {
+    let trace = run(&["export", "-", "-f", "perfetto"]);
+    golden("run-perfetto.txt", &trace);
+    golden("run-otlp.txt", &run(&["export", "-", "-f", "otlp", "--stream", "pool/ci"]));
+    let fields = "@seq,@time,task,slot.member,slot.slot,result";
+    golden("run-csv.txt", &run(&["export", "-", "-f", "csv", "-t", TASKS, "--fields", fields]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(
+        path("prices"),
+        "currency = 'EUR'\ndecimals = 6\n[allocated]\ncpu = '3.6'\nmemory = '7.2'\ngpu-share = '36'\n",
+    )
+    .unwrap();
+    golden("run-bill.txt", &run(&["bill", "--prices", &path("prices")]));
+    fs::write(path("tight"), "[policy.limits.memory]\nhard = 67108864\n").unwrap();
+    golden("run-whatif.txt", &run(&["whatif", "--policy", &path("tight")]));
+    let step =
+        ["metrics", "--step", "5s", "--since", "2026-11-22T17:29:45Z", "--until", "2026-11-22T17:29:55Z"];
+    golden("run-metrics.txt", &run(&step));
+    let (page, black) = (path("page"), path("black"));
+    assert_eq!(run(&["report", &page]).exit, Exit::Ok);
+    let out = fs::read_to_string(&page).unwrap().replace(RUN, "RUN");
+    golden("run-report.html", &Told { exit: Exit::Ok, out, notes: String::new() });
+    let told = run(&["blackbox", "team-red/web", &black]);
+    golden("run-blackbox.txt", &Told { out: told.out.replace(&black, "FILE"), ..told });
+    let told = tool(&["verify", "--key", KEY, "--export", &black]);
+    assert_eq!(told.exit, Exit::Ok, "{}{}", told.out, told.notes);
+}
+
+/// All entities are in it, and all that is on record of pools is decided again.
+#[test]
+fn a_run_has_all_entities() {
+    let told = run(&["replay-check", "-o", "json"]);
+    assert_eq!(told.exit, Exit::Ok, "{}", told.notes);
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    let kinds: BTreeSet<&str> = told["kinds"].as_object().unwrap().keys().map(String::as_str).collect();
+    let all = [
+        StreamKind::Node,
+        StreamKind::Pod,
+        StreamKind::Worker,
+        StreamKind::Ledger,
+        StreamKind::Gpu,
+        StreamKind::Pool,
+    ];
+    assert_eq!(kinds, all.map(StreamKind::word).into());
+    let pool = &told["kinds"]["pool"];
+    assert_eq!(
+        (&pool["records"], &pool["seen"], &pool["untold"]),
+        (&49.into(), &0.into(), &0.into()),
+        "{pool}"
+    );
+}
+
+#[test]
+fn slots_of_a_run_are_tracks_with_arrows_from_tasks() {
+    let events = checked_trace(&run(&["export", "-", "-f", "perfetto"]).out);
+    let records = lines(&run(&["log", "-o", "jsonl", "-t", TASKS]).out);
+    let count = |name: &str| records.iter().filter(|record| record["event"]["type"] == name).count();
+    let of = |phase: &str| {
+        let fits = |event: &&Value| event["ph"] == phase && event["cat"] == "slot";
+        events.iter().filter(fits).collect::<Vec<_>>()
+    };
+    assert!(count("pool.task-assigned") > 5);
+    assert_eq!(of("s").len(), count("pool.task-assigned"), "an arrow from each task that waited");
+    assert_eq!(of("f").len(), count("pool.task-assigned"));
+    let slices = count("pool.task-assigned") + count("pool.task-planned") + count("pool.task-confirmed");
+    assert_eq!(of("B").len(), slices);
+    let assigned = records.iter().filter(|record| record["event"]["type"] == "pool.task-assigned");
+    let slots: BTreeSet<String> = assigned
+        .map(|record| {
+            let slot = &record["event"]["payload"]["slot"];
+            format!("member {} slot {}", slot["member"], slot["slot"])
+        })
+        .collect();
+    let named = |event: &&Value| event["name"] == "thread_name" && event["pid"].as_u64() >= Some(100_000);
+    let tracks = events.iter().filter(named).map(|event| event["args"]["name"].as_str().unwrap().to_owned());
+    assert_eq!(tracks.collect::<BTreeSet<_>>(), slots);
+    let group =
+        events.iter().find(|event| event["name"] == "process_name" && event["args"]["name"] == "pool ci");
+    assert!(group.is_some(), "the pool is a group");
+}
+
+#[test]
+fn a_pools_records_are_its_own_and_those_of_its_pods() {
+    let seqs = |args: &[&str]| -> BTreeSet<u64> {
+        let told = run(&[&["ls", "-o", "jsonl"], args].concat());
+        lines(&told.out).iter().map(|record| record["header"]["seq"].as_u64().unwrap()).collect()
+    };
+    let parts = [["--stream", "pool/ci"], ["--pod", "ci-1"], ["--pod", "ci-2"]].map(|args| seqs(&args));
+    assert!(parts.iter().all(|part| part.len() > 10), "{parts:?}");
+    assert_eq!(seqs(&["--pool", "ci"]), parts.into_iter().flatten().collect());
+    assert_eq!(seqs(&["--pool", "cd"]), BTreeSet::new());
+    assert_eq!(run(&["log", "--pool", "../etc"]).exit, Exit::Usage);
+}

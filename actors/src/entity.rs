@@ -334,6 +334,12 @@ impl<D: Decider> Entity<D> {
         (committed.done, committed.events.into_iter().zip(seqs).collect())
     }
 
+    /// Notes that its stream stands where another's of the same state does.
+    pub(crate) fn stand_with(&mut self, other: &Entity<D>) {
+        (self.version, self.last, self.promised) = (other.version, other.last, other.promised);
+        self.correlation = other.correlation;
+    }
+
     /// Notes where its stream stands after these records.
     pub(crate) fn note_written(&mut self, records: &[Record], is_durable: bool) {
         let Some(last) = records.last() else { return };
@@ -384,6 +390,11 @@ impl<D: Decider> Decided<D> {
     pub(crate) fn done_with(&self, records: &[Record]) -> Done {
         let seq = records.last().map_or(self.done.seq, |record| record.header.seq);
         Done { seq, ..self.done }
+    }
+
+    /// What a caller is told where nothing is written.
+    pub(crate) fn told(self) -> Result<Done, Refusal<D::Rejection>> {
+        self.refused.map_or(Ok(self.done), |rejection| Err(Refusal::Rejected(rejection)))
     }
 
     /// Whether its records are durable when they are answered.

@@ -33,6 +33,8 @@ pub(crate) struct Pipeline<D: Decider> {
     flight: VecDeque<Item<D>>,
     /// The class of what is in flight: another class would be written out of turn.
     class: Option<Class>,
+    /// Whether the next command is of another class, and waits until nothing is in flight.
+    holds: bool,
     /// An append was not made: what follows it in flight will not be either, and comes back in here.
     again: Option<VecDeque<Asked<D>>>,
     waiting: VecDeque<Asked<D>>,
@@ -67,6 +69,7 @@ impl<D: Decider> Pipeline<D> {
             settled: entity,
             flight: VecDeque::new(),
             class: None,
+            holds: false,
             again: None,
             waiting: VecDeque::new(),
         }
@@ -143,25 +146,37 @@ impl<D: Decider> Pipeline<D> {
 
     /// Decides what waits, as far as it can be now.
     fn advance(&mut self, shell: &Shell) {
-        if self.flight.is_empty() {
-            self.class = None;
-            if let Some(mut again) = self.again.take() {
-                self.ahead = self.settled.clone();
-                again.append(&mut self.waiting);
-                self.waiting = again;
-            } else if self.ahead.version == self.settled.version {
-                // Where the last record is, is known only now.
-                self.ahead = self.settled.clone();
+        loop {
+            if self.flight.is_empty() {
+                self.begin_anew();
+            }
+            while self.again.is_none() && !self.holds && self.flight.len() < FLIGHT_LEN_MAX {
+                let Some(asked) = self.waiting.pop_front() else { break };
+                if let Some(asked) = self.decide(asked, shell) {
+                    self.waiting.push_front(asked);
+                    break;
+                }
+            }
+            self.tell();
+            // Where nothing is written nobody would come back to those who wait still.
+            if !self.flight.is_empty() || self.waiting.is_empty() {
+                return;
             }
         }
-        while self.again.is_none() && self.flight.len() < FLIGHT_LEN_MAX {
-            let Some(asked) = self.waiting.pop_front() else { break };
-            if let Some(asked) = self.decide(asked, shell) {
-                self.waiting.push_front(asked);
-                break;
-            }
+    }
+
+    /// Nothing is in flight any more.
+    fn begin_anew(&mut self) {
+        (self.class, self.holds) = (None, false);
+        if let Some(mut again) = self.again.take() {
+            self.ahead = self.settled.clone();
+            again.append(&mut self.waiting);
+            self.waiting = again;
+        } else if self.ahead.version == self.settled.version {
+            // Where the last record is, is known only now. What the entity is, it was ahead already.
+            debug_assert_eq!(self.ahead.state, self.settled.state, "what was decided is what was recorded");
+            self.ahead.stand_with(&self.settled);
         }
-        self.tell();
     }
 
     /// Decides one command; gives it back if it must wait for what is in flight.
@@ -190,14 +205,13 @@ impl<D: Decider> Pipeline<D> {
         let decided = timed(decisions, D::KIND, shell, |context| state.decide_ahead(command, context));
         let (mut decided, append) = self.ahead.outcome(decided, by, shell);
         let Some(append) = append else {
-            let outcome =
-                decided.refused.map_or(Ok(decided.done), |rejection| Err(Refusal::Rejected(rejection)));
-            self.flight.push_back(Item::Told(outcome, asked));
+            self.flight.push_back(Item::Told(decided.told(), asked));
             return None;
         };
         decided.terms.class = class_of(decided.terms.class, shell);
         if self.class.is_some_and(|class| class != decided.terms.class) {
-            self.rewind();
+            self.rewind(&decided);
+            self.holds = true;
             return Some(asked);
         }
         self.write(asked, append, decided, shell);
@@ -212,8 +226,12 @@ impl<D: Decider> Pipeline<D> {
             terms.class = Class::Safety;
         }
         match shell.journal.enqueue(append, terms) {
+            // Nothing happened: the answer is as good if it is not remembered.
+            Err(AppendError::NoRoom { .. }) if decided.events.is_empty() => {
+                self.flight.push_back(Item::Told(decided.told(), asked));
+            }
             Err(error) => {
-                self.rewind();
+                self.rewind(&decided);
                 asked.reply.give(Err(refusal(error)));
             }
             Ok(writing) => {
@@ -227,7 +245,10 @@ impl<D: Decider> Pipeline<D> {
     }
 
     /// Takes back what was decided last and is not written: the entity is what all before it leads to.
-    fn rewind(&mut self) {
+    fn rewind(&mut self, decided: &Decided<D>) {
+        if decided.events.is_empty() {
+            return;
+        }
         self.ahead.state = self.settled.state.clone();
         for item in &self.flight {
             if let Item::Writing { decided, .. } = item {

@@ -151,6 +151,14 @@ pub enum Failure {
     /// A sum is beyond what can be counted.
     #[error("a line of the bill is too large to be counted: give a shorter time or a price in a larger unit")]
     Overflow,
+    /// A bill has more lines than are kept.
+    #[error(
+        "the bill has more than {max} lines: ask for less time with --since and --until, or for longer lines with --by"
+    )]
+    BillTooLong {
+        /// Lines that are kept.
+        max: usize,
+    },
     /// A state is asked for that the source does not reach back to.
     #[error("the source begins after record {before}: a state needs the journal from its first record")]
     Partial {
@@ -316,6 +324,7 @@ impl Failure {
             | Failure::ManySteps { .. }
             | Failure::Prices { .. }
             | Failure::Overflow
+            | Failure::BillTooLong { .. }
             | Failure::Partial { .. }
             | Failure::PartialProof { .. } => Exit::Usage,
             Failure::Spool(_) | Failure::CursorFile { .. } => Exit::Io,

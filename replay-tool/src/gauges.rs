@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use purser_events::ledger::Amounts;
-use purser_events::ledger::event::UseRecorded;
+use purser_events::ledger::event::{Drift, UseRecorded};
 use purser_events::ledger::grant::HolderId;
 use purser_events::pod::Pod;
 use purser_events::pod::state::Phase;
@@ -47,7 +47,7 @@ metrics! {
     RESERVED gauge "purser_resource_reserved" "What of a resource is kept by reservations.";
     TENANT_USED gauge "purser_tenant_used" "What a tenant's pods and reservations have.";
     RESERVATIONS gauge "purser_reservations" "Reservations that are in force.";
-    DRIFTS gauge "purser_drifts" "Ways in which the machine differs from the ledger, of all kinds.";
+    DRIFT gauge "purser_drift" "Ways in which the machine differs from the ledger, by kind.";
     HEAD gauge "purser_journal_head_seq" "Sequence number of the last record.";
 }
 
@@ -123,5 +123,8 @@ fn tell_ledger(world: &World, told: &mut Told<'_>) {
         }
     }
     told(RESERVATIONS, &[], ledger.reservations.size() as u64);
-    told(DRIFTS, &[], ledger.drifts.len() as u64);
+    for kind in Drift::WORDS {
+        let found = ledger.drifts.iter().filter(|drift| drift.word() == kind).count();
+        told(DRIFT, &[("kind", kind)], found as u64);
+    }
 }

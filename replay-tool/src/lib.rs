@@ -39,6 +39,7 @@ mod render;
 mod report;
 mod rows;
 mod series;
+mod share;
 mod skew;
 mod slot_use;
 mod slots;

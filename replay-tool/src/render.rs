@@ -107,9 +107,9 @@ pub(crate) fn pretty(value: &Value) -> String {
 pub(crate) fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
-        let turns =
-            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
+        let turns = matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let breaks = matches!(char, '\u{2028}' | '\u{2029}');
+        if char.is_control() || turns || breaks {
             let _ = write!(out, "\\u{:04x}", u32::from(char));
         } else {
             out.push(char);
@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn text_of_others_cannot_steer_the_terminal() {
         assert_eq!(safe("a\x1b[2J\n\u{9b}b\u{202e}c ü"), "a\\u001b[2J\\u000a\\u009bb\\u202ec ü");
+        assert_eq!(safe("\u{61c}\u{2028}\u{2029}"), "\\u061c\\u2028\\u2029");
         let value = json!({ "message": "\u{9b}31m\u{7f}" });
         let back: Value = serde_json::from_str(&compact(&value)).unwrap();
         assert_eq!(back, value, "what is escaped is still the same JSON");

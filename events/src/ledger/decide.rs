@@ -102,7 +102,23 @@ fn configure(ledger: &Ledger, policy: &LedgerPolicy) -> Answer {
         return Ok(vec![]);
     }
     check_policy(ledger, policy)?;
-    Ok(vec![PolicySet { policy: policy.clone(), from_config: true }.into()])
+    let mut sets = vec![PolicySet { policy: policy.clone(), from_config: true }];
+    if ledger.config_policy.as_ref().is_some_and(|known| only_bounds_priorities(known, policy)) {
+        // No operator has changed the config: another release says more of it.
+        let default_priority_max = ledger.policy.default_priority_max.or(policy.default_priority_max);
+        let in_force = LedgerPolicy { default_priority_max, ..LedgerPolicy::clone(&ledger.policy) };
+        if in_force != *policy {
+            sets.push(PolicySet { policy: in_force, from_config: false });
+        }
+    }
+    Ok(sets.into_iter().map(Into::into).collect())
+}
+
+/// Whether a policy is one of before there was a default bound of priorities, with such a bound.
+fn only_bounds_priorities(before: &LedgerPolicy, policy: &LedgerPolicy) -> bool {
+    let default_priority_max = policy.default_priority_max;
+    before.default_priority_max.is_none()
+        && LedgerPolicy { default_priority_max, ..before.clone() } == *policy
 }
 
 fn check_policy(ledger: &Ledger, policy: &LedgerPolicy) -> Result<(), LedgerRejection> {

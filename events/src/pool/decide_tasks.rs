@@ -168,6 +168,12 @@ pub(super) fn report(
             if !is_planning {
                 return Err(PoolRejection::OutOfPhase { task: id, report: word(report).to_owned() });
             }
+            // Nothing is kept at a pod that is given up: what it has is taken from it once it is gone.
+            let keeps = *changes && kind == TaskKind::PlanAndApply && task.cancel.is_none();
+            if let Some(member) = draft.pool.member(member).filter(|member| keeps && !member.is_live()) {
+                let state = member.word().to_owned();
+                return Err(PoolRejection::WrongPhase { member: member.member, state });
+            }
             planned(draft, task, token, *changes, &told(summary, MESSAGE_LEN_MAX));
         }
         TaskReport::Finished { .. } => finished(draft, task, token, report),

@@ -247,3 +247,16 @@ fn what_an_operator_set_holds_until_the_config_changes() {
     scene.does(&LedgerCommand::Configure(Box::new(preset(Preset::Aggressive))));
     assert_eq!(*scene.ledger.policy, preset(Preset::Aggressive));
 }
+
+#[test]
+fn a_bound_of_priorities_that_a_release_brings_leaves_what_an_operator_set() {
+    let config = preset(Preset::Conservative);
+    let mut scene = Scene::of(machine(), config.clone());
+    scene.does(&LedgerCommand::SetPolicy(Box::new(preset(Preset::Moderate))));
+    let bounded = |policy| LedgerPolicy { default_priority_max: Some(1_000), ..policy };
+    scene.does(&LedgerCommand::Configure(Box::new(bounded(config.clone()))));
+    assert_eq!(*scene.ledger.policy, bounded(preset(Preset::Moderate)));
+    assert_eq!(scene.does(&LedgerCommand::Configure(Box::new(bounded(config.clone())))), []);
+    scene.does(&LedgerCommand::Configure(Box::new(config.clone())));
+    assert_eq!(*scene.ledger.policy, config);
+}

@@ -1,7 +1,9 @@
 //! Agents that come, go, die and come again.
 
 use purser_events::pool::event::RequeueReason;
-use purser_events::pool::{Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, Token, Wait};
+use purser_events::pool::{
+    Order, PoolCommand, PoolEvent, PoolRejection, SlotRule, TaskKind, TaskReport, Token, Wait,
+};
 
 use super::support::{Lived, finished, id, in_workspace, session, spec, task};
 
@@ -106,6 +108,22 @@ fn two_minutes_of_silence_and_a_pod_is_lost() {
     assert!(matches!(refused, Err(PoolRejection::WrongPhase { .. })), "{refused:?}");
     lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
     assert_eq!((lived.word(1), lived.pool.member(1).is_none()), ("pending", true));
+}
+
+#[test]
+fn a_pod_that_is_given_up_keeps_no_plan_but_may_say_how_its_tasks_ended() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::PlanAndApply));
+    lived.submit(task(2, TaskKind::Plan));
+    lived.start(1);
+    lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 120_000 }).unwrap();
+    let planned = |changes| TaskReport::Planned { changes, summary: String::new() };
+    let refused = lived.report(1, planned(true));
+    assert!(matches!(refused, Err(PoolRejection::WrongPhase { member: 1, .. })), "{refused:?}");
+    lived.report(1, planned(false)).unwrap();
+    lived.start(2);
+    lived.report(2, finished(0)).unwrap();
+    assert_eq!((lived.word(1), lived.word(2)), ("planned_and_finished", "success"));
 }
 
 #[test]

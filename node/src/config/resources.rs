@@ -14,6 +14,9 @@ use super::tiers::{Tier, built_in};
 use crate::amount;
 use crate::limits::Written;
 
+/// The highest priority that a pod's manifest may ask for.
+const PRIORITY_MAX: i32 = 1_000_000_000;
+
 /// What the machine has that nothing measures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -258,6 +261,10 @@ impl ResourcePolicy {
                 amount::read(&kind, text).map_err(|error| ConfigError::value(at, error.to_string()))?;
             Ok((kind, amount))
         });
+        if !(0..=PRIORITY_MAX).contains(&self.default_priority_max) {
+            let at = "policy.resources.default-priority-max";
+            return Err(ConfigError::value(at, format!("must be from 0 to {PRIORITY_MAX}")));
+        }
         Ok(LedgerPolicy {
             limits,
             cpu_placement: self.cpu_placement,

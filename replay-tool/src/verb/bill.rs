@@ -18,6 +18,8 @@ use crate::source::Place;
 use crate::{Console, render};
 
 const HOUR_US: i64 = 3_600_000_000;
+/// Most lines of a bill: they are all kept until the last record is read.
+const LINES_MAX: usize = 500_000;
 
 /// What a line is about: its tenant, the beginning of its time, what is paid for and of which resource.
 type Key = (TenantId, i64, Basis, ResourceKind);
@@ -38,6 +40,7 @@ struct Bill {
     sums: BTreeMap<Key, u128>,
     /// The latest time so far.
     now: i64,
+    /// The earliest.
     first: Option<i64>,
 }
 
@@ -62,7 +65,7 @@ pub(crate) fn run(
     while let Some(stored) = reading.next() {
         let time = stored.header.time.0;
         bill.now = bill.now.max(time);
-        bill.first.get_or_insert(time);
+        bill.first = Some(bill.first.map_or(time, |first| first.min(time)));
         if let Some(Event::Ledger(event)) = reading.event(&stored) {
             match holdings::follow(&mut bill.ledger, &event) {
                 Ok(changes) => bill.note(&event, changes)?,
@@ -162,13 +165,16 @@ impl Bill {
         while from < to {
             let (begin, end) = match self.period_us {
                 Some(period) => {
-                    let begin = from - from.rem_euclid(period);
+                    let begin = from.saturating_sub(from.rem_euclid(period));
                     (begin, begin.saturating_add(period).min(to))
                 }
                 None => (i64::MIN, to),
             };
-            let us = u128::try_from(end - from).unwrap_or_default();
+            let us = u128::from(end.abs_diff(from));
             let key = (tenant.clone(), begin, basis, kind.clone());
+            if self.sums.len() >= LINES_MAX && !self.sums.contains_key(&key) {
+                return Err(Failure::BillTooLong { max: LINES_MAX });
+            }
             let sum = self.sums.entry(key).or_default();
             let more = u128::from(amount).checked_mul(us).ok_or(Failure::Overflow)?;
             *sum = sum.checked_add(more).ok_or(Failure::Overflow)?;

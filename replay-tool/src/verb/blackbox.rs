@@ -21,10 +21,11 @@ use crate::links::{Link, Links};
 use crate::members::incarnations;
 use crate::out_file::write_new;
 use crate::reading::Reading;
+use crate::share::Shares;
 use crate::source::Place;
 use crate::{Console, render};
 
-/// What is kept whole beside the node's and the ledger's records.
+/// What is kept whole beside the node's, the ledger's and the GPUs' records.
 struct Kept {
     /// The pod and its workers.
     streams: BTreeSet<StreamId>,
@@ -32,6 +33,8 @@ struct Kept {
     records: BTreeSet<Seq>,
     /// Records of the pod.
     own: BTreeSet<Seq>,
+    /// What of pools concerns the pod.
+    shares: Shares,
 }
 
 /// What was written.
@@ -89,7 +92,8 @@ impl Kept {
     /// Reads which records are the pod's, and what led to them.
     fn read(pods: &[PodUid], place: &Place) -> Result<Kept, Failure> {
         let streams = pods.iter().map(|pod| pod.stream()).collect();
-        let mut kept = Kept { streams, records: BTreeSet::new(), own: BTreeSet::new() };
+        let mut kept =
+            Kept { streams, records: BTreeSet::new(), own: BTreeSet::new(), shares: Shares::default() };
         let mut reading = Reading::from(place, Seq(1))?;
         while let Some(stored) = reading.next() {
             let (seq, stream) = (stored.header.seq, stored.header.stream);
@@ -99,6 +103,11 @@ impl Kept {
                 && pods.contains(&worker.pod)
             {
                 kept.streams.insert(stream);
+            }
+            if stream.kind == StreamKind::Pool
+                && let Ok(Event::Pool(event)) = stored.event()
+            {
+                kept.shares.learn(stream, &event, pods);
             }
             if kept.streams.contains(&stream) {
                 kept.own.insert(seq);
@@ -131,7 +140,15 @@ impl Kept {
             StreamKind::Pod => self.records.contains(&header.seq) || is_effect(),
             // Of a worker that is seen to end, its beginning must be known.
             StreamKind::Worker => false,
-            _ => true,
+            // Others' tasks say what they ran, and with what.
+            StreamKind::Pool => {
+                let concerns = || match stored.event() {
+                    Ok(Event::Pool(event)) => self.shares.has(header.stream, &event),
+                    _ => false,
+                };
+                self.records.contains(&header.seq) || is_effect() || concerns()
+            }
+            StreamKind::Node | StreamKind::Ledger | StreamKind::Gpu => true,
         }
     }
 

@@ -9,6 +9,7 @@ use purser_storage::StoredRecord;
 use purser_storage::offline::SourceError;
 use serde_json::{Value, json};
 
+use crate::asks::Asks;
 use crate::cli::{Output, PodName, RecordOrPod, WhyArgs};
 use crate::failure::{Exit, Failure};
 use crate::graph::cause_of;
@@ -176,13 +177,16 @@ pub(crate) fn tell(
 /// From a record to all that it led to.
 fn down(args: &WhyArgs, target: Seq, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
     let depth_max = args.depth.unwrap_or(usize::MAX);
-    let mut reading = Reading::from(place, target)?;
+    // Who asked for an end is known from the records before.
+    let (mut reading, mut asks) = (Reading::from(place, Seq(1))?, Asks::new());
     // How many steps each effect is away.
     let mut effects: BTreeMap<Seq, usize> = BTreeMap::new();
     let mut rings = Vec::new();
     let mut rows = Rows::new(args.output);
     while let Some(stored) = reading.next() {
-        let (seq, cause) = (stored.header.seq, cause_of(stored.header.origin.cause));
+        let seq = stored.header.seq;
+        let ask = asks.note(&stored);
+        let cause = ask.or_else(|| cause_of(stored.header.origin.cause));
         let depth = match cause.and_then(|cause| effects.get(&cause)) {
             _ if seq == target => 0,
             Some(depth) if seq > target && *depth < depth_max => depth + 1,
@@ -190,6 +194,8 @@ fn down(args: &WhyArgs, target: Seq, place: &Place, console: &mut Console<'_>) -
         };
         effects.insert(seq, depth);
         let ring = Ring::of(&stored);
+        let named = cause_of(ring.header.origin.cause);
+        let ring = Ring { asked_by: ask.filter(|ask| seq != target && named != Some(*ask)), ..ring };
         if args.dot {
             rings.push(ring);
         } else {

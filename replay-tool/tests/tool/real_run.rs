@@ -92,6 +92,30 @@ fn exports_of_a_run_are_as_on_file() {
     assert_eq!(told.exit, Exit::Ok, "{}{}", told.out, told.notes);
 }
 
+/// What others ran, and with what, is not told to whoever gets the file.
+#[test]
+fn a_black_box_has_a_pods_own_tasks_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let submitted = |export: &str| {
+        let told = tool(&["--export", export, "log", "-t", "pool.task-submitted", "-o", "jsonl"]);
+        let commands =
+            lines(&told.out).into_iter().map(|line| line["event"]["payload"]["spec"]["argv"].clone());
+        let told = commands.filter(|argv| !argv.is_null()).map(|argv| argv.to_string());
+        told.collect::<BTreeSet<String>>()
+    };
+    let of = |pod: &str| {
+        let file = folder.path().join(pod.replace('/', "-")).to_string_lossy().into_owned();
+        assert_eq!(run(&["blackbox", pod, &file]).exit, Exit::Ok);
+        submitted(&file)
+    };
+    assert!(submitted(RUN).len() > 4);
+    assert_eq!(of("team-red/web"), BTreeSet::new());
+    let (own, other) = (r#"["sh","-c","sleep 2"]"#, r#"["sh","-c","exit 3"]"#);
+    let boxes = ["ci-1", "ci-2"].map(of);
+    assert_eq!(boxes.each_ref().map(|told| told.contains(own)), [true, false]);
+    assert_eq!(boxes.each_ref().map(|told| told.contains(other)), [false, true]);
+}
+
 /// All entities are in it, and all that is on record of pools is decided again.
 #[test]
 fn a_run_has_all_entities() {

@@ -9,6 +9,8 @@ pub mod clock;
 pub mod containerd;
 mod disk_use;
 pub mod gpu;
+#[cfg(test)]
+mod groups_on_disk;
 pub mod logs;
 pub mod machine;
 pub mod mps;

@@ -148,19 +148,7 @@ fn first(groups: &[PathBuf], file: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder(root: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let folder = root.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        for (file, text) in files {
-            fs::write(folder.join(file), text).unwrap();
-        }
-        folder
-    }
-
-    fn says(folder: &Path, file: &str) -> String {
-        fs::read_to_string(folder.join(file)).unwrap()
-    }
+    use crate::adapter::groups_on_disk::{folder, says};
 
     #[test]
     fn limits_are_read_in_both_versions() {

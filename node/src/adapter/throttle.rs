@@ -164,19 +164,7 @@ fn cannot(message: &str) -> RuntimeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn folder(root: &Path, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let folder = root.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        for (file, text) in files {
-            fs::write(folder.join(file), text).unwrap();
-        }
-        folder
-    }
-
-    fn says(folder: &Path, file: &str) -> String {
-        fs::read_to_string(folder.join(file)).unwrap()
-    }
+    use crate::adapter::groups_on_disk::{folder, says};
 
     #[test]
     fn figures_stay_in_the_kernels_ranges() {

@@ -107,9 +107,20 @@ pub struct LogArgs {
     /// Draw what led to what beside one line a record; reads the journal twice
     #[arg(long, conflicts_with_all = ["reverse", "output"])]
     pub graph: bool,
+    /// The same as --output oneline
+    #[arg(long, conflicts_with_all = ["graph", "output"])]
+    pub oneline: bool,
     /// How to show them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: LogOutput,
+}
+
+impl LogArgs {
+    /// How to show them, by whichever argument says so.
+    #[must_use]
+    pub fn shown(&self) -> LogOutput {
+        if self.oneline { LogOutput::Oneline } else { self.output }
+    }
 }
 
 /// Arguments of `follow`.

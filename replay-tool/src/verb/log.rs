@@ -22,7 +22,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let mut graph = if args.graph { Some(plan(args, place, now)?) } else { None };
     let mut matches = Matches::new(args, place, now)?;
-    let mut listing = Listing::new(args.output);
+    let mut listing = Listing::new(args.shown());
     let mut held: VecDeque<StoredRecord> = VecDeque::new();
     let holds = graph.is_none() && (args.reverse || args.lines.is_some());
     let lines_max = args.lines.unwrap_or(usize::MAX);

@@ -36,7 +36,9 @@ fn lines(told: &str) -> Vec<Value> {
 fn listings_of_a_run_are_as_on_file() {
     golden("run-info.txt", &run(&["info"]));
     golden("run-streams.txt", &run(&["streams"]));
-    golden("run-log.txt", &run(&["log", "-o", "oneline"]));
+    let listed = run(&["log", "--oneline"]);
+    assert_eq!(listed.out, run(&["log", "-o", "oneline"]).out);
+    golden("run-log.txt", &listed);
     golden("run-log-pool.txt", &run(&["log", "--graph", "--stream", "pool/ci"]));
     golden("run-show.txt", &run(&["show", "48"]));
     golden("run-state.txt", &run(&["state", "--at", "90"]));

@@ -201,7 +201,7 @@ impl<D: Decider> Entity<D> {
             // What the node itself has done is never dropped for want of room. What will be seen again is: whoever
             // saw it tells it again, and the entity is free for what matters more.
             let mut terms = decided.decided.terms;
-            let asked = matches!(append.origin.cause, Cause::Command(_));
+            let asked = matches!(append.origin.cause, Cause::Command(_)) || terms::bring_a_pod(&append);
             let patient = append.command.is_none() && terms.class != Class::Observation;
             let appended = loop {
                 match journal.append_on(append.clone(), terms).await {

@@ -220,9 +220,9 @@ impl<D: Decider> Pipeline<D> {
 
     fn write(&mut self, asked: Asked<D>, append: Append, decided: Decided<D>, shell: &Shell) {
         let mut terms = decided.terms;
-        // What the node itself has seen or done is recorded while there is room for anything.
+        // What the node itself has seen is recorded while there is room for anything; what it would begin is not.
         let is_own = || !matches!(asked.execute.by.origin.cause, Cause::Command(_)) && !self.is_flying();
-        if !shell.journal.has_room(terms.class) && is_own() {
+        if terms.class == Class::Observation && !shell.journal.has_room(terms.class) && is_own() {
             terms.class = Class::Safety;
         }
         match shell.journal.enqueue(append, terms) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use purser_events::Cause;
 use purser_events::node::event::{DiskPressure, DiskPressureChanged};
 use purser_events::node::{Node, NodeCommand, NodeState};
+use purser_events::{Cause, World};
 use purser_storage::{BallastStanding, Space};
 
 use crate::entity::{By, Execute};
@@ -45,6 +45,12 @@ impl ReserveLimits {
             (false, false) => DiskPressure::Fine,
         }
     }
+}
+
+/// How much of the journal's disk is used, in percent, if that is so much that it takes no new pods.
+pub(crate) fn full(world: &World) -> Option<u8> {
+    let pressure = world.node.known()?.disk_pressure.as_ref()?;
+    (pressure.pressure == DiskPressure::Full).then_some(pressure.used_percent)
 }
 
 /// Looks once, and from then on for as long as the actors' thread lives.

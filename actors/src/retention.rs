@@ -8,6 +8,7 @@ use actix::Addr;
 use purser_events::ledger::GpuUuid;
 use purser_events::node::event::{JournalTrimmed, SegmentSealed};
 use purser_events::node::{Node, NodeCommand};
+use purser_events::pool::PoolName;
 use purser_events::{BackOffPolicy, Bytes, Cause, NodeUid, Seq, StreamId, StreamKind, Timestamp, World};
 use purser_storage::retention::{Retention, SegmentInfo, plan};
 use purser_storage::{Hash, Journal, JournalError};
@@ -296,14 +297,59 @@ impl Keeper {
 
 /// The streams that may be written again.
 fn live_streams(world: &World) -> BTreeSet<StreamId> {
-    let pods = world.pods.keys().chain(&world.withheld).map(|uid| uid.stream());
-    let workers = world.workers.keys().map(|uid| uid.stream());
-    let gpus = world.gpus.keys().map(GpuUuid::stream);
-    let ledger = world.node_uid.map(|uid| StreamId { kind: StreamKind::Ledger, id: uid.0 });
-    let others = world.quarantined.keys().copied().chain(world.node_uid.map(NodeUid::stream)).chain(ledger);
-    pods.chain(workers).chain(gpus).chain(others).collect()
+    let kinds = (1..=u8::MAX).map_while(StreamKind::from_number);
+    kinds.flat_map(|kind| live_of(world, kind)).chain(world.quarantined.keys().copied()).collect()
+}
+
+fn live_of(world: &World, kind: StreamKind) -> Vec<StreamId> {
+    match kind {
+        StreamKind::Node => world.node_uid.map(NodeUid::stream).into_iter().collect(),
+        StreamKind::Pod => world.pods.keys().chain(&world.withheld).map(|uid| uid.stream()).collect(),
+        StreamKind::Worker => world.workers.keys().map(|uid| uid.stream()).collect(),
+        StreamKind::Gpu => world.gpus.keys().map(GpuUuid::stream).collect(),
+        StreamKind::Ledger => {
+            let ledger = world.node_uid.map(|uid| StreamId { kind: StreamKind::Ledger, id: uid.0 });
+            ledger.into_iter().collect()
+        }
+        // One that is made again goes on counting where it was.
+        StreamKind::Pool => world.pools.keys().map(PoolName::stream).collect(),
+    }
 }
 
 pub(crate) fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use purser_events::gpu::Gpu;
+    use purser_events::pod::Pod;
+    use purser_events::pool::Pool;
+    use purser_events::worker::Worker;
+    use purser_events::{PodUid, WorkerUid};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn streams_of_every_kind_that_may_be_written_again_are_kept() {
+        let id = Uuid::from_u128;
+        let gpu = GpuUuid::new("GPU-8f6ad3c1-1f3f-4a5e-9c0e-0d6f3d6f2b01").expect("a name of a GPU");
+        let pool = PoolName::new("runners").expect("a label");
+        let mut world = World { node_uid: Some(NodeUid(id(1))), ..World::default() };
+        world.pods.insert(PodUid(id(2)), Pod::default());
+        world.withheld.insert(PodUid(id(3)));
+        world.workers.insert(WorkerUid(id(4)), Worker::default());
+        world.gpus.insert(gpu.clone(), Gpu::default());
+        world.pools.insert(pool.clone(), Pool::default());
+        let live = live_streams(&world);
+        let known = [NodeUid(id(1)).stream(), PodUid(id(2)).stream(), PodUid(id(3)).stream()];
+        let known = known.into_iter().chain([WorkerUid(id(4)).stream(), gpu.stream(), pool.stream()]);
+        for stream in known.chain([StreamId { kind: StreamKind::Ledger, id: id(1) }]) {
+            assert!(live.contains(&stream), "{stream:?}");
+        }
+        let kinds: BTreeSet<StreamKind> = live.iter().map(|stream| stream.kind).collect();
+        let all = (1..=u8::MAX).map_while(StreamKind::from_number).count();
+        assert_eq!((kinds.len(), live.len()), (all, 7));
+    }
 }

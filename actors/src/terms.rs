@@ -8,7 +8,7 @@ use purser_events::pod::PodEvent;
 use purser_events::pool::PoolEvent;
 use purser_events::violation::ViolationEvent;
 use purser_events::worker::WorkerEvent;
-use purser_storage::{Class, Durability, Terms};
+use purser_storage::{Append, Class, Durability, Terms};
 
 /// The terms on which a decision is written: it matters as much as its most important event. Only what will be seen
 /// again, and leads to nothing, need not be durable when it is answered.
@@ -16,6 +16,12 @@ pub(crate) fn of(events: &[Event]) -> Terms {
     let class = events.iter().map(class).min().unwrap_or_default();
     let lazy = !events.is_empty() && events.iter().all(may_be_lost);
     Terms { class, durability: if lazy { Durability::Lazy } else { Durability::Sync } }
+}
+
+/// Whether these bring a pod: it takes nothing of the room that is kept for what ends, whoever asks for it.
+pub(crate) fn bring_a_pod(append: &Append) -> bool {
+    let events = append.writes.iter().flat_map(|write| &write.events);
+    events.into_iter().any(|event| matches!(event, Event::Pod(PodEvent::Admitted(_))))
 }
 
 fn class(event: &Event) -> Class {
@@ -106,12 +112,13 @@ fn class_of_ledger(event: &LedgerEvent) -> Class {
         | E::Reserved(_)
         | E::ReservationActivated(_)
         | E::ResizeGranted(_)
-        | E::ManagerStarted(_) => Class::Lifecycle,
+        | E::ManagerStarted(_)
+        // It is charged, and nobody sees it again.
+        | E::UseRecorded(_) => Class::Lifecycle,
         E::AlertRaised(_)
         | E::AlertCleared(_)
         | E::DriftFound(_)
         | E::DriftResolved(_)
-        | E::UseRecorded(_)
         | E::ForeignPortsSeen(_) => Class::Observation,
     }
 }
@@ -183,11 +190,7 @@ fn class_of_violation(event: &ViolationEvent) -> Class {
 
 /// Whether a loss of power may take an event away: a probe sees the same again, and no actor does anything for it.
 fn may_be_lost(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_))
-            | Event::Ledger(LedgerEvent::UseRecorded(_))
-    )
+    matches!(event, Event::Pod(PodEvent::ReadinessChanged(_) | PodEvent::ProbeFailed(_)))
 }
 
 #[cfg(test)]

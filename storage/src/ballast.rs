@@ -39,6 +39,8 @@ pub(crate) struct Ballast {
     bytes: u64,
     standing: Mutex<BallastStanding>,
     sheds_observations: AtomicBool,
+    /// Whether there was room for no more than [`Class::Safety`] when it was looked at last.
+    was_shut: AtomicBool,
 }
 
 impl Ballast {
@@ -54,8 +56,8 @@ impl Ballast {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BallastStanding::Absent,
             Err(error) => return Err(io_error("open", &path, error)),
         };
-        let (standing, sheds_observations) = (Mutex::new(standing), AtomicBool::new(false));
-        Ok(Ballast { disk, dir, bytes, standing, sheds_observations })
+        let [sheds_observations, was_shut] = [const { AtomicBool::new(false) }; 2];
+        Ok(Ballast { disk, dir, bytes, standing: Mutex::new(standing), sheds_observations, was_shut })
     }
 
     pub(crate) fn standing(&self) -> BallastStanding {
@@ -75,6 +77,11 @@ impl Ballast {
     /// Whether a class is refused as long as nothing changes.
     pub(crate) fn sheds(&self, class: Class) -> bool {
         class == Class::Observation && self.sheds_observations.load(Ordering::Relaxed)
+    }
+
+    /// Whether a class would be taken, as far as is known: who was refused last changes that when he asks again.
+    pub(crate) fn has_room(&self, class: Class) -> bool {
+        !self.sheds(class) && (class == Class::Safety || !self.was_shut.load(Ordering::Relaxed))
     }
 
     /// How much of the file system is used and left.
@@ -140,6 +147,7 @@ impl Ballast {
         };
         // A disk that cannot be asked is taken for one with room: the write will tell.
         let shut = kept_free > 0 && self.space().is_ok_and(|space| space.available < kept_free);
+        self.was_shut.store(shut, Ordering::Relaxed);
         if shut && has_safety {
             self.give_up();
         }

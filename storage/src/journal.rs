@@ -281,10 +281,11 @@ impl Journal {
         })
     }
 
-    /// Whether appends of a class are taken as far as the disk's room goes.
+    /// Whether appends of a class were taken of late as far as the disk's room goes. That there is room again is seen at
+    /// the next append.
     #[must_use]
     pub fn has_room(&self, class: Class) -> bool {
-        !self.shared.ballast.sheds(class)
+        self.shared.ballast.has_room(class)
     }
 
     fn take_place(&self, append: Append, terms: Terms) -> Result<Receiver<(Outcome, Prepared)>, AppendError> {

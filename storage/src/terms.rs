@@ -8,12 +8,13 @@ use std::fmt;
 /// has too much waiting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// What ends something: stops, kills, terminations, violations, and what came of them. May use the ballast.
+    /// What ends something, gives it back or refuses it: stops, kills, terminations, what is done about violations, and what
+    /// came of them. May use the ballast.
     Safety,
     /// Admissions, starts, and everything else that must not be lost.
     #[default]
     Lifecycle,
-    /// What will be seen again: the first to be refused.
+    /// What will be seen again, and that violations begin and end: the first to be refused.
     Observation,
 }
 

@@ -13,6 +13,7 @@ use crate::directory::{Apply, Directory, FindUid};
 use crate::entity::{By, Refusal};
 use crate::pod::report;
 use crate::port::MemberId;
+use crate::reserve;
 use crate::shell::Shell;
 
 /// Says whose a pod is.
@@ -110,6 +111,10 @@ pub(super) async fn admit(
     }
     let failed =
         |reason: String| Some(PoolCommand::ReportRequestFailed { member, reason: shortened(reason) });
+    if let Some(used) = shell.live.read(reserve::full) {
+        let reason = format!("the disk of the node's journal is nearly full ({used} % are used)");
+        return Some(PoolCommand::ReportNoRoom { member, reason });
+    }
     let name = match PodId::new(spec.namespace.as_str(), id.pod_name()) {
         Ok(name) => name,
         Err(error) => return failed(format!("the pod cannot have its name: {error}")),
@@ -135,6 +140,9 @@ pub(super) async fn admit(
             Some(PoolCommand::ReportNoRoom { member, reason: shortened(rejection.to_string()) })
         }
         Ok(Err(Refusal::Rejected(rejection))) => failed(rejection.to_string()),
+        Ok(Err(refusal @ Refusal::NoRoom)) => {
+            Some(PoolCommand::ReportNoRoom { member, reason: shortened(refusal.to_string()) })
+        }
         Ok(Err(Refusal::TooLarge { len, max })) => {
             failed(format!("the pod has {len} bytes on record; at most {max} fit"))
         }

@@ -1,7 +1,6 @@
 //! Whether the journal's disk has room for what is asked.
 
 use purser_events::PodId;
-use purser_events::node::event::DiskPressure;
 
 use super::{Request, Service, ServiceError};
 use crate::reserve::{self, ReserveLimits};
@@ -25,13 +24,11 @@ impl Service {
     /// there get their answers.
     pub(super) fn check_room(&self, id: &PodId) -> Result<(), ServiceError> {
         let full = self.world(|world| {
-            let full = world.node.known().and_then(|node| node.disk_pressure.clone());
-            full.filter(|full| {
-                full.pressure == DiskPressure::Full && !world.registry.entries.contains_key(id)
-            })
+            let is_new = !world.registry.entries.contains_key(id);
+            reserve::full(world).filter(|_| is_new)
         });
         match full {
-            Some(full) => Err(ServiceError::NoRoom { used_percent: Some(full.used_percent) }),
+            Some(used_percent) => Err(ServiceError::NoRoom { used_percent: Some(used_percent) }),
             None => Ok(()),
         }
     }

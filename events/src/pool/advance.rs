@@ -8,6 +8,7 @@ use super::queue::Rank;
 use super::slots::Weight;
 use super::state::Pool;
 use super::task::{Task, TaskState};
+use crate::units::Timestamp;
 
 /// Most tasks that one decision gives a slot; the others get theirs with the next.
 const ASSIGNED_MAX: usize = 64;
@@ -46,15 +47,19 @@ fn apply_approved(draft: &mut Draft) {
     }
     let approved: Vec<TaskId> = draft.pool.approved.iter().copied().collect();
     for task in approved {
-        if may_apply(&draft.pool, task) {
+        if may_apply(&draft.pool, task, draft.now) {
             let (token, at) = (draft.pool.last_token.next(), draft.now);
             draft.push(TaskConfirmed { task, token, at });
         }
     }
 }
 
-/// Whether a plan may be applied now: its agent is there, and nothing runs beside it that may not.
-pub(super) fn may_apply(pool: &Pool, task: TaskId) -> bool {
+/// Whether a plan may be applied now: the pool is in no freeze window, the agent is there, and nothing runs beside it that
+/// may not.
+pub(super) fn may_apply(pool: &Pool, task: TaskId, now: Timestamp) -> bool {
+    if pool.is_frozen(now) {
+        return false;
+    }
     let Some(TaskState::ApplyPending { slot, .. }) = pool.task(task).map(|task| &task.state) else {
         return false;
     };

@@ -58,7 +58,7 @@ pub(super) fn confirm(draft: &mut Draft, id: TaskId) -> Answer {
                 return Err(PoolRejection::AgentAway { task: id });
             }
             let (token, at) = (draft.pool.last_token.next(), draft.now);
-            if may_apply(&draft.pool, id) {
+            if may_apply(&draft.pool, id, draft.now) {
                 draft.push(TaskConfirmed { task: id, token, at });
             } else {
                 draft.push(TaskApproved { task: id, at });

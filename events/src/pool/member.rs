@@ -160,6 +160,12 @@ impl Member {
         self.is_connected() && self.agent.as_ref().is_some_and(|agent| !agent.leaving)
     }
 
+    /// Whether idle slots of it can be given to tasks: its agent takes some, and nothing that it has is to end.
+    #[must_use]
+    pub fn may_be_given(&self) -> bool {
+        self.takes_tasks() && self.ending == 0
+    }
+
     /// Whether it has shown that pods like it come up: it has done something, or its agent was there for so long.
     #[must_use]
     pub fn has_lived(&self, least_ms: u64, now: Timestamp) -> bool {

@@ -94,14 +94,15 @@ pub struct Load {
     pub idle_members: u32,
     /// Slots of all of them.
     pub slots: u32,
-    /// Slots that somebody has, and those that nobody can have because of that.
+    /// Slots that somebody has, and those that nobody can have because of that; while tasks wait that any slot takes, those
+    /// too that nobody can have because the agent is not there, is leaving, or does not end what is to end.
     pub used: u32,
     /// Slots in which something runs.
     pub running: u32,
     /// Slots that are kept for plans.
     pub reserved: u32,
     /// Members that take no task that needs a pod, or its first slot, for itself: one runs or is planned there, or
-    /// something else is in its way, or the agent is leaving.
+    /// something else is in its way, or the agent is away or leaving.
     pub heavy: u32,
     /// Tasks that wait for room alone.
     pub ready: u32,
@@ -204,7 +205,9 @@ fn by_use(spec: &PoolSpec, inputs: &ScaleInputs) -> Verdict {
     let use_permille = load.use_permille();
     // Pods that are coming have room: no more are wanted before they are there.
     let is_all_there = wanted <= load.members;
-    if policy.up_above_permille < use_permille && is_all_there {
+    // Of a bound of 100 % use is never above.
+    let is_high = policy.up_above_permille < use_permille || (load.ready != 0 && load.slots <= load.used);
+    if is_high && is_all_there {
         let since = since([ScaleRule::HighUseSettling, ScaleRule::Maximum]);
         if policy.max_replicas <= wanted {
             return say(policy.max_replicas, ScaleRule::Maximum, Some(since));

@@ -18,6 +18,16 @@ pub enum Weight {
 }
 
 impl SlotRule {
+    /// How many slots a pod has if nobody says. With `Flexible` one slot more than elsewhere: what other rules keep the
+    /// first for may be in any.
+    #[must_use]
+    pub fn default_count(self) -> u8 {
+        match self {
+            SlotRule::Seed | SlotRule::Exclusive => 3,
+            SlotRule::Flexible => 4,
+        }
+    }
+
     /// How much room a kind of task needs by this rule.
     #[must_use]
     pub fn weight(self, kind: TaskKind) -> Weight {
@@ -152,7 +162,7 @@ struct Place {
 
 impl Place {
     fn of(member: &Member, rule: SlotRule, revision: u64) -> Option<Place> {
-        if !member.takes_tasks() || member.ending != 0 {
+        if !member.may_be_given() {
             return None;
         }
         let idle = member.slots.iter().filter(|slot| slot.is_idle()).count();

@@ -59,7 +59,7 @@ pub struct SlotPolicy {
 impl Default for SlotPolicy {
     /// As pools were first made: three slots, the first of which takes everything.
     fn default() -> SlotPolicy {
-        SlotPolicy { rule: SlotRule::Seed, count: 3 }
+        SlotPolicy { rule: SlotRule::Seed, count: SlotRule::Seed.default_count() }
     }
 }
 

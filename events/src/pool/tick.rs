@@ -54,8 +54,8 @@ fn expire(draft: &mut Draft) {
 
 /// Wants tasks to end that take too long, and gives up members that do not end what is to end.
 fn end_overdue(draft: &mut Draft) {
-    let grace_s = draft.pool.spec.as_ref().map_or(0, |spec| spec.agents.cancel_grace_s);
-    let patience_ms = u64::from(grace_s) * 1_000 + CANCEL_MARGIN_MS;
+    let agents = draft.pool.spec.as_ref().map(|spec| spec.agents).unwrap_or_default();
+    let patience_ms = u64::from(agents.cancel_grace_s) * 1_000 + CANCEL_MARGIN_MS;
     let busy: Vec<Member> = busy(draft).cloned().collect();
     for member in busy {
         let of: Vec<Task> = member.tasks().filter_map(|id| draft.pool.task(id).cloned()).collect();
@@ -73,8 +73,14 @@ fn end_overdue(draft: &mut Draft) {
         // Others in the pod are let to their end first; it gets no more meanwhile.
         let ignored = of.first().filter(|_| of.iter().all(is_ignored)).map(|task| task.spec.id);
         let settled = |agent: &Agent| agent.connected && agent.since.plus_ms(CANCEL_MARGIN_MS) <= draft.now;
-        let is_there = member.phase == MemberPhase::Up && member.agent.as_ref().is_some_and(settled);
-        if let Some(task) = ignored.filter(|_| is_there) {
+        // One that comes and goes has heard of it by then, or never will.
+        let is_long_ago = |task: &Task| {
+            let since = task.cancel.as_ref().map(|cancel| cancel.at);
+            since.is_some_and(|since| since.plus_ms(patience_ms + agents.offline_after_ms) <= draft.now)
+        };
+        let is_there = member.agent.as_ref().is_some_and(settled) || of.iter().all(is_long_ago);
+        let is_given_up = member.phase == MemberPhase::Up && is_there;
+        if let Some(task) = ignored.filter(|_| is_given_up) {
             members::lose(draft, member.member, LossReason::CancelIgnored { task });
         }
     }

@@ -196,6 +196,28 @@ fn a_pod_whose_agent_is_leaving_makes_way_for_another_once_it_has_nothing() {
 }
 
 #[test]
+fn an_agent_that_comes_and_goes_does_not_keep_what_is_to_end_for_ever() {
+    let mut lived = one_pod();
+    lived.submit(task(1, TaskKind::Plan));
+    lived.start(1);
+    let has = vec![(id(1), lived.task(1).slot().unwrap().1)];
+    lived.ask(PoolCommand::Cancel { task: id(1) }).unwrap();
+    let begun = lived.now;
+    while lived.pool.member(1).unwrap().word() == "connected" {
+        lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false }).unwrap();
+        // Never silent for so long that its pod counts as lost.
+        lived.pass_ms(31_000);
+        lived.connect(1, session(1), false, &has).unwrap();
+        lived.tick();
+        assert!(lived.now.ms_since(begun) < 300_000, "it is to be given up");
+    }
+    assert_eq!(lived.pool.member(1).unwrap().word(), "lost");
+    assert!(210_000 <= lived.now.ms_since(begun), "its grace, a minute, and what a pod may be silent");
+    lived.ask(PoolCommand::ReportRemoved { member: 1 }).unwrap();
+    assert_eq!(lived.word(1), "cancelled");
+}
+
+#[test]
 fn of_what_a_liar_says_one_word_a_minute_is_recorded() {
     let mut lived = one_pod();
     lived.submit(task(1, TaskKind::Plan));

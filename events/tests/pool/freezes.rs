@@ -104,6 +104,25 @@ fn in_a_freeze_idle_pods_go_busy_ones_stay_and_nothing_is_begun() {
 }
 
 #[test]
+fn a_plan_that_is_confirmed_in_a_freeze_is_applied_after_it() {
+    let mut lived = Lived::with_members(frozen_afternoons(), 1);
+    for number in [1, 2] {
+        lived.submit(task(number, TaskKind::PlanAndApply));
+    }
+    lived.plan(1, true);
+    lived.now = NOON.plus_ms(HOUR_MS);
+    lived.tick();
+    lived.ask(PoolCommand::Confirm { task: id(1) }).unwrap();
+    lived.tick();
+    assert_eq!((lived.word(1), lived.place(1)), ("apply_pending", Some((1, 0))), "its slot is kept");
+    lived.now = NOON.plus_ms(4 * HOUR_MS);
+    lived.tick();
+    assert_eq!((lived.word(1), lived.place(1)), ("running", Some((1, 0))), "and nobody asks again");
+    lived.finish(1, 0);
+    assert_eq!((lived.word(1), lived.place(2)), ("applied", Some((1, 0))));
+}
+
+#[test]
 fn who_unfreezes_a_pool_has_it_until_then() {
     let mut lived = Lived::with_members(frozen_afternoons(), 1);
     lived.submit(task(1, TaskKind::Apply));

@@ -1,10 +1,11 @@
 //! How many pods there are: the rules in their order, and that they do not flap.
 
 use purser_events::pool::{
-    Load, LocalTime, PoolEvent, ScaleInputs, ScaleRule, SlotRule, TaskKind, Verdict, Weekday, verdict,
+    Load, LocalTime, PoolCommand, PoolEvent, ScaleInputs, ScaleRule, SlotRule, TaskKind, Verdict, Weekday,
+    verdict,
 };
 
-use super::support::{Lived, NOON, spec, task};
+use super::support::{Lived, NOON, id, session, spec, task};
 
 fn inputs(wanted: u32, load: Load) -> ScaleInputs {
     ScaleInputs {
@@ -93,6 +94,74 @@ fn use_must_be_high_for_long_enough() {
     lived.tick();
     assert_eq!(scaled(&lived.events)[1..], [(2, ScaleRule::HighUse)]);
     assert_eq!(lived.pool.live_members().count(), 2, "no more before that one is there");
+}
+
+/// A pod with idle slots that nobody can be given.
+type Closed = fn(&mut Lived);
+
+#[test]
+fn tasks_that_idle_slots_are_of_no_use_to_bring_another_pod() {
+    let closed: [(&str, Closed); 4] = [
+        ("it did not come", |_| ()),
+        ("it went away", |lived| {
+            lived.connect(1, session(1), true, &[]).unwrap();
+            lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false }).unwrap();
+        }),
+        ("it is leaving", |lived| {
+            lived.connect(1, session(1), true, &[]).unwrap();
+            lived.submit(task(8, TaskKind::Plan));
+            let has = vec![(id(8), lived.task(8).slot().unwrap().1)];
+            lived.ask(PoolCommand::AgentLeaving { member: 1, session: session(1), has }).unwrap();
+        }),
+        ("it is to end something", |lived| {
+            lived.connect(1, session(1), true, &[]).unwrap();
+            lived.submit(task(8, TaskKind::Plan));
+            lived.start(8);
+            lived.ask(PoolCommand::Cancel { task: id(8) }).unwrap();
+            lived.pass_ms(30_000);
+        }),
+    ];
+    for (why, close) in closed {
+        let mut of = spec(SlotRule::Seed, 3);
+        of.scaling.min_replicas = 1;
+        let mut lived = Lived::new(of);
+        lived.tick();
+        lived.admit(1);
+        close(&mut lived);
+        lived.tick();
+        assert_eq!(lived.pool.last_member, 1, "{why}: nobody waits");
+        lived.submit(task(1, TaskKind::Plan));
+        assert_eq!(lived.place(1), None, "{why}");
+        lived.tick();
+        assert_eq!(lived.pool.scaling.verdict().unwrap().rule, ScaleRule::HighUseSettling, "{why}");
+        lived.pass_ms(10_000);
+        lived.tick();
+        assert_eq!(lived.pool.last_member, 2, "{why}");
+        lived.bring_up(2);
+        assert_eq!(lived.place(1), Some((2, 2)), "{why}");
+        lived.pass_ms(10_000);
+        lived.tick();
+        assert_eq!(lived.pool.last_member, 2, "{why}: it was enough");
+    }
+}
+
+#[test]
+fn a_pool_whose_slots_are_all_used_grows_under_any_bound() {
+    let mut of = spec(SlotRule::Seed, 3);
+    of.scaling.up_above_permille = 1_000;
+    let mut lived = Lived::with_members(of, 1);
+    for number in 1..=3 {
+        lived.submit(task(number, TaskKind::Plan));
+    }
+    lived.tick();
+    lived.pass_ms(60_000);
+    lived.tick();
+    assert_eq!(lived.pool.last_member, 1, "use is not above the bound, and nobody waits");
+    lived.submit(task(4, TaskKind::Plan));
+    lived.tick();
+    lived.pass_ms(10_000);
+    lived.tick();
+    assert_eq!(lived.pool.last_member, 2);
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub enum ArchiveError {
 }
 
 /// Copies a segment into a folder: under another name, synced, read back, compared, then named. One that is there
-/// already and is the same is taken for done; it is read back as well. Blocks on the disk.
+/// already and is the same gives way to the copy: its sync may have failed, or never come. Blocks on the disk.
 ///
 /// # Errors
 /// The copy cannot be made, or is not what was written.
@@ -60,10 +60,6 @@ pub fn copy_to_folder(disk: &dyn Disk, segment: &Path, folder: &Path) -> Result<
             if !proof::are_same(segment, &*from, &target, &*there)? {
                 return Err(ArchiveError::Occupied { path: target });
             }
-            // Whoever put it there may have been stopped before it would survive a loss of power.
-            there.sync_data().map_err(|error| io_error("sync", &target, error))?;
-            disk.sync_dir(folder).map_err(|error| io_error("sync", folder, error))?;
-            return Ok(target);
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(io_error("open", &target, error).into()),

@@ -61,7 +61,13 @@ fn is_done(disk: &dyn Disk, plain: &Path, target: &Path) -> Result<bool, FolderE
         Err(error) => return Err(error),
     };
     match proof::are_same(plain, &*open(disk, plain, false)?, target, &*there) {
-        Ok(true) => return Ok(true),
+        Ok(true) => {
+            // It has its name once more: the sync of the folder may have failed, and the same sync again would say nothing.
+            let (unnamed, failed) = (unfinished(target), |error| io_error("rename", target, error));
+            disk.rename(target, &unnamed).map_err(failed)?;
+            disk.rename(&unnamed, target).map_err(failed)?;
+            return Ok(true);
+        }
         Ok(false) => {}
         Err(error) if is_damage(&error) => {}
         Err(error) => return Err(error),

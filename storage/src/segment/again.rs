@@ -17,7 +17,7 @@ use crate::folder::{FolderError, io_error};
 /// Bytes that are written at a time.
 const STEP: usize = 1 << 16;
 
-/// Writes a plain segment again from the record after `durable` on, as far as `marks` tell where that is, and makes it
+/// Writes a plain segment again from behind the record `durable` on, as far as `marks` tell where that is, and makes it
 /// durable. With its first record goes its header: that was synced before, and that may have failed.
 pub(crate) fn write_again(
     disk: &dyn Disk,
@@ -26,7 +26,9 @@ pub(crate) fn write_again(
     durable: Seq,
 ) -> Result<(), FolderError> {
     let file = open(disk, path, true)?;
-    let from = marks.iter().rev().find(|mark| mark.seq <= durable.next());
+    // From one that stands before the last durable record: one before the next may stand behind answers that were
+    // written with that, and have no place of their own.
+    let from = marks.iter().rev().find(|mark| mark.seq <= durable);
     // The header stands right before the first entry.
     let mut at = from.map(|mark| mark.at).filter(|at| HEADER_LEN as u64 != *at).unwrap_or(0);
     let mut buffer = vec![0; STEP];

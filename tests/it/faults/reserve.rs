@@ -96,3 +96,49 @@ fn a_disk_that_fills_up_takes_stops_and_deletes_to_the_last() {
     assert_eq!(seen, expected);
     assert_no_panic(&scene.purserd.log());
 }
+
+/// A pool whose pods never get an agent.
+fn pool(min: u32) -> String {
+    let template = json!({ "spec": {
+        "runtimeClassName": "process",
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{ "name": "agent", "command": ["sleep", "1000"] }],
+    }});
+    let spec = json!({ "replicas": { "min": min, "max": 3 }, "template": template });
+    json!({ "apiVersion": "purser.dev/v1", "kind": "Pool", "metadata": { "name": "late" }, "spec": spec })
+        .to_string()
+}
+
+#[test]
+fn a_pool_on_a_disk_that_fills_up_gets_no_pods_and_can_be_removed() {
+    let mut scene = Scene::start(128, 0, TABLES);
+    let ballast = scene.disk.0.join("journal").join("ballast");
+    scene.purserd.apply(&pool(1));
+    bounded::until("the pool has a pod", || {
+        get(&scene.purserd, "/v1/pods")["items"].as_array().is_some_and(|pods| pods.len() == 1)
+    });
+    scene.purserd.purser_ok(["submit", "late", "--", "true"]);
+
+    scene.leave(2 * MIB);
+    await_pressure(&scene.purserd, &json!("Full"));
+    scene.purserd.apply(&pool(3));
+    bounded::until("the pool says why it has no more pods", || {
+        scene.purserd.purser_ok(["describe", "pool", "late"]).contains("nearly full")
+    });
+    assert_eq!(get(&scene.purserd, "/v1/pods")["items"].as_array().map(Vec::len), Some(1));
+
+    // Less than a quarter of the ballast: only what ends something is recorded from here on.
+    scene.leave(MIB / 2);
+    let refused = scene.purserd.purser(["submit", "late", "--", "true"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(ballast.exists(), "a refusal needs no room");
+    scene.purserd.purser_ok(["delete", "pool", "late", "--force"]);
+    bounded::until("the pool and its pod are gone", || {
+        let gone = |path: &str| get(&scene.purserd, path)["items"].as_array().is_some_and(Vec::is_empty);
+        gone("/v1/pods") && gone("/v1/pools")
+    });
+    assert!(!ballast.exists());
+    scene.give_back();
+    await_pressure(&scene.purserd, &Value::Null);
+    assert_no_panic(&scene.purserd.log());
+}

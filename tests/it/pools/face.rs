@@ -85,6 +85,17 @@ fn a_task_is_handed_in_watched_and_told_of() {
     for part in ["Members:", "connected", "0:idle 1:idle 2:idle", "Queue: nobody waits", "Why 1 pods now:"] {
         assert!(described.contains(part), "{part}: {described}");
     }
+    // Each decision with its rule and what it was made from.
+    let pool = stage.pool();
+    let decisions = pool["status"]["decisions"].as_array().unwrap();
+    let shown: Vec<&str> =
+        described.lines().skip_while(|line| *line != "Decisions (the last ten):").skip(1).collect();
+    assert!(!decisions.is_empty() && decisions.len() <= 10, "{pool}");
+    for (decision, line) in decisions.iter().zip(shown) {
+        let [at, rule, reason] = ["at", "rule", "reason"].map(|field| decision[field].as_str().unwrap());
+        let is_told = line.contains(at) && line.contains(&format!("{rule}: {reason}"));
+        assert!(is_told && line.contains("/3 slots used"), "{decision}: {line}");
+    }
 }
 
 #[test]

@@ -58,6 +58,32 @@ fn of_a_hundred_tasks_none_is_lost_and_none_runs_twice_unrecorded_while_the_serv
     }
 }
 
+/// Upstream's task-598: after a restart busy pods looked idle, and went with the plans that people had yet to confirm.
+#[test]
+fn a_pod_that_keeps_a_plan_outlives_kills_though_fewer_pods_are_wanted() {
+    let mut stage = Stage::with(&Shape { policy: "seed", slots: 3, min: 2, max: 2 });
+    bounded::until("both pods are there", || stage.members("connected").len() == 2);
+    let plan = "echo kept > $PURSER_TASK_DIR/plan; exit 2";
+    let task = stage.submit_plan_and_apply(plan, "cat $PURSER_TASK_DIR/plan");
+    let planned = stage.await_state(&task, "apply_pending");
+    let member = planned["slot"]["member"].as_u64().unwrap();
+    stage.purserd.kill9();
+    stage.purserd.restart();
+    stage.set_pool(&Shape { policy: "seed", slots: 3, min: 0, max: 1 });
+    bounded::until("the idle pod is gone", || {
+        let members = stage.pool()["status"]["members"].as_array().map_or(0, Vec::len);
+        members == 1 && stage.members("connected") == [member]
+    });
+    stage.purserd.kill9();
+    stage.purserd.restart();
+    bounded::until("its agent is there again", || stage.members("connected") == [member]);
+    assert_eq!(stage.task(&task)["slot"], planned["slot"]);
+    stage.ask("POST", &format!("/v1/tasks/{task}/confirm"), "");
+    assert_eq!(stage.await_state(&task, "applied")["attempts"], 1);
+    let log = purser_tests::http::text(&stage.purserd.socket(), &format!("/v1/tasks/{task}/log")).unwrap();
+    assert!(log.contains("kept"), "the apply found what the plan had left: {log:?}");
+}
+
 #[test]
 fn a_task_whose_agent_is_killed_runs_again_and_that_is_on_record() {
     let stage = Stage::with(&Shape { policy: "seed", slots: 3, min: 1, max: 1 });

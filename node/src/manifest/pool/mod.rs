@@ -115,16 +115,13 @@ fn convert(
         start_within_ms: spec.agents.start_within_seconds.map_or(default.start_within_ms, |s| s * 1_000),
         cancel_grace_s: spec.agents.cancel_grace_seconds.unwrap_or(default.cancel_grace_s),
     };
-    let default = SlotPolicy::default();
-    let slots = SlotPolicy {
-        rule: match spec.slots.policy.as_deref() {
-            Some("exclusive") => SlotRule::Exclusive,
-            Some("flexible") => SlotRule::Flexible,
-            // The table has no other word.
-            Some(_) | None => default.rule,
-        },
-        count: spec.slots.count.unwrap_or(default.count),
+    let rule = match spec.slots.policy.as_deref() {
+        Some("exclusive") => SlotRule::Exclusive,
+        Some("flexible") => SlotRule::Flexible,
+        // The table has no other word.
+        Some(_) | None => SlotRule::Seed,
     };
+    let slots = SlotPolicy { rule, count: spec.slots.count.unwrap_or(rule.default_count()) };
     let template = Arc::new(template?);
     let spec = PoolSpec { namespace, template, slots, scaling, tasks, agents, references };
     if errors.is_empty()

@@ -47,7 +47,7 @@ const POOL_FIELDS: &[Field] = &[
         Kind::Word(&["seed", "exclusive", "flexible"]),
         "which slot takes which task; `seed` if absent",
     ),
-    field("spec.slots.count", Kind::Whole(1, 64), "slots of each pod; 3 if absent"),
+    field("spec.slots.count", Kind::Whole(1, 64), "slots of each pod; 3 if absent, with `flexible` 4"),
     field(
         "spec.scaling.upAbovePercent",
         Kind::Whole(1, 100),

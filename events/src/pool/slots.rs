@@ -17,6 +17,11 @@ pub enum Weight {
     Heavy,
 }
 
+impl Weight {
+    /// Both.
+    pub(super) const ALL: [Weight; 2] = [Weight::Light, Weight::Heavy];
+}
+
 impl SlotRule {
     /// How much room a kind of task needs by this rule.
     #[must_use]

@@ -413,10 +413,14 @@ impl SnapshotThread {
         }
     }
 
-    /// Takes a last one if anything was committed since the last.
-    pub(crate) fn close(mut self, head: Head) {
-        if self.since > 0 {
-            self.take(head);
+    /// Takes a last one if anything was committed since the last. It waits for those before: without it the next start
+    /// would fold what this one could have put away.
+    pub(crate) fn close(self, head: Head) {
+        if self.since > 0
+            && let Some(jobs) = &self.jobs
+        {
+            // It cannot be handed over only where the thread panicked, which its hook has told.
+            let _ = jobs.send((head, self.snapshots.layout(), self.snapshots.capture()));
         }
     }
 

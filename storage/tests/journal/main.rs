@@ -20,6 +20,7 @@ mod memory_disk;
 mod memory_store;
 mod migration;
 mod projections;
+mod reading;
 mod reboot;
 mod redaction;
 mod renewal;

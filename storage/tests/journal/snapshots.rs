@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use purser_events::{Seq, StreamVersion};
@@ -27,6 +28,8 @@ struct Counted {
     upgrades: u32,
     /// Whether this release makes something else of what was put away.
     reads_otherwise: bool,
+    /// What whoever puts one away waits for: its sender goes.
+    held_up: Option<Receiver<()>>,
 }
 
 /// Of the first release.
@@ -38,8 +41,14 @@ impl Snapshots for Counter {
     }
 
     fn capture(&self) -> Capture {
-        let records = self.0.lock().unwrap().records;
-        Box::new(move || Ok(records.to_le_bytes().to_vec()))
+        let mut counted = self.0.lock().unwrap();
+        let (records, held_up) = (counted.records, counted.held_up.take());
+        Box::new(move || {
+            if let Some(gate) = held_up {
+                gate.recv().expect_err("nothing is ever sent");
+            }
+            Ok(records.to_le_bytes().to_vec())
+        })
     }
 
     fn restore(&mut self, stored: &StoredSnapshot<'_>) -> Result<Streams, SnapshotError> {
@@ -147,6 +156,20 @@ async fn every_so_many_records_there_is_another() {
     assert_eq!(files(dir.path()).len(), 2, "two are kept");
     let (_, counter) = open_counted(dir.path(), 8).unwrap();
     assert_eq!(counter.0.lock().unwrap().restored, 40);
+}
+
+#[tokio::test]
+async fn a_close_takes_its_last_one_behind_those_that_are_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let counter = Counter::default();
+    let (gate, held_up) = channel();
+    counter.0.lock().unwrap().held_up = Some(held_up);
+    let (journal, _) = open_as(counter, dir.path(), 8).unwrap();
+    add(&journal, 30).await;
+    drop(gate);
+    journal.close().unwrap();
+    let (_, counter) = open_counted(dir.path(), 8).unwrap();
+    assert_eq!(counter.0.lock().unwrap().restored, 30);
 }
 
 #[tokio::test]

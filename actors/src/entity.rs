@@ -9,8 +9,8 @@ use purser_events::{
     StreamVersion,
 };
 use purser_storage::{
-    Append, AppendError, Appended, Class, CommandWrite, Durability, JournalError, StoredAnswer, StreamWrite,
-    Terms,
+    Append, AppendError, Appended, Class, CommandWrite, Durability, Journal, JournalError, StoredAnswer,
+    StreamWrite, Terms,
 };
 use uuid::Uuid;
 
@@ -219,7 +219,7 @@ impl<D: Decider> Entity<D> {
                     Err(error) => return Err(refusal(error)),
                 }
             };
-            decided.settle(appended)
+            decided.settle(appended, &journal)
         }
     }
 
@@ -236,7 +236,8 @@ impl<D: Decider> Entity<D> {
         shell: &Shell,
     ) -> Result<Prepared<D>, Refusal<D::Rejection>> {
         if let Some((answer, key)) = self.answered(&execute.by, shell)? {
-            return first_answer(&answer, key, self.state.clone()).map(Prepared::Settled);
+            let first = first_answer(&answer, key, &shell.journal, self.state.clone());
+            return first.map(Prepared::Settled);
         }
         let decide = |context: &Context| self.state.decide_next(&execute.command, context);
         let decided = timed(&self.decisions, D::KIND, shell, decide);
@@ -297,8 +298,14 @@ impl<D: Decider> Entity<D> {
         let command = by.key.map(|key| CommandWrite {
             id: key.id,
             fingerprint: key.fingerprint,
-            answer: Verdict { stream: self.stream, changed, last: self.last, refused: refused.clone() }
-                .written(),
+            answer: Verdict {
+                stream: self.stream,
+                changed,
+                last: self.last,
+                version: Some(self.version),
+                refused: refused.clone(),
+            }
+            .written(),
         });
         let append = (changed || command.is_some()).then(|| {
             let write = StreamWrite { stream: self.stream, expected: self.version, events: facts };
@@ -416,10 +423,10 @@ impl<D: Decider> ToWrite<D> {
     ///
     /// # Errors
     /// The entity refuses, which is on record.
-    fn settle(self, appended: Appended) -> Result<Committed<D>, Refusal<D::Rejection>> {
+    fn settle(self, appended: Appended, journal: &Journal) -> Result<Committed<D>, Refusal<D::Rejection>> {
         let ToWrite { keyed, next, decided } = self;
         if let (Some(answer), Some((key, before))) = (&appended.duplicate, keyed) {
-            return first_answer(answer, key, before);
+            return first_answer(answer, key, journal, before);
         }
         let (done, is_durable) = (decided.done_with(&appended.records), decided.is_durable());
         let Decided { events, refused, .. } = decided;
@@ -435,9 +442,10 @@ impl<D: Decider> ToWrite<D> {
 fn first_answer<D: Decider>(
     answer: &StoredAnswer,
     key: CommandKey,
+    journal: &Journal,
     state: D,
 ) -> Result<Committed<D>, Refusal<D::Rejection>> {
-    let done = recall::<D>(answer, key)?;
+    let done = recall::<D>(answer, key, journal)?;
     Ok(Committed { done, next: state, events: vec![], records: vec![], is_durable: true })
 }
 

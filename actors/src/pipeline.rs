@@ -104,7 +104,7 @@ impl<D: Decider> Pipeline<D> {
             (Ok(Appended { duplicate: Some(answer), .. }), _) if let Some(key) = asked.execute.by.key => {
                 // Whoever had asked the same before was told then: nothing was written this time.
                 self.again.get_or_insert_default();
-                asked.reply.give(recall::<D>(&answer, key));
+                asked.reply.give(recall::<D>(&answer, key, &shell.journal));
             }
             (Ok(appended), _) => {
                 let outcome = self.settle(*decided, &appended, onlooker);
@@ -125,7 +125,11 @@ impl<D: Decider> Pipeline<D> {
         follow_all(&mut self.settled.state, &decided.events);
         self.settled.note_written(&appended.records, decided.is_durable());
         onlooker.after(&self.settled, &decided.events);
-        let done = decided.done_with(&appended.records);
+        let done = match decided.done_with(&appended.records) {
+            // What it was decided on has become durable by now.
+            done if !done.changed => Done { seq: self.settled.last, ..done },
+            done => done,
+        };
         decided.refused.map_or(Ok(done), |rejection| Err(Refusal::Rejected(rejection)))
     }
 
@@ -195,7 +199,7 @@ impl<D: Decider> Pipeline<D> {
                 return None;
             }
             Ok(Some((answer, key))) => {
-                self.flight.push_back(Item::Told(recall::<D>(&answer, key), asked));
+                self.flight.push_back(Item::Told(recall::<D>(&answer, key, &shell.journal), asked));
                 return None;
             }
             Ok(None) => {}

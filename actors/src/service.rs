@@ -418,7 +418,7 @@ impl Service {
 
     fn recalled<D: Decider>(&self, by: &By) -> Result<Option<Answer<D>>, ServiceError> {
         let Some(key) = by.key else { return Ok(None) };
-        Ok(self.first_answer(key.id)?.map(|answer| recall::<D>(&answer, key)))
+        Ok(self.first_answer(key.id)?.map(|answer| recall::<D>(&answer, key, self.journal())))
     }
 
     fn first_answer(&self, id: CommandId) -> Result<Option<StoredAnswer>, ServiceError> {

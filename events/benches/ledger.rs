@@ -188,6 +188,7 @@ fn admit(pod: u64) -> LedgerCommand {
         when_full: WhenFull::Refuse,
         reservation: None,
         adopt: false,
+        waited: false,
     }))
 }
 

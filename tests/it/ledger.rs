@@ -6,6 +6,7 @@ mod adopted;
 mod advice;
 mod clock;
 mod drift;
+mod efficiency;
 mod import;
 mod kills;
 mod leases;

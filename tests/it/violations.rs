@@ -157,6 +157,39 @@ fn a_pod_that_was_given_nothing_of_a_gpu_is_not_cleared_by_a_driver_that_is_away
 }
 
 #[test]
+fn of_a_gpu_that_is_listed_no_more_its_guests_have_a_gap_on_record() {
+    let ground = Ground::new();
+    actix::System::new().block_on(async {
+        let node = ground.node().await;
+        let guest = node.run_with("guest", None).await;
+        // It uses the GPU and breaks no limit yet: nothing of it is on record.
+        ground.gpu.say(|gpu| gpu.processes = vec![process(901, guest, 0, 0)]);
+        node.seconds(40).await;
+        assert!(node.history().is_empty(), "{:#?}", node.history());
+        ground.gpu.say(|gpu| gpu.is_listed = false);
+        node.until("limits are not checked", |node| node.open().gap.is_some()).await;
+        let gaps = || node.service.world(|world| world.violations.gaps.get(&guest).cloned());
+        assert!(gaps().is_some_and(|gaps| gaps.open.iter().any(|gap| gap.cause == GapCause::DriverAway)));
+        ground.gpu.say(|gpu| (gpu.is_listed, gpu.processes) = (true, vec![process(901, guest, 10, 5)]));
+        node.until("they are again", |node| node.open().gap.is_none()).await;
+        assert_eq!(gaps().map(|gaps| gaps.count), Some(1));
+        let is_told = |node: &Node<'_>| {
+            let kind = ViolationKind::GpuMemoryOverQuota;
+            node.open().find(kind, Some(guest)).is_some()
+        };
+        node.until("it is told of", is_told).await;
+        // Who is told of stays so, until it has gone.
+        ground.gpu.say(|gpu| gpu.is_listed = false);
+        node.until("limits are not checked", |node| node.open().gap.is_some()).await;
+        assert!(is_told(&node), "{:#?}", node.open());
+        let id = purser_events::PodId::new("default", "guest").unwrap();
+        node.service.stop(&id, None, scene::request()).await.unwrap();
+        node.until("it is over", |node| !is_told(node)).await;
+        node.end().await;
+    });
+}
+
+#[test]
 fn what_is_left_of_a_pod_and_who_belongs_to_none_is_told_of() {
     let ground = Ground::new();
     actix::System::new().block_on(async {

@@ -18,6 +18,8 @@ use crate::shell::Shell;
 const EVERY: Duration = Duration::from_secs(1);
 /// The same where there never was a GPU.
 const WITHOUT: Duration = Duration::from_secs(10);
+/// What has not come back of a GPU that a start could not wait for.
+const FIRST_LOOK: &str = "the first look after a start";
 
 /// Which actor has which GPU. Cheap to clone.
 #[derive(Clone, Default)]
@@ -43,8 +45,11 @@ impl GpuActors {
     }
 
     /// Looks at every GPU that is there, and at every one that was.
-    async fn look(&self, shell: &Arc<Shell>) {
-        for seen in all(shell) {
+    async fn look(&self, shell: &Arc<Shell>, is_first: bool) {
+        for mut seen in all(shell) {
+            if is_first && seen.standing.is_none() {
+                seen.standing = not_looked_at(&seen.facts.uuid, shell);
+            }
             if let Some(actor) = self.of(&seen.facts.uuid, shell) {
                 // An actor that is gone went with the service.
                 let _ = actor.send(See(seen)).await;
@@ -56,8 +61,15 @@ impl GpuActors {
 /// Looks at the GPUs for the first time, so that what is on record is as they are.
 pub(crate) async fn begin(shell: &Arc<Shell>) -> GpuActors {
     let actors = GpuActors::default();
-    actors.look(shell).await;
+    actors.look(shell, true).await;
     actors
+}
+
+/// How a GPU stands that could not be looked at yet when the service starts. What is on record of it is from before, and a
+/// GPU takes no pods on that alone; of one that was never seen there is nothing to say.
+fn not_looked_at(uuid: &GpuUuid, shell: &Shell) -> Option<Standing> {
+    let is_known = shell.live.read(|world| world.gpus.get(uuid).is_some_and(|gpu| gpu.known().is_some()));
+    is_known.then(|| Standing::Unresponsive { call: FIRST_LOOK.to_owned() })
 }
 
 /// Begins to look again and again, for as long as the actors' thread lives.
@@ -74,7 +86,7 @@ pub(crate) fn watch(
             let has_some =
                 !shell.gpus.seen().gpus.is_empty() || shell.live.read(|world| !world.gpus.is_empty());
             shell.clock.sleep(if has_some { EVERY } else { WITHOUT }).await;
-            actors.look(&shell).await;
+            actors.look(&shell, false).await;
             draining::go_on(&shell, &actors, &directory).await;
             if shell.live.read(|world| !world.gives_out(&world.ledger.capacity.gpus)) {
                 // A ledger that is gone went with the service.

@@ -76,7 +76,7 @@ pub(crate) struct PutDown {
     pub(crate) pod: PodUid,
     /// What it is.
     pub(crate) spec: Arc<PodSpec>,
-    /// Whether it runs already, see [`Admit::adopt`].
+    /// Whether it runs already, see [`Admit::adopt`]; else it waits already, see [`Admit::waited`].
     pub(crate) adopt: bool,
     /// On whose behalf.
     pub(crate) by: By,
@@ -306,7 +306,7 @@ impl Handler<PutDown> for LedgerActor {
         _: &mut Context<LedgerActor>,
     ) -> Self::Result {
         let admit = match admit(pod, &spec, &by) {
-            Ok(admit) => Admit { adopt, reservation: None, ..admit },
+            Ok(admit) => Admit { adopt, waited: !adopt, reservation: None, ..admit },
             Err(error) => {
                 tracing::error!(%pod, %error, "a pod asks for what cannot be counted");
                 return AtomicResponse::new(Box::pin(actix::fut::ready(())));
@@ -364,6 +364,7 @@ pub(crate) fn admit(uid: PodUid, spec: &PodSpec, by: &By) -> Result<Admit, Ledge
         when_full: spec.claims.when_full,
         reservation: spec.claims.reservation.map(|reservation| (reservation, owner)),
         adopt: false,
+        waited: false,
     })
 }
 

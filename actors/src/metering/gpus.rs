@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use purser_events::ledger::{GpuUuid, HolderId};
 use purser_events::{Bytes, PodUid, World};
 
-use crate::port::{GpuPart, GpuReadings, GpuUse, ProcessOwner, Reading, SeenGpu, SeenGpus};
+use crate::port::{GpuPart, GpuReadings, GpuUse, ProcessOwner, SeenGpu, SeenGpus};
 
 /// Which GPUs each pod has something of.
 pub(super) type Given = BTreeMap<PodUid, BTreeSet<GpuUuid>>;
@@ -51,10 +51,8 @@ pub(super) fn used(seen: &SeenGpus, given: &Given) -> BTreeMap<PodUid, GpuUse> {
 fn processes<'a>(
     (gpu, readings): (&'a SeenGpu, &'a GpuReadings),
 ) -> Option<(&'a GpuUuid, &'a [crate::port::GpuProcess])> {
-    match &readings.processes {
-        Reading::Value(processes) if gpu.part != GpuPart::Divided => Some((&gpu.uuid, processes)),
-        Reading::Value(_) | Reading::Unsupported | Reading::Failed(_) => None,
-    }
+    let processes = readings.owned_processes().filter(|_| gpu.part != GpuPart::Divided)?;
+    Some((&gpu.uuid, processes))
 }
 
 #[cfg(test)]
@@ -63,7 +61,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::port::{DriverState, GpuProcess, GpuState};
+    use crate::port::{DriverState, GpuProcess, GpuState, Reading};
 
     fn pod(number: u128) -> PodUid {
         PodUid(Uuid::from_u128(number))

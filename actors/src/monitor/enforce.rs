@@ -230,9 +230,11 @@ fn pids_of(task: &Task, pod: PodUid, seen: &SeenGpus) -> Option<BTreeSet<u32>> {
     let (_, processes) = processes_of(task, seen)?;
     let of_pod = processes.iter().filter(|process| match &process.owner {
         ProcessOwner::Pod { pod: owner, .. } => *owner == pod,
-        ProcessOwner::Unknown { .. } | ProcessOwner::Gone => false,
+        ProcessOwner::Unknown { .. } | ProcessOwner::Unreadable | ProcessOwner::Gone => false,
     });
-    Some(of_pod.map(|process| process.pid).collect())
+    let pids: BTreeSet<u32> = of_pod.map(|process| process.pid).collect();
+    let is_hidden = processes.iter().any(|process| process.owner == ProcessOwner::Unreadable);
+    (!pids.is_empty() || !is_hidden).then_some(pids)
 }
 
 /// The processes on the GPU of a task, and when they were read; none if that cannot be told.
@@ -249,7 +251,7 @@ fn owners(task: &Task, seen: &SeenGpus) -> impl Iterator<Item = ContainerKey> {
         ProcessOwner::Pod { pod, container, attempt, .. } => {
             Some(ContainerKey { pod: *pod, container: container.clone(), attempt: *attempt })
         }
-        ProcessOwner::Unknown { .. } | ProcessOwner::Gone => None,
+        ProcessOwner::Unknown { .. } | ProcessOwner::Unreadable | ProcessOwner::Gone => None,
     })
 }
 

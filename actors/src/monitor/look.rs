@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use purser_events::gpu::Health;
+use purser_events::gpu::{Gpu, Health};
 use purser_events::ledger::{GpuUuid, HolderId, Qos};
 use purser_events::pod::{Pod, PodState};
 use purser_events::violation::ViolationKind;
-use purser_events::violation::detector::{GpuSample, Holder, Owner, ProcessUse};
+use purser_events::violation::detector::{GpuSample, Holder, Owner, ProcessUse, Soundness};
 use purser_events::{Bytes, PodUid, Timestamp, World};
 
-use crate::port::{GpuPart, GpuProcess, GpuReadings, GpuState, ProcessOwner, SeenGpu, SeenGpus, Slowdown};
+use crate::port::{
+    DriverState, GpuPart, GpuProcess, GpuReadings, GpuState, ProcessOwner, SeenGpu, SeenGpus, Slowdown,
+};
 
 /// How old figures may be before they count as missing.
 const STALE: Duration = Duration::from_secs(5);
@@ -54,8 +56,8 @@ impl Freshness {
     }
 
     /// Adds those who use a GPU and were given nothing of it: they may use nothing of it. Where processes cannot be told,
-    /// they are those of the last look, and those who are told of on record, as long as they run: that nothing can be
-    /// seen ends nothing.
+    /// or whose one is cannot, they are also those of the last look, and those who are told of on record, as long as they
+    /// run: that nothing can be seen ends nothing.
     fn add_guests(
         &mut self,
         gpu: &GpuUuid,
@@ -63,21 +65,19 @@ impl Freshness {
         held: &mut BTreeMap<PodUid, Holder>,
         world: &World,
     ) {
-        let guests = match processes {
-            Some(processes) => {
-                let using = processes.iter().filter_map(|process| match process.owner {
-                    Owner::Pod(pod) => Some(pod),
-                    Owner::GonePod(_) | Owner::Unknown(_) | Owner::Ended => None,
-                });
-                let guests: BTreeSet<PodUid> = using.filter(|pod| !held.contains_key(pod)).collect();
-                self.guests.insert(gpu.clone(), guests.clone());
-                guests
-            }
-            None => {
-                let last = self.guests.get(gpu).into_iter().flatten().copied();
-                last.chain(told_of(world, gpu)).filter(|pod| runs(world, *pod)).collect()
-            }
-        };
+        let is_whole = processes.is_some_and(|all| all.iter().all(|process| process.owner != Owner::Untold));
+        let using = processes.into_iter().flatten().filter_map(|process| match process.owner {
+            Owner::Pod(pod) => Some(pod),
+            Owner::GonePod(_) | Owner::Unknown(_) | Owner::Untold | Owner::Ended => None,
+        });
+        let mut guests: BTreeSet<PodUid> = using.filter(|pod| !held.contains_key(pod)).collect();
+        if !is_whole {
+            let last = self.guests.get(gpu).into_iter().flatten().copied();
+            guests.extend(last.chain(told_of(world, gpu)).filter(|pod| runs(world, *pod)));
+        }
+        if processes.is_some() {
+            self.guests.insert(gpu.clone(), guests.clone());
+        }
         for pod in guests {
             let nothing =
                 Holder { share: 0, memory: Bytes(0), qos: qos(world, pod), priority: priority(world, pod) };
@@ -119,7 +119,7 @@ pub(super) fn at_gpus(
         freshness.add_guests(&gpu.uuid, processes.as_deref(), &mut held, world);
         samples.push(GpuSample {
             gpu: gpu.uuid.clone(),
-            fault: fault(gpu, world),
+            soundness: soundness(gpu, world),
             utilization: readings.and_then(|readings| readings.utilization_percent.value().copied()),
             memory_used: readings.and_then(|readings| readings.memory_used.value().copied()),
             slowed: readings.and_then(|readings| readings.slowed_by.value()).map(is_slowed),
@@ -127,20 +127,30 @@ pub(super) fn at_gpus(
             holders: held,
         });
     }
-    let named: BTreeSet<&GpuUuid> = seen.gpus.iter().map(|gpu| &gpu.uuid).collect();
-    for (gpu, mut held) in holders.into_iter().filter(|(gpu, _)| !named.contains(gpu)) {
-        freshness.add_guests(&gpu, None, &mut held, world);
-        samples.push(GpuSample {
-            gpu,
-            fault: Some("the driver does not list it".to_owned()),
-            utilization: None,
-            memory_used: None,
-            slowed: None,
-            processes: None,
-            holders: held,
-        });
+    let listed: BTreeSet<&GpuUuid> = seen.gpus.iter().map(|gpu| &gpu.uuid).collect();
+    for (gpu, state) in world.gpus.iter().filter(|(gpu, _)| !listed.contains(gpu)) {
+        let mut held = holders.remove(gpu).unwrap_or_default();
+        freshness.add_guests(gpu, None, &mut held, world);
+        // Of one that is gone, and that concerns nobody, there is nothing to say.
+        if held.is_empty() && state.known().is_none_or(|known| known.violations.open.is_empty()) {
+            continue;
+        }
+        samples.push(unlisted(gpu.clone(), &seen.driver, held));
     }
     samples
+}
+
+/// A sample of a GPU that the driver does not list.
+fn unlisted(gpu: GpuUuid, driver: &DriverState, holders: BTreeMap<PodUid, Holder>) -> GpuSample {
+    let faulty = |reason: &str| Soundness::Faulty(reason.to_owned());
+    let soundness = match driver {
+        DriverState::Starting => Soundness::Untold,
+        DriverState::Absent => faulty("there is no driver"),
+        DriverState::Up { .. } => faulty("the driver does not list it"),
+        DriverState::Failing { reason } => faulty(&format!("the driver fails: {reason}")),
+    };
+    let (utilization, memory_used, slowed, processes) = (None, None, None, None);
+    GpuSample { gpu, soundness, utilization, memory_used, slowed, processes, holders }
 }
 
 /// What pods were given of each GPU.
@@ -169,17 +179,18 @@ fn runs(world: &World, pod: PodUid) -> bool {
     world.pod(pod).and_then(Pod::live).is_some_and(PodState::holds_resources)
 }
 
-fn fault(gpu: &SeenGpu, world: &World) -> Option<String> {
+fn soundness(gpu: &SeenGpu, world: &World) -> Soundness {
     match &gpu.state {
         GpuState::Ready => {
-            let known = world.gpus.get(&gpu.uuid).and_then(|gpu| gpu.known());
-            known
-                .filter(|known| matches!(known.health, Health::Faulty { .. }))
-                .and_then(|it| it.health.detail())
+            let known = world.gpus.get(&gpu.uuid).and_then(Gpu::known);
+            let faulty = known.filter(|known| matches!(known.health, Health::Faulty { .. }));
+            let reason = faulty.and_then(|known| known.health.detail());
+            reason.map_or(Soundness::Sound, Soundness::Faulty)
         }
-        GpuState::Named | GpuState::Starting => None,
+        GpuState::Named => Soundness::Sound,
+        GpuState::Starting => Soundness::Untold,
         state @ (GpuState::Unresponsive { .. } | GpuState::Lost { .. } | GpuState::Contradicted { .. }) => {
-            state.reason()
+            Soundness::Faulty(state.reason().unwrap_or_else(|| state.word().to_owned()))
         }
     }
 }
@@ -198,6 +209,7 @@ fn used(process: &GpuProcess, world: &World) -> ProcessUse {
             }
         }
         ProcessOwner::Unknown { name } => Owner::Unknown(name.clone()),
+        ProcessOwner::Unreadable => Owner::Untold,
         ProcessOwner::Gone => Owner::Ended,
     };
     ProcessUse { pid: process.pid, owner, memory: process.memory, sm_percent: process.sm_percent }

@@ -170,7 +170,7 @@ fn strangers(task: &Task, seen: &SeenGpus, policy: &MonitorPolicy) -> Option<(Ti
     let (at, processes) = processes_of(task, seen)?;
     let is_stranger = |owner: &ProcessOwner| match owner {
         ProcessOwner::Unknown { name } => !name.as_ref().is_some_and(|name| policy.allows(name)),
-        ProcessOwner::Pod { .. } | ProcessOwner::Gone => false,
+        ProcessOwner::Pod { .. } | ProcessOwner::Unreadable | ProcessOwner::Gone => false,
     };
     let strangers = processes.iter().filter(|process| is_stranger(&process.owner));
     Some((at, strangers.map(|process| process.pid).collect()))

@@ -214,6 +214,15 @@ pub struct GpuReadings {
     pub processes: Reading<Vec<GpuProcess>>,
 }
 
+impl GpuReadings {
+    /// The processes that use it, if it could be told of each whose it is.
+    #[must_use]
+    pub fn owned_processes(&self) -> Option<&[GpuProcess]> {
+        let is_told = |process: &GpuProcess| process.owner != ProcessOwner::Unreadable;
+        self.processes.value().map(Vec::as_slice).filter(|processes| processes.iter().all(is_told))
+    }
+}
+
 /// What holds the clocks of a GPU down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slowdown {
@@ -296,6 +305,8 @@ pub enum ProcessOwner {
         /// What it calls itself; none if that cannot be read.
         name: Option<String>,
     },
+    /// It is there, and whose it is could not be read this time: it may be anybody's.
+    Unreadable,
     /// It is gone, or another has its id now.
     Gone,
 }
@@ -331,7 +342,7 @@ impl SeenGpus {
         }
         let mut sum = GpuUse { share_percent: Some(0), memory: Some(Bytes(0)) };
         for (gpu, readings) in self.answering().filter(|(gpu, _)| gpu.part != GpuPart::Divided) {
-            let Reading::Value(processes) = &readings.processes else { return GpuUse::default() };
+            let Some(processes) = readings.owned_processes() else { return GpuUse::default() };
             let of_pods =
                 processes.iter().filter(|process| matches!(process.owner, ProcessOwner::Pod { .. }));
             for process in of_pods {

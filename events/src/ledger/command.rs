@@ -131,6 +131,9 @@ pub struct Admit {
     /// Whether it runs already: it is given what it asks for even if that is more than there is. About what runs, the
     /// world is right and the ledger is not.
     pub adopt: bool,
+    /// Whether it was let into the queue before and only comes back there: a bound of its priority that came since is none
+    /// of it.
+    pub waited: bool,
 }
 
 /// A wish to have something kept.

@@ -184,7 +184,8 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
         let (pod, priority, at) = (admit.pod, admit.priority, context.now);
         return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at }.into()]);
     }
-    if let Some(most) = ledger.priority_max(&tenant).0.filter(|most| *most < admit.priority) {
+    let most = ledger.priority_max(&tenant).0.filter(|most| *most < admit.priority);
+    if let Some(most) = most.filter(|_| !admit.waited) {
         return Err(LedgerRejection::PriorityTooHigh { tenant, priority: admit.priority, most });
     }
     if let Some((reservation, owner)) = &admit.reservation {

@@ -19,12 +19,14 @@ pub(super) fn assign(draft: &mut Draft) {
     if draft.pool.leaving.is_some() || draft.pool.is_frozen(draft.now) {
         return;
     }
-    for _ in 0..ASSIGNED_MAX {
-        let Some((task, weight)) = next(draft) else { return };
-        if !give(draft, task, weight) {
-            return;
+    draft.serve_due(|draft| {
+        for _ in 0..ASSIGNED_MAX {
+            let Some((task, weight)) = next(draft) else { return };
+            if !give(draft, task, weight) {
+                return;
+            }
         }
-    }
+    });
 }
 
 /// The first of those that a member takes, and how much room it needs.

@@ -21,11 +21,12 @@ type Outcome = Result<(), IllegalTransition>;
 /// Lets everybody whose next try is due stand in line, and says whether there was anybody.
 pub(super) fn call_due(pool: &mut Pool, now: Timestamp) -> bool {
     let mut any = false;
-    while let Some((rank, id)) = pool.queue.first_due(now) {
-        let Some(task) = pool.tasks.get(&id).cloned() else { break };
-        let weight = weight(pool, &task.spec);
-        pool.queue.call_due(&task, rank, weight, now);
-        any = true;
+    for weight in Weight::ALL {
+        while let Some((not_before, rank, id)) = pool.queue.first_due(weight, now) {
+            let Some(task) = pool.tasks.get(&id).cloned() else { break };
+            pool.queue.call(&task, (weight, not_before, rank), now);
+            any = true;
+        }
     }
     any
 }

@@ -31,9 +31,9 @@ pub struct Queue {
     /// Tasks that need a pod, or its first slot, for themselves and wait for one, the first first.
     #[serde(with = "pairs")]
     pub(super) heavy: RedBlackTreeMapSync<Rank, TaskId>,
-    /// Tasks whose next try is not due yet.
+    /// Tasks whose next try is not due yet, or that nobody could serve since: by how much room they need.
     #[serde(with = "pairs")]
-    pub(super) delayed: RedBlackTreeMapSync<(Timestamp, Rank), TaskId>,
+    pub(super) delayed: RedBlackTreeMapSync<(Weight, Timestamp, Rank), TaskId>,
     /// Applies of each workspace that wait, the first first; the first of a workspace that is free stands in line too.
     #[serde(with = "pairs")]
     pub(super) applies: RedBlackTreeMapSync<(Workspace, Rank), TaskId>,
@@ -84,23 +84,23 @@ impl Queue {
     pub(super) fn push(&mut self, task: &Task, rank: Rank, weight: Weight, not_before: Option<Timestamp>) {
         self.waiting = self.waiting.saturating_add(1);
         match not_before.filter(|not_before| self.due_until < Some(*not_before)) {
-            Some(not_before) => self.delayed.insert_mut((not_before, rank), task.spec.id),
+            Some(not_before) => self.delayed.insert_mut((weight, not_before, rank), task.spec.id),
             None => self.stand(task, rank, weight),
         }
     }
 
-    /// The first whose next try is due.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<(Rank, TaskId)> {
-        let ((not_before, rank), task) = self.delayed.first()?;
-        (*not_before <= now).then_some((*rank, *task))
+    /// The first that needs so much room and whose next try is due.
+    pub(super) fn first_due(&self, weight: Weight, now: Timestamp) -> Option<(Timestamp, Rank, TaskId)> {
+        let from = (weight, Timestamp(i64::MIN), Rank { behind: i64::MIN, order: 0 });
+        let ((of, not_before, rank), task) = self.delayed.range(from..).next()?;
+        (*of == weight && *not_before <= now).then_some((*not_before, *rank, *task))
     }
 
-    /// Lets the first whose next try is due stand in line from now on, as everybody who is due by then.
-    pub(super) fn call_due(&mut self, task: &Task, rank: Rank, weight: Weight, now: Timestamp) {
-        let Some((first, _)) = self.delayed.first().map(|(first, task)| (*first, *task)) else { return };
-        self.delayed.remove_mut(&first);
+    /// Lets one whose next try is due stand in line from now on. Everybody who is due by then must be called with it.
+    pub(super) fn call(&mut self, task: &Task, due: (Weight, Timestamp, Rank), now: Timestamp) {
+        self.delayed.remove_mut(&due);
         self.due_until = self.due_until.max(Some(now));
-        self.stand(task, rank, weight);
+        self.stand(task, due.2, due.0);
     }
 
     /// Puts a task that waits into its line, unless another of its workspace comes first.
@@ -137,7 +137,7 @@ impl Queue {
             Weight::Heavy => &self.heavy,
         };
         match (self.not_yet(task), task.spec.locks()) {
-            (Some(not_before), _) => self.delayed.contains_key(&(not_before, rank)),
+            (Some(not_before), _) => self.delayed.contains_key(&(weight, not_before, rank)),
             (None, None) => line.contains_key(&rank),
             (None, Some(workspace)) => self.applies.contains_key(&(workspace.clone(), rank)),
         }
@@ -149,7 +149,7 @@ impl Queue {
             return;
         }
         let was_in = match (self.not_yet(task), task.spec.locks()) {
-            (Some(not_before), _) => self.delayed.remove_mut(&(not_before, rank)),
+            (Some(not_before), _) => self.delayed.remove_mut(&(weight, not_before, rank)),
             (None, None) => self.line(weight).remove_mut(&rank),
             (None, Some(workspace)) => {
                 let was_in = self.applies.remove_mut(&(workspace.clone(), rank));

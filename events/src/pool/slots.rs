@@ -17,6 +17,11 @@ pub enum Weight {
     Heavy,
 }
 
+impl Weight {
+    /// Both.
+    pub(super) const ALL: [Weight; 2] = [Weight::Light, Weight::Heavy];
+}
+
 impl SlotRule {
     /// How many slots a pod has if nobody says. With `Flexible` one slot more than elsewhere: what other rules keep the
     /// first for may be in any.

@@ -12,7 +12,7 @@ use super::member::{Member, MemberPhase, Slot};
 use super::names::{PoolName, SlotKey, TaskId, Token, Workspace};
 use super::queue::{Queue, Rank};
 use super::scale::{ScaleRule, Verdict};
-use super::slots::Takers;
+use super::slots::{Takers, Weight};
 use super::spec::{Digest, PoolSpec};
 use super::task::{Phase, Task, TaskSpec, TaskState};
 use super::{PoolCommand, PoolRejection, advance, decide, evolve};
@@ -286,6 +286,10 @@ impl Pool {
 
     fn draft(&self, command: &PoolCommand, context: &Context) -> Result<Draft, PoolRejection> {
         let mut draft = Draft::new(self.clone(), context.now);
+        if matches!(command, PoolCommand::Tick { .. }) {
+            // How many pods there are to be follows from who waits.
+            draft.call_due();
+        }
         decide::answer(&mut draft, command)?;
         advance::assign(&mut draft);
         Ok(draft)
@@ -329,8 +333,8 @@ impl Decider for Pool {
         command: &PoolCommand,
         context: &Context,
     ) -> Result<Vec<PoolEvent>, PoolRejection> {
-        if self.queue.first_due(context.now).is_some() {
-            // The draft knows of them before any event does.
+        if Weight::ALL.into_iter().any(|weight| self.queue.first_due(weight, context.now).is_some()) {
+            // The draft may know of them before any event does.
             let (events, next) = self.decide_next(command, context)?;
             *self = next;
             return Ok(events);

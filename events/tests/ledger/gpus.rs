@@ -163,3 +163,21 @@ fn a_device_that_vanishes_stays_with_its_holder_and_comes_back_to_others() {
     scene.ends(1);
     lands(&mut scene, 3, gpus(1, None), 0);
 }
+
+#[test]
+fn what_is_free_in_pieces_is_told_in_percent_of_what_is_free() {
+    let mut scene = placed(GpuPlacement::Spread, &[80, 80]);
+    let in_pieces = |scene: &Scene| {
+        let kind = ResourceKind::GpuShare;
+        let manager = scene.ledger.managers.all().find(|manager| manager.kinds().contains(&kind));
+        manager.expect("there is one for each").fragmentation(&kind)
+    };
+    assert_eq!(in_pieces(&scene), Some(50), "nobody can have more than one of both at once as a share");
+    lands(&mut scene, 1, share(60, 1), 0);
+    // 40 and 100 points are free.
+    assert_eq!(in_pieces(&scene), Some(28));
+    lands(&mut scene, 2, share(100, 1), 1);
+    assert_eq!(in_pieces(&scene), Some(0), "all that is free is in one piece");
+    lands(&mut scene, 3, share(40, 1), 0);
+    assert_eq!(in_pieces(&scene), None, "of nothing there are no pieces");
+}

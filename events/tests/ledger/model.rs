@@ -251,6 +251,7 @@ impl Life {
             when_full: wish.when_full,
             reservation: reservation.clone(),
             adopt: false,
+            waited: false,
         };
         let known = self.model.holding(HolderId::Pod(pod)).is_some() || self.waits(pod);
         let account = self.model.account(namespace);
@@ -324,6 +325,7 @@ impl Life {
             when_full: wish.when_full,
             reservation: None,
             adopt: true,
+            waited: false,
         };
         let known = self.model.holding(HolderId::Pod(pod)).is_some() || self.waits(pod);
         let account = self.model.account(namespace);

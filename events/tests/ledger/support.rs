@@ -79,6 +79,7 @@ pub(crate) fn admit(pod: u64, namespace: &str, demand: Demand) -> Admit {
         when_full: WhenFull::AsPolicy,
         reservation: None,
         adopt: false,
+        waited: false,
     }
 }
 

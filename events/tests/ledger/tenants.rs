@@ -216,9 +216,14 @@ fn nobody_jumps_the_queue_by_more_than_its_tenant_may() {
     scene.runs_as(asks(10));
     scene.runs_as(Admit { priority: 1_000, ..admit(2, "green", memory(1)) });
     assert_eq!(scene.ledger.priority_max(&TenantId::new("green").unwrap()), (None, true));
-    // What runs keeps what it has, whatever is set later.
+    // What runs keeps what it has, whatever is set later; who waited comes back to its place, and who asks anew is refused.
     scene.sets_tenant("red", Tenant { priority_max: Some(-5), ..Tenant::default() }).unwrap();
     assert!(scene.has(1));
+    scene.ends(1);
+    assert_eq!(scene.admits(asks(10)).unwrap_err().code(), "priority-too-high");
+    scene.runs_as(Admit { waited: true, ..asks(10) });
+    let waits = Admit { waited: true, ..admit(4, "red", memory(u64::MAX / 2)) };
+    assert!(scene.admits(waits).is_err(), "what never has room does not wait");
     let kept = super::reservations::reserves(&mut scene, 1, memory(1));
     let takes_up = super::reservations::takes_up(3, memory(1), kept, "ada");
     assert!(scene.admits(takes_up.clone()).is_err(), "a reservation is no way around it");

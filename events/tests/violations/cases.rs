@@ -1,7 +1,7 @@
 //! Scenarios: what each kind of violation is raised and cleared by.
 
 use purser_events::ledger::Qos;
-use purser_events::violation::detector::{GpuSample, Holder, Owner};
+use purser_events::violation::detector::{GpuSample, Holder, Owner, Soundness};
 use purser_events::violation::event::{Outcome, ViolationEvent};
 use purser_events::violation::{Level, MonitorPolicy, ViolationKind};
 use purser_events::{Bytes, PodUid};
@@ -148,7 +148,7 @@ fn a_driver_that_is_away_for_ten_seconds_freezes_timers() {
     let mut scene = Scene::new();
     scene.seconds(8, &two(80, 10, 90));
     let away = GpuSample {
-        fault: Some("lost".to_owned()),
+        soundness: Soundness::Faulty("lost".to_owned()),
         utilization: None,
         memory_used: None,
         slowed: None,
@@ -162,6 +162,63 @@ fn a_driver_that_is_away_for_ten_seconds_freezes_timers() {
     assert_eq!(scene.told().len(), 1, "{:?}", scene.told());
     scene.seconds(3, &two(80, 10, 90));
     assert_eq!(scene.told()[1], "gpu_over_quota_idle of 1 at record");
+}
+
+#[test]
+fn a_process_that_may_be_anybodys_accuses_nobody_and_clears_nobody() {
+    let mut scene = Scene::new();
+    let hidden = |mut sample: GpuSample| {
+        sample.processes.as_mut().expect("they are told").push(process(99, Owner::Untold, 5, 5));
+        sample
+    };
+    let kinds = [process(66, Owner::GonePod(pod(3)), 1, 0), process(77, Owner::Unknown(None), 1, 0)];
+    let mut bad = two(10, 50, 40);
+    bad.processes.as_mut().expect("they are told").extend(kinds);
+    scene.seconds(9, &hidden(two(10, 10, 40)));
+    assert_eq!(scene.told(), Vec::<String>::new());
+    // What is seen for certain counts beside it.
+    scene.seconds(31, &hidden(bad));
+    let told = [
+        "unknown_process of nobody at record",
+        "gpu_memory_over_quota of 1 at record",
+        "gap: no_figures",
+        "record to warn",
+        "record to warn",
+        "warn to throttle",
+        "do throttle",
+        "zombie_gpu_process of 3 at record",
+    ];
+    let mut sorted = (scene.told(), told.map(str::to_owned));
+    sorted.0.sort();
+    sorted.1.sort();
+    assert_eq!(sorted.0, sorted.1);
+    scene.enforce(|_| Outcome::Completed);
+    scene.events.clear();
+    scene.seconds(120, &hidden(two(10, 10, 40)));
+    assert_eq!(scene.told(), Vec::<String>::new(), "it may be what they are told of");
+    scene.seconds(2, &two(10, 10, 40));
+    assert_eq!(scene.told(), ["resolved", "resolved", "gap over", "resolved"]);
+}
+
+#[test]
+fn a_gpu_that_has_not_answered_yet_is_neither_sound_nor_faulty() {
+    let mut scene = Scene::new();
+    let away = |soundness| GpuSample {
+        soundness,
+        utilization: None,
+        memory_used: None,
+        slowed: None,
+        processes: None,
+        ..two(10, 10, 40)
+    };
+    scene.seconds(120, &away(Soundness::Untold));
+    assert_eq!(scene.told(), ["gap: no_figures"]);
+    scene.seconds(1, &away(Soundness::Faulty("lost".to_owned()))).seconds(120, &away(Soundness::Untold));
+    assert_eq!(scene.told()[1..], ["device_health of nobody at record".to_owned()]);
+    scene.seconds(60, &two(10, 10, 40));
+    assert_eq!(scene.told()[2..], ["gap over".to_owned()]);
+    scene.seconds(1, &two(10, 10, 40));
+    assert_eq!(scene.told()[3..], ["resolved".to_owned()]);
 }
 
 #[test]

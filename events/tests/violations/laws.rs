@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use purser_events::violation::detector::{GpuSample, Owner};
+use purser_events::violation::detector::{GpuSample, Owner, Soundness};
 use purser_events::violation::event::{Outcome, ViolationEvent};
 use purser_events::violation::{Level, ViolationKind};
 use purser_events::{Bytes, PodUid};
@@ -227,7 +227,8 @@ fn play(script: &[Step]) -> Scene {
             }
             Step::Away { seconds } => {
                 let sample = there(last.0, last.1, share, presence);
-                let away = GpuSample { fault: Some("away".to_owned()), utilization: None, ..sample };
+                let soundness = Soundness::Faulty("away".to_owned());
+                let away = GpuSample { soundness, utilization: None, ..sample };
                 (*seconds, GpuSample { memory_used: None, slowed: None, processes: None, ..away })
             }
             Step::Quota(percent) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use purser_events::ledger::{GpuUuid, Qos};
-use purser_events::violation::detector::{Detector, GpuSample, Holder, Moment, Owner, ProcessUse};
+use purser_events::violation::detector::{Detector, GpuSample, Holder, Moment, Owner, ProcessUse, Soundness};
 use purser_events::violation::event::Outcome;
 use purser_events::violation::{
     Level, MonitorPolicy, ViolationCommand, ViolationEvent, ViolationKind, Violations,
@@ -22,7 +22,7 @@ pub(crate) fn pod(number: u64) -> PodUid {
 pub(crate) fn idle() -> GpuSample {
     GpuSample {
         gpu: GpuUuid::new("GPU-0").expect("a name"),
-        fault: None,
+        soundness: Soundness::Sound,
         utilization: Some(0),
         memory_used: Some(Bytes(0)),
         slowed: Some(false),

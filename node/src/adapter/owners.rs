@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{Error, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,8 @@ const NAME_CHARS_MAX: usize = 32;
 const PROC: &str = "/proc";
 /// What the kernel calls the namespace of process ids in which all processes are: the number is part of its interface.
 const HOST_PIDS: &str = "pid:[4026531836]";
+/// What the kernel puts behind the path of a group that was removed.
+const DELETED: &str = " (deleted)";
 /// Most processes that a descriptor is held of, and the part of this service's descriptors that they may be.
 const HELD_MAX: usize = 4_096;
 const HELD_PART: u64 = 8;
@@ -104,28 +106,25 @@ impl Owners {
         }
         let folder = self.proc_root.join(pid.to_string());
         let started = match started(&folder) {
-            Ok(started) => started,
-            // The second is what a file says whose process ends while it is open.
-            Err(error)
-                if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH) =>
-            {
-                None
+            Ok(Some(started)) => started,
+            Err(error) if is_over(&error) => {
+                self.lock().remove(&pid);
+                return ProcessOwner::Gone;
             }
-            // It is there, and this service may not look at it.
-            Err(_) => return ProcessOwner::Unknown { name: None },
-        };
-        let Some(started) = started else {
-            self.lock().remove(&pid);
-            return ProcessOwner::Gone;
+            // It is there, and this service cannot look at it now.
+            Ok(None) | Err(_) => return ProcessOwner::Unreadable,
         };
         if let Some(kept) = self.lock().get(&pid).filter(|kept| kept.started == started) {
             return kept.owner.clone();
         }
-        let owner = self.look(&folder);
+        let owner = self.look(&folder).unwrap_or(ProcessOwner::Unreadable);
         let held = if matches!(owner, ProcessOwner::Pod { .. }) { self.hold(pid) } else { None };
         // Asked again: had another taken its pid meanwhile, what was read and what is held would be of that one.
-        if self::started(&folder).ok().flatten() != Some(started) {
-            return ProcessOwner::Gone;
+        match self::started(&folder) {
+            Ok(Some(again)) if again == started => {}
+            Ok(Some(_)) => return ProcessOwner::Gone,
+            Err(error) if is_over(&error) => return ProcessOwner::Gone,
+            Ok(None) | Err(_) => return ProcessOwner::Unreadable,
         }
         let mut known = self.lock();
         if KNOWN_MAX <= known.len() {
@@ -136,7 +135,9 @@ impl Owners {
                 drop(known.insert(pid, Kept { started, owner: owner.clone(), held }));
             }
             // It may be on its way into a group.
-            ProcessOwner::Unknown { .. } | ProcessOwner::Gone => drop(known.remove(&pid)),
+            ProcessOwner::Unknown { .. } | ProcessOwner::Unreadable | ProcessOwner::Gone => {
+                drop(known.remove(&pid));
+            }
         }
         owner
     }
@@ -160,17 +161,20 @@ impl Owners {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look(&self, folder: &Path) -> ProcessOwner {
-        let groups = text(&folder.join("cgroup")).unwrap_or_default();
+    /// Whose the groups of a process say that it is. It is a stranger's only if its groups and its name could be read: by
+    /// its name it may be welcome.
+    fn look(&self, folder: &Path) -> std::io::Result<ProcessOwner> {
+        let groups = text(&folder.join("cgroup"))?;
+        if groups.is_empty() {
+            return Ok(ProcessOwner::Unreadable);
+        }
         let Some((pod, container, attempt)) = self.owner_of_groups(&groups) else {
-            let name = text(&folder.join("comm")).ok();
-            let plain = |name: String| {
-                name.trim().chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
-            };
-            return ProcessOwner::Unknown { name: name.map(plain) };
+            let name = text(&folder.join("comm"))?;
+            let plain = name.trim().chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX);
+            return Ok(ProcessOwner::Unknown { name: Some(plain.collect()) });
         };
         let status = text(&folder.join("status")).unwrap_or_default();
-        ProcessOwner::Pod { pod, container, attempt, inner_pid: inner_pid(&status) }
+        Ok(ProcessOwner::Pod { pod, container, attempt, inner_pid: inner_pid(&status) })
     }
 
     /// Whose the groups of a process are: every hierarchy in which it is in one of ours must say the same.
@@ -180,6 +184,8 @@ impl Owners {
             // As in `4:memory:/purser/5e4f…/main-1`, or `0::/purser/5e4f…/main-1` in version 2.
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            // A process that has died and that nobody waited for is in a group that may be gone.
+            let path = path.strip_suffix(DELETED).unwrap_or(path);
             let top = self.tops.get(controllers).map_or("", String::as_str);
             let below = path.strip_prefix(top).and_then(|path| path.strip_prefix('/'));
             let below = below.and_then(|path| path.strip_prefix(&self.prefix)?.strip_prefix('/'));
@@ -192,6 +198,12 @@ impl Owners {
         }
         found
     }
+}
+
+/// Whether there is no process any more that a file of it could speak of.
+fn is_over(error: &Error) -> bool {
+    // The second is what a file says whose process ends while it is open.
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
 /// What a file says. A process may give itself a name that is no text: nothing else in the file is lost by that.
@@ -298,7 +310,9 @@ mod tests {
             (format!("0::/purser/{POD}/side-car\n"), unknown()),
             ("0::/purser/not-a-pod/main-1\n".to_owned(), unknown()),
             ("0::/\n".to_owned(), unknown()),
-            (String::new(), unknown()),
+            // Its group went before it did.
+            (format!("0::/purser/{POD}/side-car-3 (deleted)\n"), of_pod(3)),
+            (String::new(), ProcessOwner::Unreadable),
             // Hierarchies that contradict each other.
             (format!("4:memory:/purser/{POD}/side-car-3\n1:cpu:/purser/{other}/side-car-3\n"), unknown()),
         ];
@@ -343,6 +357,33 @@ mod tests {
         assert_eq!(owners.owner(42), unknown());
         proc.process(42, 5, &format!("0::/purser/{POD}/side-car-1\n"));
         assert_eq!(owners.owner(42), of_pod(1));
+    }
+
+    #[test]
+    fn what_cannot_be_read_makes_nobody_a_stranger() {
+        let proc = Proc::new("");
+        let folder = |pid: u32| proc.0.path().join(pid.to_string());
+        // A folder in the place of a file: it is there, and reading it fails.
+        for (pid, file, groups) in
+            [(1, "stat", "0::/\n"), (2, "cgroup", "0::/\n"), (3, "comm", "0::/\n"), (4, "cgroup", "")]
+        {
+            proc.process(pid, 5, groups);
+            fs::remove_file(folder(pid).join(file)).unwrap();
+            fs::create_dir(folder(pid).join(file)).unwrap();
+        }
+        proc.process(5, 5, &format!("0::/purser/{POD}/side-car-1\n"));
+        fs::write(folder(5).join("stat"), "5 (a) S 1\n").unwrap();
+        let owners = proc.owners();
+        for pid in 1..=5 {
+            assert_eq!(owners.owner(pid), ProcessOwner::Unreadable, "{pid}");
+        }
+        // Once it can be read it is told.
+        fs::remove_dir(folder(2).join("cgroup")).unwrap();
+        fs::write(folder(2).join("cgroup"), format!("0::/purser/{POD}/side-car-1\n")).unwrap();
+        assert_eq!(owners.owner(2), of_pod(1));
+        // Who has gone between the list and the look is nobody.
+        fs::remove_dir_all(folder(3)).unwrap();
+        assert_eq!(owners.owner(3), ProcessOwner::Gone);
     }
 
     #[test]

@@ -204,13 +204,37 @@ fn from_field(right: Seq) -> WrongField {
     WrongField { path: "from".to_owned(), message: format!("{right} would do") }
 }
 
-/// A record as readers get it.
+/// A record as readers get it: of variables their names alone, as everywhere else in the API.
 pub(super) fn json<E: Display>(stored: &StoredRecord, event: &Result<Event, E>) -> Value {
     let event = match event {
-        Ok(event) => serde_json::to_value(event).unwrap_or(Value::Null),
+        Ok(event) => {
+            let mut event = serde_json::to_value(event).unwrap_or(Value::Null);
+            leave_out_values(&mut event);
+            event
+        }
         Err(error) => json!({ "type": "unreadable", "error": error.to_string() }),
     };
     json!({ "header": stored.header, "event": event })
+}
+
+/// Takes the values of variables out of pods' and tasks' specifications, which may be secret.
+fn leave_out_values(of: &mut Value) {
+    match of {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::Array(variables) if name == "env" => {
+                        for variable in variables.iter_mut().filter_map(Value::as_object_mut) {
+                            variable.remove("value");
+                        }
+                    }
+                    field => leave_out_values(field),
+                }
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(leave_out_values),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// A reader's place in the journal.

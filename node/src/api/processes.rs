@@ -16,7 +16,8 @@ use super::state::{self, Api};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerView {
-    /// `Pod`, `Unknown` if it runs in none of this node's control groups, or `Gone`.
+    /// `Pod`, `Unknown` if it runs in none of this node's control groups, `Unreadable` if whose it is could not be read
+    /// this time, or `Gone`.
     pub kind: String,
     /// The pod's uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +98,7 @@ impl OwnerView {
                 }
             }
             ProcessOwner::Unknown { name } => OwnerView { name: name.clone(), ..nobody("Unknown") },
+            ProcessOwner::Unreadable => nobody("Unreadable"),
             ProcessOwner::Gone => nobody("Gone"),
         }
     }
@@ -123,6 +125,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Pid {
     responses(
         (status = 200, description = "a pod's", body = PodProcessView),
         (status = 404, description = "nobody's that the node knows, or there is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "it could not be read this time", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(State(api): State<Api>, Pid(pid): Pid) -> Result<Json<PodProcessView>, Problem> {
@@ -134,6 +137,11 @@ pub(super) async fn show(State(api): State<Api>, Pid(pid): Pid) -> Result<Json<P
             let name = name.as_ref().map_or(String::new(), |name| format!(" (`{name}`)"));
             let detail = format!("process {pid}{name} runs in no control group of this node: it is no pod's");
             return Err(nobody(detail));
+        }
+        ProcessOwner::Unreadable => {
+            let detail = format!("what the kernel says of process {pid} could not be read this time");
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "process-unreadable", detail);
+            return Err(problem.retry_after(1_000));
         }
         ProcessOwner::Gone => return Err(nobody(format!("there is no process {pid} on this machine"))),
     }

@@ -51,7 +51,7 @@ pub(super) fn record(service: &Service) {
         }
     }
     for (gpu, readings) in seen.answering() {
-        if let Some(processes) = readings.processes.value() {
+        if let Some(processes) = readings.owned_processes() {
             record_gpu(&pods, gpu, processes);
         }
     }
@@ -128,13 +128,14 @@ fn record_seed(pods: &BTreeMap<PodUid, Pod>, measured: &Latest, seen: &SeenGpus)
             }
         }
         for (gpu, readings) in seen.answering().filter(|(gpu, _)| gpu.part == GpuPart::Whole) {
-            let processes = readings.processes.value().into_iter().flatten();
+            let told = readings.owned_processes();
+            let processes = told.into_iter().flatten();
             let of_pod =
                 |process: &&GpuProcess| matches!(&process.owner, ProcessOwner::Pod { pod, .. } if pod == uid);
             let mut used = Use::NONE;
             processes.filter(of_pod).for_each(|process| used.add(process));
             let has_it = used.processes != 0 || pod.gpus.iter().any(|grant| grant.uuid == gpu.uuid);
-            if let Some(percent) = used.percent.filter(|_| has_it && readings.processes.value().is_some()) {
+            if let Some(percent) = used.percent.filter(|_| has_it && told.is_some()) {
                 let [pod_id, namespace] = labels();
                 let index = gpu.index.map(|index| index.to_string()).unwrap_or_default();
                 let labels =

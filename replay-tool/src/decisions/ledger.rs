@@ -25,7 +25,7 @@ impl Redecided for Ledger {
             E::TenantSet(it) => C::SetTenant { id: it.id.clone(), tenant: Box::new(it.tenant.clone()) },
             E::TenantRemoved(it) => C::RemoveTenant { id: it.id.clone() },
             E::Allocated(it) => return allocated(self, it, about),
-            E::Queued(it) => queued(self, it),
+            E::Queued(it) => queued(self, it, about),
             E::Withdrawn(it) => C::Release { pod: it.pod, reason: ReleaseReason::Ended },
             E::Released(Released { pod, reason }) => C::Release { pod: *pod, reason: *reason },
             E::ResizeGranted(it) => resized(it),
@@ -71,7 +71,8 @@ fn namespace_of(ledger: &Ledger, tenant: &TenantId) -> String {
 
 fn admit(pod: PodUid, namespace: String, demand: &Demand, priority: i32) -> Admit {
     let demand = demand.clone();
-    Admit { pod, namespace, demand, priority, when_full: WhenFull::AsPolicy, reservation: None, adopt: false }
+    let (when_full, reservation, adopt, waited) = (WhenFull::AsPolicy, None, false, false);
+    Admit { pod, namespace, demand, priority, when_full, reservation, adopt, waited }
 }
 
 fn allocated(ledger: &Ledger, it: &Allocated, about: About) -> Vec<LedgerCommand> {
@@ -79,16 +80,21 @@ fn allocated(ledger: &Ledger, it: &Allocated, about: About) -> Vec<LedgerCommand
         return vec![LedgerCommand::CheckTime];
     }
     let asked = admit(it.pod, namespace_of(ledger, &it.tenant), &it.demand, it.priority);
+    let again = Admit { waited: true, ..asked.clone() };
     let adopted = Admit { adopt: true, ..asked.clone() };
-    let commands = [asked, adopted].map(|admit| LedgerCommand::Admit(Box::new(admit)));
-    // Nobody but the node itself puts down a pod that runs already.
-    let count = if about.cause == Cause::Node { 2 } else { 1 };
+    let commands = [asked, again, adopted].map(|admit| LedgerCommand::Admit(Box::new(admit)));
+    // Nobody but the node itself puts down a pod that runs or waits already.
+    let count = if about.cause == Cause::Node { 3 } else { 1 };
     commands.into_iter().take(count).collect()
 }
 
-fn queued(ledger: &Ledger, it: &Queued) -> LedgerCommand {
+fn queued(ledger: &Ledger, it: &Queued, about: About) -> LedgerCommand {
     let asked = admit(it.pod, namespace_of(ledger, &it.tenant), &it.demand, it.priority);
-    LedgerCommand::Admit(Box::new(Admit { when_full: WhenFull::Wait, ..asked }))
+    LedgerCommand::Admit(Box::new(Admit {
+        when_full: WhenFull::Wait,
+        waited: about.cause == Cause::Node,
+        ..asked
+    }))
 }
 
 /// What was asked for in so many words, or by a tenant's default: both come to the same.

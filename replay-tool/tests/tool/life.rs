@@ -248,6 +248,7 @@ impl Life {
             when_full: WhenFull::Refuse,
             reservation: None,
             adopt: false,
+            waited: false,
         };
         self.ledger_does(&LedgerCommand::Admit(Box::new(admit)), &origin);
         let admission = match self.ledger.grant(uid) {

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use purser_tests::bounded::PATIENCE;
 use purser_tests::http::Answer;
-use purser_tests::journal;
 use purser_tests::purserd::{Purserd, Setup};
+use purser_tests::{http, journal};
 use serde_json::json;
 
 use super::client::{apply, ask, converse, sleeper};
@@ -62,6 +62,9 @@ fn secrets_are_neither_told_nor_kept() {
     told.push_str(&purserd.purser_ok(["describe", "pod", "web"]));
     told.push_str(&purserd.purser_ok(["get", "pods", "-o", "wide"]));
     told.push_str(&purserd.purser_ok(["events", "web"]));
+    let feed = http::text(&purserd.socket(), "/v1/events?from=0").unwrap();
+    assert!(feed.contains("PASSWORD"), "names are told");
+    told.push_str(&feed);
     let export = String::from_utf8_lossy(&journal::export(&purserd)).into_owned();
     assert!(purserd.stop().success());
     purserd.restart();

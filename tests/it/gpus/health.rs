@@ -147,6 +147,31 @@ fn a_fatal_fault_takes_a_gpu_out_at_once_and_a_restart_begins_its_probation_anew
     });
 }
 
+#[test]
+fn a_gpu_that_a_start_cannot_look_at_takes_no_pods_on_what_was_known_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (moved, gpus) = (watch::Sender::new(START), ScriptedGpus::fine(2));
+    let (first, second) = (ScriptedGpus::uuid(0), ScriptedGpus::uuid(1));
+    actix::System::new().block_on(async {
+        let node = Node::start(folder.path(), &gpus, &moved).await;
+        assert_eq!(node.given_out(), [first.clone(), second.clone()]);
+        node.stop().await;
+        gpus.set(0, GpuState::Starting);
+        let node = Node::start(folder.path(), &gpus, &moved).await;
+        assert_eq!((node.word(), node.given_out()), ("Unresponsive", vec![second.clone()]));
+        node.gpus.set(0, GpuState::Ready);
+        node.until("Probation").await;
+        assert_eq!(node.given_out(), std::slice::from_ref(&second));
+        node.until("Healthy").await;
+        node.until_given_out(&[first.clone(), second.clone()]).await;
+        // Between two looks of one service it says nothing new.
+        node.gpus.set(0, GpuState::Starting);
+        node.look(30).await;
+        assert_eq!((node.word(), node.given_out()), ("Healthy", vec![first, second]));
+        node.stop().await;
+    });
+}
+
 fn node(driver: &FakeDriver) -> Purserd {
     let more = "[policy.resources]\nwhen-full = \"refuse\"\n\
                 [policy.gpus]\nprobation-ms = 1000\nsettle-ms = 1000\n";

@@ -149,3 +149,20 @@ fn another_policy_is_tried_on_what_is_on_record() {
         assert!(series.contains(&line), "{line}: {series}");
     }
 }
+
+#[test]
+fn the_values_of_variables_are_in_no_answer_and_not_in_the_feed() {
+    let stage = Stage::with(&SHAPE);
+    let word = "swordfish-of-a-task";
+    let variable = format!("PASSWORD={word}");
+    let told = stage.purserd.purser(["submit", POOL, "--wait", "-e", &variable, "--", "true"]);
+    assert_eq!(code(&told), 0, "{}", text(&told.stderr));
+    let feed = http::text(&stage.purserd.socket(), "/v1/events?from=0").unwrap();
+    assert!(feed.contains("pool.task-submitted") && feed.contains("PASSWORD"), "{feed}");
+    let tasks = http::text(&stage.purserd.socket(), "/v1/tasks").unwrap();
+    assert!(tasks.contains("PASSWORD"), "{tasks}");
+    assert!(!feed.contains(word) && !tasks.contains(word), "{feed}");
+    // The journal has it whole, as the manual says: so this would find it.
+    let export = purser_tests::journal::export(&stage.purserd);
+    assert!(String::from_utf8_lossy(&export).contains(word));
+}

@@ -98,3 +98,22 @@ fn the_same_task_at_once_is_one_and_the_same_key_at_once_one_answer() {
         assert_eq!(seqs.len(), 1, "all have the first answer");
     });
 }
+
+#[test]
+fn an_answer_that_nothing_changed_names_the_record_that_it_rests_on_also_when_it_is_asked_for_again() {
+    play(4, async |service, pool| {
+        let id = TaskId(UuidV7.uuid());
+        let key = |_| CommandKey { id: CommandId(UuidV7.uuid()), fingerprint: [1; 32] };
+        let keys: Vec<CommandKey> = (1..CALLERS).map(key).collect();
+        let keyed = |key: &CommandKey| (id, Request { command: Some(*key), ..request() });
+        // All but the first find that it is so already, while that is on its way to the disk.
+        let all = std::iter::once((id, request())).chain(keys.iter().map(keyed));
+        let first = submit_all(&service, &pool, all).await;
+        let seqs = |done: &[TaskAccepted]| done.iter().map(|done| done.of.seq).collect::<BTreeSet<_>>();
+        let changed = first.iter().filter(|done| done.of.outcome == Outcome::Accepted);
+        assert_eq!((changed.count(), seqs(&first).len()), (1, 1), "{first:#?}");
+        let again = submit_all(&service, &pool, keys.iter().map(keyed)).await;
+        assert!(again.iter().all(|done| done.of.replayed), "{again:#?}");
+        assert_eq!(seqs(&again), seqs(&first));
+    });
+}

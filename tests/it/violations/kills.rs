@@ -65,6 +65,13 @@ fn a_service_that_is_killed_on_the_ladder_goes_on_from_the_rung_and_evicts_once(
     let events = scene.purserd.purser_ok(["events", "greedy", "-o", "json"]);
     assert_eq!(events.matches("pod.stop-requested").count(), 1, "{events}");
     assert_eq!(scene.phase("fair"), "Running");
+    // For how much of its life nobody looked is told of the other pod, whose limits were all that there was to check.
+    let told = scene.purserd.purser_ok(["describe", "pod", "fair"]);
+    let checked = told.lines().find_map(|line| line.strip_prefix("Limits checked: ")).unwrap_or_default();
+    let percent: f64 =
+        checked.split(" % of its life; ").next().unwrap_or_default().parse().expect("a figure");
+    assert!(0.0 < percent && percent < 100.0 && checked.contains("; 2 gaps of "), "{told}");
+    assert_eq!(told.matches(": service_down").count(), 2, "{told}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct Scripted {
 /// What the test has the GPU say.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
+    /// Whether the driver lists it.
+    pub(super) is_listed: bool,
     pub(super) state: GpuState,
     pub(super) busy_percent: u32,
     pub(super) processes: Vec<GpuProcess>,
@@ -52,7 +54,7 @@ impl Scripted {
 
 impl Gpus for Scripted {
     fn seen(&self) -> SeenGpus {
-        let Said { state, busy_percent, processes } = self.gpu.lock().unwrap().clone();
+        let Said { is_listed, state, busy_percent, processes } = self.gpu.lock().unwrap().clone();
         let held = processes.iter().filter_map(|process| process.memory).map(|bytes| bytes.0).sum();
         let figure = |_| Reading::Unsupported;
         let readings = GpuReadings {
@@ -85,7 +87,8 @@ impl Gpus for Scripted {
             part: GpuPart::Whole,
             xid_counts: BTreeMap::new(),
         };
-        SeenGpus { driver: DriverState::Up { release: None, trouble: None }, gpus: vec![seen] }
+        let gpus = if is_listed { vec![seen] } else { vec![] };
+        SeenGpus { driver: DriverState::Up { release: None, trouble: None }, gpus }
     }
 }
 
@@ -136,7 +139,7 @@ impl Ground {
     /// A machine whose GPU is looked at through this, if through anything.
     pub(super) fn with(sensor: Option<Arc<Sensor>>) -> Ground {
         let (moved, _) = watch::channel(START);
-        let said = Said { state: GpuState::Ready, busy_percent: 0, processes: vec![] };
+        let said = Said { is_listed: true, state: GpuState::Ready, busy_percent: 0, processes: vec![] };
         let gpu = Arc::new(Scripted { now: moved.clone(), gpu: Mutex::new(said) });
         let folder = tempfile::Builder::new().prefix("purser-").tempdir().unwrap();
         Ground { folder, moved, off_ms: watch::Sender::new(0), gpu, sensor }
@@ -277,6 +280,6 @@ impl Node<'_> {
     }
 }
 
-fn request() -> Request {
+pub(super) fn request() -> Request {
     Request { principal: Principal::new("test"), correlation: Uuid::nil(), command: None }
 }

@@ -39,8 +39,8 @@ const THERMAL: Condition = Condition { raise: Hold::ms(30_000), clear: Hold::ms(
 pub struct GpuSample {
     /// Which.
     pub gpu: GpuUuid,
-    /// Why it is of no use, if it is.
-    pub fault: Option<String>,
+    /// Whether it is of use.
+    pub soundness: Soundness,
     /// Percent of the time that it was busy; none if that cannot be told.
     pub utilization: Option<u32>,
     /// Memory that is used, by whomever; none if that cannot be told.
@@ -51,6 +51,17 @@ pub struct GpuSample {
     pub processes: Option<Vec<ProcessUse>>,
     /// Pods that were given something of it.
     pub holders: BTreeMap<PodUid, Holder>,
+}
+
+/// Whether a GPU is of use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Soundness {
+    /// It is.
+    Sound,
+    /// It is not, for this reason.
+    Faulty(String),
+    /// That cannot be told: it has not been looked at.
+    Untold,
 }
 
 /// What a pod was given of a GPU.
@@ -88,6 +99,8 @@ pub enum Owner {
     GonePod(PodUid),
     /// Nobody's that this node knows, with its name if that can be read.
     Unknown(Option<String>),
+    /// That could not be told this time: it may be anybody's.
+    Untold,
     /// It has ended meanwhile, or its id is another's now.
     Ended,
 }
@@ -95,8 +108,11 @@ pub enum Owner {
 impl GpuSample {
     /// Why limits cannot be checked on it, if they cannot, and whose.
     pub(super) fn missing(&self) -> Option<(GapCause, Vec<PodUid>)> {
-        let lacks_figures = self.processes.is_none() || self.utilization.is_none();
-        let cause = if self.fault.is_some() { GapCause::DriverAway } else { GapCause::NoFigures };
+        let lacks_figures = self.processes.is_none() || self.utilization.is_none() || self.hides_owners();
+        let cause = match self.soundness {
+            Soundness::Faulty(_) => GapCause::DriverAway,
+            Soundness::Sound | Soundness::Untold => GapCause::NoFigures,
+        };
         lacks_figures.then(|| (cause, self.holders.keys().copied().collect()))
     }
 
@@ -105,9 +121,20 @@ impl GpuSample {
         Some(processes.iter().filter(move |process| process.owner == Owner::Pod(pod)))
     }
 
+    /// Whether it lists a process that may be anybody's.
+    fn hides_owners(&self) -> bool {
+        self.untold().next().is_some()
+    }
+
+    fn untold(&self) -> impl Iterator<Item = &ProcessUse> {
+        self.processes.iter().flatten().filter(|process| process.owner == Owner::Untold)
+    }
+
+    /// The processes of such an owner. That there are none cannot be told while one may be anybody's.
     fn owned(&self, is_it: impl Fn(&Owner) -> bool) -> Option<Vec<&ProcessUse>> {
         let processes = self.processes.as_ref()?;
-        Some(processes.iter().filter(|process| is_it(&process.owner)).collect())
+        let owned: Vec<_> = processes.iter().filter(|process| is_it(&process.owner)).collect();
+        (!owned.is_empty() || !self.hides_owners()).then_some(owned)
     }
 }
 
@@ -140,7 +167,8 @@ fn share(
     policy: &MonitorPolicy,
     now_ms: u64,
 ) -> [Seen; 2] {
-    let used = sample.of(pod).and_then(|processes| {
+    let is_hidden = sample.untold().any(|process| process.sm_percent != Some(0));
+    let used = sample.of(pod).filter(|_| !is_hidden).and_then(|processes| {
         processes
             .map(|process| process.sm_percent)
             .try_fold(0_u64, |sum, percent| Some(sum.saturating_add(u64::from(percent?))))
@@ -163,13 +191,16 @@ fn share(
     [of(ViolationKind::GpuOverQuota, true), of(ViolationKind::GpuOverQuotaIdle, false)]
 }
 
-/// A pod's memory. A process whose memory cannot be told makes that of its pod unknown.
+/// A pod's memory. A process whose memory cannot be told makes that of its pod unknown; one that may be anybody's clears
+/// nobody, and what a pod holds beside it counts.
 fn memory(sample: &GpuSample, pod: PodUid, holder: Holder) -> Seen {
     let used = sample.of(pod).and_then(|mut processes| {
         processes.try_fold(0_u64, |sum, process| Some(sum.saturating_add(process.memory?.0)))
     });
     let limit = holder.memory.0;
     let raise_at = limit.saturating_add(MEMORY_MARGIN.max(limit / 100));
+    let is_hidden = sample.untold().any(|process| process.memory != Some(Bytes(0)));
+    let used = used.filter(|used| !is_hidden || raise_at < *used);
     let bounds = (raise_at, limit.saturating_add(1));
     let seen = Seen::figure((ViolationKind::GpuMemoryOverQuota, Some(pod)), used, limit, bounds, MEMORY);
     Seen { cap: cap(holder), ..seen }
@@ -186,22 +217,18 @@ fn cap(holder: Holder) -> Level {
 /// Processes of pods that are gone, by the pod. An episode that is open is looked at even when there are none, and where
 /// processes cannot be told those of the last look are not gone.
 fn left_behind(sample: &GpuSample, known: &Violations, last: &BTreeSet<PodUid>) -> Vec<Seen> {
-    let gone = |owner: &Owner| matches!(owner, Owner::GonePod(_));
-    let listed = sample.owned(gone);
-    let pod_of = |process: &&ProcessUse| match process.owner {
+    let pod_of = |process: &ProcessUse| match process.owner {
         Owner::GonePod(pod) => Some(pod),
-        Owner::Pod(_) | Owner::Unknown(_) | Owner::Ended => None,
+        Owner::Pod(_) | Owner::Unknown(_) | Owner::Untold | Owner::Ended => None,
     };
-    let mut pods: BTreeSet<PodUid> = listed.iter().flatten().filter_map(pod_of).collect();
+    let mut pods: BTreeSet<PodUid> = sample.processes.iter().flatten().filter_map(pod_of).collect();
     let zombies = known.open.values().filter(|open| open.kind == ViolationKind::ZombieGpuProcess);
     pods.extend(zombies.filter_map(|open| open.pod));
-    if listed.is_none() {
+    if sample.processes.is_none() || sample.hides_owners() {
         pods.extend(last);
     }
     let of = |pod: PodUid| {
-        let processes = listed.as_ref().map(|listed| {
-            listed.iter().filter(|process| process.owner == Owner::GonePod(pod)).copied().collect::<Vec<_>>()
-        });
+        let processes = sample.owned(|owner| *owner == Owner::GonePod(pod));
         counted((ViolationKind::ZombieGpuProcess, Some(pod)), processes, ZOMBIE)
     };
     pods.into_iter().map(of).collect()
@@ -215,10 +242,14 @@ fn device(sample: &GpuSample, policy: &MonitorPolicy) -> Vec<Seen> {
     let saturated = (ViolationKind::GpuDeviceSaturated, None);
     let stranger = |owner: &Owner| match owner {
         Owner::Unknown(name) => !name.as_ref().is_some_and(|name| policy.allows(name)),
-        Owner::Pod(_) | Owner::GonePod(_) | Owner::Ended => false,
+        Owner::Pod(_) | Owner::GonePod(_) | Owner::Untold | Owner::Ended => false,
     };
     let strangers = sample.owned(stranger);
-    let fault = sample.fault.clone().unwrap_or_else(|| "it answers".to_owned());
+    let (is_faulty, fault) = match &sample.soundness {
+        Soundness::Sound => (Some(0), "it answers"),
+        Soundness::Faulty(reason) => (Some(1), reason.as_str()),
+        Soundness::Untold => (None, "it has not answered yet"),
+    };
     let slowed = sample.slowed.map(u64::from);
     vec![
         Seen::figure(saturated, busy, threshold, bounds, SATURATED),
@@ -230,14 +261,8 @@ fn device(sample: &GpuSample, policy: &MonitorPolicy) -> Vec<Seen> {
             (ORPHAN_RAISE, ORPHAN_CLEAR),
             ORPHAN,
         ),
-        Seen::figure(
-            (ViolationKind::DeviceHealth, None),
-            Some(u64::from(sample.fault.is_some())),
-            0,
-            (0, 1),
-            HEALTH,
-        )
-        .because(fault),
+        Seen::figure((ViolationKind::DeviceHealth, None), is_faulty, 0, (0, 1), HEALTH)
+            .because(fault.to_owned()),
         Seen::figure((ViolationKind::ThermalThrottle, None), slowed, 0, (0, 1), THERMAL)
             .because("the hardware slows it for heat or for want of power".to_owned()),
     ]
@@ -259,7 +284,9 @@ fn counted(
     let count = processes.as_ref().map(|processes| processes.len() as u64);
     let named = processes.iter().flatten().take(NAMED_MAX).map(|process| match &process.owner {
         Owner::Unknown(Some(name)) => format!("{} ({name})", process.pid),
-        Owner::Pod(_) | Owner::GonePod(_) | Owner::Unknown(None) | Owner::Ended => process.pid.to_string(),
+        Owner::Pod(_) | Owner::GonePod(_) | Owner::Unknown(None) | Owner::Untold | Owner::Ended => {
+            process.pid.to_string()
+        }
     });
     let evidence = format!("processes {}", named.collect::<Vec<_>>().join(", "));
     Seen::figure(of, count, 0, (0, 1), condition).because(evidence)

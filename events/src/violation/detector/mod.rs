@@ -9,7 +9,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use gpu::{GpuSample, Holder, Owner, ProcessUse};
+pub use gpu::{GpuSample, Holder, Owner, ProcessUse, Soundness};
 pub use pod::{PodSample, Use};
 
 use uuid::Uuid;

@@ -238,17 +238,8 @@ pub(in crate::api) async fn show(
     let internal = |detail: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
     let records = read.map_err(|_| internal("the task's records were not read".to_owned()))?;
     let records = records.map_err(|error| internal(error.to_string()))?;
-    view.history = records.iter().map(|record| without_values(feed::json(record, &record.event()))).collect();
+    view.history = records.iter().map(|record| feed::json(record, &record.event())).collect();
     Ok(Json(view))
-}
-
-/// A record without the values of variables, which may be secret.
-fn without_values(mut record: serde_json::Value) -> serde_json::Value {
-    let env = record.pointer_mut("/event/payload/spec/env").and_then(serde_json::Value::as_array_mut);
-    for variable in env.into_iter().flatten().filter_map(serde_json::Value::as_object_mut) {
-        variable.remove("value");
-    }
-    record
 }
 
 /// The answer to whoever asks for a task that is not there.

@@ -5,6 +5,7 @@ use purser_events::event::LAYOUTS;
 use purser_events::pool::PoolName;
 use purser_events::{Decode, Event};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::pool::sentence;
 use crate::adapter::clock::SystemClock;
@@ -56,6 +57,26 @@ async fn past(client: &Client, name: &PoolName) -> Result<Vec<Happened>, Failure
     Ok(past)
 }
 
+/// Gives variables no value, where the feed leaves theirs out: a simulation runs nothing.
+fn without_values(of: &mut Value) {
+    match of {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::Array(variables) if name == "env" => {
+                        for variable in variables.iter_mut().filter_map(Value::as_object_mut) {
+                            variable.entry("value").or_insert_with(|| Value::String(String::new()));
+                        }
+                    }
+                    field => without_values(field),
+                }
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(without_values),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn happened(record: FeedRecord) -> Result<Happened, Failure> {
     let seq = record.header.seq;
     let odd = |why: String| Failure::Senseless(format!("record {seq}: {why}"));
@@ -66,7 +87,9 @@ fn happened(record: FeedRecord) -> Result<Happened, Failure> {
         .iter()
         .find(|layout| layout.name == record.event.kind && layout.version == record.event.version);
     let layout = layout.ok_or_else(|| odd(format!("{} is not known to this release", record.event.kind)))?;
-    let payload = record.event.payload.to_string();
+    let mut payload = record.event.payload;
+    without_values(&mut payload);
+    let payload = payload.to_string();
     let event = Event::decode(layout.number, layout.version, payload.as_bytes(), &Json);
     match event.map_err(|error| odd(error.to_string()))? {
         Event::Pool(event) => Ok(Happened { at: record.header.time, event }),

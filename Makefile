@@ -44,6 +44,7 @@ deny: ## Checks licences, sources, forbidden crates and known vulnerabilities.
 
 test: ## Checks everything; as root it first installs what the tests need.
 	@.ci/packages.sh test
+	@.ci/pyarrow.sh
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory deny
 	$(CARGO) test --locked --workspace

@@ -8,7 +8,7 @@ set -euo pipefail
 # Also for users whose PATH leaves these out: runc and containerd are there on Debian.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-# Debian package and the program by which its presence is known.
+# Debian package and the program, the file or, as in `a.py`, the module of Python by which its presence is known.
 build='
 gcc cc
 libc6-dev /usr/include/stdio.h
@@ -25,6 +25,8 @@ docker-registry docker-registry
 jq jq
 procps ps
 prometheus promtool
+python3 python3
+python3-venv ensurepip.py
 runc runc
 skopeo skopeo
 strace strace
@@ -32,12 +34,20 @@ tmux tmux
 umoci umoci
 "
 
+# Whether program, file or module $1 is there.
+is_there() {
+    case $1 in
+    *.py) python3 -c "import ${1%.py}" >/dev/null 2>&1 ;;
+    *) command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] ;;
+    esac
+}
+
 # Prints the packages of list $1 whose program is not there.
 missing() {
     local package program
     while read -r package program; do
         [ -n "$package" ] || continue
-        command -v "$program" >/dev/null 2>&1 || [ -e "$program" ] || printf '%s ' "$package"
+        is_there "$program" || printf '%s ' "$package"
     done <<<"$1"
 }
 

@@ -1,5 +1,8 @@
 //! Mutations of valid input, from a seed, and how many of them each decoder gets.
 
+use std::path::Path;
+use std::{fs, io};
+
 /// A decoder by its name.
 type Target = (&'static str, fn(&[u8]));
 
@@ -72,5 +75,38 @@ impl Random {
                 (_, None) => bytes.push(0),
             }
         }
+    }
+}
+
+/// Checks that cargo-fuzz runs each target of a module, and no other: it needs another compiler, so nothing else compiles
+/// the few lines of each. What they call is compiled with the tests.
+pub(crate) fn are_run_by_cargo_fuzz(targets: &[Target], module: &str) {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let read = |name: &str| {
+        let path = fuzz.join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let manifest = read("Cargo.toml");
+    let source = read(&format!("{module}.rs"));
+    for (name, _) in targets {
+        let wanted = format!(
+            "//! Runs one decoder, see `{module}.rs`.\n#![no_main]\n\n#[path = \"../{module}.rs\"]\n#[allow(dead_code)]\n\
+             mod {module};\n\nlibfuzzer_sys::fuzz_target!(|bytes: &[u8]| {module}::{name}(bytes));\n"
+        );
+        assert_eq!(read(&format!("fuzz_targets/{name}.rs")), wanted, "{name}");
+        let binary = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+        assert!(manifest.contains(&binary), "fuzz/Cargo.toml has no target {name}");
+        assert!(source.contains(&format!("pub(crate) fn {name}(bytes: &[u8])")), "{name} is no function");
+    }
+    let of_module = |entry: io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(entry.ok()?.path()).ok()?;
+        text.contains(&format!("mod {module};")).then_some(())
+    };
+    let files = fs::read_dir(fuzz.join("fuzz_targets")).into_iter().flatten().filter_map(of_module).count();
+    assert_eq!(files, targets.len(), "a file of fuzz/fuzz_targets is of no target");
+    let crates = source.lines().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
+    for name in crates.filter(|name| !matches!(*name, "std" | "crate" | "super")) {
+        let is_named = manifest.contains(&format!("\n{} = ", name.replace('_', "-")));
+        assert!(is_named, "{module}.rs uses {name}, which fuzz/Cargo.toml does not name");
     }
 }

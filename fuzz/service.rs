@@ -5,12 +5,21 @@ use std::fs;
 use std::path::PathBuf;
 
 use purser_actors::LiveWorld;
-use purser_events::Seq;
+use purser_events::pool::PoolName;
+use purser_events::{PodId, Seq};
 use purser_node::adapter::cdi::Cdi;
 use purser_node::adapter::gpu::KernelLines;
 use purser_node::adapter::usage::Measured;
 use purser_node::adapter::{sizes, stat};
 use purser_node::agent::protocol;
+use purser_node::api::ledger::limits::LimitsRequest;
+use purser_node::api::ledger::reservations::ReserveBody;
+use purser_node::api::ledger::resources::StopRequest;
+use purser_node::api::ledger::wish::Wish;
+use purser_node::api::pools::routes::UnfreezeRequest;
+use purser_node::api::pools::task_routes::TaskRequest;
+use purser_node::api::selector::Selector;
+use purser_node::api::{exec, gpu, node, resize, state};
 use purser_node::manifest::{self, Defaults, Limits};
 use purser_storage::{Snapshots, StoredSnapshot};
 
@@ -25,6 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("cgroup", cgroup),
     ("kernel_log", kernel_log),
     ("world", world),
+    ("api", api),
 ];
 
 /// Manifests of pods and pools; what is made of one is shown again.
@@ -104,5 +114,30 @@ pub(crate) fn kernel_log(bytes: &[u8]) {
 pub(crate) fn world(bytes: &[u8]) {
     for (layout, is_only_way) in [(3, false), (1, true)] {
         let _ = LiveWorld::new().restore(&StoredSnapshot { layout, seq: Seq(7), body: bytes, is_only_way });
+    }
+}
+
+/// Bodies of requests, and the texts in their addresses.
+pub(crate) fn api(bytes: &[u8]) {
+    macro_rules! read {
+        ($($body:ty),*) => { $(let _ = state::json::<$body>(&Default::default(), bytes);)* };
+    }
+    read!(
+        exec::ExecRequest,
+        resize::ResizeBody,
+        gpu::DrainRequest,
+        node::CordonRequest,
+        ReserveBody,
+        StopRequest,
+        LimitsRequest,
+        TaskRequest,
+        UnfreezeRequest
+    );
+    if let Ok(wish) = state::json::<Wish>(&Default::default(), bytes) {
+        let _ = wish.demand();
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = Selector::parse(text);
+        let _ = (text.parse::<PodId>(), text.parse::<PoolName>());
     }
 }

@@ -2,9 +2,14 @@
 //! run by cargo-fuzz, see `Cargo.toml` beside this, and for a bounded number of mutations by a test of `replay-tool`. Those
 //! of the service are in `service.rs`.
 
+#[path = "reseal.rs"]
+pub(crate) mod reseal;
+
 use std::fs;
 use std::io::Cursor as Bytes;
+use std::path::{Path, PathBuf};
 
+use purser_events::view::WORLD_LAYOUT;
 use purser_replay::cursor::Cursor;
 use purser_replay::expr::{RecordExpr, StateExpr};
 use purser_replay::overlay::{self, Form};
@@ -15,6 +20,9 @@ use purser_storage::StoredRecord;
 use purser_storage::audit::parse_notes;
 use purser_storage::checkpoint::VerifierKey;
 use purser_storage::offline::{Item, Scanned, Source};
+use purser_storage::salvage::Survivors;
+use purser_storage::snapshot::at_rest::SnapshotFile;
+use purser_storage::subjects::SubjectKeys;
 use purser_storage::tlog_proof::TlogProof;
 
 /// A decoder by its name.
@@ -32,11 +40,19 @@ pub(crate) const TARGETS: &[Target] = &[
     ("segment", segment),
     ("prices", prices),
     ("policy", policy),
+    ("snapshot", snapshot),
+    ("survivors", survivors),
+    ("subject_key", subject_key),
 ];
 
-/// An export with its records, their payloads and its evidence.
+/// An export with its records, their payloads and its evidence: as it is, and with checksums that are right.
 pub(crate) fn export(bytes: &[u8]) {
-    let Ok(mut source) = Source::from_export(Bytes::new(bytes.to_vec())) else { return };
+    read_export(bytes.to_vec());
+    read_export(reseal::export(bytes));
+}
+
+fn read_export(bytes: Vec<u8>) {
+    let Ok(mut source) = Source::from_export(Bytes::new(bytes)) else { return };
     while let Some(Ok(item)) = source.next_item() {
         if let Item::Record(record) = item {
             let _ = record.event();
@@ -44,10 +60,12 @@ pub(crate) fn export(bytes: &[u8]) {
     }
 }
 
-/// One frame of a segment, and the payload in it.
+/// One frame of a segment, and the payload in it: as it is, and with a checksum that is right.
 pub(crate) fn frame(bytes: &[u8]) {
-    if let Ok(record) = StoredRecord::parse(bytes.to_vec()) {
-        let _ = record.event();
+    for bytes in [bytes.to_vec(), reseal::frame(bytes)] {
+        if let Ok(record) = StoredRecord::parse(bytes) {
+            let _ = record.event();
+        }
     }
 }
 
@@ -92,24 +110,37 @@ pub(crate) fn argument(bytes: &[u8]) {
     }
 }
 
-/// The only segment of a journal, plain or compressed, with its header, marks and footer. Read through on several threads
-/// it is what it is when it is read in order.
-pub(crate) fn segment(bytes: &[u8]) {
-    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
-    let segments = dir.path().join("segments");
-    // Compressed ones begin with a frame that decompressors pass over.
-    let (first_at, end) =
-        if bytes.starts_with(&[0x50, 0x2a, 0x4d, 0x18]) { (40, "seg.zst") } else { (12, "seg") };
-    // Its name is the first record that its header names.
+/// Whether bytes are those of a compressed segment, which begins with a frame that decompressors pass over.
+fn is_compressed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x50, 0x2a, 0x4d, 0x18])
+}
+
+/// Writes the only segment of a journal under its name: the first record that its header names.
+fn write_segment(dir: &Path, bytes: &[u8]) -> PathBuf {
+    let (first_at, end) = if is_compressed(bytes) { (40, "seg.zst") } else { (12, "seg") };
     let first = bytes
         .get(first_at..)
         .and_then(|rest| rest.first_chunk())
         .map_or(1, |first| u64::from_le_bytes(*first));
-    fs::create_dir(&segments).expect("a folder can be made");
-    fs::write(dir.path().join("format"), "2\n").expect("a file can be written");
-    fs::write(segments.join(format!("{first:020}.{end}")), bytes).expect("a file can be written");
+    let path = dir.join(format!("{first:020}.{end}"));
+    fs::write(&path, bytes).expect("a file can be written");
+    path
+}
+
+/// The only segment of a journal, plain or compressed, with its header, marks and footer: as it is, and a plain one with
+/// checksums that are right. Read through on several threads it is what it is when it is read in order.
+pub(crate) fn segment(bytes: &[u8]) {
+    read_segment(bytes);
+    if !is_compressed(bytes) {
+        read_segment(&reseal::segment(bytes));
+    }
+}
+
+fn read_segment(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
+    write_segment(dir.path(), bytes);
     let (mut read, mut scanned) = (Vec::new(), Vec::new());
-    let Ok(mut source) = Source::from_folder(dir.path()) else { return };
+    let Ok(mut source) = Source::from_segments(dir.path()) else { return };
     let mut result = Ok(());
     while let Some(item) = source.next_item() {
         match item {
@@ -121,7 +152,7 @@ pub(crate) fn segment(bytes: &[u8]) {
             Err(error) => result = Err(error.to_string()),
         }
     }
-    let scan = Source::from_folder(dir.path()).and_then(|mut source| {
+    let scan = Source::from_segments(dir.path()).and_then(|mut source| {
         source.read_through(&|record: &StoredRecord| record.event().is_ok(), |item| {
             if let Scanned::Record(position, _) = item {
                 scanned.push(position.hash);
@@ -129,6 +160,38 @@ pub(crate) fn segment(bytes: &[u8]) {
         })
     });
     assert_eq!((scanned, scan.map_err(|error| error.to_string())), (read, result));
+}
+
+/// What survives in a damaged segment or export.
+pub(crate) fn survivors(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
+    let path = write_segment(dir.path(), bytes);
+    let Ok(mut survivors) = Survivors::of(&path) else { return };
+    while let Ok(Some(item)) = survivors.next_survivor() {
+        if let Item::Record(record) = item {
+            let _ = record.event();
+        }
+    }
+}
+
+/// A snapshot's file: as it is, and with checksums that are right.
+pub(crate) fn snapshot(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), reseal::snapshot(bytes)] {
+        let _ = SnapshotFile::parse(&bytes, WORLD_LAYOUT);
+    }
+}
+
+/// The file of a pod's key, and behind it a frame whose payload is opened with it.
+pub(crate) fn subject_key(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("there is a folder for temporary files");
+    let (key, frame) = reseal::key_and_frame(bytes);
+    let Ok(mut record) = StoredRecord::parse(frame) else { return };
+    for key in [&key, &bytes.get(..key.len()).unwrap_or_default().to_vec()] {
+        let path = dir.path().join(record.header.stream.id.to_string());
+        fs::write(path, key).expect("a file can be written");
+        let _ = SubjectKeys::to_read(dir.path()).open(&mut record);
+        let _ = record.event();
+    }
 }
 
 /// A table of prices.

@@ -52,7 +52,7 @@ impl Journal {
         Journal { place: Place::of_export(path.into(), Line::default()) }
     }
 
-    /// A journal's folder that no process writes, or a copy of one.
+    /// A journal's folder that no process writes, a copy of one, or a folder with segments alone, as an archive is.
     pub fn folder(path: impl Into<PathBuf>) -> Journal {
         Journal { place: Place::of_folder(path.into(), Line::default()) }
     }

@@ -27,6 +27,15 @@ pub struct Cli {
     /// Where the journal is.
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Tell nothing but the answer, and why there is none: no notes beside it
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Accepted for those who are used to it: times are always in UTC
+    #[arg(long, global = true)]
+    pub utc: bool,
+    /// Accepted for those who are used to it: no pager is ever started
+    #[arg(long, global = true)]
+    pub no_pager: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -38,10 +47,10 @@ pub struct SourceArgs {
     /// An export; `-` for standard input
     #[arg(long, value_name = "FILE", global = true, help_heading = "Where the journal is")]
     pub export: Option<PathBuf>,
-    /// A copy of a journal's folder; never the folder of a running node
+    /// A copy of a journal's folder, or of its segments; never the folder of a running node
     #[arg(long, value_name = "COPIED_FOLDER", global = true, help_heading = "Where the journal is")]
     pub dir: Option<PathBuf>,
-    /// With --dir: a folder of archived segments, for what was trimmed from the journal
+    /// A folder of archived segments: with --dir for what was trimmed from the journal, else by itself
     #[arg(
         long,
         value_name = "FOLDER",
@@ -186,15 +195,51 @@ pub struct StateArgs {
     /// Only this pod: namespace/name, name or uid
     #[arg(long, value_name = "POD")]
     pub pod: Option<PodName>,
+    /// Only what is seen from this side
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["stream", "pod"])]
+    pub view: Option<View>,
     /// After this record, or before the first record that is later than this time [default: the last record]
     #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
     pub at: Option<Moment>,
     /// Print only the record's number and the digest of everything known
-    #[arg(long, conflicts_with_all = ["stream", "pod", "output"])]
+    #[arg(long, conflicts_with_all = ["stream", "pod", "view", "output"])]
     pub digest: bool,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// A side from which a world is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// The node
+    Node,
+    /// Pods that are not gone
+    Pods,
+    /// Pods that went last
+    Gone,
+    /// Processes of containers
+    Workers,
+    /// GPUs, how they are and who holds them
+    Gpus,
+    /// Pools, and which rule says how many pods there are to be
+    Pools,
+    /// Slots of pools, and what is in them
+    Slots,
+    /// Tasks of pools that are known, and why they wait
+    Tasks,
+    /// What of each resource is there and given out
+    Resources,
+    /// Tenants, what they have and what bounds they have
+    Tenants,
+    /// What is kept for somebody
+    Reservations,
+    /// Pods that wait for resources
+    Waiting,
+    /// Violations that are open
+    Violations,
+    /// Streams that are no longer folded
+    Quarantined,
 }
 
 /// Arguments of `verify`.

@@ -114,12 +114,12 @@ pub enum Failure {
         /// The name.
         name: String,
     },
-    /// An archive was given without the journal that it is the archive of.
-    #[error("--archive needs --dir: it holds what was trimmed from that folder")]
-    ArchiveAlone,
     /// Worlds are to be put away of what cannot be read from the middle on.
     #[error("--snapshots needs --dir: only a folder can be read from the middle on")]
     SnapshotsAlone,
+    /// Worlds are named to what does not use them.
+    #[error("--snapshots is for `state`, which begins with them, and `verify`, which compares them")]
+    SnapshotsUnused,
     /// Two options do not go together.
     #[error("{option} does not go with the format {format}")]
     NotWith {
@@ -147,6 +147,17 @@ pub enum Failure {
         path: PathBuf,
         /// What is wrong, and where.
         reason: String,
+    },
+    /// More is on record of pools than is held in memory.
+    #[error(
+        "there are more than {max} records of `{pool}` and the other pools of the policy file: name fewer pools, or ask the \
+         node with `purser pool simulate --since`"
+    )]
+    PoolTooLong {
+        /// A pool.
+        pool: String,
+        /// Most records.
+        max: usize,
     },
     /// A sum is beyond what can be counted.
     #[error("a line of the bill is too large to be counted: give a shorter time or a price in a larger unit")]
@@ -316,8 +327,8 @@ impl Failure {
             | Failure::SpoolFull { .. }
             | Failure::OneQuestion
             | Failure::HoldsAlready { .. }
-            | Failure::ArchiveAlone
             | Failure::SnapshotsAlone
+            | Failure::SnapshotsUnused
             | Failure::NotWith { .. }
             | Failure::SaidInBetween
             | Failure::NoStep
@@ -325,6 +336,7 @@ impl Failure {
             | Failure::Prices { .. }
             | Failure::Overflow
             | Failure::BillTooLong { .. }
+            | Failure::PoolTooLong { .. }
             | Failure::Partial { .. }
             | Failure::PartialProof { .. } => Exit::Usage,
             Failure::Spool(_) | Failure::CursorFile { .. } => Exit::Io,

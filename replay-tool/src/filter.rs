@@ -89,7 +89,8 @@ impl<'a> Filter<'a> {
         for holders in &mut self.holders {
             held &= holders.concern(header.stream, said);
         }
-        let FilterArgs { seq, worker, stream, types, grep, .. } = self.args;
+        let FilterArgs { seq, worker, stream, types, correlation, principal, grep, .. } = self.args;
+        let origin = &header.origin;
         let selected = of_pod
             && held
             && seq.is_none_or(|range| range.first <= header.seq && header.seq <= range.last)
@@ -98,6 +99,8 @@ impl<'a> Filter<'a> {
             && self.boot.is_none_or(|boot| self.starts == boot)
             && worker.is_none_or(|uid| WorkerUid(uid).stream() == header.stream)
             && stream.is_none_or(|name| name.0 == header.stream)
+            && correlation.is_none_or(|of| of == origin.correlation)
+            && principal.as_ref().is_none_or(|of| of == origin.principal.as_str())
             && (types.is_empty() || {
                 let kind = render::type_name(stored);
                 types.iter().any(|wanted| wanted.matches(&kind))

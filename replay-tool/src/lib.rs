@@ -33,11 +33,13 @@ mod pairs;
 pub mod pattern;
 pub mod prices;
 mod progress;
+mod put_away;
 mod reading;
 mod redactions;
 mod render;
 mod report;
 mod rows;
+mod scaling;
 mod series;
 mod share;
 mod skew;
@@ -50,6 +52,7 @@ mod spool;
 mod tally;
 pub mod tui;
 mod verb;
+mod views;
 pub mod when;
 
 use std::ffi::OsString;
@@ -106,7 +109,9 @@ pub fn run(
     let line = Line::of(surroundings.terminal);
     let mut out = Cleared { inner: out, line: line.clone(), is_output: true };
     let mut notes = Cleared { inner: notes, line: line.clone(), is_output: false };
-    let mut console = Console { out: &mut out, notes: &mut notes };
+    let (mut silence, is_quiet) = (io::sink(), cli.quiet);
+    let beside: &mut dyn Write = if is_quiet { &mut silence } else { &mut notes };
+    let mut console = Console { out: &mut out, notes: beside };
     let outcome = dispatch(cli, surroundings, &line, &mut console).and_then(|exit| {
         console.out.flush().map_err(Failure::Output)?;
         Ok(exit)
@@ -117,8 +122,9 @@ pub fn run(
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
         Err(failure) => {
             // What was found before the failure is shown before it.
-            let _ = console.out.flush();
-            console.note(format_args!("purser-replay: {}", failure.told()));
+            let _ = out.flush();
+            // Why there is no answer, or not all of it, is told in any case; if nobody can be told, that is no reason to stop.
+            let _ = writeln!(notes, "purser-replay: {}", failure.told());
             failure.exit()
         }
     }
@@ -142,7 +148,11 @@ fn dispatch(
     line: &Line,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    let Cli { source, verb } = cli;
+    // Times are in UTC and nothing is paged, asked or not.
+    let Cli { source, verb, quiet: _, utc: _, no_pager: _ } = cli;
+    if source.snapshots.is_some() && !matches!(verb, Verb::State(_) | Verb::Verify(_)) {
+        return Err(Failure::SnapshotsUnused);
+    }
     let place = || source.place(surroundings, line);
     let now = surroundings.now;
     if !source.nodes.is_empty() {

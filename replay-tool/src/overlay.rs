@@ -7,6 +7,7 @@ use std::path::Path;
 use purser_events::causes;
 use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{LedgerPolicy, Limits, Tenant, TenantId};
+use purser_events::pool::{PoolName, PoolSpec, ScalingPolicy};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -22,6 +23,8 @@ pub(crate) struct Overlay {
     policy: Map<String, Value>,
     /// By tenant.
     pub(crate) tenants: BTreeMap<TenantId, Map<String, Value>>,
+    /// How pools are to be scaled.
+    pub(crate) pools: BTreeMap<PoolName, Map<String, Value>>,
 }
 
 /// How a policy file is written.
@@ -62,6 +65,14 @@ pub(crate) enum OverlayError {
     Bad { at: String, source: serde_json::Error },
     #[error("`{id}` is no tenant's name")]
     Tenant { id: String, source: purser_events::NameError },
+    #[error("`{id}` is no pool's name")]
+    Pool { id: String, source: purser_events::NameError },
+    #[error("there is no pool `{name}` in the journal: here are {known}")]
+    NoPool { name: String, known: String },
+    #[error("`pools.{name}.scaling.timeZone` cannot be another one: what its clock said is not on record")]
+    Zone { name: String },
+    #[error("`pools.{name}.scaling` makes no sense")]
+    Scaling { name: String, source: purser_events::pool::PoolSpecError },
     #[error("the node would have refused it")]
     Refused(#[from] purser_events::ledger::LedgerRejection),
 }
@@ -109,12 +120,25 @@ impl Overlay {
                         overlay.tenants.insert(name, table(camel(tenant), &at)?);
                     }
                 }
-                _ => return Err(OverlayError::Unknown { at: name, known: "policy and tenants".to_owned() }),
+                "pools" => {
+                    for (id, pool) in table(part, "pools")? {
+                        let name = PoolName::new(&id);
+                        let name = name.map_err(|source| OverlayError::Pool { id: id.clone(), source })?;
+                        let scaling = scaling_of(pool, &format!("pools.{id}"))?;
+                        overlay.pools.insert(name, scaling);
+                    }
+                }
+                _ => {
+                    let known = "policy, tenants and pools".to_owned();
+                    return Err(OverlayError::Unknown { at: name, known });
+                }
             }
         }
         // What makes no sense is told before anything is read.
         overlay.policy(&LedgerPolicy::default())?;
         overlay.tenants.keys().try_for_each(|id| overlay.tenant(id, &Tenant::default()).map(drop))?;
+        let default = ScalingPolicy::default();
+        overlay.pools.keys().try_for_each(|name| overlay.overlaid(name, &default).map(drop))?;
         Ok(overlay)
     }
 
@@ -150,6 +174,27 @@ impl Overlay {
         serde_json::from_value(base).map_err(|source| OverlayError::Bad { at: "policy".to_owned(), source })
     }
 
+    /// How a pool is to be scaled that is otherwise as it was last.
+    pub(crate) fn scaling(&self, name: &PoolName, spec: &PoolSpec) -> Result<ScalingPolicy, OverlayError> {
+        let scaling = self.overlaid(name, &spec.scaling)?;
+        if scaling.time_zone != spec.scaling.time_zone {
+            return Err(OverlayError::Zone { name: name.to_string() });
+        }
+        let other = PoolSpec { scaling, ..spec.clone() };
+        other.check().map_err(|source| OverlayError::Scaling { name: name.to_string(), source })?;
+        Ok(other.scaling)
+    }
+
+    fn overlaid(&self, name: &PoolName, recorded: &ScalingPolicy) -> Result<ScalingPolicy, OverlayError> {
+        let mut base = json!(recorded);
+        for (field, part) in self.pools.get(name).into_iter().flatten() {
+            known(&base, field, &format!("pools.{name}.scaling.{field}"))?;
+            base[field.as_str()] = part.clone();
+        }
+        let bad = |source| OverlayError::Bad { at: format!("pools.{name}.scaling"), source };
+        serde_json::from_value(base).map_err(bad)
+    }
+
     /// A tenant's bounds with what is to be different in them.
     pub(crate) fn tenant(&self, id: &TenantId, recorded: &Tenant) -> Result<Tenant, OverlayError> {
         let mut base = json!(recorded);
@@ -159,6 +204,18 @@ impl Overlay {
         }
         let bad = |source| OverlayError::Bad { at: format!("tenants.{id}"), source };
         serde_json::from_value(base).map_err(bad)
+    }
+}
+
+/// What is said of a pool: of its scaling alone.
+fn scaling_of(pool: Value, at: &str) -> Result<Map<String, Value>, OverlayError> {
+    let mut parts = table(camel(pool), at)?;
+    let scaling = parts.remove("scaling").unwrap_or(json!({}));
+    match parts.keys().next() {
+        Some(other) => {
+            Err(OverlayError::Unknown { at: format!("{at}.{other}"), known: "scaling".to_owned() })
+        }
+        None => table(scaling, &format!("{at}.scaling")),
     }
 }
 
@@ -268,5 +325,9 @@ mod tests {
         assert!(told("[tenants.\"no name\"]").contains("no tenant's name"));
         assert!(told("[tenants.red]\nweather = 1").contains("`tenants.red.weather`"));
         assert!(told("[policy").contains("TOML parse error"));
+        assert!(told("[pools.\"no name\"]").contains("no pool's name"));
+        assert!(told("[pools.ci]\nslots = 3").contains("no field `pools.ci.slots`"));
+        assert!(told("[pools.ci.scaling]\nmax = 3").contains("`pools.ci.scaling.max`"));
+        assert!(told("[pools.ci.scaling]\nmax-replicas = 'x'").contains("`pools.ci.scaling` makes no sense"));
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Reading {
     source: Opened,
     failure: Option<SourceError>,
     unread: Unread,
+    /// The first record that was asked for.
+    from: Seq,
 }
 
 /// Payloads that could not be read.
@@ -31,7 +33,7 @@ struct Unread {
 impl Reading {
     /// Reads records from one on; those before it may be among what is read.
     pub(crate) fn from(place: &Place, from: Seq) -> Result<Reading, Failure> {
-        Ok(Reading { source: place.open(from)?, failure: None, unread: Unread::default() })
+        Ok(Reading { source: place.open(from)?, failure: None, unread: Unread::default(), from })
     }
 
     /// Reads the whole journal for a verb that needs it from its first record on.
@@ -104,6 +106,12 @@ impl Reading {
     /// How a verb ends that found what it says: it tells what could not be read, and that not all was, if so.
     pub(crate) fn end(self, found: Exit, console: &mut Console<'_>) -> Result<Exit, Failure> {
         let exit = found.or_worse(self.unread.exit());
+        let first = self.before().next();
+        if self.from < first {
+            console.note(format_args!(
+                "the source begins with record {first}: what came before it is not in it, and is not shown"
+            ));
+        }
         self.unread.tell(console);
         // What is sound was shown; that it is not all must be told.
         self.failure.map_or(Ok(exit), |error| Err(error.into()))

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// Samples that are held at once: 16 bytes each.
+/// Samples that are held at once: 16 bytes each, and as much again where a series grows.
 const SAMPLES_MAX: usize = 4_000_000;
+
+/// What a series takes beside its samples, in samples: its labels and its place.
+const SERIES_COST: usize = 16;
 
 /// A metric's number and the text of its labels; series are written in this order.
 pub(crate) type Key = (usize, String);
@@ -36,12 +39,13 @@ impl Series {
         if is_early || is_late {
             return;
         }
-        self.samples.entry(key).or_default().push((time_us, value));
-        self.held += 1;
+        let samples = self.samples.entry(key).or_default();
+        self.held += 1 + if samples.is_empty() { SERIES_COST } else { 0 };
+        samples.push((time_us, value));
         // One series is always held, so every reading gets on.
         while self.held > self.held_max && self.samples.len() > 1 {
             let Some((key, dropped)) = self.samples.pop_last() else { break };
-            self.held -= dropped.len();
+            self.held -= dropped.len() + SERIES_COST;
             self.before = Some(key);
         }
     }
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn every_series_is_gathered_whole_in_some_reading() {
-        for held_max in [1, 2, 5, 7, 30, 100] {
+        for held_max in [1, 2, 5, 7, 30, 50, 100, 200] {
             let mut gathered = Vec::new();
             let mut series = Some(Series::holding(held_max));
             while let Some(mut reading) = series {

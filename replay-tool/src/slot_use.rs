@@ -9,6 +9,9 @@ use crate::render;
 use crate::slots::{Slots, Turn};
 use crate::spans::{Spans, seconds};
 
+/// Most pools that are told of one by one.
+const POOLS_MAX: usize = 1_000;
+
 /// How the slots of one pool were used.
 #[derive(Default)]
 pub(crate) struct Row {
@@ -40,6 +43,8 @@ pub(crate) struct Row {
 pub(crate) struct SlotUse {
     slots: Slots,
     rows: BTreeMap<StreamId, Row>,
+    /// Records of pools beyond those.
+    untold: u64,
     /// Whether a record counted yet.
     has_begun: bool,
     /// The latest time so far.
@@ -52,6 +57,10 @@ impl SlotUse {
         self.pass(header.time.0);
         let turn = event.and_then(|event| self.slots.note(header, event));
         if let (Some(Event::Pool(_)), Some(pool)) = (event, self.slots.pool(header.stream)) {
+            if self.rows.len() == POOLS_MAX && !self.rows.contains_key(&header.stream) {
+                self.untold += u64::from(wanted);
+                return turn;
+            }
             let row = self.rows.entry(header.stream).or_default();
             if row.name != pool.name {
                 row.name.clone_from(&pool.name);
@@ -122,7 +131,10 @@ impl SlotUse {
 
     /// Some lines a pool.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.rows().into_iter().flat_map(Row::lines).collect()
+        let lines = self.rows().into_iter().flat_map(Row::lines);
+        let more =
+            format!("slots  … and of more than {POOLS_MAX} pools {} records are not told here", self.untold);
+        lines.chain((self.untold > 0).then_some(more)).collect()
     }
 
     /// The rows, for programs.

@@ -119,6 +119,12 @@ impl PoolSlots {
                 self.name = it.name.to_string();
                 None
             }
+            E::Removed(_) => {
+                // What it had is over, and one that is made again begins anew.
+                let had_room = self.slots > 0;
+                *self = PoolSlots { name: std::mem::take(&mut self.name), ..PoolSlots::default() };
+                had_room.then_some(Turn::Room)
+            }
             E::MemberRequested(it) => {
                 self.members.insert(it.member, (it.slots, false));
                 None

@@ -254,15 +254,63 @@ impl Front {
     }
 }
 
+/// A world as it lies in a file.
+pub(crate) struct Put {
+    /// The last record that is folded in.
+    pub(crate) head: Head,
+    pub(crate) world: World,
+}
+
+/// Why a file cannot be read.
+pub(crate) enum PutError {
+    /// It is not what was put away.
+    Damaged,
+    /// Another release put it away, in this layout.
+    Layout(u32),
+}
+
+/// The files of the worlds in a folder, oldest first.
+pub(crate) fn list(dir: &Path) -> Vec<(Seq, PathBuf)> {
+    let mut known = Snapshots::of(dir).list();
+    known.sort();
+    known
+}
+
+/// Reads a world that was put away after a record.
+pub(crate) fn read(seq: Seq, path: &Path) -> Result<Put, PutError> {
+    #[derive(Deserialize)]
+    struct AnyFront {
+        layout: u32,
+    }
+    let (line, world) = open_any(path).ok_or(PutError::Damaged)?;
+    match serde_json::from_slice(&line) {
+        Ok(AnyFront { layout: LAYOUT }) => {}
+        Ok(AnyFront { layout }) => return Err(PutError::Layout(layout)),
+        Err(_) => return Err(PutError::Damaged),
+    }
+    let front: Option<Front> = serde_json::from_slice(&line).ok().filter(|front: &Front| front.seq == seq);
+    let put = front.and_then(|front| {
+        let head = Head { seq, hash: front.hash };
+        Some(Put { head, world: front.world(world)? })
+    });
+    put.ok_or(PutError::Damaged)
+}
+
 /// What stands in a file in front of the world, and what is behind it.
 fn open(seq: Seq, path: &Path) -> Option<(Front, impl Read + use<>)> {
+    let (line, world) = open_any(path)?;
+    let front: Front = serde_json::from_slice(&line).ok()?;
+    (front.layout == LAYOUT && front.seq == seq).then_some((front, world))
+}
+
+/// The line in front of the world in a file of any release, and what is behind it.
+fn open_any(path: &Path) -> Option<(Vec<u8>, impl Read + use<>)> {
     let file = File::open(path).ok()?;
     let plain = zstd::stream::read::Decoder::new(file).ok()?;
     let mut plain = BufReader::new(plain);
     let mut line = Vec::new();
     plain.by_ref().take(FRONT_LEN_MAX).read_until(b'\n', &mut line).ok()?;
-    let front: Front = serde_json::from_slice(&line).ok()?;
-    (front.layout == LAYOUT && front.seq == seq).then(|| (front, plain.take(WORLD_LEN_MAX)))
+    Some((line, plain.take(WORLD_LEN_MAX)))
 }
 
 /// Whether anything of what a world tells of was redacted after it: of a trimmed journal, its records alone say so.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use purser_events::Seq;
-use purser_storage::offline::{Item, Mark, Scanned, SealedSegment, Source, SourceError};
+use purser_storage::offline::{self, Item, Mark, Scanned, SealedSegment, Source, SourceError};
 use purser_storage::subjects::SubjectKeys;
 use purser_storage::{Fault, Head, StoredRecord};
 
@@ -42,7 +42,18 @@ enum Way {
     Input(Spool),
     /// With the archive of what was trimmed from it, if one is given.
     Folder(PathBuf, Option<PathBuf>),
+    /// Segments by themselves, such as an archive.
+    Segments(PathBuf),
     Socket(PathBuf),
+}
+
+impl Way {
+    /// A journal's folder, or one with nothing but segments in it.
+    fn of_folder(dir: PathBuf, archive: Option<PathBuf>) -> Way {
+        // One that cannot be read is told of when it is opened.
+        let is_of_segments = archive.is_none() && offline::is_of_segments(&dir).unwrap_or_default();
+        if is_of_segments { Way::Segments(dir) } else { Way::Folder(dir, archive) }
+    }
 }
 
 impl SourceArgs {
@@ -50,9 +61,6 @@ impl SourceArgs {
     pub(crate) fn place(&self, surroundings: &Surroundings, line: &Line) -> Result<Place, Failure> {
         if !self.nodes.is_empty() {
             return Err(Failure::OneNodeOnly { what: "this is" });
-        }
-        if self.archive.is_some() && self.dir.is_none() {
-            return Err(Failure::ArchiveAlone);
         }
         if self.snapshots.is_some() && self.dir.is_none() {
             return Err(Failure::SnapshotsAlone);
@@ -89,9 +97,12 @@ impl SourceArgs {
                 Ok(Way::Input(Spool::of(surroundings.input)))
             }
             (Some(path), None, None) => Ok(Way::Export(path.clone())),
-            (None, Some(dir), None) => Ok(Way::Folder(dir.clone(), self.archive.clone())),
+            (None, Some(dir), None) => Ok(Way::of_folder(dir.clone(), self.archive.clone())),
             (None, None, Some(socket)) => Ok(Way::Socket(socket.clone())),
-            (None, None, None) => default_place(surroundings),
+            (None, None, None) => match &self.archive {
+                Some(archive) => Ok(Way::Segments(archive.clone())),
+                None => default_place(surroundings),
+            },
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
                 Err(Failure::ManySources)
             }
@@ -117,9 +128,9 @@ impl Place {
         Place::of(Way::Export(path), line)
     }
 
-    /// A journal's folder.
+    /// A journal's folder, or one with nothing but segments in it.
     pub(crate) fn of_folder(path: PathBuf, line: Line) -> Place {
-        Place::of(Way::Folder(path, None), line)
+        Place::of(Way::of_folder(path, None), line)
     }
 
     /// A live node.
@@ -136,6 +147,19 @@ impl Place {
         self.snapshots.as_deref()
     }
 
+    /// The folder of the journal whose snapshots lie beside its records, if it is one.
+    pub(crate) fn own_snapshots(&self) -> Option<&Path> {
+        match &self.way {
+            Way::Folder(dir, _) => Some(dir),
+            Way::Export(_) | Way::Input(_) | Way::Segments(_) | Way::Socket(_) => None,
+        }
+    }
+
+    /// Whether nothing says where the journal ends that is read.
+    pub(crate) fn is_without_end(&self) -> bool {
+        matches!(self.way, Way::Segments(_))
+    }
+
     /// Opens the journal. Records before `from` need not be among those read.
     pub(crate) fn open(&self, from: Seq) -> Result<Opened, Failure> {
         let (source, total) = self.open_sealed(from)?;
@@ -148,6 +172,7 @@ impl Place {
     pub(crate) fn open_after(&self, mark: &Mark) -> Result<Opened, Failure> {
         let source = match (&self.way, mark.export) {
             (Way::Folder(dir, archive), _) => Source::from_folder_after(dir, archive.as_deref(), mark.head)?,
+            (Way::Segments(dir), _) => Source::from_segments_after(dir, mark.head)?,
             (Way::Export(path), Some(offset)) => {
                 let open = |source| Failure::Open { path: path.clone(), source };
                 let mut file = File::open(path).map_err(open)?;
@@ -199,7 +224,7 @@ impl Place {
     pub(crate) fn socket(&self) -> Option<&Path> {
         match &self.way {
             Way::Socket(socket) => Some(socket),
-            Way::Export(_) | Way::Input(_) | Way::Folder(..) => None,
+            Way::Export(_) | Way::Input(_) | Way::Folder(..) | Way::Segments(_) => None,
         }
     }
 
@@ -212,7 +237,7 @@ impl Place {
     pub(crate) fn again(&self) -> Result<(), Failure> {
         match &self.way {
             Way::Input(spool) => spool.keep(),
-            Way::Export(_) | Way::Folder(..) | Way::Socket(_) => Ok(()),
+            Way::Export(_) | Way::Folder(..) | Way::Segments(_) | Way::Socket(_) => Ok(()),
         }
     }
 
@@ -222,6 +247,7 @@ impl Place {
             Way::Export(path) => return Ok(vec![path.clone()]),
             Way::Input(_) | Way::Socket(_) => return Ok(Vec::new()),
             Way::Folder(dir, archive) => archive.iter().cloned().chain([dir.join("segments")]).collect(),
+            Way::Segments(dir) => vec![dir.clone()],
         };
         let mut files = Vec::new();
         for folder in folders {
@@ -248,6 +274,7 @@ impl Place {
             Way::Folder(dir, Some(archive)) => {
                 format!("folder {} with archive {}", dir.display(), archive.display())
             }
+            Way::Segments(dir) => format!("segments in {}", dir.display()),
             Way::Socket(socket) => format!("live node at {}", socket.display()),
         }
     }
@@ -258,6 +285,7 @@ impl Place {
             Way::Folder(dir, Some(archive)) => {
                 (Source::from_folder_and_archive(dir, archive)?, Total::Unknown)
             }
+            Way::Segments(dir) => (Source::from_segments(dir)?, Total::Unknown),
             Way::Input(spool) => (Source::from_export(BufReader::new(spool.open()?))?, Total::Unknown),
             Way::Export(path) => {
                 let open = |source| Failure::Open { path: path.clone(), source };

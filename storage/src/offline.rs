@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::fcntl::Flock;
 use purser_events::Seq;
 
-use crate::disk::SystemDisk;
+use crate::disk::{Disk, SystemDisk};
 use crate::evidence::Evidence;
 use crate::export::{self, ExportError};
 use crate::folder::{self, FolderError, HeadFile};
@@ -154,6 +154,23 @@ impl Source {
     /// As for [`Source::from_folder`].
     pub fn from_folder_and_archive(dir: &Path, archive: &Path) -> Result<Source, SourceError> {
         Ok(Source::of(Kind::Folder(Box::new(Folder::open(dir, &[archive.to_owned()])?))))
+    }
+
+    /// Reads sealed segments that lie in a folder by themselves, such as an archive. Nothing says where the journal ends that
+    /// they are of, and their first may not be its first.
+    ///
+    /// # Errors
+    /// As for [`Source::from_folder`]; there is no segment in the folder; it is the folder of a journal that a process writes.
+    pub fn from_segments(segments: &Path) -> Result<Source, SourceError> {
+        Ok(Source::of(Kind::Folder(Box::new(Folder::of_segments(segments, None)?))))
+    }
+
+    /// Reads sealed segments as [`Source::from_segments`] does, from the record after `head` on.
+    ///
+    /// # Errors
+    /// As for [`Source::from_segments`].
+    pub fn from_segments_after(segments: &Path, head: Head) -> Result<Source, SourceError> {
+        Ok(Source::of(Kind::Folder(Box::new(Folder::of_segments(segments, Some(head))?))))
     }
 
     /// Reads an export on from a mark of it: `input` must begin at the byte that the mark names.
@@ -309,8 +326,34 @@ struct Folder {
     has_evidence: bool,
     verifier: Verifier,
     ended: bool,
+    /// Why there is nothing behind the last segment that is read, if there may be more.
+    fault: Option<SegmentsError>,
     /// Held so that no writer begins meanwhile.
     _held: Option<Flock<File>>,
+}
+
+/// Whether a folder is none of a journal but has segments in it, as an archive has.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn is_of_segments(dir: &Path) -> Result<bool, FolderError> {
+    if dir.join("format").exists() {
+        return Ok(false);
+    }
+    let names = SystemDisk.names(dir).map_err(|error| folder::io_error("list", dir, error))?;
+    Ok(names.iter().any(|name| name.to_str().and_then(segment::first_of_name).is_some()))
+}
+
+/// Where segments are.
+struct At<'a> {
+    /// The folder that is told of.
+    dir: &'a Path,
+    /// The folders that they lie in.
+    folders: Vec<PathBuf>,
+    /// The one of these that is no archive.
+    own: Option<PathBuf>,
+    known: Option<Head>,
+    held: Option<Flock<File>>,
 }
 
 impl Folder {
@@ -322,7 +365,6 @@ impl Folder {
         Folder::begin(dir, archives, Some(head))
     }
 
-    /// Begins at the first record, or after one that was read before.
     fn begin(dir: &Path, archives: &[PathBuf], after: Option<Head>) -> Result<Folder, SourceError> {
         if !folder::check_format(dir)? {
             let reason = "it has no file `format`";
@@ -330,11 +372,33 @@ impl Folder {
         }
         let held = folder::hold_for_reading(dir)?;
         let known = HeadFile::read(&SystemDisk, dir)?;
-        let loaded = Segments::load_with(Arc::new(SystemDisk), dir, archives, false)?;
-        let (before, has_evidence) = (loaded.before, !loaded.newest.to_evidence().is_empty());
         let own = segment::folder(dir);
+        let folders = std::iter::once(own.clone()).chain(archives.iter().cloned()).collect();
+        Folder::read(At { dir, folders, own: Some(own), known, held }, after)
+    }
+
+    fn of_segments(dir: &Path, after: Option<Head>) -> Result<Folder, SourceError> {
+        if !is_of_segments(dir)? {
+            let reason = "no segment is in it";
+            return Err(FolderError::Foreign { dir: dir.to_owned(), reason }.into());
+        }
+        // They may be those of a node that runs.
+        let held = match dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned)) {
+            Some(journal) if journal.join("format").exists() => folder::hold_for_reading(&journal)?,
+            Some(_) | None => None,
+        };
+        Folder::read(At { dir, folders: vec![dir.to_owned()], own: None, known: None, held }, after)
+    }
+
+    /// Begins at the first record, or after one that was read before.
+    fn read(at: At<'_>, after: Option<Head>) -> Result<Folder, SourceError> {
+        let At { dir, folders, own, known, held } = at;
+        let loaded = Segments::load_from(Arc::new(SystemDisk), dir, &folders, false)?;
+        let (before, fault) = (loaded.before, loaded.fault);
+        // The newest is at the end, which may not have been found.
+        let has_evidence = fault.is_some() || !loaded.newest.to_evidence().is_empty();
         let sealed = |(first, known): (Seq, Known)| {
-            let is_archive = known.path.parent() != Some(own.as_path());
+            let is_archive = known.path.parent() != own.as_deref();
             let of = |info: SealedInfo| (info.last.seq, info.content);
             known.sealed.map(of).map(|(last, content)| SealedSegment { first, last, content, is_archive })
         };
@@ -345,7 +409,7 @@ impl Folder {
         // Whoever reads a part has read the whole before, with the content of its segments.
         let walk = if after.is_some() { walk } else { walk.checking_content() };
         let verifier = Verifier::after(from);
-        Ok(Folder { walk, known, before, segments, has_evidence, verifier, ended: false, _held: held })
+        Ok(Folder { walk, known, before, segments, has_evidence, verifier, ended: false, fault, _held: held })
     }
 
     fn next(&mut self) -> Option<Result<Item, SourceError>> {
@@ -394,7 +458,10 @@ impl Folder {
     }
 
     /// Whether the journal ends where it is known to end.
-    fn check_end(&self) -> Result<(), SourceError> {
+    fn check_end(&mut self) -> Result<(), SourceError> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault.into());
+        }
         let last = self.verifier.head().seq;
         match self.known {
             Some(known) if known.seq > last => {

@@ -57,7 +57,7 @@ pub(crate) fn open(
     let known = HeadFile::read(&*disk, dir)?;
     make_segments_folder(&*disk, dir)?;
     let loaded = Segments::load(disk, dir, true).map_err(|error| damaged(dir, error))?;
-    let Loaded { segments, open, unmade, before, head, epoch, opened: opened_before, closed, newest } =
+    let Loaded { segments, open, unmade, before, head, epoch, opened: opened_before, closed, newest, .. } =
         loaded;
     let segments = Arc::new(segments);
     let ballast = Ballast::open(Arc::clone(segments.disk()), dir.clone(), config.ballast_bytes)?;

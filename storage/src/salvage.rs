@@ -1,6 +1,7 @@
 //! What survives of a damaged journal: every record that can still be read, wherever it stands, and a new folder out of those
 //! that follow on each other. Nothing gets another number or hash than it had.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +30,11 @@ const WRITTEN_LEN: usize = 256 << 10;
 
 /// Bytes that are read at once, many times the longest frame.
 const READ_LEN: usize = 1 << 20;
+
+/// Bytes that may be looked at in vain, beside so many times the file: what announces entry after entry and has none of
+/// them would take years.
+const VAIN_LEN_MAX: u64 = 4 << 30;
+const VAIN_TIMES_MAX: u64 = 64;
 
 /// Bytes that are passed over where a file cannot be read: the smallest unit in which disks lose data.
 const UNREADABLE_LEN: usize = 512;
@@ -175,6 +181,8 @@ pub struct Survivors {
     /// Where the next entry may begin in the window.
     next: usize,
     is_at_end: bool,
+    /// Bytes that were looked at and are no entry's.
+    vain: u64,
 }
 
 impl Survivors {
@@ -191,13 +199,14 @@ impl Survivors {
             window: Vec::new(),
             next: 0,
             is_at_end: false,
+            vain: 0,
         })
     }
 
     /// The next one; none at the end.
     ///
     /// # Errors
-    /// The file cannot be measured; what of it cannot be read is passed over.
+    /// The file cannot be measured, or too much in it only looks like entries; what of it cannot be read is passed over.
     pub fn next_survivor(&mut self) -> Result<Option<Item>, FolderError> {
         loop {
             if !self.is_at_end && self.window.len().saturating_sub(self.next) < FRAME_LEN_MAX {
@@ -228,9 +237,22 @@ impl Survivors {
                         Entry::Answer(_) | Entry::Opened(_) | Entry::Closed | Entry::Footer(_) => {}
                     }
                 }
-                Err(_) => self.next += 1,
+                Err(_) => {
+                    self.vain += bytes.len() as u64;
+                    self.next += 1;
+                    self.check_vain()?;
+                }
             }
         }
+    }
+
+    fn check_vain(&self) -> Result<(), FolderError> {
+        let passed = self.window_at + self.next as u64;
+        if self.vain <= VAIN_LEN_MAX.saturating_add(passed.saturating_mul(VAIN_TIMES_MAX)) {
+            return Ok(());
+        }
+        let error = io::Error::other("nearly every byte of it claims to begin a record, and none does");
+        Err(io_error("look through", &self.path, error))
     }
 
     fn fill(&mut self) -> Result<(), FolderError> {

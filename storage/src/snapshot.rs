@@ -4,6 +4,8 @@
 //! not read as it was put away, is left out, and the one before it or the whole journal is folded instead. Once the
 //! first records are gone, it is the only way in: then what can be read of it counts.
 
+pub mod at_rest;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;

@@ -9,6 +9,12 @@ mod service;
 use std::fs;
 use std::path::Path;
 
+use purser_node::api::exec::ExecRequest;
+use purser_node::api::ledger::reservations::ReserveBody;
+use purser_node::api::pools::task_routes::TaskRequest;
+use purser_node::api::resize::ResizeBody;
+use purser_node::api::state;
+
 /// A file of the checkout.
 fn file(path: &str) -> Vec<u8> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -29,7 +35,20 @@ fn no_decoder_of_the_service_panics() {
     let cgroup = "usage_usec 42\nuser_usec 40\nnr_periods 1\ninactive_file 1200\ntotal_inactive_file 300\n";
     let stat =
         "42 (a) R 1 (b)) 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24\nNSpid:\t28007\t1\n";
+    let task = r#"{"kind":"work","argv":["true"],"env":{"A":"b"},"timeoutSeconds":5,"labels":{}}"#;
+    let reserve = r#"{"ttlMs":60000,"resources":{"cpu":"500m","memory":"64Mi","gpuShare":"50%"}}"#;
+    let exec = r#"{"command":["ls","-l"],"container":"main"}"#;
+    let resize = r#"{"spec":{"containers":[{"name":"main","resources":{"limits":{"cpu":"2"}}}]}}"#;
+    assert!(state::json::<TaskRequest>(&Default::default(), task.as_bytes()).is_ok());
+    assert!(state::json::<ReserveBody>(&Default::default(), reserve.as_bytes()).is_ok());
+    assert!(state::json::<ExecRequest>(&Default::default(), exec.as_bytes()).is_ok());
+    assert!(state::json::<ResizeBody>(&Default::default(), resize.as_bytes()).is_ok());
     let inputs = [
+        ("api", task.into()),
+        ("api", reserve.into()),
+        ("api", exec.into()),
+        ("api", resize.into()),
+        ("api", b"app=web,tier!=cache,!old".to_vec()),
         ("manifest", file("examples/job.yaml")),
         ("manifest", file("examples/probes.yaml")),
         ("manifest", file("examples/pools/runners.yaml")),
@@ -44,4 +63,9 @@ fn no_decoder_of_the_service_panics() {
         ("world", file("actors/golden/world.v3.json")),
     ];
     mutations::run(service::TARGETS, &inputs);
+}
+
+#[test]
+fn cargo_fuzz_runs_every_decoder_of_the_service() {
+    mutations::are_run_by_cargo_fuzz(service::TARGETS, "service");
 }

@@ -125,7 +125,16 @@ fn what_was_trimmed_is_archived_and_the_whole_can_be_put_together() {
     let (seals, trims) = (count("node.segment-sealed"), count("node.journal-trimmed"));
     assert!(seals >= 2 && names(&archive).len() >= seals, "{seals} seals, {:?}", names(&archive));
     assert!((1..=seals).contains(&trims), "{trims} trims");
-    assert_eq!(replay(&["--archive", kept, "verify"]).0, Some(2));
+    // By itself it is a source as well, whose end nobody knows.
+    let (code, alone) = replay(&["--archive", kept, "verify"]);
+    assert_eq!(code, Some(0), "{alone}");
+    assert!(alone.contains("\ntrusted   records 1 to ") && alone.contains("\nend       "), "{alone}");
+    let (code, listed) = replay(&["--dir", kept, "log", "-o", "jsonl"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        log.starts_with(&listed) && listed.lines().count() > 1,
+        "what is archived is the journal's beginning"
+    );
 }
 
 /// A start from a snapshot does not read the oldest segments: what was damaged in them must be noticed all the same.

@@ -10,6 +10,7 @@ mod tests;
 
 use std::sync::PoisonError;
 
+use purser_events::view::WORLD_LAYOUT;
 use purser_events::{Seq, StreamId, World};
 use purser_storage::{Capture, SnapshotError, Snapshots, StoredSnapshot, StreamEnd, Streams};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use super::{Inner, LiveWorld, StreamHead};
 
 /// Number of the layout below. Each change of it, or of the world in it, gets another. Older ones are read for ever:
 /// what is new has a default, what is otherwise is made of the old by an upcast in `read`.
-const LAYOUT: u32 = 3;
+const LAYOUT: u32 = WORLD_LAYOUT;
 
 /// What is put away.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ pub mod reason;
 pub mod resize;
 pub mod scale;
 mod setback;
+pub mod simulate;
 pub mod slots;
 pub mod spec;
 pub mod spec_error;

@@ -15,7 +15,7 @@ pub mod world;
 pub use history::{EndResult, Incarnation, PastContainer, PastExit};
 pub use registry::{Entry, Registry, Tombstone};
 pub use violations::ViolationHistory;
-pub use world::{Quarantine, World};
+pub use world::{Quarantine, WORLD_LAYOUT, World};
 
 /// Maps whose keys are structures become maps with text keys, which is what JSON has.
 pub(crate) fn by_text<K, V, S>(map: &BTreeMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>

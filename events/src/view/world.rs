@@ -20,6 +20,10 @@ use crate::record::{Header, Record};
 use crate::units::{Bytes, MilliTflops};
 use crate::worker::{Worker, WorkerEvent};
 
+/// Number of the layout in which a world is put away in snapshots. Each change of it, or of the world in it, gets another;
+/// older ones are read for ever.
+pub const WORLD_LAYOUT: u32 = 3;
+
 /// Everything that a journal says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

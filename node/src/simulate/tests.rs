@@ -12,6 +12,9 @@ use purser_events::{Context, PodUid, Policy};
 use serde_json::json;
 use uuid::Uuid;
 
+use purser_events::Decider;
+use purser_events::pool::{Pool, PoolEvent};
+
 use super::*;
 use crate::manifest::{Defaults, pod_spec};
 

@@ -38,7 +38,10 @@ called *.json:
   [policy.limits.memory]
   overcommit-percent = 150
   [tenants.red.quota]
-  memory = 68719476736")]
+  memory = 68719476736
+  [pools.ci.scaling]
+  max-replicas = 8
+  up-stable-ms = 5000")]
 pub struct WhatifArgs {
     /// The other rules: what is not in it is as recorded
     #[arg(long, value_name = "FILE", required_unless_present = "preset")]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{LogOutput, PodName, SeqRange, StreamName, TypeName};
 use crate::cursor::Cursor;
-use crate::expr::RecordExpr;
+use crate::expr::{RecordExpr, RecordField};
 use crate::pattern::Pattern;
 use crate::when::When;
 
@@ -48,6 +48,12 @@ pub struct FilterArgs {
     /// Only records of this type, as in pod.admitted, or pod. for all of them; more by commas, or repeated
     #[arg(short = 't', long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<TypeName>,
+    /// Only records of this request: what `show` tells as its correlation
+    #[arg(long, value_name = "CORRELATION")]
+    pub correlation: Option<Uuid>,
+    /// Only records of who asked for them: `uid:1000`, `token:ci` or `node`
+    #[arg(long, value_name = "PRINCIPAL")]
+    pub principal: Option<String>,
     /// Only records for which this holds, as in 'exit.code != 0 and @principal ~ "^uid:"'
     #[arg(long = "where", value_name = "EXPR")]
     pub holds: Option<RecordExpr>,
@@ -72,12 +78,15 @@ impl FilterArgs {
             pool,
             stream,
             types,
+            correlation,
+            principal,
             holds,
             grep,
         } = self;
         let place = seq.is_none() && since.is_none() && until.is_none() && boot.is_none();
         let whose = pod.is_none() && worker.is_none() && gpu.is_none() && tenant.is_none() && pool.is_none();
         let whose = whose && stream.is_none();
+        let whose = whose && correlation.is_none() && principal.is_none();
         place && whose && types.is_empty() && holds.is_none() && grep.is_none()
     }
 }
@@ -110,6 +119,9 @@ pub struct LogArgs {
     /// The same as --output oneline
     #[arg(long, conflicts_with_all = ["graph", "output"])]
     pub oneline: bool,
+    /// With --output json or jsonl: only these parts of each, by the paths of --where, separated by commas
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    pub output_fields: Vec<RecordField>,
     /// How to show them
     #[arg(short, long, value_enum, default_value_t)]
     pub output: LogOutput,

@@ -243,6 +243,8 @@ impl Sink for Parquet<'_> {
         let (header, origin) = (&stored.header, &stored.header.origin);
         let (kind, principal) = (render::type_name(stored), self.shown.principal(header));
         let payload = event.as_ref().ok().map(|event| self.shown.payload(event).to_string());
+        // That of the payload that is shown: of an older one, what today's is made of it.
+        let version = event.as_ref().map_or(stored.layout_version, |event| event.layout().version);
         let unread = event.as_ref().err().map(render::payload_error);
         let hash = (!self.shown.is_redacted()).then(|| render::hex(&stored.hash));
         let (cause_kind, command) = match origin.cause {
@@ -258,7 +260,7 @@ impl Sink for Parquet<'_> {
                 "seq" => column.number(long(header.seq.0)),
                 "time" => column.number(header.time.0),
                 "type" => column.text(&kind),
-                "type_version" => column.number(stored.layout_version.into()),
+                "type_version" => column.number(version.into()),
                 "stream_kind" => column.text(header.stream.kind.word()),
                 "stream" => column.text(&stream),
                 "version" => column.number(long(header.version.0)),

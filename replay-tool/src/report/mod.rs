@@ -29,6 +29,9 @@ pub(crate) const POINTS: usize = 400;
 /// Most GPUs that are drawn.
 const GPUS_MAX: usize = 32;
 
+/// Most resources that are drawn: operators count what they like.
+const USES_MAX: usize = 32;
+
 /// Most bars of one row.
 const BARS_MAX: usize = 300;
 
@@ -99,6 +102,9 @@ pub(crate) struct Report {
     /// Who holds each GPU.
     pub(crate) gpus: BTreeMap<String, Vec<(HolderId, Bar)>>,
     pub(crate) uses: BTreeMap<ResourceKind, Use>,
+    /// GPUs and resources beyond those that are drawn, the most at a time.
+    pub(crate) gpus_more: usize,
+    pub(crate) uses_more: usize,
     watched: Watched,
     slots: SlotBars,
     /// The latest time so far: a clock that went back is held.
@@ -122,6 +128,8 @@ impl Report {
             lists: Lists::default(),
             gpus: BTreeMap::new(),
             uses: BTreeMap::new(),
+            gpus_more: 0,
+            uses_more: 0,
             watched: Watched::default(),
             slots: SlotBars::default(),
             now: i64::MIN,
@@ -204,11 +212,17 @@ impl Report {
     fn note_uses(&mut self) {
         let point = self.range.point(self.now);
         let ledger = &self.folded.world.ledger;
+        let mut more = 0;
         for (kind, usage) in ledger.managers.all().flat_map(|manager| manager.usage(ledger.policy.strict)) {
+            if self.uses.len() == USES_MAX && !self.uses.contains_key(&kind) {
+                more += 1;
+                continue;
+            }
             let of_kind = self.uses.entry(kind).or_default();
             reach(&mut of_kind.capacity, point, usage.capacity);
             reach(&mut of_kind.allocated, point, usage.allocated);
         }
+        self.uses_more = self.uses_more.max(more);
     }
 
     fn note_gpus(&mut self) {
@@ -235,6 +249,9 @@ impl Report {
                 self.gpus.entry(gpu.uuid.as_str().to_owned()).or_default();
             }
         }
+        let there = world.ledger.capacity.gpus.iter();
+        let more = there.filter(|gpu| !self.gpus.contains_key(gpu.uuid.as_str())).count();
+        self.gpus_more = self.gpus_more.max(more);
         for (gpu, holder, what) in held {
             let Some(bars) = self.gpus.get_mut(&gpu) else { continue };
             if bars.iter().any(|(by, bar)| *by == holder && bar.to.is_none()) {

@@ -9,6 +9,9 @@ use super::{Bar, Report, charts};
 use crate::render;
 use crate::spans::seconds;
 
+/// Most streams in quarantine that are told of one by one.
+const QUARANTINED_MAX: usize = 100;
+
 const STYLE: &str = include_str!("style.css");
 
 /// Writes the page. `source` says what was read, `verdict` whether it is sound.
@@ -222,7 +225,11 @@ fn allocation(report: &Report) -> String {
         })
         .collect();
     let told = "<p>What was given out, the most in each part of the time; dashed: what there was.</p>";
-    section("allocation", "What was given out", &format!("{told}{charts}"))
+    section(
+        "allocation",
+        "What was given out",
+        &format!("{told}{charts}{}", more(report.uses_more, "resources")),
+    )
 }
 
 fn gpus(report: &Report) -> String {
@@ -246,7 +253,13 @@ fn gpus(report: &Report) -> String {
         return section("gpus", "GPUs", "<p>The node has none.</p>");
     }
     let held = charts::rows("gpus-chart", report.range, &rows, |_| "held".to_owned());
-    section("gpus", "Who held which GPU", &format!("{held}{health}"))
+    let more = more(report.gpus_more, "GPUs");
+    section("gpus", "Who held which GPU", &format!("{held}{more}{health}"))
+}
+
+/// That there is more than is drawn, if there is.
+pub(super) fn more(count: usize, what: &str) -> String {
+    if count > 0 { format!("<p>… and {count} more {what}.</p>") } else { String::new() }
 }
 
 fn integrity(report: &Report) -> String {
@@ -261,9 +274,13 @@ fn integrity(report: &Report) -> String {
             number(&world.ledger.drifts.len().to_string()),
         ],
     ];
-    for (stream, found) in &world.quarantined {
+    let more = world.quarantined.len().saturating_sub(QUARANTINED_MAX);
+    for (stream, found) in world.quarantined.iter().take(QUARANTINED_MAX) {
         let text = format!("{stream} from record {}: {}", found.seq, found.reason);
         rows.push(vec![cell(&text), number("not folded")]);
+    }
+    if more > 0 {
+        rows.push(vec![cell(&format!("… and {more} more streams")), number("not folded")]);
     }
     let content = format!("{}{}", table("counts", &[], &rows), list(&report.lists.oddities));
     section("integrity", "Integrity", &content)

@@ -142,7 +142,9 @@ impl SlotBars {
         };
         let told =
             "<p>How many were taken, the most in each part of the time; dashed: how many there were.</p>";
-        section("slots", title, &format!("{}{bars}{note}{told}{uses}", table("slots", &names, &lines)))
+        let more = super::page::more(rows.len().saturating_sub(ROWS_MAX), "pools");
+        let table = table("slots", &names, &lines);
+        section("slots", title, &format!("{table}{more}{bars}{note}{told}{uses}"))
     }
 
     /// How slots were used, for programs.

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use purser_events::{Event, Seq, Timestamp};
 use purser_storage::{Head, PayloadError, StoredRecord};
+use serde_json::Value;
 
 use crate::cli::{LogArgs, LogOutput};
 use crate::cursor::{self, Cursor};
+use crate::expr::RecordField;
 use crate::failure::{Exit, Failure};
 use crate::filter::Filter;
 use crate::graph::Graph;
@@ -22,7 +24,7 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let mut graph = if args.graph { Some(plan(args, place, now)?) } else { None };
     let mut matches = Matches::new(args, place, now)?;
-    let mut listing = Listing::new(args.shown());
+    let mut listing = Listing::of(args)?;
     let mut held: VecDeque<StoredRecord> = VecDeque::new();
     let holds = graph.is_none() && (args.reverse || args.lines.is_some());
     let lines_max = args.lines.unwrap_or(usize::MAX);
@@ -144,6 +146,8 @@ impl<'a> Matches<'a> {
 /// Records as they are shown.
 pub(crate) struct Listing {
     output: LogOutput,
+    /// What is shown of each; all of it if empty.
+    fields: Vec<RecordField>,
     shown: u64,
     worst: Exit,
 }
@@ -151,7 +155,32 @@ pub(crate) struct Listing {
 impl Listing {
     /// Nothing yet.
     pub(crate) fn new(output: LogOutput) -> Listing {
-        Listing { output, shown: 0, worst: Exit::Ok }
+        Listing { output, fields: Vec::new(), shown: 0, worst: Exit::Ok }
+    }
+
+    /// As `log` is asked to show records.
+    pub(crate) fn of(args: &LogArgs) -> Result<Listing, Failure> {
+        let output = args.shown();
+        let is_text = matches!(output, LogOutput::Text | LogOutput::Oneline);
+        if is_text && !args.output_fields.is_empty() {
+            return Err(Failure::NotWith {
+                option: "--output-fields",
+                format: "text: give -o json or jsonl",
+            });
+        }
+        Ok(Listing { fields: args.output_fields.clone(), ..Listing::new(output) })
+    }
+
+    /// A record for programs.
+    fn json(&self, stored: &StoredRecord, event: &Result<Event, PayloadError>) -> Value {
+        if self.fields.is_empty() {
+            return render::record_json(stored, event);
+        }
+        let kind = render::type_name(stored);
+        let payload = event.as_ref().map(Event::payload_json).unwrap_or_default();
+        let value =
+            |field: &RecordField| (field.text().to_owned(), field.value(&stored.header, &kind, &payload));
+        Value::Object(self.fields.iter().map(value).collect())
     }
 
     fn count(&mut self, event: &Result<Event, PayloadError>) {
@@ -173,7 +202,7 @@ impl Listing {
         let first = self.shown == 1;
         let whose = node.map_or_else(String::new, |node| format!("{node} "));
         let json = || {
-            let mut value = render::record_json(stored, event);
+            let mut value = self.json(stored, event);
             if let Some(node) = node {
                 value["node"] = node.into();
             }

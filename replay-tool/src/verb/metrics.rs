@@ -44,6 +44,7 @@ pub(crate) fn run(
             let suffix = if of.is_counter { "_total" } else { "" };
             for (time, value) in samples {
                 let time = seconds(*time);
+                let value = of.shown(*value);
                 console.line(format_args!("{}{suffix}{labels} {value} {time}", of.name))?;
             }
         }
@@ -115,7 +116,7 @@ impl Steps {
             }
             self.taken += 1;
             if folded.time.is_some() {
-                tell(&folded.world, measured, &mut |metric, labels, value| {
+                tell(&folded.world, measured, Timestamp(next), &mut |metric, labels, value| {
                     series.note((metric, label_text(labels)), next, value);
                 });
             }

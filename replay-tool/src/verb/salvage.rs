@@ -17,6 +17,9 @@ use crate::failure::{Exit, Failure};
 use crate::source::{Opened, Place};
 use crate::{Console, render};
 
+/// Most rows of records behind the damage that are kept, each in a file of its own.
+const PARTS_MAX: usize = 1_000;
+
 /// Records behind the damage that follow on each other.
 struct Part {
     /// Known by its checksum alone: what it followed on is lost.
@@ -51,6 +54,8 @@ struct Salvage<'a> {
     part: Option<Part>,
     /// Records that stand where they do not belong: their number was passed already.
     stray: u64,
+    /// Records behind the last part that is kept.
+    more: u64,
     unlooked: Vec<String>,
 }
 
@@ -92,7 +97,7 @@ fn rebuild<'a>(args: &'a SalvageArgs, place: &Place) -> Result<Salvage<'a>, Fail
         }
     }
     let head = source.as_ref().map_or(before, Opened::head);
-    let (parts, part, stray, unlooked) = <_>::default();
+    let (parts, part, stray, more, unlooked) = <_>::default();
     Ok(Salvage {
         to: &args.to,
         before,
@@ -105,6 +110,7 @@ fn rebuild<'a>(args: &'a SalvageArgs, place: &Place) -> Result<Salvage<'a>, Fail
         parts,
         part,
         stray,
+        more,
         unlooked,
     })
 }
@@ -163,6 +169,10 @@ impl Salvage<'_> {
             return Ok(());
         }
         self.end_part()?;
+        if self.parts.len() == PARTS_MAX {
+            self.more += 1;
+            return Ok(());
+        }
         self.part = Some(Part { run: Run::behind(&record), first: record, file: None });
         Ok(())
     }
@@ -231,7 +241,7 @@ impl Salvage<'_> {
             "hash": render::hex(&self.head.hash), "damage": self.failure.as_ref().map(|failure| purser_events::causes::told(failure)),
             "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
             "lost": lost.iter().map(|(first, last)| json!({ "first": first, "last": last })).collect::<Vec<_>>(),
-            "lastKnown": self.known_last, "stray": self.stray, "unreadableFiles": self.unlooked,
+            "lastKnown": self.known_last, "stray": self.stray, "notKept": self.more, "unreadableFiles": self.unlooked,
             "answers": "answers to commands are not taken over: who repeats a request with its old key repeats it",
         })
     }
@@ -270,6 +280,13 @@ impl Salvage<'_> {
         }
         if self.stray > 0 {
             console.line(format_args!("stray     {} records stand where they do not belong", self.stray))?;
+        }
+        if self.more > 0 {
+            console.line(format_args!(
+                "… and {} more records behind these {PARTS_MAX} rows, which are in no file: salvage what is left of the source \
+                 by itself",
+                self.more
+            ))?;
         }
         for path in &self.unlooked {
             console.line(format_args!("unread    {}", render::safe(path)))?;

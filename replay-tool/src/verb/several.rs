@@ -44,7 +44,7 @@ pub(crate) fn log(
     }
     let mut filters = filters(&args.filter, nodes, now)?;
     let mut merge = Merge::open(nodes)?;
-    let mut listing = Listing::new(args.shown());
+    let mut listing = Listing::of(args)?;
     let holds = args.reverse || args.lines.is_some();
     let lines_max = args.lines.unwrap_or(usize::MAX);
     let mut held: VecDeque<(usize, StoredRecord)> = VecDeque::new();

@@ -1,10 +1,11 @@
 //! `state`: what was true at a moment, folded from the journal by the same logic as the node's.
 
+use clap::ValueEnum;
 use purser_events::Timestamp;
 use purser_events::view::Entry;
 use serde_json::json;
 
-use crate::cli::{Output, StateArgs};
+use crate::cli::{Output, StateArgs, View};
 use crate::entity::Entity;
 use crate::failure::{Exit, Failure};
 use crate::fold::{Folded, fold};
@@ -21,6 +22,10 @@ pub(crate) fn run(
     let world = &folded.world;
     if args.digest {
         console.line(format_args!("{} {}", world.head, render::hex(&world.digest())))?;
+        return Ok(folded.exit);
+    }
+    if let Some(view) = args.view {
+        tell_view(view, &folded, args.output, console)?;
         return Ok(folded.exit);
     }
     let entity = match (&args.stream, &args.pod) {
@@ -50,6 +55,23 @@ pub(crate) fn run(
         }
     }
     Ok(folded.exit)
+}
+
+/// The world from one side.
+fn tell_view(view: View, folded: &Folded, output: Output, console: &mut Console<'_>) -> Result<(), Failure> {
+    let name = view.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    match output {
+        Output::Text => {
+            let lines = view.lines(folded);
+            let (count, head) = (lines.len(), folded.world.head);
+            console.line(format_args!("{name} at record {head}{}: {count}", folded.time_text()))?;
+            lines.iter().try_for_each(|line| console.line(format_args!("  {line}")))
+        }
+        Output::Json => {
+            let value = json!({ "at": folded.place(), "view": name, "items": view.items(folded) });
+            console.line(format_args!("{}", render::pretty(&value)))
+        }
+    }
 }
 
 /// Each pool with its pods, slots and tasks, and which rule has said how many pods there are to be.

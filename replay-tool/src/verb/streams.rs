@@ -83,9 +83,10 @@ fn note(streams: &mut BTreeMap<StreamId, Standing>, stored: &StoredRecord, event
 }
 
 impl Standing {
-    /// Whether nothing can follow.
+    /// Whether what it tells of is over. Of a pool that is made again, or a GPU that comes back, it goes on.
     fn is_over(&self) -> bool {
-        matches!(render::layout_name(self.last_type).as_str(), "pod.terminated" | "worker.exited")
+        let last = render::layout_name(self.last_type);
+        matches!(last.as_str(), "pod.terminated" | "worker.exited" | "pool.removed" | "gpu.forgotten")
     }
 
     fn line(&self, stream: StreamId) -> String {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::cli::{Output, VerifyArgs};
 use crate::failure::{Exit, Failure};
+use crate::put_away::{Comparison, ToFold};
 use crate::redactions::Redactions;
 use crate::source::{Opened, Place};
 use crate::{Console, render};
@@ -49,25 +50,51 @@ pub(crate) fn run(args: &VerifyArgs, place: &Place, console: &mut Console<'_>) -
         // There is evidence where none was expected: somebody may have taken out the newest.
         pass = Pass::through(args, place, true)?;
     }
-    let Pass { source, findings, audit, failure } = pass;
+    let Pass { source, findings, audit, snapshots, failure } = pass;
     let audit = audit.expect("a pass that expects evidence misses none");
     let (before, head) = (source.before(), source.head());
     findings.tell_unread(console);
-    let exit = match (&failure, &findings) {
+    let of_records = match (&failure, &findings) {
         (Some(failure), _) => failure.exit(),
         (None, _) if audit.findings_count > 0 || !findings.redactions.is_empty() => Exit::Integrity,
         (None, Findings { malformed: 1.., .. }) => Exit::Integrity,
         (None, Findings { unknown: 1.., .. }) => Exit::Unknown,
         (None, _) => Exit::Ok,
     };
+    let exit = of_records.or_worse(snapshots.exit());
+    let told = Told { findings, audit, snapshots, before, head, failure, of_records, exit };
     match args.output {
         Output::Text => {
-            tell(&findings, before, head, failure.as_ref(), exit, console)?;
-            tell_evidence(args, &audit, head, console)?;
+            told.tell(console)?;
+            if place.is_without_end() {
+                console.line(format_args!("end       segments alone do not say where their journal ends"))?;
+            }
+            told.tell_evidence(args, console)?;
+            told.snapshots.lines().try_for_each(|line| console.line(format_args!("snapshot  {line}")))?;
         }
-        Output::Json => tell_json(&findings, &audit, before, head, failure.as_ref(), exit, console)?,
+        Output::Json => told.tell_json(place, console)?,
     }
     Ok(exit)
+}
+
+/// All that was found.
+struct Told {
+    findings: Findings,
+    audit: AuditReport,
+    snapshots: Comparison,
+    before: Head,
+    head: Head,
+    failure: Option<Failure>,
+    /// How it would end by the records alone.
+    of_records: Exit,
+    exit: Exit,
+}
+
+/// What a record is to a verification.
+struct Seen {
+    payload: Payload,
+    /// If snapshots are compared with it.
+    to_fold: Option<Box<ToFold>>,
 }
 
 /// What a record's payload is to a verification.
@@ -79,13 +106,18 @@ enum Payload {
     Unread(Box<PayloadError>),
 }
 
-impl Payload {
-    fn of(stored: &StoredRecord) -> Payload {
-        match stored.event() {
+impl Seen {
+    /// Looks at a record; those up to the last snapshot's are folded as well.
+    fn of(stored: &StoredRecord, folded_upto: Seq) -> Seen {
+        let event = stored.event();
+        let is_folded = stored.header.seq <= folded_upto;
+        let to_fold = is_folded.then(|| Box::new(ToFold::of(stored, &event)));
+        let payload = match event {
             Ok(Event::Node(event)) => Payload::Node(Box::new(event)),
             Ok(_) => Payload::Read,
             Err(error) => Payload::Unread(Box::new(error)),
-        }
+        };
+        Seen { payload, to_fold }
     }
 }
 
@@ -95,6 +127,7 @@ struct Pass {
     findings: Findings,
     /// None if there was evidence and none was expected.
     audit: Option<AuditReport>,
+    snapshots: Comparison,
     failure: Option<Failure>,
 }
 
@@ -107,8 +140,11 @@ impl Pass {
         }
         let mut findings = Findings::default();
         let mut redactions = Redactions::default();
-        let read = source.read_through(&Payload::of, |scanned| match scanned {
-            Scanned::Record(position, payload) => {
+        let mut snapshots = Comparison::of(place, source.before().seq)?;
+        let folded_upto = snapshots.upto();
+        let look = |stored: &StoredRecord| Seen::of(stored, folded_upto);
+        let read = source.read_through(&look, |scanned| match scanned {
+            Scanned::Record(position, Seen { payload, to_fold }) => {
                 findings.records += 1;
                 auditor.record(&position.hash);
                 let event = match &payload {
@@ -120,13 +156,17 @@ impl Pass {
                     }
                 };
                 redactions.note(&position, event);
+                if let Some(record) = to_fold {
+                    snapshots.note(&position, *record);
+                }
             }
             Scanned::Evidence(evidence) => auditor.evidence(&evidence),
         });
         (findings.redactions, findings.unfinished) = redactions.finish(&source);
         findings.is_excerpt = source.is_excerpt();
+        snapshots.finish(read.is_ok());
         let audit = (!auditor.has_missed_evidence()).then(|| auditor.finish());
-        Ok(Pass { source, findings, audit, failure: read.err().map(Failure::from) })
+        Ok(Pass { source, findings, audit, snapshots, failure: read.err().map(Failure::from) })
     }
 }
 
@@ -188,138 +228,138 @@ impl Findings {
     }
 }
 
-fn tell(
-    findings: &Findings,
-    before: Head,
-    head: Head,
-    failure: Option<&Failure>,
-    exit: Exit,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    let verdict = match exit {
-        Exit::Ok => "sound",
-        Exit::Unknown => "NOT FULLY READABLE: a newer release is needed",
-        Exit::Integrity => "DAMAGED",
-        Exit::Io | Exit::NothingMatched | Exit::Usage | Exit::Determinism => "NOT READ TO ITS END",
-    };
-    console.line(format_args!("verdict   {verdict}"))?;
-    if let Some(failure) = failure {
-        console.line(format_args!("reason    {}", failure.told()))?;
-    }
-    match findings.records {
-        0 => console.line(format_args!("trusted   no record"))?,
-        _ => console.line(format_args!("trusted   records {} to {}", before.seq.next(), head.seq))?,
-    }
-    if before.seq > Seq::ZERO {
-        console.line(format_args!(
-            "assumed   record {} with hash {}",
-            before.seq,
-            render::hex(&before.hash)
-        ))?;
-    }
-    console.line(format_args!("hash      {}", render::hex(&head.hash)))?;
-    if findings.is_excerpt {
-        console.line(format_args!(
-            "excerpt   payloads were left out when this was made, and count as redacted"
-        ))?;
-    }
-    for (count, what) in findings.lines() {
-        console.line(format_args!("payloads  {count} {what}"))?;
-    }
-    if let Some(pending) = &findings.unfinished {
-        let id = pending.id;
-        console
-            .line(format_args!("redaction {id} is not over: the next start of the node goes on with it"))?;
-    }
-    for finding in &findings.redactions {
-        console.line(format_args!("redaction {}", render::safe(finding)))?;
-    }
-    Ok(())
-}
-
-/// What stands for the records, and up to where. Nothing is said where there is nothing and nobody asked.
-fn tell_evidence(
-    args: &VerifyArgs,
-    audit: &AuditReport,
-    head: Head,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    match &audit.sealed {
-        None if args.key.is_none() && args.checkpoint.is_none() => {}
-        None => console.line(format_args!("sealed    no record"))?,
-        Some(sealed) => {
-            let by = match sealed.period {
-                Some(period) => format!(", by the key of period {period}"),
-                None => String::new(),
-            };
-            console.line(format_args!("sealed    records up to {}{by}", sealed.size))?;
-            if sealed.size < head.seq.0 {
-                let first = sealed.size + 1;
-                console.line(format_args!("unsealed  records {first} to {}: chained only", head.seq))?;
-            }
-            if args.key.is_none() {
-                console.line(format_args!("keys      signatures were not checked: give --key"))?;
-            } else if !audit.signatures_checked {
-                console.line(format_args!(
-                    "keys      signatures were not checked: that needs the journal from its first record"
-                ))?;
-            }
+impl Told {
+    fn verdict(&self) -> &'static str {
+        match (self.of_records, self.exit) {
+            (Exit::Ok, Exit::Integrity) => "SOUND RECORDS, BAD SNAPSHOT",
+            (Exit::Ok, Exit::Unknown) => "SOUND RECORDS; a newer release is needed for a snapshot",
+            (Exit::Ok, _) => "sound",
+            (Exit::Unknown, _) => "NOT FULLY READABLE: a newer release is needed",
+            (Exit::Integrity, _) => "DAMAGED",
+            (Exit::Io | Exit::NothingMatched | Exit::Usage | Exit::Determinism, _) => "NOT READ TO ITS END",
         }
     }
-    if audit.foreign > 0 {
-        console.line(format_args!("foreign   {} seals of other keys say nothing", audit.foreign))?;
-    }
-    for size in &audit.continued {
-        console.line(format_args!("kept      the journal continues the checkpoint of {size} records"))?;
-    }
-    for finding in &audit.findings {
-        console.line(format_args!("evidence  {}", render::safe(&finding.to_string())))?;
-    }
-    let untold = audit.findings_count - audit.findings.len() as u64;
-    if untold > 0 { console.line(format_args!("evidence  {untold} more findings")) } else { Ok(()) }
-}
 
-fn tell_json(
-    findings: &Findings,
-    audit: &AuditReport,
-    before: Head,
-    head: Head,
-    failure: Option<&Failure>,
-    exit: Exit,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    let Findings {
-        records,
-        redacted,
-        sealed,
-        unknown,
-        malformed,
-        told: _,
-        is_excerpt,
-        redactions,
-        unfinished,
-    } = findings;
-    let value = json!({
-        "sound": exit == Exit::Ok,
-        "exit": exit.code(),
-        "reason": failure.map(Failure::told),
-        "records": records,
-        "before": { "seq": before.seq, "hash": render::hex(&before.hash) },
-        "head": { "seq": head.seq, "hash": render::hex(&head.hash) },
-        "evidence": {
-            "sealed": audit.sealed.as_ref().map(|sealed| sealed.size),
-            "period": audit.sealed.as_ref().and_then(|sealed| sealed.period),
-            "checkpoints": audit.checkpoints,
-            "successions": audit.successions,
-            "signaturesChecked": audit.signatures_checked,
-            "foreign": audit.foreign,
-            "continued": audit.continued,
-            "findings": audit.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "findingsCount": audit.findings_count,
-        },
-        "excerpt": is_excerpt,
-        "redactions": { "findings": redactions, "unfinished": unfinished.as_ref().map(|pending| pending.id) },
-        "payloads": { "redacted": redacted, "sealed": sealed, "unknown": unknown, "malformed": malformed },
-    });
-    console.line(format_args!("{}", render::pretty(&value)))
+    fn tell(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+        let Told { findings, before, head, failure, .. } = self;
+        console.line(format_args!("verdict   {}", self.verdict()))?;
+        if let Some(failure) = failure {
+            console.line(format_args!("reason    {}", failure.told()))?;
+        }
+        match findings.records {
+            0 => console.line(format_args!("trusted   no record"))?,
+            _ => console.line(format_args!("trusted   records {} to {}", before.seq.next(), head.seq))?,
+        }
+        if before.seq > Seq::ZERO {
+            console.line(format_args!(
+                "assumed   record {} with hash {}",
+                before.seq,
+                render::hex(&before.hash)
+            ))?;
+        }
+        console.line(format_args!("hash      {}", render::hex(&head.hash)))?;
+        if findings.is_excerpt {
+            console.line(format_args!(
+                "excerpt   payloads were left out when this was made, and count as redacted"
+            ))?;
+        }
+        for (count, what) in findings.lines() {
+            console.line(format_args!("payloads  {count} {what}"))?;
+        }
+        if let Some(pending) = &findings.unfinished {
+            let id = pending.id;
+            console.line(format_args!(
+                "redaction {id} is not over: the next start of the node goes on with it"
+            ))?;
+        }
+        for finding in &findings.redactions {
+            console.line(format_args!("redaction {}", render::safe(finding)))?;
+        }
+        Ok(())
+    }
+
+    /// What stands for the records, and up to where. Nothing is said where there is nothing and nobody asked.
+    fn tell_evidence(&self, args: &VerifyArgs, console: &mut Console<'_>) -> Result<(), Failure> {
+        let Told { audit, head, .. } = self;
+        match &audit.sealed {
+            None if args.key.is_none() && args.checkpoint.is_none() => {}
+            None => console.line(format_args!("sealed    no record"))?,
+            Some(sealed) => {
+                let by = match sealed.period {
+                    Some(period) => format!(", by the key of period {period}"),
+                    None => String::new(),
+                };
+                console.line(format_args!("sealed    records up to {}{by}", sealed.size))?;
+                if sealed.size < head.seq.0 {
+                    let first = sealed.size + 1;
+                    console.line(format_args!("unsealed  records {first} to {}: chained only", head.seq))?;
+                }
+                if args.key.is_none() {
+                    console.line(format_args!("keys      signatures were not checked: give --key"))?;
+                } else if !audit.signatures_checked {
+                    console.line(format_args!(
+                        "keys      signatures were not checked: that needs the journal from its first record"
+                    ))?;
+                }
+            }
+        }
+        if audit.foreign > 0 {
+            console.line(format_args!("foreign   {} seals of other keys say nothing", audit.foreign))?;
+        }
+        for size in &audit.continued {
+            console.line(format_args!("kept      the journal continues the checkpoint of {size} records"))?;
+        }
+        for finding in &audit.findings {
+            console.line(format_args!("evidence  {}", render::safe(&finding.to_string())))?;
+        }
+        let untold = audit.findings_count - audit.findings.len() as u64;
+        if untold > 0 {
+            console.line(format_args!("evidence  {untold} more findings"))?;
+        }
+        Ok(())
+    }
+
+    fn tell_json(&self, place: &Place, console: &mut Console<'_>) -> Result<(), Failure> {
+        let Told { findings, audit, snapshots, before, head, failure, of_records: _, exit } = self;
+        let Findings {
+            records,
+            redacted,
+            sealed,
+            unknown,
+            malformed,
+            told: _,
+            is_excerpt,
+            redactions,
+            unfinished,
+        } = findings;
+        let value = json!({
+            "sound": *exit == Exit::Ok,
+            "exit": exit.code(),
+            "reason": failure.as_ref().map(Failure::told),
+            "records": records,
+            "before": { "seq": before.seq, "hash": render::hex(&before.hash) },
+            "head": { "seq": head.seq, "hash": render::hex(&head.hash) },
+            "evidence": {
+                "sealed": audit.sealed.as_ref().map(|sealed| sealed.size),
+                "period": audit.sealed.as_ref().and_then(|sealed| sealed.period),
+                "checkpoints": audit.checkpoints,
+                "successions": audit.successions,
+                "signaturesChecked": audit.signatures_checked,
+                "foreign": audit.foreign,
+                "continued": audit.continued,
+                "findings": audit.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "findingsCount": audit.findings_count,
+            },
+            "excerpt": is_excerpt,
+            "redactions": {
+                "findings": redactions, "unfinished": unfinished.as_ref().map(|pending| pending.id),
+            },
+            "payloads": {
+                "redacted": redacted, "sealed": sealed, "unknown": unknown, "malformed": malformed,
+            },
+            "endIsKnown": !place.is_without_end(),
+            "snapshots": snapshots.json(),
+        });
+        console.line(format_args!("{}", render::pretty(&value)))
+    }
 }

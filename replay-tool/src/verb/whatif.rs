@@ -1,6 +1,8 @@
-//! `whatif`: what the ledger would have decided by other rules about what was asked of it.
+//! `whatif`: what the ledger would have decided by other rules about what was asked of it, and how pools would have fared
+//! that are scaled in another way.
 //!
-//! The loop is open: when pods came, what they asked for and when they went is taken as recorded.
+//! For the ledger the loop is open: when pods came, what they asked for and when they went is taken as recorded. For pools
+//! it is closed, see [`crate::scaling`].
 
 use std::path::Path;
 
@@ -17,8 +19,9 @@ use crate::failure::{Exit, Failure};
 use crate::fold::Folded;
 use crate::overlay::{Overlay, OverlayError};
 use crate::reading::Reading;
+use crate::scaling::Pools;
 use crate::source::Place;
-use crate::{Console, render};
+use crate::{Console, render, scaling};
 
 /// Most records of one decision.
 const DECISION_LEN_MAX: usize = 20_000;
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
     };
     let named = args.policy.as_deref().unwrap_or(Path::new("--preset"));
     let refused = |error: OverlayError| Failure::not_one(named, error);
+    let mut pools = Pools::of(&overlay);
     let mut group: Vec<StoredRecord> = Vec::new();
     while let Some(stored) = reading.next() {
         let is_ledgers = stored.header.stream.kind == StreamKind::Ledger;
@@ -68,17 +72,23 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
             whatif.decide(std::mem::take(&mut group), console).map_err(refused)?;
         }
         if is_ledgers {
+            pools.note(&stored.header, None)?;
             group.push(stored);
         } else {
             // Only whether the node takes pods concerns the ledger: nobody else need be folded.
             let event = reading.event(&stored);
+            pools.note(&stored.header, event.as_ref())?;
             whatif.pass(stored, event, console);
         }
     }
     whatif.decide(group, console).map_err(refused)?;
     whatif.compared.end();
-    whatif.tell(args.output, console)?;
-    let found = if whatif.compared.is_same() { Exit::NothingMatched } else { Exit::Ok };
+    // Of a part of the journal, nothing can be said about how pools fared.
+    let outcomes =
+        if reading.is_sound() { pools.decide_again(&overlay).map_err(refused)? } else { Vec::new() };
+    whatif.tell(args.output, &outcomes, console)?;
+    let is_same = whatif.compared.is_same() && !outcomes.iter().any(scaling::Outcome::differs);
+    let found = if is_same { Exit::NothingMatched } else { Exit::Ok };
     reading.end(found.or_worse(whatif.folded.exit), console)
 }
 
@@ -216,12 +226,20 @@ impl Whatif<'_> {
         self.other.reservations.get(&id).map(|held| held.token)
     }
 
-    fn tell(&self, output: Output, console: &mut Console<'_>) -> Result<(), Failure> {
+    fn tell(
+        &self,
+        output: Output,
+        pools: &[scaling::Outcome],
+        console: &mut Console<'_>,
+    ) -> Result<(), Failure> {
         if output == Output::Json {
             let mut value = self.compared.json();
             value["loop"] = json!("open");
             value["decisions"] = json!(self.decisions);
             value["untold"] = json!(self.untold);
+            if !self.overlay.pools.is_empty() {
+                value["pools"] = pools.iter().map(scaling::Outcome::json).collect();
+            }
             return console.line(format_args!("{}", render::pretty(&value)));
         }
         console.line(format_args!("{OPEN_LOOP}"))?;
@@ -229,6 +247,7 @@ impl Whatif<'_> {
         if self.untold > 0 {
             console.line(format_args!("untold     {} records do not say what led to them", self.untold))?;
         }
-        self.compared.tell(console)
+        self.compared.tell(console)?;
+        pools.iter().try_for_each(|pool| pool.tell(console))
     }
 }

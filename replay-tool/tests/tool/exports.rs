@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::path::Path;
+use std::process::Command;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
-use purser_events::Cause;
+use purser_events::{Cause, Timestamp};
 use purser_replay::Exit;
 use serde_json::{Value, json};
 
 use crate::answers::Lived;
-use crate::support::{Fixture, golden};
+use crate::support::{Fixture, golden, tool};
 
 #[test]
 fn exports_are_as_on_file() {
@@ -280,4 +282,88 @@ fn parquet_is_read_back_by_another_implementation() {
         assert_eq!(payload, record.event.payload_json());
         assert!(row.is_null(14).unwrap() && row.get_string(15).unwrap().len() == 64);
     }
+}
+
+/// What pyarrow reads in a Parquet file: its columns, each with its type and whether it may be null, and its rows.
+fn read_by_pyarrow(path: &str) -> (Value, Vec<Value>) {
+    // Where `.ci/pyarrow.sh` puts it.
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../pyarrow/bin/python");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_parquet.py");
+    let read = Command::new(&python).args([script, path]).output();
+    let remedy = "run `.ci/pyarrow.sh`, as `make test` does";
+    let read = read.unwrap_or_else(|error| panic!("{}: {error}: {remedy}", python.display()));
+    assert!(read.status.success(), "{}: {remedy}", String::from_utf8_lossy(&read.stderr));
+    let mut lines = read.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let mut next = || lines.next().map(|line| serde_json::from_slice(line).unwrap());
+    let columns = next().expect("the columns come first");
+    (columns, std::iter::from_fn(next).collect())
+}
+
+/// The row that a line of JSONL stands for.
+fn row_of(record: &Value) -> Value {
+    let (header, event) = (&record["header"], &record["event"]);
+    let (origin, cause) = (&header["origin"], &header["origin"]["cause"]);
+    let kind = cause["kind"].as_str().unwrap();
+    let cause_seq =
+        if matches!(kind, "record" | "timer" | "observation") { &cause["of"] } else { &Value::Null };
+    let cause_command = if kind == "command" { &cause["of"] } else { &Value::Null };
+    let time: Timestamp = header["time"].as_str().unwrap().parse().unwrap();
+    json!({
+        "seq": header["seq"], "time": time.0, "type": event["type"], "type_version": event["version"],
+        "stream_kind": header["stream"]["kind"], "stream": header["stream"]["id"], "version": header["version"],
+        "epoch": header["epoch"], "cause_kind": kind, "cause_seq": cause_seq, "cause_command": cause_command,
+        "correlation": origin["correlation"], "principal": origin["principal"], "payload": event["payload"],
+        "unread": event.get("withheld").or(event.get("error")), "hash": record["hash"],
+    })
+}
+
+#[test]
+fn parquet_is_what_jsonl_is_to_an_independent_reader() {
+    let lived = Lived::new(11, 400);
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run.export");
+    // A black box has payloads that are withheld.
+    let black = lived.path("black");
+    assert_eq!(tool(&["blackbox", "team-red/web", &black, "--export", run]).exit, Exit::Ok);
+    let columns = json!([
+        ["seq", "int64", false],
+        ["time", "timestamp[us, tz=UTC]", false],
+        ["type", "string", false],
+        ["type_version", "int64", false],
+        ["stream_kind", "string", false],
+        ["stream", "string", false],
+        ["version", "int64", false],
+        ["epoch", "int64", false],
+        ["cause_kind", "string", false],
+        ["cause_seq", "int64", true],
+        ["cause_command", "string", true],
+        ["correlation", "string", false],
+        ["principal", "string", false],
+        ["payload", "extension<arrow.json>", true],
+        ["unread", "string", true],
+        ["hash", "string", true],
+    ]);
+    let mut unread = 0;
+    for export in [&lived.path("export")[..], run, &black] {
+        if !Path::new(export).exists() {
+            assert_eq!(lived.tool(&["export", export]).exit, Exit::Ok);
+        }
+        let path =
+            format!("{}.parquet", lived.path(Path::new(export).file_name().unwrap().to_str().unwrap()));
+        let told = tool(&["export", &path, "-f", "parquet", "--export", export]);
+        assert_eq!(told.exit, Exit::Ok, "{export}: {}", told.notes);
+        let lines = tool(&["log", "-o", "jsonl", "--export", export]).out;
+        let wanted: Vec<Value> =
+            lines.lines().map(|line| row_of(&serde_json::from_str(line).unwrap())).collect();
+        let (found, mut rows) = read_by_pyarrow(&path);
+        assert_eq!(found, columns, "{export}");
+        assert_eq!(rows.len(), wanted.len(), "{export}");
+        for (row, wanted) in rows.iter_mut().zip(&wanted) {
+            unread += u32::from(row["payload"].is_null());
+            if let Some(payload) = row["payload"].as_str() {
+                row["payload"] = serde_json::from_str(payload).unwrap();
+            }
+            assert_eq!(row, wanted, "{export}");
+        }
+    }
+    assert!(unread > 10, "{unread} payloads are withheld");
 }

@@ -10,10 +10,19 @@ mod targets;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Cursor;
 
+use purser_events::view::WORLD_LAYOUT;
 use purser_replay::Exit;
+use purser_storage::offline::{Source, SourceFailure};
+use purser_storage::snapshot::at_rest::SnapshotFile;
+use purser_storage::{JournalConfig, StoredRecord};
+use serde_json::Value;
+
+use targets::reseal;
 
 use crate::answers::Lived;
+use crate::long;
 use crate::support::{Fixture, tool};
 
 fn is_full() -> bool {
@@ -22,20 +31,33 @@ fn is_full() -> bool {
 
 /// Says how many changes were looked for, none of which was missed.
 fn tell_found(what: &str, changes: u64) {
-    println!("corpus: {changes} {what}, every one found by `verify` and by `log`");
+    println!("corpus: {changes} {what}, every one found, and up to where the journal is sound");
 }
 
-/// Looks whether an export that was changed is told from a whole one, and no record is trusted that was changed.
+/// Looks whether an export that was changed is told from a whole one, and no record is trusted that was changed: all up to
+/// `last` are, which is named; nothing is said of that if the export cannot even be opened.
 #[track_caller]
-fn is_found(path: &str, bytes: &[u8], what: &str, changes: &mut u64) {
+fn is_found(path: &str, bytes: &[u8], what: &str, last: Option<usize>, changes: &mut u64) {
     *changes += 1;
     fs::write(path, bytes).unwrap();
-    for verb in [&["verify"][..], &["log", "-o", "oneline"]] {
-        let told = tool(&[verb, &["--export", path]].concat());
-        let is_told = matches!(told.exit, Exit::Integrity | Exit::Unknown | Exit::Io);
-        assert!(is_told, "{what}: {verb:?} ends with {:?}: {}", told.exit, told.out);
-        assert!(!told.out.contains("verdict   sound"), "{what}: {}", told.out);
-    }
+    let told = tool(&["log", "-o", "oneline", "--export", path]);
+    let is_told = |exit: Exit| matches!(exit, Exit::Integrity | Exit::Unknown | Exit::Io);
+    assert!(is_told(told.exit), "{what}: log ends with {:?}: {}", told.exit, told.out);
+    let told = tool(&["verify", "-o", "json", "--export", path]);
+    assert!(is_told(told.exit), "{what}: verify ends with {:?}: {}", told.exit, told.out);
+    let Some(last) = last else {
+        assert_eq!(told.out, "", "{what}");
+        return;
+    };
+    let found: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(
+        (&found["sound"], &found["head"]["seq"]),
+        (&false.into(), &last.into()),
+        "{what}: {}",
+        told.out
+    );
+    let reason = found["reason"].as_str().unwrap();
+    assert!(reason.contains(&format!("record {last}")), "{what}: {reason}");
 }
 
 /// Where each frame of an export begins.
@@ -66,7 +88,7 @@ fn every_bit_of_chosen_records_matters() {
         for bit in all[number] * 8..all[number + 1] * 8 {
             let mut changed = export.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            is_found(&path, &changed, &format!("bit {bit}"), &mut found);
+            is_found(&path, &changed, &format!("bit {bit}"), Some(number), &mut found);
         }
     }
     // The head and the end mark.
@@ -75,7 +97,8 @@ fn every_bit_of_chosen_records_matters() {
     {
         let mut changed = export.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        is_found(&path, &changed, &format!("bit {bit}"), &mut found);
+        let last = if bit < all[0] * 8 { None } else { Some(frames.len()) };
+        is_found(&path, &changed, &format!("bit {bit}"), last, &mut found);
     }
     tell_found("flipped bits", found);
 }
@@ -87,15 +110,71 @@ fn no_length_but_the_whole_one_is_whole() {
     assert_eq!(lived.tool(&["export", &export]).exit, Exit::Ok);
     let bytes = fs::read(&export).unwrap();
     let (whole, path) = (bytes.len(), lived.path("cut"));
-    // Every length of the last bytes, and some of those before.
-    let (every, step) = if is_full() { (64 << 10, 1) } else { (500, 997) };
-    let some = (whole.saturating_sub(64 << 10)..whole).step_by(step);
+    let ends: Vec<usize> = frames(&bytes).into_iter().skip(1).chain([whole - 48]).collect();
+    // Some lengths of the last 64 KiB, by the tool.
+    let some = (whole.saturating_sub(64 << 10)..whole).step_by(997);
+    let every = if is_full() { 5_000 } else { 500 };
     let mut found = 0;
     let lens: BTreeSet<usize> = some.chain(whole.saturating_sub(every)..whole).collect();
     for len in lens {
-        is_found(&path, &bytes[..len], &format!("{len} of {whole} bytes"), &mut found);
+        let last = ends.iter().filter(|end| **end <= len).count();
+        is_found(&path, &bytes[..len], &format!("{len} of {whole} bytes"), Some(last), &mut found);
+    }
+    // Each of them by its reader, which goes on from the last whole record: what comes before is the same each time.
+    let mut source = Source::from_export(Cursor::new(bytes.clone())).unwrap();
+    let mut marks = vec![source.mark()];
+    while let Some(Ok(_)) = source.next_item() {
+        marks.push(source.mark());
+    }
+    for len in (whole.saturating_sub(64 << 10)..whole).step_by(if is_full() { 1 } else { 7 }) {
+        let mark = marks.iter().rfind(|mark| mark.export.unwrap().at <= len as u64).unwrap();
+        let offset = mark.export.unwrap();
+        let rest = bytes[usize::try_from(offset.at).unwrap()..len].to_vec();
+        let mut cut = Source::of_export_after(Cursor::new(rest), mark.head, offset);
+        let next = cut.next_item().expect("it is no end");
+        let error = next.expect_err("nothing whole is left");
+        assert_eq!((error.failure(), cut.head()), (SourceFailure::Integrity, mark.head), "{len} of {whole}");
+        found += 1;
     }
     tell_found("shorter lengths", found);
+}
+
+/// The last segment of a folder may end in what a stop tore off: that nothing acknowledged is missing is known by the file
+/// beside it alone.
+#[test]
+fn no_length_of_the_open_segment_passes_for_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    long::write(JournalConfig::new(&journal), 1_500, 0);
+    let path = journal.join("segments/00000000000000000001.seg");
+    let bytes = fs::read(&path).unwrap();
+    // Where each record ends.
+    let (mut at, mut ends) = (72, Vec::new());
+    while let Some(len) = bytes.get(at..at + 4).map(|len| u32::from_le_bytes(len.try_into().unwrap())) {
+        if len == 0 {
+            break;
+        }
+        let is_record = bytes[at + 8] == 1;
+        at += usize::try_from(len).unwrap() + 8;
+        ends.extend(is_record.then_some(at));
+    }
+    let whole = *ends.last().unwrap();
+    assert!(ends.len() == 1_500 && whole > 64 << 10, "{} records of {whole} bytes", ends.len());
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let mut found = 0;
+    for len in (whole - (64 << 10)..whole).rev().step_by(if is_full() { 1 } else { 97 }) {
+        file.set_len(len as u64).unwrap();
+        let mut source = Source::from_folder(&journal).unwrap();
+        let error = source.find_map(Result::err).expect("it is shorter than it was");
+        let last = ends.iter().filter(|end| **end <= len).count() as u64;
+        assert_eq!(
+            (error.failure(), source.head().seq.0),
+            (SourceFailure::Integrity, last),
+            "{len} of {whole}"
+        );
+        found += 1;
+    }
+    tell_found("shorter lengths of a segment", found);
 }
 
 #[test]
@@ -115,9 +194,9 @@ fn records_in_another_order_are_found() {
     for one in 0..frames.len() {
         let (mut twice, mut without) = (order.clone(), order.clone());
         twice.insert(one, one);
-        is_found(&path, &with(&twice), &format!("record {} twice", one + 1), &mut found);
+        is_found(&path, &with(&twice), &format!("record {} twice", one + 1), Some(one + 1), &mut found);
         without.remove(one);
-        is_found(&path, &with(&without), &format!("record {} left out", one + 1), &mut found);
+        is_found(&path, &with(&without), &format!("record {} left out", one + 1), Some(one), &mut found);
         for other in one + 1..frames.len() {
             let mut swapped = order.clone();
             swapped.swap(one, other);
@@ -125,6 +204,7 @@ fn records_in_another_order_are_found() {
                 &path,
                 &with(&swapped),
                 &format!("records {} and {} swapped", one + 1, other + 1),
+                Some(one),
                 &mut found,
             );
         }
@@ -143,6 +223,9 @@ fn no_decoder_panics() {
     let fixture = Fixture::new();
     let export = fs::read(fixture.path("export")).unwrap();
     let frames = frames(&export);
+    // As if its payload were sealed.
+    let mut sealed = export[frames[2]..frames[3]].to_vec();
+    sealed[9] |= 0x80;
     let note = b"purser/one\n11\nqINS1GRFhWHwdkUeqLEoP4yEMkTBBzxBkGwGQlVlVcs=\n\n\xe2\x80\x94 purser/one Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
     let proof = [b"c2sp.org/tlog-proof@v1\nindex 3\n".as_slice(), note].concat();
     let text = b"exit.code != 0 and not (containers[*].name ~ \"^a.*\" or @seq >= 5)";
@@ -159,6 +242,11 @@ fn no_decoder_panics() {
         // The same compressed is another format.
         ("segment", released_segment("00000000000000000001.seg.zst")),
         ("prices", b"currency = \"EUR\"\ndecimals = 2\n[allocated]\ncpu = \"0.031\"\n".to_vec()),
+        ("snapshot", snapshot(br#"{"digest":"","unreadable":0,"heads":[],"world":{}}"#)),
+        ("survivors", export.clone()),
+        ("survivors", released_segment("00000000000000000087.seg")),
+        ("survivors", released_segment("00000000000000000001.seg.zst")),
+        ("subject_key", [b"PURSERU\n".as_slice(), &[7; 36], &sealed].concat()),
         ("policy", policy.to_vec()),
         (
             "policy",
@@ -166,4 +254,60 @@ fn no_decoder_panics() {
         ),
     ];
     mutations::run(targets::TARGETS, &inputs);
+}
+
+/// A snapshot's file with this body.
+fn snapshot(body: &[u8]) -> Vec<u8> {
+    let mut bytes = [0; 100];
+    bytes[..8].copy_from_slice(b"PURSERN\n");
+    bytes[8..10].copy_from_slice(&1_u16.to_le_bytes());
+    bytes[12..16].copy_from_slice(&WORLD_LAYOUT.to_le_bytes());
+    bytes[16..24].copy_from_slice(&11_u64.to_le_bytes());
+    reseal::snapshot(&[&bytes, body].concat())
+}
+
+#[test]
+fn cargo_fuzz_runs_every_decoder() {
+    mutations::are_run_by_cargo_fuzz(targets::TARGETS, "targets");
+}
+
+#[test]
+fn what_was_not_changed_is_sealed_as_it_was() {
+    let fixture = Fixture::new();
+    let export = fs::read(fixture.path("export")).unwrap();
+    assert_eq!(reseal::export(&export), export);
+    let frames = frames(&export);
+    assert_eq!(reseal::frame(&export[frames[0]..frames[1]]), export[frames[0]..frames[1]]);
+    for name in ["00000000000000000087.seg", "00000000000000000118.seg"] {
+        let segment = released_segment(name);
+        assert_eq!(reseal::segment(&segment), segment, "{name}");
+    }
+    let snapshot = snapshot(b"{}");
+    assert_eq!(SnapshotFile::parse(&snapshot, WORLD_LAYOUT).unwrap().body, b"{}");
+}
+
+/// Behind a checksum that does not hold nothing is decoded: of changes that are sealed anew, most must come to a payload.
+#[test]
+fn changes_that_are_sealed_anew_come_to_what_is_behind_the_checksums() {
+    let fixture = Fixture::new();
+    let export = fs::read(fixture.path("export")).unwrap();
+    let frames = frames(&export);
+    let frame = &export[frames[1]..frames[2]];
+    let (mut parsed, mut undecoded, mut read, mut sound) = (0, 0, 0, 0);
+    for number in 0..400 {
+        let mut bytes = frame.to_vec();
+        mutations::Random::of(number).mutate(&mut bytes);
+        if let Ok(record) = StoredRecord::parse(reseal::frame(&bytes)) {
+            parsed += 1;
+            undecoded += u32::from(record.event().is_err());
+        }
+        let mut bytes = export.clone();
+        mutations::Random::of(number).mutate(&mut bytes);
+        if let Ok(mut source) = Source::from_export(Cursor::new(reseal::export(&bytes))) {
+            read += 1;
+            sound += u32::from(source.try_for_each(|record| record.map(drop)).is_ok());
+        }
+    }
+    assert!(parsed > 150 && undecoded > 100, "of 400 frames {parsed} are parsed, {undecoded} not decoded");
+    assert!(read > 300 && sound > 50, "of 400 exports {read} are opened, {sound} read to their end");
 }

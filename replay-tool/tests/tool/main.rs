@@ -19,6 +19,7 @@ mod readings;
 mod real_run;
 mod salvaged;
 mod screens;
+mod segments;
 mod several;
 mod snapshots;
 mod support;
@@ -347,6 +348,38 @@ fn damage_to_a_folders_segments_ends_with_code_4_and_to_its_store_with_nothing()
     assert_eq!(code, Some(4), "{told}");
     assert!(told.contains("is damaged at byte") && told.contains("00000000000000000001.seg"), "{told}");
     assert!(!told.contains("panicked"), "{told}");
+}
+
+#[test]
+fn who_asked_and_for_what_are_filters() {
+    let fixture = Fixture::new();
+    let log = |args: &[&str]| fixture.tool(&[&["log", "-o", "oneline"], args].concat());
+    let all = log(&[]);
+    assert_eq!(log(&["--principal", "uid:1000"]).out, all.out);
+    assert_eq!(log(&["--correlation", &support::COMMAND.to_string()]).out, all.out);
+    for args in [["--principal", "uid:1001"], ["--correlation", "019a0000-0000-7000-8000-00000000ffff"]] {
+        assert_eq!((log(&args).exit, log(&args).out.as_str()), (Exit::NothingMatched, ""), "{args:?}");
+    }
+    assert_eq!(log(&["--correlation", "x"]).exit, Exit::Usage);
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run.export");
+    let count =
+        |args: &[&str]| tool(&[&["log", "--oneline", "--export", run], args].concat()).out.lines().count();
+    let (node, rest) = (count(&["--principal", "node"]), count(&["--where", "@principal != 'node'"]));
+    assert!(node > 0 && rest > 0 && node + rest == count(&[]), "{node} of the node, {rest} of others");
+    let part = fixture.tool(&["log", "-o", "jsonl", "--seq", "10", "--output-fields", "@seq, exit.code"]);
+    assert_eq!(part.out, "{\"@seq\":10,\"exit.code\":137}\n");
+    assert_eq!(fixture.tool(&["log", "--output-fields", "@seq"]).exit, Exit::Usage);
+}
+
+#[test]
+fn notes_can_be_left_out_and_failures_cannot() {
+    let fixture = Fixture::new();
+    let told = fixture.tool(&["log", "--pod", "nobody"]);
+    assert!(told.notes.contains("there is no pod"), "{}", told.notes);
+    let quiet = fixture.tool(&["-q", "--utc", "--no-pager", "log", "--pod", "nobody"]);
+    assert_eq!((quiet.exit, quiet.out, quiet.notes.as_str()), (told.exit, told.out, ""));
+    let failed = tool(&["log", "-q", "--export", "/nonexistent"]);
+    assert!(failed.exit == Exit::Io && failed.notes.contains("failed to open"), "{}", failed.notes);
 }
 
 /// The manual names every verb, and every option of each.

@@ -165,10 +165,16 @@ fn what_others_wrote_is_text_in_a_report() {
             && text.contains("exit code 137: Error") == text.contains("pod.container-exited")
     );
     assert_eq!(fixture.tool(&["report", &file]).exit, Exit::Io, "nothing is overwritten");
+    let dir = crowd(3, "<script>alert(\"it\")</script> & <b>'so'</b>");
+    let told = tool(&["report", "-", "--dir", dir.path().join("journal").to_str().unwrap()]);
+    assert_eq!(told.exit, Exit::Ok, "{}", told.notes);
+    let shown = "&lt;script&gt;alert(";
+    assert!(told.out.contains(shown) && told.out.contains("&lt;/script&gt; &amp; &lt;b&gt;"), "{}", told.out);
+    assert!(!told.out.contains("<script") && !told.out.contains("<b>&#39;so"), "{}", told.out);
 }
 
-/// A journal in which so many pods came and went, each with a failure.
-fn crowd(pods: u128) -> tempfile::TempDir {
+/// A journal in which so many pods came and went, each with a failure that is told so.
+fn crowd(pods: u128, message: &str) -> tempfile::TempDir {
     let origin = Origin { cause: Cause::Node, correlation: NODE, principal: Principal::node() };
     let mut steps = Vec::new();
     let mut push = |stream, event| {
@@ -180,7 +186,7 @@ fn crowd(pods: u128) -> tempfile::TempDir {
         let uid = PodUid(Uuid::from_u128(POD.as_u128() + (number << 32)));
         let at = "2026-03-01T12:00:05.500000Z";
         let spec = spec("default", &format!("pod-{number}"));
-        let failed = json!({ "attempt": 1, "class": "ImagePull", "message": "no route", "retryAt": at });
+        let failed = json!({ "attempt": 1, "class": "ImagePull", "message": message, "retryAt": at });
         for (name, payload) in [
             ("pod.admitted", json!({ "uid": uid, "spec": spec, "supersedes": null })),
             ("pod.provisioning-started", json!({ "run": 1 })),
@@ -201,7 +207,7 @@ fn crowd(pods: u128) -> tempfile::TempDir {
 #[test]
 fn a_report_is_bounded_whatever_the_journal() {
     let len = |pods: u128| {
-        let dir = crowd(pods);
+        let dir = crowd(pods, "no route");
         let told = tool(&["report", "-", "--dir", dir.path().join("journal").to_str().unwrap()]);
         assert_eq!((told.exit, told.notes.as_str()), (Exit::Ok, ""));
         assert!(

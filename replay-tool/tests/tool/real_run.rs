@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use purser_events::StreamKind;
+use purser_events::{StreamKind, Timestamp};
 use purser_replay::Exit;
 use serde_json::Value;
 
@@ -43,6 +43,36 @@ fn listings_of_a_run_are_as_on_file() {
     golden("run-show.txt", &run(&["show", "48"]));
     golden("run-state.txt", &run(&["state", "--at", "90"]));
     golden("run-state-pool.txt", &run(&["state", "--at", "90", "pool/ci"]));
+    let views = [
+        "pods",
+        "workers",
+        "gpus",
+        "pools",
+        "slots",
+        "tasks",
+        "resources",
+        "tenants",
+        "reservations",
+        "waiting",
+    ];
+    let (mut text, mut json) = (String::new(), String::new());
+    for view in [&views[..], &["node", "gone", "violations", "quarantined"]].concat() {
+        let told = run(&["state", "--at", "90", "--view", view]);
+        assert_eq!((told.exit, told.notes.as_str()), (Exit::Ok, ""), "{view}");
+        let items = run(&["state", "--at", "90", "--view", view, "-o", "json"]).out;
+        let count = serde_json::from_str::<Value>(&items).unwrap()["items"].as_array().unwrap().len();
+        let first = told.out.lines().next().unwrap();
+        // A GPU that somebody holds has one line more for each who does.
+        assert!(view == "gpus" || first.ends_with(&format!(": {count}")), "{first}, {count} items");
+        text.push_str(&told.out);
+        json.push_str(&items);
+    }
+    golden("run-state-views.txt", &Told { exit: Exit::Ok, out: text, notes: String::new() });
+    golden("run-state-views-json.txt", &Told { exit: Exit::Ok, out: json, notes: String::new() });
+    let unknown = run(&["state", "--view", "gpu-share"]);
+    assert_eq!(unknown.exit, Exit::Usage);
+    let sides = views.iter().all(|view| unknown.notes.contains(view));
+    assert!(sides && tool(&["state", "--help"]).out.contains("violations"), "{}", unknown.notes);
     golden("run-diff.txt", &run(&["diff", "86", "90"]));
     golden("run-timeline.txt", &run(&["timeline", "team-red/web"]));
 }
@@ -81,6 +111,19 @@ fn exports_of_a_run_are_as_on_file() {
     golden("run-bill.txt", &run(&["bill", "--prices", &path("prices")]));
     fs::write(path("tight"), "[policy.limits.memory]\nhard = 67108864\n").unwrap();
     golden("run-whatif.txt", &run(&["whatif", "--policy", &path("tight")]));
+    let pools = "[pools.ci.scaling]\nmin-replicas = 2\nmax-replicas = 4\nup-stable-ms = 1000\n";
+    fs::write(path("wider"), pools).unwrap();
+    golden("run-whatif-pools.txt", &run(&["whatif", "--policy", &path("wider")]));
+    let told = run(&["whatif", "--policy", &path("wider"), "-o", "json"]);
+    let told: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((&told["pools"][0]["pool"], &told["pools"][0]["loop"]), (&"ci".into(), &"closed".into()));
+    fs::write(path("none"), "[pools.cd.scaling]\nmax-replicas = 4\n").unwrap();
+    let told = run(&["whatif", "--policy", &path("none")]);
+    assert!(
+        told.exit == Exit::Io && told.notes.contains("no pool `cd` in the journal: here are ci"),
+        "{}",
+        told.notes
+    );
     let step =
         ["metrics", "--step", "5s", "--since", "2026-11-22T17:29:45Z", "--until", "2026-11-22T17:29:55Z"];
     golden("run-metrics.txt", &run(&step));
@@ -92,6 +135,59 @@ fn exports_of_a_run_are_as_on_file() {
     golden("run-blackbox.txt", &Told { out: told.out.replace(&black, "FILE"), ..told });
     let told = tool(&["verify", "--key", KEY, "--export", &black]);
     assert_eq!(told.exit, Exit::Ok, "{}{}", told.out, told.notes);
+}
+
+/// The text of the manual's table of metrics, by name: counters with their ending.
+#[test]
+fn every_metric_of_the_past_is_one_of_the_services() {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let described: BTreeSet<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    let told = run(&["metrics", "--step", "1s"]);
+    assert_eq!(told.exit, Exit::Ok, "{}", told.notes);
+    let mut named = BTreeSet::new();
+    for line in told.out.lines() {
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) else {
+            continue;
+        };
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        // What pods were measured to use is on record and no figure of the service.
+        assert!(
+            described.contains(&*name) || name.starts_with("purser_pod_used_"),
+            "{name} is not in the manual"
+        );
+        named.insert(name);
+    }
+    for wanted in ["purser_pool_slots", "purser_gpu_health", "purser_violations_active", "purser_tenant_used"]
+    {
+        assert!(named.contains(wanted), "{wanted} is not among {named:?}");
+    }
+    // Beside what the state at the moment of the last sample says.
+    let last = |series: &str| told.out.lines().rfind(|line| line.starts_with(series)).unwrap().split(' ');
+    let seconds: i64 = last("purser_pool_slots").nth(2).unwrap().parse().unwrap();
+    let last = |series: &str| last(series).nth(1).unwrap().to_owned();
+    let at = Timestamp(seconds * 1_000_000).to_string();
+    let view = |view: &str| -> Value {
+        let told = run(&["state", "--at", &at, "--view", view, "-o", "json"]);
+        serde_json::from_str(&told.out).unwrap()
+    };
+    let pool = &view("pools")["items"][0];
+    for (series, field) in [
+        ("purser_pool_members_wanted{pool=\"ci\"}", "wanted"),
+        ("purser_pool_tasks_submitted_total{pool=\"ci\"}", "submitted"),
+        ("purser_pool_tasks_ended_total{pool=\"ci\"}", "ended"),
+    ] {
+        assert_eq!(last(series), pool[field].to_string(), "{series}");
+    }
+    let slots = view("slots");
+    // Slots of members that go, or are lost, are not counted.
+    let counts = |slot: &&Value| slot["state"] == "idle" && slot["memberState"] == "connected";
+    let idle = slots["items"].as_array().unwrap().iter().filter(counts).count();
+    assert_eq!(last("purser_pool_slots{pool=\"ci\",state=\"idle\"}"), idle.to_string());
 }
 
 /// What others ran, and with what, is not told to whoever gets the file.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use purser_events::event::LAYOUTS;
@@ -100,10 +101,23 @@ pub(crate) fn journal(dir: &Path) -> Vec<u8> {
         Timestamp(clock.get())
     };
     let journal = Journal::open(JournalConfig::new(dir), now, |_| {}, |_| {}).unwrap();
+    append_history(&journal, 0..usize::MAX);
+    let mut export = Vec::new();
+    journal.export(Seq(1), &mut export).unwrap();
+    journal.close().unwrap();
+    export
+}
+
+/// Appends a part of the history, of which what comes before is there.
+pub(crate) fn append_history(journal: &Journal, part: Range<usize>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut versions = std::collections::BTreeMap::new();
     for (number, (stream, event)) in history().into_iter().enumerate() {
         let version: &mut u64 = versions.entry(stream).or_default();
+        if !part.contains(&number) {
+            *version += 1;
+            continue;
+        }
         let cause = match number {
             0 => Cause::Node,
             1 => Cause::Command(CommandId(COMMAND)),
@@ -114,10 +128,6 @@ pub(crate) fn journal(dir: &Path) -> Vec<u8> {
         runtime.block_on(journal.append(Append { writes, origin, command: None })).unwrap();
         *version += 1;
     }
-    let mut export = Vec::new();
-    journal.export(Seq(1), &mut export).unwrap();
-    journal.close().unwrap();
-    export
 }
 
 pub(crate) struct Told {

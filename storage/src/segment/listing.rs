@@ -7,7 +7,7 @@ use purser_events::Seq;
 use super::compressed::CompressedFile;
 use super::footer::Footer;
 use super::recover::is_unmade;
-use super::{HeaderError, SegmentHeader, first_of_name, folder, is_compressed, is_unfinished, reader};
+use super::{HeaderError, SegmentHeader, first_of_name, is_compressed, is_unfinished, reader};
 use crate::disk::{Disk, DiskFile};
 use crate::folder::{FolderError, io_error};
 
@@ -34,13 +34,19 @@ pub(super) struct Listed {
     pub unfinished: Vec<PathBuf>,
 }
 
-/// Every segment of a journal, in order. Of one that is there plain and compressed, or in the archive as well, the
-/// first that is sealed counts: the journal's own before the archive's, and the plain one before the compressed one.
-pub(super) fn list(disk: &dyn Disk, dir: &Path, archives: &[PathBuf]) -> Result<Listed, FolderError> {
-    let Listed { mut found, unfinished } = list_folder(disk, &folder(dir))?;
-    for archive in archives {
-        found.extend(list_folder(disk, archive)?.found);
+/// Every segment in some folders, in order. Of one that is there plain and compressed, or in several folders, the first
+/// that is sealed counts: that of an earlier folder before that of a later one, and the plain one before the compressed
+/// one. What was being written is looked for in the first folder alone.
+pub(super) fn list(disk: &dyn Disk, folders: &[PathBuf]) -> Result<Listed, FolderError> {
+    let mut listed = Listed { found: Vec::new(), unfinished: Vec::new() };
+    for (number, folder) in folders.iter().enumerate() {
+        let Listed { found, unfinished } = list_folder(disk, folder)?;
+        listed.found.extend(found);
+        if number == 0 {
+            listed.unfinished = unfinished;
+        }
     }
+    let Listed { mut found, unfinished } = listed;
     // Stable: of those with the same first record, the order in which they were found stays.
     found.sort_by_key(|segment| (segment.first, !segment.is_sealed()));
     found.dedup_by_key(|segment| segment.first);

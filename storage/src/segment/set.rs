@@ -109,22 +109,26 @@ pub(crate) struct Loaded {
     pub closed: bool,
     /// The newest evidence.
     pub newest: Newest,
+    /// Why there may be more segments than were taken stock of, if that was to be no reason to stop.
+    pub fault: Option<SegmentsError>,
 }
 
 impl Segments {
     /// Takes stock of a journal's folder, which stays as it is. `to_write` opens the open segment for writing.
     pub(crate) fn load(disk: Arc<dyn Disk>, dir: &Path, to_write: bool) -> Result<Loaded, SegmentsError> {
-        Segments::load_with(disk, dir, &[], to_write)
+        let loaded = Segments::load_from(disk, dir, &[folder(dir)], to_write)?;
+        loaded.fault.map_or(Ok(Loaded { fault: None, ..loaded }), Err)
     }
 
-    /// As [`Segments::load`], with the segments of an archive beside the journal's own.
-    pub(crate) fn load_with(
+    /// As [`Segments::load`], of the segments in these folders, and as far as they are sound: what comes before the first
+    /// that is missing or damaged can be read.
+    pub(crate) fn load_from(
         disk: Arc<dyn Disk>,
         dir: &Path,
-        archives: &[PathBuf],
+        folders: &[PathBuf],
         to_write: bool,
     ) -> Result<Loaded, SegmentsError> {
-        let Listed { mut found, unfinished } = listing::list(&*disk, dir, archives)?;
+        let Listed { mut found, unfinished } = listing::list(&*disk, folders)?;
         let unmade = take_unmade(&*disk, &mut found)?.into_iter().chain(unfinished).collect();
         let archived = ArchivedList::read(&*disk, dir)?;
         let mut loaded = Loaded {
@@ -145,11 +149,20 @@ impl Segments {
             opened: None,
             closed: false,
             newest: Newest::default(),
+            fault: None,
         };
         // A last file whose header makes no sense is named itself, not the segment before it that is still open.
         let count = found.len() - usize::from(found.last().is_some_and(|last| last.header.is_err()));
         for (number, segment) in found.into_iter().enumerate() {
-            loaded.add(segment, number == 0, number + 1 >= count, to_write)?;
+            match loaded.add(segment, number == 0, number + 1 >= count, to_write) {
+                Ok(()) => {}
+                // Nothing comes before it.
+                Err(error) if number == 0 => return Err(error),
+                Err(error) => {
+                    loaded.fault = Some(error);
+                    return Ok(loaded);
+                }
+            }
         }
         loaded.find_newest()?;
         Ok(loaded)

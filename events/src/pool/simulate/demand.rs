@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::Timestamp;
-use purser_events::pool::event::CancelReason;
-use purser_events::pool::{Phase, PoolEvent, TaskExit, TaskId, TaskKind, TaskResult, TaskSpec};
+use crate::Timestamp;
+use crate::pool::event::CancelReason;
+use crate::pool::{Phase, PoolEvent, TaskExit, TaskId, TaskKind, TaskResult, TaskSpec};
 
 use super::Happened;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::pool::{
+use crate::pool::{
     MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, ScalingPolicy, TaskExit, TaskId, TaskReport,
     TaskSpec, TaskState, Token,
 };
-use purser_events::{Context, Decider, PodUid, Policy, Timestamp};
+use crate::{Context, Decider, PodUid, Policy, Timestamp};
 use uuid::Uuid;
 
 use super::demand::{Answer, Demand};
@@ -235,14 +235,14 @@ impl<'a> Model<'a> {
             }
             E::TaskPlanned(event) => self.plan_answer(event.task, at, at),
             E::TaskConfirmed(event) => {
-                let slot = self.pool.task(event.task).and_then(purser_events::pool::Task::slot);
+                let slot = self.pool.task(event.task).and_then(crate::pool::Task::slot);
                 if let Some((slot, token)) = slot {
                     self.plan_end(event.task, Phase::Apply, slot.member, token, at);
                 }
             }
             // An agent ends a task as soon as it is told to.
             E::TaskCancelRequested(event) => {
-                let slot = self.pool.task(event.task).and_then(purser_events::pool::Task::slot);
+                let slot = self.pool.task(event.task).and_then(crate::pool::Task::slot);
                 if let Some((slot, token)) = slot {
                     self.plan(at, Due::Over { member: slot.member, task: event.task, token });
                 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use purser_events::pool::event::Scaled;
-use purser_events::pool::{Pool, PoolEvent, TaskId};
-use purser_events::{Decider, IllegalTransition, Timestamp};
+use crate::pool::event::Scaled;
+use crate::pool::{Pool, PoolEvent, TaskId};
+use crate::{Decider, IllegalTransition, Timestamp};
 use serde::Serialize;
 
 use super::Happened;

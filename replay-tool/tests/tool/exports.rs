@@ -285,7 +285,7 @@ fn parquet_is_read_back_by_another_implementation() {
 }
 
 /// What pyarrow reads in a Parquet file: its columns, each with its type and whether it may be null, and its rows.
-fn read_by_pyarrow(path: &str) -> (Value, Vec<Value>) {
+pub(crate) fn read_by_pyarrow(path: &str) -> (Value, Vec<Value>) {
     // Where `.ci/pyarrow.sh` puts it.
     let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../pyarrow/bin/python");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/read_parquet.py");

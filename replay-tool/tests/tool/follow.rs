@@ -10,15 +10,21 @@ use purser_storage::export::Writer;
 use purser_storage::offline::Source;
 use purser_storage::{Head, StoredRecord};
 
+use crate::real_run::RUN;
 use crate::serve;
-use crate::support::{Fixture, golden, tool};
+use crate::support::{Fixture, Told, golden, tool};
 
 const EXPORT: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 const FEED: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// Some of a folder's records as the export of a node.
 fn part(dir: &Path, first: u64, last: u64) -> Vec<u8> {
-    let records: Vec<StoredRecord> = Source::from_folder(dir).unwrap().map(Result::unwrap).collect();
+    part_of(Source::from_folder(dir).unwrap(), first, last)
+}
+
+/// Some of a journal's records as the export of a node.
+fn part_of(journal: Source, first: u64, last: u64) -> Vec<u8> {
+    let records: Vec<StoredRecord> = journal.map(Result::unwrap).collect();
     let before = records.iter().find(|record| record.header.seq.0 + 1 == first);
     let before = before.map_or(Head::GENESIS, |record| Head { seq: record.header.seq, hash: record.hash });
     let mut bytes = Vec::new();
@@ -96,4 +102,23 @@ fn only_what_is_live_can_be_followed() {
     assert_eq!(told.exit, Exit::Usage);
     assert!(told.notes.contains("only a live node can be followed"), "{}", told.notes);
     assert_eq!(tool(&["follow", "--socket", "/nonexistent/socket"]).exit, Exit::Io);
+}
+
+#[test]
+fn a_run_is_followed_as_on_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("purser.sock").to_str().unwrap().to_owned();
+    let run = || Source::from_export(fs::File::open(RUN).unwrap()).unwrap();
+    let parts = [(1, 90), (91, 93), (94, 162)].map(|(first, last)| part_of(run(), first, last));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || {
+        serve(&listener, EXPORT, &parts[0]);
+        serve(&listener, FEED, b"id: 91\n\nid: 93\n\n");
+        serve(&listener, EXPORT, &parts[1]);
+        serve(&listener, FEED, b"id: 162\n\n");
+        serve(&listener, EXPORT, &parts[2]);
+    });
+    let told = tool(&["follow", "--socket", &socket, "-n", "2", "-t", "gpu.,pool.scaled", "--seq", "..120"]);
+    server.join().unwrap();
+    golden("run-follow.txt", &Told { notes: told.notes.replace(&socket, "SOCKET"), ..told });
 }

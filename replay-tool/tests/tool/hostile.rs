@@ -148,25 +148,26 @@ fn no_length_of_the_open_segment_passes_for_the_whole() {
     long::write(JournalConfig::new(&journal), 1_500, 0);
     let path = journal.join("segments/00000000000000000001.seg");
     let bytes = fs::read(&path).unwrap();
-    // Where each record ends.
-    let (mut at, mut ends) = (72, Vec::new());
+    // Where each commit ends, and with how many records: of one that is not whole nothing counts.
+    let (mut at, mut records, mut ends) = (72, 0_u64, Vec::new());
     while let Some(len) = bytes.get(at..at + 4).map(|len| u32::from_le_bytes(len.try_into().unwrap())) {
         if len == 0 {
             break;
         }
-        let is_record = bytes[at + 8] == 1;
+        let (is_record, goes_on) = (bytes[at + 8] == 1, bytes[at + 10] & 2 != 0);
         at += usize::try_from(len).unwrap() + 8;
-        ends.extend(is_record.then_some(at));
+        records += u64::from(is_record);
+        ends.extend((is_record && !goes_on).then_some((at, records)));
     }
-    let whole = *ends.last().unwrap();
-    assert!(ends.len() == 1_500 && whole > 64 << 10, "{} records of {whole} bytes", ends.len());
+    let (whole, last) = *ends.last().unwrap();
+    assert!(last == 1_500 && whole > 64 << 10, "{last} records of {whole} bytes");
     let file = fs::File::options().write(true).open(&path).unwrap();
     let mut found = 0;
     for len in (whole - (64 << 10)..whole).rev().step_by(if is_full() { 1 } else { 97 }) {
         file.set_len(len as u64).unwrap();
         let mut source = Source::from_folder(&journal).unwrap();
         let error = source.find_map(Result::err).expect("it is shorter than it was");
-        let last = ends.iter().filter(|end| **end <= len).count() as u64;
+        let last = ends.iter().rfind(|(end, _)| *end <= len).map_or(0, |(_, records)| *records);
         assert_eq!(
             (error.failure(), source.head().seq.0),
             (SourceFailure::Integrity, last),

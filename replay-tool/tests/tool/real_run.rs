@@ -7,12 +7,14 @@ use std::fs;
 
 use purser_events::{StreamKind, Timestamp};
 use purser_replay::Exit;
+use purser_replay::audit::Journal;
 use serde_json::Value;
 
-use crate::exports::checked_trace;
+use crate::exports::{checked_trace, read_by_pyarrow};
+use crate::screens::Shown;
 use crate::support::{Told, golden, tool};
 
-const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run.export");
+pub(crate) const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run.export");
 
 /// What `purserd keys setup` printed before the run.
 const KEY: &str = "purser/gpu-01/3f7fc6c3+62511f10+Aaka8DrqCpgp746Uc2CB1wmgiDTPzra14HL+pHHODXzV";
@@ -82,9 +84,14 @@ fn answers_about_a_run_are_as_on_file() {
     golden("run-blame.txt", &run(&["blame", "pool/ci", "--at", "90"]));
     golden("run-bisect.txt", &run(&["bisect", "--stream", "pool/ci", "--where", "reserved[0]"]));
     golden("run-why.txt", &run(&["why", "87"]));
-    golden("run-why-down.txt", &run(&["why", "84", "--down"]));
-    let submitted = lines(&run(&["log", "-o", "jsonl", "--seq", "84"]).out);
-    let correlation = submitted[0]["header"]["origin"]["correlation"].as_str().unwrap();
+    // A GPU is drained: its pod is stopped, and what it had is given back.
+    golden("run-why-evicted.txt", &run(&["why", "126"]));
+    golden("run-why-down.txt", &run(&["why", "119", "--down"]));
+    // A task needs a pod of its own, so there is to be one more.
+    golden("run-why-scaled.txt", &run(&["why", "80"]));
+    golden("run-why-down-scaled.txt", &run(&["why", "62", "--down"]));
+    let asked = lines(&run(&["log", "-o", "jsonl", "--seq", "119"]).out);
+    let correlation = asked[0]["header"]["origin"]["correlation"].as_str().unwrap();
     golden("run-trace.txt", &run(&["trace", correlation]));
     golden("run-intents.txt", &run(&["intents", "--all", "--at", "90"]));
     golden("run-verify.txt", &run(&["verify", "--key", KEY]));
@@ -188,6 +195,32 @@ fn every_metric_of_the_past_is_one_of_the_services() {
     let counts = |slot: &&Value| slot["state"] == "idle" && slot["memberState"] == "connected";
     let idle = slots["items"].as_array().unwrap().iter().filter(counts).count();
     assert_eq!(last("purser_pool_slots{pool=\"ci\",state=\"idle\"}"), idle.to_string());
+}
+
+#[test]
+fn what_is_made_of_a_run_is_as_on_file() {
+    golden("run-jsonl.txt", &run(&["export", "-", "-f", "jsonl", "--pod", "team-red/web", "--redact"]));
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let table = path("all.parquet");
+    assert_eq!(run(&["export", &table, "-f", "parquet"]).exit, Exit::Ok);
+    let (columns, rows) = read_by_pyarrow(&table);
+    let out = format!("{}\n{} rows, the first: {}\n", columns, rows.len(), rows[0]);
+    golden("run-parquet.txt", &Told { exit: Exit::Ok, out, notes: String::new() });
+    // One record in the middle is damaged: what is behind it stands by itself.
+    let (damaged, to) = (path("damaged"), path("salvaged"));
+    let mut bytes = fs::read(RUN).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&damaged, bytes).unwrap();
+    let told = tool(&["salvage", "--to", &to, "--export", &damaged]);
+    golden("run-salvage.txt", &Told { out: told.out.replace(&damaged, "DAMAGED"), ..told });
+    let mut shown = Shown::of(Journal::export(RUN), 140, 40);
+    shown.press(":90\n3");
+    let world = shown.screen();
+    shown.press(":126\n2");
+    let out = format!("{world}\n{}\n", shown.screen()).replace(RUN, "RUN");
+    golden("run-tui.txt", &Told { exit: Exit::Ok, out, notes: String::new() });
 }
 
 /// What others ran, and with what, is not told to whoever gets the file.

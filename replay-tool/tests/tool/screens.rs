@@ -14,13 +14,13 @@ use crate::support::{Fixture, START, Told, golden, tool};
 use crate::watched;
 
 /// A viewer with a screen of some size.
-struct Shown {
+pub(crate) struct Shown {
     viewer: Viewer,
     terminal: Terminal<TestBackend>,
 }
 
 impl Shown {
-    fn of(journal: Journal, width: u16, height: u16) -> Shown {
+    pub(crate) fn of(journal: Journal, width: u16, height: u16) -> Shown {
         let viewer = Viewer::open(journal, Timestamp(START + 3_600_000_000)).unwrap();
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut shown = Shown { viewer, terminal };
@@ -33,7 +33,7 @@ impl Shown {
         Shown::of(Journal::folder(lived.path("journal")), width, height)
     }
 
-    fn press(&mut self, keys: &str) -> bool {
+    pub(crate) fn press(&mut self, keys: &str) -> bool {
         let mut goes_on = true;
         for char in keys.chars() {
             let key = match char {
@@ -48,7 +48,7 @@ impl Shown {
         goes_on
     }
 
-    fn screen(&mut self) -> String {
+    pub(crate) fn screen(&mut self) -> String {
         self.viewer.settle(&mut |_| true);
         self.terminal.draw(|frame| self.viewer.draw(frame)).unwrap();
         let buffer = self.terminal.backend().buffer();

@@ -111,7 +111,7 @@ fn pool(min: u32) -> String {
 
 #[test]
 fn a_pool_on_a_disk_that_fills_up_gets_no_pods_and_can_be_removed() {
-    let mut scene = Scene::start(128, 0, TABLES);
+    let scene = Scene::start(128, 0, TABLES);
     let ballast = scene.disk.0.join("journal").join("ballast");
     scene.purserd.apply(&pool(1));
     bounded::until("the pool has a pod", || {

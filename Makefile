@@ -10,7 +10,7 @@ target_dir := $(or $(CARGO_TARGET_DIR),target)
 bin_dir := $(target_dir)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-run check fmt lint deny test bench sim corpus fuzz leases soak
+.PHONY: help build run clean-run check fmt lint deny test bench sim pools corpus fuzz leases soak
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ SEEDS ?= 2000
 sim: ## Lives through SEEDS simulated nodes; each that fails is printed and leaves an export.
 	@.ci/packages.sh build
 	PURSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked -p purser-tests --test it simulator::no_seed -- --nocapture
+
+pools: ## Lives through SEEDS lives of one pool by its decider, with crashes, lost pods and slow agents; each that fails is printed.
+	@.ci/packages.sh build
+	PURSER_POOL_SEEDS=$(SEEDS) $(CARGO) test --locked -p purser-events --test pool life::no_seed -- --nocapture
 
 corpus: ## Damages a journal's export at every bit and every length, and prints how many of the changes were found: all of them.
 	@.ci/packages.sh build

@@ -37,6 +37,11 @@ pub(crate) enum SegmentsError {
     },
 }
 
+/// Whether two segments that lie side by side are not of one journal: nobody knows which of them is another's.
+fn is_of_two(error: &SegmentsError) -> bool {
+    matches!(error, SegmentsError::Fault { source: Fault::BrokenChain { .. }, .. })
+}
+
 /// The segments, by their first record. Shared by the thread that writes and all that read.
 pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
@@ -121,7 +126,7 @@ impl Segments {
     }
 
     /// As [`Segments::load`], of the segments in these folders, and as far as they are sound: what comes before the first
-    /// that is missing or damaged can be read.
+    /// that is missing or damaged can be read, unless they are of two journals.
     pub(crate) fn load_from(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -156,8 +161,8 @@ impl Segments {
         for (number, segment) in found.into_iter().enumerate() {
             match loaded.add(segment, number == 0, number + 1 >= count, to_write) {
                 Ok(()) => {}
-                // Nothing comes before it.
-                Err(error) if number == 0 => return Err(error),
+                // Nothing comes before it, or it is not known whether what does is of the same journal.
+                Err(error) if number == 0 || is_of_two(&error) => return Err(error),
                 Err(error) => {
                     loaded.fault = Some(error);
                     return Ok(loaded);

@@ -255,11 +255,6 @@ pub(crate) fn announced_len(prefix: [u8; 4]) -> Result<usize, FrameError> {
 pub(crate) fn parse(bytes: impl Into<FrameBytes>) -> Result<StoredRecord, FrameError> {
     let bytes = bytes.into();
     check(&bytes)?;
-    parse_checked(bytes)
-}
-
-/// As [`parse`], of bytes whose length and checksum were compared.
-pub(crate) fn parse_checked(bytes: FrameBytes) -> Result<StoredRecord, FrameError> {
     let (len, least) = (bytes.len(), PREFIX_LEN + FIXED_LEN + HASH_LEN);
     if len < least {
         return Err(FrameError::CutShort { len, announced: least });

@@ -93,7 +93,7 @@ impl Reader {
         self.check_open()?;
         let head = self.published.state().head.seq;
         let next = from.max(self.segments.before().seq.next());
-        let walk = (next <= head).then(|| self.segments.walk(next)).transpose()?.map(Walk::reading_ahead);
+        let walk = (next <= head).then(|| self.segments.walk(next)).transpose()?;
         Ok(Records { walk, next, head, keys: self.keys.clone() })
     }
 
@@ -180,8 +180,7 @@ impl Iterator for Records {
 impl Journal {
     /// The records from `from` up to the present head, one after the other. Of a journal that was trimmed, those from its
     /// first on. Who goes through many does best with this: nothing is kept of a record that was handed out, while a
-    /// page of them is more than a processor's cache holds. Of sealed segments a thread reads ahead, once much was read.
-    /// Blocks on the disk, and keeps a file open until it is dropped.
+    /// page of them is more than a processor's cache holds. Blocks on the disk, and keeps a file open until it is dropped.
     ///
     /// # Errors
     /// The journal is closed. Of a record: it cannot be read, or was trimmed meanwhile; it is the last one then.

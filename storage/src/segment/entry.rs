@@ -78,15 +78,12 @@ impl Entry {
 
     /// As [`Entry::parse`], without a copy: a record keeps these bytes.
     pub(crate) fn parse_shared(bytes: FrameBytes) -> Result<Entry, FrameError> {
-        frame::check(&bytes)?;
-        Entry::parse_checked(bytes)
-    }
-
-    /// As [`Entry::parse_shared`], of bytes whose length and checksum were compared.
-    pub(super) fn parse_checked(bytes: FrameBytes) -> Result<Entry, FrameError> {
         match bytes.get(PREFIX_LEN) {
-            None | Some(&FRAME_VERSION) => Ok(Entry::Record(frame::parse_checked(bytes)?)),
-            Some(&kind) => parse_other(kind, &bytes),
+            None | Some(&FRAME_VERSION) => Ok(Entry::Record(frame::parse(bytes)?)),
+            Some(&kind) => {
+                frame::check(&bytes)?;
+                parse_other(kind, &bytes)
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 //! write and one sync. The others are sealed: a footer says what is in them, and nothing is added.
 
 mod again;
-mod ahead;
 pub(crate) mod compressed;
 pub(crate) mod entry;
 pub(crate) mod footer;

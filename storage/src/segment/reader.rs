@@ -74,7 +74,8 @@ impl EntryReader {
     /// As many of the next entries as lie in one block, up to a footer or to a place in the file, and what is behind
     /// them if it is no entry. They are cut apart by the lengths that they announce, and not looked at.
     pub(super) fn row(&mut self, end: u64) -> (Cuts, Option<Stop>) {
-        let mut cuts = Cuts::none(self.at);
+        let mut cuts =
+            Cuts { at: self.at, block: Arc::default(), from: 0, lens: Vec::new(), ends_with_footer: false };
         let stop = loop {
             if self.at >= end {
                 break Some(Stop::Limit);

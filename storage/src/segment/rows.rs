@@ -43,11 +43,6 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// None, before an entry at that place.
-    pub(super) fn none(at: u64) -> Cuts {
-        Cuts { at, block: Arc::default(), from: 0, lens: Vec::new(), ends_with_footer: false }
-    }
-
     /// Each with its place in the file.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, FrameBytes)> {
         let (mut at, mut from) = (self.at, self.from);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use purser_events::Seq;
 
 use super::HEADER_LEN;
-use super::ahead::AheadReader;
 use super::entry::Entry;
 use super::footer::Footer;
 use super::listing::open;
@@ -37,62 +36,16 @@ impl Segments {
             }
             walk.order = Order::before(next);
             (walk.first, walk.sealed, walk.end) = (first, known.sealed.is_some(), known.end);
-            walk.reader = Some(Source::new(EntryReader::new(&known.path, file, at)));
+            walk.reader = Some(EntryReader::new(&known.path, file, at));
         }
         Ok(walk)
-    }
-}
-
-/// Bytes of sealed segments after which one reads on with a thread that reads ahead: who wants a few needs none.
-const AHEAD_AFTER: u64 = 512 << 10;
-
-/// Where the entries of one segment come from.
-enum Source {
-    /// The file, when they are wanted.
-    File(Box<EntryReader>),
-    /// A thread that has read them ahead.
-    Ahead(AheadReader),
-}
-
-impl Source {
-    fn new(reader: EntryReader) -> Source {
-        Source::File(Box::new(reader))
-    }
-
-    /// Reads on ahead, if a thread can be started.
-    fn ahead(self) -> Source {
-        match self {
-            Source::File(reader) => AheadReader::start(*reader).map_or_else(Source::new, Source::Ahead),
-            Source::Ahead(_) => self,
-        }
-    }
-
-    fn step(&mut self) -> Result<Reached<Entry>, FolderError> {
-        match self {
-            Source::File(reader) => reader.step(),
-            Source::Ahead(reader) => reader.step(),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Source::File(reader) => reader.path(),
-            Source::Ahead(reader) => reader.path(),
-        }
-    }
-
-    fn position(&self) -> u64 {
-        match self {
-            Source::File(reader) => reader.position(),
-            Source::Ahead(reader) => reader.position(),
-        }
     }
 }
 
 /// Entries of all segments in order.
 pub(crate) struct Walk {
     segments: Arc<Segments>,
-    reader: Option<Source>,
+    reader: Option<EntryReader>,
     order: Order,
     /// The first record of the segment that is being read.
     first: Seq,
@@ -102,8 +55,6 @@ pub(crate) struct Walk {
     end: u64,
     /// Whether each sealed segment's bytes are compared with the hash in its footer.
     checks_content: bool,
-    /// Bytes to be read until a thread reads ahead; none if that is not wanted.
-    until_ahead: Option<u64>,
 }
 
 impl Walk {
@@ -116,14 +67,7 @@ impl Walk {
             sealed: false,
             end: u64::MAX,
             checks_content: false,
-            until_ahead: None,
         }
-    }
-
-    /// Has sealed segments read ahead by a thread, once much was read.
-    pub(crate) fn reading_ahead(mut self) -> Walk {
-        self.until_ahead = Some(AHEAD_AFTER);
-        self
     }
 
     /// Has each sealed segment compared as a whole with the hash in its footer, which is to read it twice.
@@ -140,11 +84,7 @@ impl Walk {
     /// What is left of it as rows, to be looked at by several threads, and how far it has come. Nothing is left then.
     pub(crate) fn take_rows(&mut self) -> (Rows, Order) {
         let order = std::mem::replace(&mut self.order, Order::before(Seq::ZERO));
-        let reader = self.reader.take().map(|source| match source {
-            Source::File(reader) => *reader,
-            Source::Ahead(_) => unreachable!("rows are taken of what is not read ahead"),
-        });
-        let segments = Arc::clone(&self.segments);
+        let (segments, reader) = (Arc::clone(&self.segments), self.reader.take());
         (Rows::new(segments, reader, (self.first, self.sealed, self.end)), order)
     }
 
@@ -156,16 +96,11 @@ impl Walk {
     /// The next entry; none at the end.
     pub(crate) fn step(&mut self) -> Result<Option<Entry>, SegmentsError> {
         loop {
-            self.read_ahead_if_due();
             let Some(reader) = &mut self.reader else { return Ok(None) };
-            let begins = reader.position();
-            if begins >= self.end {
+            if reader.position() >= self.end {
                 return Ok(None);
             }
             let step = reader.step()?;
-            if let Some(until) = &mut self.until_ahead {
-                *until = until.saturating_sub(reader.position() - begins);
-            }
             let (path, order) = (reader.path(), &mut self.order);
             match step {
                 Reached::Entry { at, entry: Entry::Footer(footer) } => {
@@ -195,19 +130,8 @@ impl Walk {
         }
     }
 
-    /// The open segment is not read ahead: what is behind its end does not count.
-    fn read_ahead_if_due(&mut self) {
-        if self.until_ahead == Some(0) && self.sealed && matches!(self.reader, Some(Source::File(_))) {
-            self.reader = self.reader.take().map(Source::ahead);
-            if matches!(self.reader, Some(Source::File(_))) {
-                // There is no thread to be had: that may change.
-                self.until_ahead = Some(AHEAD_AFTER);
-            }
-        }
-    }
-
     fn path(&self) -> &Path {
-        self.reader.as_ref().map_or(Path::new(""), Source::path)
+        self.reader.as_ref().map_or(Path::new(""), EntryReader::path)
     }
 
     fn content_fits(&self, end: u64, footer: &Footer) -> Result<bool, FolderError> {
@@ -228,7 +152,7 @@ impl Walk {
             Some((first, known, file)) => {
                 self.order.segment(first)?;
                 (self.first, self.sealed, self.end) = (first, known.sealed.is_some(), known.end);
-                Some(Source::new(EntryReader::new(&known.path, file, HEADER_LEN as u64)))
+                Some(EntryReader::new(&known.path, file, HEADER_LEN as u64))
             }
         };
         Ok(())

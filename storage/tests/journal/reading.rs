@@ -1,4 +1,4 @@
-//! A long journal read from front to back: a thread reads ahead then, and nothing of what is read differs for that.
+//! A long journal read from front to back, over many segments: what is read is what pages have, and damage is told where it is.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -8,7 +8,7 @@ use purser_storage::{Journal, StoredRecord};
 
 use crate::retention::{compress_all, fill_until_sealed, open_small, read_all};
 
-/// So many that more than one is read ahead, each whole.
+/// So many that there are several before and behind any of them.
 const SEALED: usize = 6;
 
 /// The records up to an error, and what it says.
@@ -24,7 +24,7 @@ fn read_through(journal: &Journal) -> (Vec<StoredRecord>, Option<String>) {
 }
 
 #[tokio::test]
-async fn what_was_read_ahead_is_what_pages_have() {
+async fn what_is_read_one_by_one_is_what_pages_have() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open_small(dir.path());
     fill_until_sealed(&journal, SEALED).await;
@@ -40,7 +40,7 @@ async fn what_was_read_ahead_is_what_pages_have() {
 }
 
 #[tokio::test]
-async fn damage_that_was_read_ahead_is_told_at_its_record() {
+async fn damage_far_into_it_is_told_at_its_record() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open_small(dir.path());
     fill_until_sealed(&journal, SEALED).await;

@@ -4,6 +4,7 @@ mod agents;
 mod between;
 mod face;
 mod kills;
+mod preempted;
 mod resizes;
 mod slots;
 mod stage;

@@ -139,12 +139,13 @@ metrics! {
     GPU_DRIVER_UP: Gauge "purser_gpu_driver_up" "0 or 1" [] NONE = "Whether the driver of the GPUs answers; no series where none is installed.";
     GPU_UP: Gauge "purser_gpu_up" "0 or 1" ["uuid"] NONE = "Whether a GPU answers; the series goes with the GPU.";
     GPU_HEALTH: Gauge "purser_gpu_health" "0 or 1" ["uuid", "health"] NONE = "How a GPU is on record: 1 for one of the words, 0 for the others.";
-    GPU_INFO: Gauge "purser_gpu_info" "1" ["uuid", "gpu", "model", "driver"] NONE = "Always 1; the labels say what a GPU is, and its number to the driver.";
+    GPU_INFO: Gauge "purser_gpu_info" "1" ["uuid", "gpu", "model", "driver", "pci_bus"] NONE = "Always 1; the labels say what a GPU is, its number to the driver, and where it is on the bus.";
     GPU_UTILIZATION: Gauge "purser_gpu_utilization_ratio" "0 to 1" ["uuid"] NONE = "Part of the time that anything ran on a GPU.";
     GPU_MEMORY_UTILIZATION: Gauge "purser_gpu_memory_utilization_ratio" "0 to 1" ["uuid"] NONE = "Part of the time that a GPU's memory was read or written.";
     GPU_MEMORY_TOTAL: Gauge "purser_gpu_memory_total_bytes" "bytes" ["uuid"] NONE = "Memory of a GPU.";
     GPU_MEMORY_USED: Gauge "purser_gpu_memory_used_bytes" "bytes" ["uuid"] NONE = "Memory of a GPU that is used, by whomever.";
-    GPU_TEMPERATURE: Gauge "purser_gpu_temperature_celsius" "degrees Celsius" ["uuid"] NONE = "Temperature of a GPU.";
+    GPU_MEMORY_RESERVED: Gauge "purser_gpu_memory_reserved_bytes" "bytes" ["uuid"] NONE = "Memory of a GPU that its driver keeps for itself.";
+    GPU_TEMPERATURE: Gauge "purser_gpu_temperature_celsius" "degrees Celsius" ["uuid", "sensor"] NONE = "Temperature of a GPU.";
     GPU_POWER: Gauge "purser_gpu_power_watts" "watts" ["uuid"] NONE = "What a GPU draws.";
     GPU_POWER_LIMIT: Gauge "purser_gpu_power_limit_watts" "watts" ["uuid"] NONE = "What a GPU may draw.";
     GPU_ENERGY: Counter "purser_gpu_energy_joules_total" "joules" ["uuid"] NONE = "What a GPU has drawn since its driver was loaded.";
@@ -158,7 +159,7 @@ metrics! {
     VIOLATIONS_ACTIVE: Gauge "purser_violations_active" "violations" ["kind"] NONE = "Violations of a kind that are open.";
     POD_THROTTLED: Gauge "purser_pod_throttled" "1" ["namespace", "pod", "resource"] NONE = "A pod is held back because of a violation: its `processors` or its `gpu-memory`; no series while it is not.";
     VIOLATION_DURATION: Histogram "purser_violation_duration_seconds" "seconds" ["kind"] LONG = "How long a violation of a kind was open, once it is over.";
-    POD_VIOLATIONS: Counter "pod_management_resource_violations_total" "violations" ["pod_id", "namespace", "violation_type"] NONE = "Violations of a pod by their kind, of those that the node remembers; the series goes with its pod.";
+    POD_VIOLATIONS: Counter "pod_management_resource_violations_total" "violations" ["pod_id", "namespace", "violation_type"] NONE = "Violations of a pod by their kind; the series goes with its pod.";
     POD_VIOLATION_SECONDS: Gauge "pod_management_violation_duration_seconds" "seconds" ["pod_id", "namespace", "violation_type"] NONE = "How long the violations of a pod of a kind have lasted together, an open one until now; the series goes with its pod.";
     MONITORING_CYCLES: Counter "pod_management_monitoring_cycles_total" "evaluations" [] NONE = "Evaluations of all pods and GPUs.";
     MONITORING_ERRORS: Counter "pod_management_monitoring_errors_total" "pods" [] NONE = "Pods whose use of a limit could not be read in an evaluation.";
@@ -180,8 +181,8 @@ metrics! {
     POOL_QUEUE_AGE: Gauge "purser_pool_queue_age_seconds" "seconds" ["pool"] NONE = "How long the task has waited that waits longest; 0 if none does.";
     POOL_DECISIONS: Counter "purser_pool_decisions_total" "decisions" ["pool", "rule"] NONE = "Decisions on the number of a pool's pods since the service started, by the rule that made them.";
     SEED_PODS: Gauge "pod_management_pods_total" "pods" [] NONE = "Pods that are not gone. See `purser_pods`.";
-    SEED_WORKERS: Gauge "pod_management_workers_total" "processes" [] NONE = "Worker processes that run. See `purser_workers`.";
-    SEED_HEALTHY_WORKERS: Gauge "pod_management_healthy_workers" "containers" [] NONE = "Containers that run and can serve. See `purser_container_ready`.";
+    SEED_WORKERS: Gauge "pod_management_workers_total" "containers" ["pod_id", "namespace"] NONE = "Containers of a pod that run: each is a worker. See `purser_workers`.";
+    SEED_HEALTHY_WORKERS: Gauge "pod_management_healthy_workers" "containers" ["pod_id", "namespace"] NONE = "Containers of a pod that run and can serve. See `purser_container_ready`.";
     SEED_CPU: Gauge "pod_management_cpu_usage_percent" "percent of one processor" ["pod_id", "namespace"] NONE = "Processor time of a pod; the series goes with it.";
     SEED_MEMORY_USED: Gauge "pod_management_memory_usage_bytes" "bytes" ["pod_id", "namespace"] NONE = "Memory of a pod; the series goes with it.";
     SEED_GPU: Gauge "pod_management_gpu_usage_percent" "percent" ["pod_id", "namespace", "device_idx", "device_uuid"] NONE = "Time that a GPU was busy for a pod; the series goes with it. See `purser_pod_gpu_utilization_ratio`.";

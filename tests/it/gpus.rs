@@ -7,6 +7,7 @@ mod instances;
 mod kernel_log;
 mod leaving;
 mod owners;
+mod samples;
 mod service;
 mod xids;
 

@@ -1,5 +1,6 @@
 //! Violations on a node: who breaks a limit is told of, answered and remembered, and nobody else.
 
+mod asked;
 mod driven;
 mod held;
 mod kills;

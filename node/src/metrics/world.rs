@@ -144,8 +144,6 @@ impl Figures {
         for (state, count) in &self.workers {
             gauge!(metric::WORKERS.name, "state" => *state).set(exact(*count));
         }
-        let running = self.workers.get("Running").copied().unwrap_or_default();
-        gauge!(metric::SEED_WORKERS.name).set(exact(running));
         for (runtime, up) in &self.runtimes {
             gauge!(metric::RUNTIME_UP.name, "runtime" => *runtime).set(f64::from(u8::from(*up)));
         }

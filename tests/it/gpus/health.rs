@@ -145,6 +145,7 @@ fn a_fatal_fault_takes_a_gpu_out_at_once_and_a_restart_begins_its_probation_anew
         assert!(matches!(unknown, Err(ServiceError::Gpu(GpuRejection::NotFound))), "{unknown:?}");
         node.stop().await;
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
 }
 
 #[test]
@@ -170,6 +171,7 @@ fn a_gpu_that_a_start_cannot_look_at_takes_no_pods_on_what_was_known_before() {
         assert_eq!((node.word(), node.given_out()), ("Healthy", vec![first, second]));
         node.stop().await;
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
 }
 
 fn node(driver: &FakeDriver) -> Purserd {

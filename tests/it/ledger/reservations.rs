@@ -81,7 +81,7 @@ fn a_pod_that_took_up_a_reservation_can_be_started_again() {
 #[test]
 fn a_reservation_is_over_when_its_time_is_up() {
     let purserd = node("256Mi", "refuse");
-    let line = ["reserve", "--ttl", "50ms", "--memory", "200Mi", "--port", "8080/TCP", "-o", "json"];
+    let line = ["reserve", "--ttl", "50ms", "--memory", "200Mi", "--port", "9124/TCP", "-o", "json"];
     let made: Value = serde_json::from_str(&purserd.purser_ok(line)).unwrap();
     let ports = resource(&purserd, "ports");
     assert_eq!(

@@ -129,6 +129,7 @@ pub(super) struct Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         leftovers::end_processes(self.folder.path());
+        leftovers::end_control_groups(self.folder.path());
     }
 }
 

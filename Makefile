@@ -19,6 +19,7 @@ build: ## Builds purserd, purser, purser-replay and, statically, purser-agent.
 	@.ci/packages.sh build
 	$(CARGO) build --locked --profile $(PROFILE) -p purser-node -p purser-replay --bin purserd --bin purser --bin purser-replay
 	$(CARGO) rustc --locked --profile $(PROFILE) -p purser-node --bin purser-agent -- -C target-feature=+crt-static
+	@.ci/static.sh $(bin_dir)/purser-agent
 
 run: build ## Runs a node in ./run with the example pods, until Ctrl-C; pods go on. RUN_ONCE=1 stops by itself, GPU=fake makes GPUs up.
 	$(if $(filter fake,$(GPU)),$(CARGO) build --locked --profile $(PROFILE) -p purser-fake-nvml)

@@ -189,6 +189,7 @@ fn admit(pod: u64) -> LedgerCommand {
         reservation: None,
         adopt: false,
         waited: false,
+        stays: false,
     }))
 }
 

@@ -225,8 +225,8 @@ layouts! {
     0x0402 "ledger.policy-set" v 3 => Ledger(LedgerEvent::PolicySet(ledger::event::PolicySet)), was 1: ledger::past::PolicySetV1, was 2: ledger::past::PolicySetV2;
     0x0403 "ledger.tenant-set" v 2 => Ledger(LedgerEvent::TenantSet(ledger::event::TenantSet)), was 1: ledger::past::TenantSetV1;
     0x0404 "ledger.tenant-removed" v 1 => Ledger(LedgerEvent::TenantRemoved(ledger::event::TenantRemoved));
-    0x0405 "ledger.allocated" v 2 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated)), was 1: ledger::past_gpus::AllocatedV1;
-    0x0406 "ledger.queued" v 2 => Ledger(LedgerEvent::Queued(ledger::event::Queued)), was 1: ledger::past_gpus::QueuedV1;
+    0x0405 "ledger.allocated" v 3 => Ledger(LedgerEvent::Allocated(ledger::event::Allocated)), was 1: ledger::past_gpus::AllocatedV1, was 2: ledger::past_stays::AllocatedV2;
+    0x0406 "ledger.queued" v 3 => Ledger(LedgerEvent::Queued(ledger::event::Queued)), was 1: ledger::past_gpus::QueuedV1, was 2: ledger::past_stays::QueuedV2;
     0x0407 "ledger.withdrawn" v 1 => Ledger(LedgerEvent::Withdrawn(ledger::event::Withdrawn));
     0x0408 "ledger.released" v 1 => Ledger(LedgerEvent::Released(ledger::event::Released));
     0x0409 "ledger.preemption-requested" v 1 => Ledger(LedgerEvent::PreemptionRequested(ledger::event::PreemptionRequested));

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use purser_events::event::{LAYOUTS, PAST_LAYOUTS};
 use purser_events::ledger::past::{PolicySetV1, PolicySetV2, TenantSetV1};
 use purser_events::ledger::past_gpus::{AllocatedV1, CapacitySetV1, QueuedV1, ReservedV1};
+use purser_events::ledger::past_stays::{AllocatedV2, QueuedV2};
 use purser_events::ledger::past_use::UseRecordedV1;
 use purser_events::node::event::past::{PolicySetV1 as NodePolicySetV1, StartedV1};
 use purser_events::pod::past::{AdmittedV1, AdmittedV2, StopRequestedV1};
@@ -100,7 +101,9 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
         (0x0201, 2) => each::<AdmittedV2>(samples, shape),
         (0x0401, 1) => each::<CapacitySetV1>(samples, shape),
         (0x0405, 1) => each::<AllocatedV1>(samples, shape),
+        (0x0405, 2) => each::<AllocatedV2>(samples, shape),
         (0x0406, 1) => each::<QueuedV1>(samples, shape),
+        (0x0406, 2) => each::<QueuedV2>(samples, shape),
         (0x040a, 1) => each::<ReservedV1>(samples, shape),
         (0x0415, 1) => each::<UseRecordedV1>(samples, shape),
         (0x0402, 1) => each::<PolicySetV1>(samples, shape),

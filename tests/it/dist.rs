@@ -48,10 +48,42 @@ fn pods_outlive_the_unit() {
 #[test]
 fn scripts_are_valid_shell() {
     let root = dist("..");
-    for script in ["dist/run.sh", ".ci/run", ".ci/packages.sh", ".ci/components.sh", ".ci/deny.sh"] {
+    for script in
+        ["dist/run.sh", ".ci/run", ".ci/packages.sh", ".ci/components.sh", ".ci/deny.sh", ".ci/static.sh"]
+    {
         let output = bounded::output(Command::new("bash").arg("-n").arg(root.join(script)));
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// What `make build` makes of the agent is looked at by a script as soon as it is made: a test that builds it so would build
+/// everything below it once more.
+#[test]
+fn make_build_fails_unless_the_agent_is_static() {
+    let makefile = std::fs::read_to_string(dist("../Makefile")).unwrap();
+    let (_, recipe) = makefile.split_once("\nbuild:").expect("it builds");
+    let recipe: Vec<&str> = recipe.lines().skip(1).take_while(|line| line.starts_with('\t')).collect();
+    let [.., made, checked] = recipe[..] else { panic!("{recipe:?}") };
+    assert!(made.contains("--bin purser-agent -- -C target-feature=+crt-static"), "{made}");
+    assert_eq!(checked, "\t@.ci/static.sh $(bin_dir)/purser-agent");
+
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("agent.rs");
+    std::fs::write(&source, "fn main() { println!(\"{}\", std::env::args().count()); }").unwrap();
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    for (features, is_static) in [("+crt-static", true), ("-crt-static", false)] {
+        let program = folder.path().join(features);
+        let mut build = Command::new(&rustc);
+        build.arg("-C").arg(format!("target-feature={features}")).arg("-o").arg(&program).arg(&source);
+        let built = bounded::output(&mut build);
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let checked = bounded::output(Command::new(dist("../.ci/static.sh")).arg(&program));
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(i32::from(!is_static)), "{said}");
+        assert_eq!(said.contains("is not static"), !is_static, "{said}");
+    }
+    let missing = bounded::output(Command::new(dist("../.ci/static.sh")).arg(folder.path().join("none")));
+    assert!(!missing.status.success(), "what is not there is not static");
 }
 
 /// The metrics of Purser that a text names.

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use purser_tests::binaries::Binaries;
 use purser_tests::bounded::{self, PATIENCE};
-use purser_tests::leftovers;
+use purser_tests::{gpus, leftovers};
 use tempfile::TempDir;
 
 /// Nobody: the user that owns nothing.
@@ -28,6 +28,9 @@ const PODS: [&str; 5] = ["back-off", "count-primes", "falls-ill", "preflight", "
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the workspace")
 }
+
+/// The example that leaves a file behind.
+const FALLS_ILL: &str = "examples/probes.yaml";
 
 /// A folder that is to its user what a checkout is after `make build`.
 struct Checkout {
@@ -87,7 +90,10 @@ impl Checkout {
 
     /// Starts the node and waits until the script has shown all that it has to show.
     fn start(&self) -> Running {
-        let mut command = self.script("start");
+        self.start_as(self.script("start"))
+    }
+
+    fn start_as(&self, mut command: Command) -> Running {
         let mut script = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let output = BufReader::new(script.stdout.take().unwrap());
@@ -123,7 +129,10 @@ impl Drop for Checkout {
         }
         leftovers::end_processes(&self.path("run/data"));
         leftovers::end_control_groups(&self.path("run/data"));
-        let _ = fs::remove_file("/tmp/purser-example-falls-ill");
+        // Another test's, where the example was not run.
+        if self.path(FALLS_ILL).exists() {
+            let _ = fs::remove_file("/tmp/purser-example-falls-ill");
+        }
     }
 }
 
@@ -276,4 +285,49 @@ fn the_first_steps_work() {
 fn the_first_steps_work_without_root() {
     assert!(geteuid().is_root(), "this test becomes nobody: run it as root");
     first_steps(Some(NOBODY));
+}
+
+/// `make run GPU=fake`, and the example of two pods that share a GPU.
+#[test]
+fn somebody_without_a_gpu_has_two_pods_share_one_that_is_said_to_be_fake() {
+    let checkout = Checkout::new(None);
+    fs::remove_file(checkout.path(FALLS_ILL)).unwrap();
+    let library = gpus::built_library();
+    fs::copy(&library, checkout.path("target/release").join(library.file_name().unwrap())).unwrap();
+    fs::create_dir(checkout.path("examples/gpu")).unwrap();
+    let shared = "examples/gpu/shared.yaml";
+    fs::copy(repository().join(shared), checkout.path(shared)).unwrap();
+    let mut script = checkout.script("start");
+    script.env("GPU", "fake");
+    let running = checkout.start_as(script);
+    for shown in ["the GPUs of this node are FAKE", "libnvidia-ml.so.1.json", "Fake GPU 80GB"] {
+        assert!(running.shown.contains(shown), "no `{shown}`:\n{}", running.shown);
+    }
+    let exports = "export PURSER_SOCKET=$PWD/run/purser.sock PATH=$PWD/target/release:$PATH";
+    let told = |line: &str| {
+        let output = checkout.shell(exports, line);
+        let (out, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "`{line}`: {errors}{out}");
+        out.into_owned()
+    };
+    told(&format!("purser apply -f {shared}"));
+    let log = |pod: &str| {
+        told(&format!("purser wait {pod} --for phase=Running --timeout 60s"));
+        told(&format!("until [ -n \"$(purser logs {pod})\" ]; do :; done; purser logs {pod}"))
+    };
+    let (trainer, notebook) = (log("trainer"), log("notebook"));
+    let gpu = trainer.trim().strip_prefix("60 % of ").expect("its share");
+    assert!(gpu.starts_with("GPU-fa4e0000-"), "{trainer}");
+    assert_eq!(notebook.trim().strip_prefix("20 % of "), Some(gpu), "both have parts of one");
+    let described = told(&format!("purser describe gpu {gpu}"));
+    for part in ["default/trainer", "default/notebook"] {
+        assert!(described.contains(part), "no `{part}`: {described}");
+    }
+    assert!(told("purser get gpus -o json").contains("000.00-fake"), "the driver's release says it as well");
+    kill(checkout.pid(), Signal::SIGTERM).unwrap();
+    let (shown, said, status) = running.end();
+    assert!(status.success(), "{shown}{said}");
+    let cleaned = bounded::output(checkout.script("clean").env("GPU", "fake"));
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
 }

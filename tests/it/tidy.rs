@@ -234,8 +234,8 @@ const LOOKERS: &[(&str, &str)] = &[
     ("tests/benches/purser/memory.rs", "what is measured is that nothing is asked for a while"),
     ("tests/benches/purser/gpus.rs", "what is measured is what goes on by itself for a while"),
     (
-        "tests/fake-nvml/src/events.rs",
-        "a wait for faults ends when the script has one, and a file tells nobody",
+        "tests/fake-nvml/src/change.rs",
+        "a wait for faults ends when the script has one, and the kernel may have no more to tell of files with",
     ),
     (
         "tests/fake-nvml/src/answer.rs",

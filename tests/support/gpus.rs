@@ -196,6 +196,15 @@ impl Default for FakeProc {
     }
 }
 
+/// The stand-in, as it was built beside this test.
+///
+/// # Panics
+/// The test has no path.
+#[must_use]
+pub fn built_library() -> PathBuf {
+    std::env::current_exe().expect("a test has a path").with_file_name("libpurser_fake_nvml.so")
+}
+
 /// A driver's library of its own: a copy of the stand-in with its script beside it. A loader takes two names of one file
 /// for the same library, so each test has a file.
 #[derive(Debug)]
@@ -230,8 +239,7 @@ impl FakeDriver {
     /// # Panics
     /// The stand-in was not built beside this test.
     pub fn install(&self) {
-        let test = std::env::current_exe().expect("a test has a path");
-        let built = test.with_file_name("libpurser_fake_nvml.so");
+        let built = built_library();
         // Whoever finds it finds all of it.
         let fresh = self.folder.path().join("fresh");
         fs::copy(&built, &fresh).unwrap_or_else(|error| panic!("{}: {error}", built.display()));

@@ -131,8 +131,15 @@ mod tests {
         let (tenant, demand) = (TenantId::new("red").unwrap(), Demand::default());
         let grant = Grant { cpu: MilliCpu(1), memory: Bytes(1), ..Grant::default() };
         let (pod, reservation) = (PodUid(Uuid::from_u128(1)), Uuid::from_u128(2));
-        let allocated =
-            Allocated { pod, tenant: tenant.clone(), priority: 0, demand: demand.clone(), grant, at: AT };
+        let allocated = Allocated {
+            pod,
+            tenant: tenant.clone(),
+            priority: 0,
+            demand: demand.clone(),
+            grant,
+            at: AT,
+            stays: false,
+        };
         let grant = Grant { memory: Bytes(1), ..Grant::default() };
         let owner = "uid:0".to_owned();
         let reserved =

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(lacking(&world, &BTreeSet::new()), [], "what does not run lacks nothing");
         let (tenant, grant) = (TenantId::new("red").unwrap(), Grant::default());
         let (demand, at) = (Demand::default(), Timestamp(0));
-        happens(&mut world, Allocated { pod: uid, tenant, priority: 0, demand, grant, at });
+        happens(&mut world, Allocated { pod: uid, tenant, priority: 0, demand, grant, at, stays: false });
         assert_eq!(lacking(&world, &running), []);
         happens(&mut world, Released { pod: uid, reason: ReleaseReason::FoundLater });
         assert_eq!(lacking(&world, &running), found);

@@ -34,6 +34,7 @@ use crate::directory::{Directory, FindUid};
 use crate::entity::{By, Done, Entity, Execute, Refusal};
 use crate::mailbox;
 use crate::pod::report;
+use crate::pool::is_of_pool;
 use crate::port::MachineCapacity;
 use crate::shell::Shell;
 
@@ -305,8 +306,9 @@ impl Handler<PutDown> for LedgerActor {
         PutDown { pod, spec, adopt, by }: PutDown,
         _: &mut Context<LedgerActor>,
     ) -> Self::Result {
+        let stays = self.shell.live.read(|world| is_of_pool(world, pod, &spec));
         let admit = match admit(pod, &spec, &by) {
-            Ok(admit) => Admit { adopt, waited: !adopt, reservation: None, ..admit },
+            Ok(admit) => Admit { adopt, waited: !adopt, stays, reservation: None, ..admit },
             Err(error) => {
                 tracing::error!(%pod, %error, "a pod asks for what cannot be counted");
                 return AtomicResponse::new(Box::pin(actix::fut::ready(())));
@@ -330,8 +332,9 @@ impl Handler<AdmitPod> for LedgerActor {
         let AdmitPod { uid, spec, by } = asked;
         let (ledger, shell) = (ctx.address(), self.shell.clone());
         Box::pin(async move {
+            let stays = shell.live.read(|world| is_of_pool(world, uid, &spec));
             let admit = match admit(uid, &spec, &by) {
-                Ok(admit) => admit,
+                Ok(admit) => Admit { stays, ..admit },
                 Err(rejection) => return Ok(Admission::Refused(Box::new(rejection))),
             };
             ports::look_for(&shell, &ledger, &admit.demand).await;
@@ -365,6 +368,7 @@ pub(crate) fn admit(uid: PodUid, spec: &PodSpec, by: &By) -> Result<Admit, Ledge
         reservation: spec.claims.reservation.map(|reservation| (reservation, owner)),
         adopt: false,
         waited: false,
+        stays: false,
     })
 }
 

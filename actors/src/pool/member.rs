@@ -75,6 +75,19 @@ pub(super) fn pod_of(world: &World, member: &MemberId) -> Option<PodUid> {
     })
 }
 
+/// Whether a pod is that of a member, as its pool has that on record: what it says of itself could be anybody's word.
+pub(crate) fn is_of_pool(world: &World, uid: PodUid, spec: &PodSpec) -> bool {
+    let known = || {
+        let pool = PoolName::new(spec.labels.get(POOL_LABEL)?).ok()?;
+        let number = spec.labels.get(MEMBER_LABEL)?.parse().ok()?;
+        let member = world.pools.get(&pool)?.members.get(&number)?;
+        let name = MemberId { pool, member: number }.pod_name();
+        // A member knows its pod only after that was admitted.
+        Some(member.pod.map_or(spec.id.name() == name, |pod| pod == uid))
+    };
+    known().unwrap_or(false)
+}
+
 /// Whether a refusal says that the node takes no more now, and nothing about the pod itself.
 fn is_shortage(rejection: &PodRejection) -> bool {
     match rejection {

@@ -22,6 +22,7 @@ use purser_events::pool::{Pool, PoolEvent, PoolName, TaskId};
 pub use agent::{AgentOrders, AgentStanding, Called};
 pub(crate) use agent::{SessionState, missing, running, session_state, standing};
 pub(crate) use board::Board;
+pub(crate) use member::is_of_pool;
 pub(crate) use registry::{MakePool, PoolActors, PoolHandle, PoolRegistry, begin};
 
 use crate::directory::Directory;

@@ -134,6 +134,8 @@ pub struct Admit {
     /// Whether it was let into the queue before and only comes back there: a bound of its priority that came since is none
     /// of it.
     pub waited: bool,
+    /// Whether it is not made to leave for another's sake: what runs in it must not be cut off.
+    pub stays: bool,
 }
 
 /// A wish to have something kept.

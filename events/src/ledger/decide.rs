@@ -181,8 +181,8 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
     let demand = with_defaults(ledger, &tenant, &admit.demand);
     if admit.adopt {
         let grant = adopted(ledger, &demand);
-        let (pod, priority, at) = (admit.pod, admit.priority, context.now);
-        return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at }.into()]);
+        let (pod, priority, at, stays) = (admit.pod, admit.priority, context.now, admit.stays);
+        return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at, stays }.into()]);
     }
     let most = ledger.priority_max(&tenant).0.filter(|most| *most < admit.priority);
     if let Some(most) = most.filter(|_| !admit.waited) {
@@ -199,8 +199,8 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
     };
     let shortages = match ledger.available_at(rank, &tenant, &demand) {
         Ok(grant) => {
-            let (pod, priority, at) = (admit.pod, admit.priority, context.now);
-            return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at }.into()]);
+            let (pod, priority, at, stays) = (admit.pod, admit.priority, context.now, admit.stays);
+            return Ok(vec![Allocated { pod, tenant, priority, demand, grant, at, stays }.into()]);
         }
         Err(shortages) => shortages,
     };
@@ -217,8 +217,8 @@ fn answer_admit(ledger: &Ledger, admit: &Admit, context: &Context) -> Answer {
     if WAITING_OF_TENANT_MAX <= own {
         return Err(LedgerRejection::QueueFull { waiting: own });
     }
-    let (pod, priority, at) = (admit.pod, admit.priority, context.now);
-    Ok(vec![Queued { pod, tenant, priority, demand, shortages, at }.into()])
+    let (pod, priority, at, stays) = (admit.pod, admit.priority, context.now, admit.stays);
+    Ok(vec![Queued { pod, tenant, priority, demand, shortages, at, stays }.into()])
 }
 
 /// What a pod is put down with that runs already: of what is counted, what it asks for; of what is one thing, what

@@ -155,7 +155,7 @@ pub struct TenantRemoved {
     pub id: TenantId,
 }
 
-/// `ledger.allocated` version 2.
+/// `ledger.allocated` version 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocated {
@@ -171,9 +171,11 @@ pub struct Allocated {
     pub grant: Grant,
     /// When.
     pub at: Timestamp,
+    /// Whether it is not made to leave for another's sake.
+    pub stays: bool,
 }
 
-/// `ledger.queued` version 2.
+/// `ledger.queued` version 3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Queued {
@@ -189,6 +191,8 @@ pub struct Queued {
     pub shortages: Vec<Shortage>,
     /// Since when.
     pub at: Timestamp,
+    /// Whether it is not made to leave for another's sake, once it runs.
+    pub stays: bool,
 }
 
 /// `ledger.withdrawn` version 1.

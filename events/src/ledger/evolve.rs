@@ -84,6 +84,7 @@ fn allocate(ledger: &mut Ledger, allocated: &Allocated) -> Result<(), IllegalTra
         grant: allocated.grant.clone(),
         since: allocated.at,
         leaves_for: None,
+        stays: allocated.stays,
         resizing: None,
     };
     give(ledger, HolderId::Pod(allocated.pod), holding)
@@ -103,6 +104,7 @@ fn queue(ledger: &mut Ledger, queued: &Queued) -> Result<(), IllegalTransition> 
         demand: queued.demand.clone(),
         since: queued.at,
         victims: leaving_for(ledger, queued.pod),
+        stays: queued.stays,
     };
     ledger.asking = ledger.asking.with(&waiting.demand);
     let of_tenant = ledger.asking_of.get(&waiting.tenant).copied().unwrap_or_default();
@@ -152,6 +154,7 @@ fn reserve(ledger: &mut Ledger, reserved: &Reserved) -> Result<(), IllegalTransi
         grant: reserved.grant.clone(),
         since: reserved.at,
         leaves_for: None,
+        stays: false,
         resizing: None,
     };
     give(ledger, HolderId::Reservation(reserved.reservation), holding)?;

@@ -16,6 +16,7 @@ mod kept;
 pub mod manager;
 pub mod past;
 pub mod past_gpus;
+pub mod past_stays;
 pub mod past_use;
 pub mod policy;
 mod preempt;

@@ -245,7 +245,7 @@ impl From<GpuDeviceV1> for GpuDevice {
 impl From<AllocatedV1> for Allocated {
     fn from(past: AllocatedV1) -> Allocated {
         let AllocatedV1 { pod, tenant, priority, demand, grant, at } = past;
-        Allocated { pod, tenant, priority, demand: demand.into(), grant, at }
+        Allocated { pod, tenant, priority, demand: demand.into(), grant, at, stays: false }
     }
 }
 
@@ -253,7 +253,7 @@ impl From<QueuedV1> for Queued {
     fn from(past: QueuedV1) -> Queued {
         let QueuedV1 { pod, tenant, priority, demand, shortages, at } = past;
         let shortages = shortages.into_iter().map(Shortage::from).collect();
-        Queued { pod, tenant, priority, demand: demand.into(), shortages, at }
+        Queued { pod, tenant, priority, demand: demand.into(), shortages, at, stays: false }
     }
 }
 

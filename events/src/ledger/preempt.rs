@@ -31,7 +31,7 @@ pub(super) fn victims(ledger: &Ledger, rank: Rank, waiting: &Waiting, now: Times
         .holdings
         .iter()
         .filter_map(|(holder, holding)| Some((pod_of(*holder)?, holding.as_ref())))
-        .filter(|(_, holding)| holding.priority < waiting.priority)
+        .filter(|(_, holding)| holding.priority < waiting.priority && !holding.stays)
         .collect();
     let scale = Scale::of(ledger, &candidates, now);
     candidates.sort_by_cached_key(|(pod, holding)| scale.cost(*pod, holding));
@@ -205,7 +205,7 @@ mod tests {
     fn holding(since_s: i64, priority: i32, grant: Grant) -> Holding {
         let tenant = TenantId::new("red").unwrap();
         let since = Timestamp(since_s * 1_000_000);
-        Holding { tenant, priority, grant, since, leaves_for: None, resizing: None }
+        Holding { tenant, priority, grant, since, leaves_for: None, stays: false, resizing: None }
     }
 
     fn memory(bytes: u64) -> Grant {

@@ -89,6 +89,7 @@ fn serve_once(ledger: &mut Ledger, events: &mut Vec<LedgerEvent>, context: &Cont
             demand: waiting.demand.clone(),
             grant,
             at: context.now,
+            stays: waiting.stays,
         };
         let event = allocated.into();
         *ledger = evolved(ledger, &event);

@@ -98,6 +98,9 @@ pub struct Holding {
     pub since: Timestamp,
     /// For whom it is to make way, if it is.
     pub leaves_for: Option<PodUid>,
+    /// Whether it is not made to leave for another's sake.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
     /// Other amounts that it is getting: it has the greater of the old and the new until that is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resizing: Option<Resizing>,
@@ -119,6 +122,9 @@ pub struct Waiting {
     pub since: Timestamp,
     /// Pods that make way for it and have not yet.
     pub victims: BTreeSet<PodUid>,
+    /// Whether it is not made to leave for another's sake, once it runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
 }
 
 /// Something that is kept for somebody.

@@ -151,7 +151,7 @@ fn any_gpu_will_do(model: &Reference, waiter: &Waiter) -> bool {
     claim.is_none_or(|claim| claim.share.is_some() && claim.memory.is_some()) || sizes.len() < 2
 }
 
-/// Victims are lower, not leaving yet, enough, and none of them is needless.
+/// Victims are lower, not leaving yet, enough, and none of them is needless; and none is one that stays.
 fn preempted(model: &Reference, event: &PreemptionRequested) {
     assert_ne!(model.policy.preemption, Preemption::Never);
     assert_eq!(event.grace_s, model.policy.preemption_grace_s);
@@ -161,6 +161,7 @@ fn preempted(model: &Reference, event: &PreemptionRequested) {
     for victim in &victims {
         let holding = model.holding(HolderId::Pod(*victim)).expect("who holds something");
         assert!(holding.priority < waiter.priority && holding.leaves_for.is_none(), "{victim}: {holding:?}");
+        assert!(!holding.stays, "{victim} stays, and is to leave: {holding:?}");
     }
     if !any_gpu_will_do(model, waiter) {
         return;
@@ -187,8 +188,9 @@ pub(crate) fn settled(model: &Reference, ledger: &Ledger) {
         model.keep(&mut front, waiter, &short);
         let may = model.policy.preemption != Preemption::Never && place < PREEMPTORS_MAX;
         if may && waiter.victims.is_empty() && any_gpu_will_do(model, waiter) {
-            let lower =
-                |id: HolderId, holding: &Holding| pod(id).is_some() && holding.priority < waiter.priority;
+            let lower = |id: HolderId, holding: &Holding| {
+                pod(id).is_some() && holding.priority < waiter.priority && !holding.stays
+            };
             let leaving = |id, holding: &Holding| lower(id, holding) && holding.leaves_for.is_some();
             let could = fits_without(model, waiter, lower) && !fits_without(model, waiter, leaving);
             assert!(!could, "nobody makes way for {}, and some could", waiter.pod);

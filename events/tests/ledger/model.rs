@@ -252,6 +252,7 @@ impl Life {
             reservation: reservation.clone(),
             adopt: false,
             waited: false,
+            stays: wish.stays,
         };
         let known = self.model.holding(HolderId::Pod(pod)).is_some() || self.waits(pod);
         let account = self.model.account(namespace);
@@ -279,11 +280,13 @@ impl Life {
             (_, Some(_), Some(_)) => self.taken_up(pod, &demand, stale, answer),
             (_, Some(short), None) if short.is_empty() => {
                 let first = answer.expect("what fits is given").into_iter().next();
-                assert!(matches!(first, Some(E::Allocated(it)) if it.pod == pod && it.demand == demand));
+                let is_it = |it: &Allocated| it.pod == pod && it.demand == demand && it.stays == wish.stays;
+                assert!(matches!(&first, Some(E::Allocated(it)) if is_it(it)), "{first:?}");
             }
             (_, Some(short), None) if may_wait && short.iter().all(Shortage::may_pass) => {
                 let first = answer.expect("what may pass is waited for").into_iter().next();
                 let Some(E::Queued(queued)) = first else { panic!("{first:?}") };
+                assert_eq!(queued.stays, wish.stays);
                 // Where the queue in front leaves nothing, the rest of it is not asked.
                 let of_kind = |it: &Shortage| {
                     short.iter().any(|other| (&other.kind, other.asked) == (&it.kind, it.asked))
@@ -326,6 +329,7 @@ impl Life {
             reservation: None,
             adopt: true,
             waited: false,
+            stays: wish.stays,
         };
         let known = self.model.holding(HolderId::Pod(pod)).is_some() || self.waits(pod);
         let account = self.model.account(namespace);

@@ -60,6 +60,8 @@ pub(crate) struct Wish {
     pub(crate) reservation: Option<(usize, u64, bool)>,
     /// Whether it asks for what the reservation keeps.
     pub(crate) as_kept: bool,
+    /// Whether it leaves for nobody's sake.
+    pub(crate) stays: bool,
 }
 
 /// Namespaces that are used; the last is nobody's name.
@@ -253,9 +255,9 @@ fn wish() -> impl Strategy<Value = Wish> {
     let when_full = prop::sample::select(vec![WhenFull::AsPolicy, WhenFull::Wait, WhenFull::Refuse]);
     let token = prop_oneof![4 => Just(0_u64), 1 => 0..3_u64];
     let reservation = prop::option::weighted(0.15, (any::<usize>(), token, prop::bool::weighted(0.9)));
-    let reservation = (reservation, any::<bool>());
-    (prop::option::weighted(0.15, any::<usize>()), namespace, demand(), -2..4_i32, when_full, reservation)
-        .prop_map(|(again, namespace, demand, priority, when_full, (reservation, as_kept))| Wish {
+    let flags = (reservation, any::<bool>(), prop::bool::weighted(0.2));
+    (prop::option::weighted(0.15, any::<usize>()), namespace, demand(), -2..4_i32, when_full, flags).prop_map(
+        |(again, namespace, demand, priority, when_full, (reservation, as_kept, stays))| Wish {
             again,
             namespace,
             demand,
@@ -263,7 +265,9 @@ fn wish() -> impl Strategy<Value = Wish> {
             when_full,
             reservation,
             as_kept,
-        })
+            stays,
+        },
+    )
 }
 
 /// One operation.

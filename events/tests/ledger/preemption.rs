@@ -151,6 +151,28 @@ fn cost_aware_preemption_spares_a_higher_priority() {
 }
 
 #[test]
+fn who_stays_makes_way_for_nobody_however_it_came_to_what_it_has() {
+    let mut scene = scene(Preemption::LowerPriorityOnly);
+    let stays = |pod, demand| Admit { stays: true, ..with_priority(pod, 0, demand) };
+    scene.runs_as(with_priority(1, 0, memory(44)));
+    scene.runs_as(stays(2, memory(20)));
+    // One that waited first, and one that ran before the ledger knew of it.
+    scene.waits_as(stays(3, memory(20)));
+    scene.ends(1);
+    assert!(scene.has(3));
+    scene.runs_as(Admit { adopt: true, ..stays(4, memory(20)) });
+    assert_eq!(leaving(&scene.waits_as(with_priority(5, 9, memory(30)))), []);
+    scene.ends(5);
+    scene.ends(4);
+    scene.runs_as(with_priority(6, 8, memory(24)));
+    assert_eq!(
+        leaving(&scene.waits_as(with_priority(7, 9, memory(24)))),
+        [(7, vec![6], 30)],
+        "the other leaves"
+    );
+}
+
+#[test]
 fn a_reservation_makes_no_way() {
     let mut scene = scene(Preemption::LowerPriorityOnly);
     let reserve = super::reservations::reserve(1, memory(64));

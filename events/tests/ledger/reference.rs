@@ -143,8 +143,8 @@ impl Reference {
             E::Allocated(it) => {
                 self.came.retain(|waiter| waiter.pod != it.pod);
                 let (tenant, priority, grant) = (it.tenant.clone(), it.priority, it.grant.clone());
-                let (since, leaves_for, resizing) = (it.at, None, None);
-                let holding = Holding { tenant, priority, grant, since, leaves_for, resizing };
+                let (since, leaves_for, stays, resizing) = (it.at, None, it.stays, None);
+                let holding = Holding { tenant, priority, grant, since, leaves_for, stays, resizing };
                 self.hold(HolderId::Pod(it.pod), holding);
             }
             E::Queued(it) => {
@@ -220,8 +220,8 @@ impl Reference {
         assert!(self.last_token < it.token, "token {} is not new", it.token);
         self.last_token = it.token;
         let (tenant, grant) = (it.tenant.clone(), it.grant.clone());
-        let (since, leaves_for, resizing) = (it.at, None, None);
-        let holding = Holding { tenant, priority: 0, grant, since, leaves_for, resizing };
+        let (since, leaves_for, stays, resizing) = (it.at, None, false, None);
+        let holding = Holding { tenant, priority: 0, grant, since, leaves_for, stays, resizing };
         self.hold(HolderId::Reservation(it.reservation), holding);
         self.promises.push(Promise {
             id: it.reservation,

@@ -80,6 +80,7 @@ pub(crate) fn admit(pod: u64, namespace: &str, demand: Demand) -> Admit {
         reservation: None,
         adopt: false,
         waited: false,
+        stays: false,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use purser_events::pool::event::MemberRemovalReason;
 use purser_events::pool::{
-    Digest, FreezeWindow, MemberPhase, PoolCommand, PoolEvent, PoolName, PoolRejection, PoolSpec, Reference,
-    ReferenceKind, SlotRule, TaskKind, Wait, Weekday,
+    AgentPolicy, Digest, FreezeWindow, MemberPhase, PoolCommand, PoolEvent, PoolName, PoolRejection,
+    PoolSpec, Reference, ReferenceKind, SlotRule, TaskKind, Wait, Weekday,
 };
 
 use super::support::{Lived, id, set, spec, task};
@@ -130,6 +130,65 @@ fn a_pod_whose_agent_never_comes_is_given_up() {
     lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: 600_000 }).unwrap();
     assert_eq!((lived.pool.scaling.failures, lived.pool.member(1).unwrap().word()), (1, "lost"));
     assert_eq!(lived.pool.why_waits(id(1), lived.now), Some(Wait::NoPod));
+}
+
+/// Brings a member that was lost to its end; gives the one that is asked for in its place.
+fn replaced(lived: &mut Lived, member: u64) -> u64 {
+    assert_eq!(lived.pool.member(member).unwrap().word(), "lost");
+    lived.ask(PoolCommand::ReportRemoved { member }).unwrap();
+    lived.tick();
+    if let Some(retry_at) = lived.pool.scaling.retry_at {
+        lived.now = lived.now.max(retry_at);
+        lived.tick();
+    }
+    assert_eq!(lived.pool.member(lived.pool.last_member).unwrap().word(), "requested");
+    lived.pool.last_member
+}
+
+#[test]
+fn a_pod_whose_agent_never_came_is_replaced_and_what_waits_runs_there() {
+    let agents = AgentPolicy::default();
+    assert_eq!((agents.offline_after_ms, agents.start_within_ms), (120_000, 600_000));
+    let mut lived = Lived::new(spec(SlotRule::Seed, 3));
+    lived.submit(task(1, TaskKind::Apply));
+    lived.tick();
+    lived.admit(1);
+    lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: agents.start_within_ms }).unwrap();
+    let next = replaced(&mut lived, 1);
+    lived.bring_up(next);
+    assert_eq!((lived.place(1), lived.task(1).attempts), (Some((next, 0)), 1), "it was no try before");
+    lived.start(1);
+    lived.finish(1, 0);
+    assert_eq!(lived.word(1), "applied");
+}
+
+#[test]
+fn a_pod_whose_agent_fell_silent_is_replaced_and_its_tasks_go_on_there() {
+    let agents = AgentPolicy::default();
+    let mut lived = Lived::with_members(spec(SlotRule::Seed, 3), 1);
+    for (number, kind) in [(1, TaskKind::Work), (2, TaskKind::Plan)] {
+        lived.submit(task(number, kind));
+        lived.start(number);
+    }
+    lived.pass_ms(agents.offline_after_ms);
+    let early = PoolCommand::ReportSilent { member: 1, silent_ms: agents.offline_after_ms - 1 };
+    assert!(matches!(
+        lived.ask(early),
+        Err(PoolRejection::NotSilent { member: 1, offline_after_ms: 120_000 })
+    ));
+    lived.ask(PoolCommand::ReportSilent { member: 1, silent_ms: agents.offline_after_ms }).unwrap();
+    assert_eq!((lived.word(1), lived.word(2)), ("running", "running"), "as long as its pod may run");
+    let next = replaced(&mut lived, 1);
+    assert_eq!((lived.word(1), lived.word(2)), ("pending", "pending"));
+    lived.bring_up(next);
+    lived.pass_ms(agents.offline_after_ms);
+    lived.tick();
+    for number in [1, 2] {
+        assert_eq!((lived.place(number).unwrap().0, lived.task(number).attempts), (next, 2));
+        lived.start(number);
+        lived.finish(number, 0);
+    }
+    assert_eq!((lived.word(1), lived.word(2)), ("success", "success"));
 }
 
 #[test]

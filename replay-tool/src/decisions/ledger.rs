@@ -71,8 +71,8 @@ fn namespace_of(ledger: &Ledger, tenant: &TenantId) -> String {
 
 fn admit(pod: PodUid, namespace: String, demand: &Demand, priority: i32) -> Admit {
     let demand = demand.clone();
-    let (when_full, reservation, adopt, waited) = (WhenFull::AsPolicy, None, false, false);
-    Admit { pod, namespace, demand, priority, when_full, reservation, adopt, waited }
+    let (when_full, reservation, adopt, waited, stays) = (WhenFull::AsPolicy, None, false, false, false);
+    Admit { pod, namespace, demand, priority, when_full, reservation, adopt, waited, stays }
 }
 
 fn allocated(ledger: &Ledger, it: &Allocated, about: About) -> Vec<LedgerCommand> {
@@ -80,6 +80,7 @@ fn allocated(ledger: &Ledger, it: &Allocated, about: About) -> Vec<LedgerCommand
         return vec![LedgerCommand::CheckTime];
     }
     let asked = admit(it.pod, namespace_of(ledger, &it.tenant), &it.demand, it.priority);
+    let asked = Admit { stays: it.stays, ..asked };
     let again = Admit { waited: true, ..asked.clone() };
     let adopted = Admit { adopt: true, ..asked.clone() };
     let commands = [asked, again, adopted].map(|admit| LedgerCommand::Admit(Box::new(admit)));
@@ -93,6 +94,7 @@ fn queued(ledger: &Ledger, it: &Queued, about: About) -> LedgerCommand {
     LedgerCommand::Admit(Box::new(Admit {
         when_full: WhenFull::Wait,
         waited: about.cause == Cause::Node,
+        stays: it.stays,
         ..asked
     }))
 }

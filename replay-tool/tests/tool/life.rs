@@ -249,6 +249,7 @@ impl Life {
             reservation: None,
             adopt: false,
             waited: false,
+            stays: false,
         };
         self.ledger_does(&LedgerCommand::Admit(Box::new(admit)), &origin);
         let admission = match self.ledger.grant(uid) {

@@ -9,13 +9,19 @@ use purser_tests::bench::{Bound, number_from};
 use purser_tests::bounded;
 use purser_tests::gpus::FakeDriver;
 use purser_tests::purserd::{Purserd, Setup};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::restart::run_pods;
+use crate::restart::run_pods_with;
 
 const GPUS: u32 = 8;
 const PODS: u32 = 50;
-/// How long is measured, in seconds; `SECONDS` sets another.
+/// What each pod is given of each GPU: more than its process uses, so that there is nothing to be judged.
+const SHARE_PERCENT: u32 = 2;
+const MEMORY: &str = "1500Mi";
+/// What a process uses of a GPU.
+const USED_PERCENT: u32 = 1;
+const USED_BYTES: u64 = 1 << 30;
+/// How long is measured, in seconds; `SECONDS` sets another. Time for what lasts to be judged is in it.
 const SECONDS: u64 = 60;
 /// Of one core, in percent.
 const WANTED: Bound = Bound::AtMost(1.0);
@@ -28,11 +34,19 @@ pub(crate) fn run() {
     };
     let driver = FakeDriver::new(&Script { devices: (0..GPUS).map(device).collect(), ..Script::default() });
     let purserd = Purserd::start(&Setup { gpu_library: driver.library(), ..Setup::default() });
-    run_pods(&purserd, PODS);
+    bounded::until("there are GPUs to give out", || ready(&purserd) == GPUS as usize);
+    let given = json!({
+        "purser.dev/gpu-count": GPUS.to_string(),
+        "purser.dev/gpu-share": SHARE_PERCENT.to_string(),
+        "purser.dev/gpu-memory": MEMORY,
+    });
+    run_pods_with(&purserd, PODS, &given);
     let pids = pids(&purserd);
     driver.change(|script| {
         for device in &mut script.devices {
-            let process = |pid: &u32| Process { pid: *pid, sm: Some(1), ..Process::default() };
+            let (memory, sm) = (Some(USED_BYTES), Some(USED_PERCENT));
+            let process = |pid: &u32| Process { pid: *pid, memory, sm, ..Process::default() };
+            device.memory_used = Steps::Same(USED_BYTES * pids.len() as u64);
             device.processes = pids.iter().map(process).collect();
         }
     });
@@ -69,6 +83,13 @@ fn pids(purserd: &Purserd) -> Vec<u32> {
     let pods = pods["items"].as_array().expect("it is a list");
     let pid = |pod: &Value| pod["status"]["containerStatuses"][0]["hostPid"].as_u64()?.try_into().ok();
     pods.iter().map(|pod| pid(pod).expect("it runs")).collect()
+}
+
+/// GPUs that take pods.
+fn ready(purserd: &Purserd) -> usize {
+    let view = json(purserd, &["get", "gpus", "-o", "json"]);
+    let gpus = view["gpus"].as_array().into_iter().flatten();
+    gpus.filter(|gpu| gpu["health"] == "Healthy").count()
 }
 
 /// Processes that are known as their pods', over all GPUs.

@@ -14,6 +14,7 @@ use purser_tests::bench::{Bound, Times, ratio};
 use purser_tests::feed::Feed;
 use purser_tests::http;
 use purser_tests::purserd::{Purserd, Setup};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 const PODS: u32 = 100;
@@ -76,10 +77,15 @@ fn wait_for_a_snapshot(journal: &Path) {
 
 /// Runs so many pods and waits until all do.
 pub(crate) fn run_pods(purserd: &Purserd, count: u32) {
+    run_pods_with(purserd, count, &json!({}));
+}
+
+/// Runs so many pods with these annotations and waits until all do.
+pub(crate) fn run_pods_with(purserd: &Purserd, count: u32, annotations: &Value) {
     let mut feed = Feed::live(purserd);
     for number in 0..count {
         let body = format!(
-            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"bench-{number}"}},"spec":{{
+            r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"bench-{number}","annotations":{annotations}}},"spec":{{
             "runtimeClassName":"process","terminationGracePeriodSeconds":1,
             "containers":[{{"name":"main","command":["sleep","100000"]}}]}}}}"#
         );

@@ -8,6 +8,7 @@
 
 mod abi;
 mod answer;
+mod change;
 mod events;
 mod figures;
 mod instances;

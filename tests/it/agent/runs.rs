@@ -41,6 +41,18 @@ fn a_task_runs_once_its_start_is_on_record_and_its_output_and_end_are_told() {
 }
 
 #[test]
+fn an_agent_with_nothing_to_do_says_as_often_as_it_was_told_that_it_is_there() {
+    let place = Place::new();
+    let script = place.script();
+    let _agent = place.start();
+    // It was told to every 50 ms. By the service's own interval of 10 s so many would take longer than a test waits.
+    script.until("beats", |state| (8 <= state.beats.len()).then_some(()));
+    let beats = script.change(|state| state.beats.clone());
+    assert!(beats.iter().all(|beat| beat["has"] == json!([]) && beat["leaving"] == false), "{beats:?}");
+    assert_eq!(script.connections().len(), 1, "in one session");
+}
+
+#[test]
 fn a_tasks_environment_is_made_for_it() {
     let place = Place::new();
     let script = place.script();

@@ -83,6 +83,7 @@ fn another_session_takes_the_place_of_the_first_and_speaks_for_no_other_task() {
     let token = fs::read_to_string(folder.join("token")).unwrap();
     let (status, answer) = say(&folder, &token, "POST", "/v1/agent/sessions", &hello(SESSION));
     assert_eq!((status, &answer["pool"], &answer["slots"]), (200, &POOL.into(), &3.into()), "{answer}");
+    assert_eq!(answer["heartbeatMs"], 10_000, "{answer}");
     stage.purserd.await_event("pool.task-requeued");
     let stranger = json!({ "task": task, "token": 1, "report": { "finished": { "exitCode": 0 } } });
     let reports = format!("/v1/agent/sessions/{SESSION}/reports");

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use purser_tests::bounded;
+use serde_json::json;
 
 use super::stage::{POOL, Shape, Stage, waits};
 
@@ -14,6 +15,54 @@ use super::stage::{POOL, Shape, Stage, waits};
 const TASKS: usize = 100;
 /// Tasks that have run when the service is killed, each time.
 const KILLED_AT: [usize; 3] = [5, 30, 60];
+
+/// What the tasks of the test with many are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Work,
+    Plan,
+    DriftCheck,
+    Apply,
+    PlanAndApply,
+}
+
+impl Kind {
+    /// Some of each, mixed.
+    fn of(number: usize) -> Kind {
+        match number % 10 {
+            0 => Kind::PlanAndApply,
+            1 => Kind::Apply,
+            2..5 => Kind::Plan,
+            5 | 6 => Kind::DriftCheck,
+            _ => Kind::Work,
+        }
+    }
+
+    /// Hands in such a task that runs this in a shell. Applies come one after the other, those with a plan as well.
+    fn submit(self, stage: &Stage, script: &str) -> (String, Kind) {
+        let argv = |script: &str| json!(["sh", "-c", script]);
+        let task = match self {
+            Kind::Work => json!({ "kind": "work", "argv": argv(script) }),
+            Kind::Plan => json!({ "kind": "plan", "argv": argv(script), "workspace": "planned" }),
+            Kind::DriftCheck => json!({ "kind": "drift_check", "argv": argv(script) }),
+            Kind::Apply => json!({ "kind": "apply", "argv": argv(script), "workspace": "applied" }),
+            Kind::PlanAndApply => {
+                let plan = format!("{script}; exit 2");
+                json!({ "kind": "plan_and_apply", "argv": argv(&plan), "applyArgv": ["true"], "workspace": "both" })
+            }
+        };
+        (stage.hand_in(task), self)
+    }
+
+    /// How such a task ends that goes well.
+    fn end(self) -> &'static str {
+        match self {
+            Kind::Work => "success",
+            Kind::Plan | Kind::DriftCheck => "planned_and_finished",
+            Kind::Apply | Kind::PlanAndApply => "applied",
+        }
+    }
+}
 
 fn lines(stage: &Stage, name: &str) -> Vec<String> {
     fs::read_to_string(stage.ground(name)).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -38,7 +87,8 @@ fn of_a_hundred_tasks_none_is_lost_and_none_runs_twice_unrecorded_while_the_serv
     let mut stage = Stage::with(&Shape { policy: "flexible", slots: 4, min: 2, max: 2 });
     let script =
         "until [ -e $GROUND/gate ]; do sleep 0.02; done; echo $PURSER_TASK >> $GROUND/runs; sleep 0.2";
-    let tasks: Vec<String> = (0..TASKS).map(|_| stage.submit("work", script)).collect();
+    let tasks: Vec<(String, Kind)> =
+        (0..TASKS).map(|number| Kind::of(number).submit(&stage, script)).collect();
     stage.open("gate");
     for enough in KILLED_AT {
         bounded::until("some have run", || enough <= lines(&stage, "runs").len());
@@ -46,11 +96,15 @@ fn of_a_hundred_tasks_none_is_lost_and_none_runs_twice_unrecorded_while_the_serv
         stage.purserd.restart();
     }
     let mut runs: BTreeMap<String, u64> = BTreeMap::new();
-    for task in &tasks {
-        stage.await_state(task, "success");
+    for (task, kind) in &tasks {
+        if *kind == Kind::PlanAndApply {
+            stage.await_state(task, "apply_pending");
+            stage.ask("POST", &format!("/v1/tasks/{task}/confirm"), "");
+        }
+        stage.await_state(task, kind.end());
     }
     lines(&stage, "runs").into_iter().for_each(|task| *runs.entry(task).or_default() += 1);
-    for task in &tasks {
+    for (task, _) in &tasks {
         let (shown, ran) = (stage.task(task), runs.get(task).copied().unwrap_or(0));
         let attempts = shown["attempts"].as_u64().unwrap();
         assert!(1 <= ran, "{shown} has ended well and never ran");

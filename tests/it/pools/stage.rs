@@ -30,6 +30,11 @@ pub(super) struct Stage {
 impl Stage {
     /// A service with this pool.
     pub(super) fn with(shape: &Shape) -> Stage {
+        Stage::of(&Stage::manifest(shape))
+    }
+
+    /// A service with the pool of a manifest.
+    pub(super) fn of(manifest: &Value) -> Stage {
         // Tasks come and go in one go, from one caller.
         let references = tempfile::tempdir().unwrap();
         let setup = Setup {
@@ -38,7 +43,7 @@ impl Stage {
             ..Setup::default()
         };
         let stage = Stage { purserd: Purserd::start(&setup), references };
-        stage.set_pool(shape);
+        stage.purserd.apply(&manifest.to_string());
         stage
     }
 
@@ -49,13 +54,19 @@ impl Stage {
 
     /// Has the pool be this, with so much processor time and memory for each pod at most.
     pub(super) fn set_sized_pool(&self, shape: &Shape, cpu: &str, memory: &str) {
+        self.purserd.apply(&Stage::sized(shape, cpu, memory).to_string());
+    }
+
+    /// The manifest of a pool with so much processor time and memory for each pod at most.
+    pub(super) fn sized(shape: &Shape, cpu: &str, memory: &str) -> Value {
         let mut manifest = Stage::manifest(shape);
         let container = &mut manifest["spec"]["template"]["spec"]["containers"][0];
         container["resources"] = json!({ "limits": { "cpu": cpu, "memory": memory } });
-        self.purserd.apply(&manifest.to_string());
+        manifest
     }
 
-    fn manifest(shape: &Shape) -> Value {
+    /// The manifest of a pool.
+    pub(super) fn manifest(shape: &Shape) -> Value {
         let agent = &Binaries::built().purser_agent;
         json!({
             "apiVersion": "purser.dev/v1", "kind": "Pool", "metadata": { "name": POOL },
@@ -92,8 +103,9 @@ impl Stage {
         self.hand_in(json!({ "kind": "plan_and_apply", "argv": plan, "applyArgv": apply, "workspace": "w" }))
     }
 
+    /// Hands in a task; gives its id.
     #[track_caller]
-    fn hand_in(&self, mut task: Value) -> String {
+    pub(super) fn hand_in(&self, mut task: Value) -> String {
         task["env"] = json!({ "GROUND": self.purserd.folder() });
         let answer = self.ask("POST", &format!("/v1/pools/{POOL}/tasks"), &task.to_string());
         answer["task"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()

@@ -17,7 +17,10 @@ use crate::adapter::owners::Owners;
 /// What was seen last.
 pub(super) struct Board {
     state: Mutex<State>,
+    /// Something was seen: for those who wait for that.
     changed: Condvar,
+    /// The threads are to end: nothing else wakes those who rest.
+    ended: Condvar,
     clock: Arc<dyn Clock>,
     named: Vec<GpuDevice>,
     pub(super) owners: Arc<Owners>,
@@ -92,7 +95,8 @@ impl Board {
     ) -> Board {
         let (driver, unplaced) = (DriverState::Starting, Unplaced::default());
         let state = State { driver, call: None, gpus: BTreeMap::new(), unplaced, stopping: false };
-        Board { state: Mutex::new(state), changed: Condvar::new(), clock, named, models, owners, pace }
+        let (state, changed, ended) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        Board { state, changed, ended, clock, named, models, owners, pace }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -118,6 +122,7 @@ impl Board {
     /// The threads are to end.
     pub(super) fn stop(&self) {
         self.change(|state| state.stopping = true);
+        self.ended.notify_all();
     }
 
     /// Waits for a change, at most for this time.
@@ -127,7 +132,7 @@ impl Board {
 
     /// Rests a thread for this time; says whether it is to end.
     pub(super) fn rest(&self, time: Duration) -> bool {
-        let rested = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stopping);
+        let rested = self.ended.wait_timeout_while(self.lock(), time, |state| !state.stopping);
         rested.map_or_else(|poisoned| poisoned.into_inner().0.stopping, |(state, _)| state.stopping)
     }
 

@@ -119,8 +119,8 @@ fn ledger() -> Ledger {
         ["cpu", "memory", "disk", "gpu-share", "gpu-memory", "ports", "subnets", "example.com/dongle"];
     let limits = Limits { hard: Some(3), soft: Some(2), ..Limits::default() };
     policy.policy.limits = words.map(|word| (word.parse().unwrap(), limits)).into();
-    let mut allocated: Allocated = first("ledger.allocated.v2");
-    let mut queued: Queued = first("ledger.queued.v2");
+    let mut allocated: Allocated = first("ledger.allocated.v3");
+    let mut queued: Queued = first("ledger.queued.v3");
     let mut reserved: Reserved = first("ledger.reserved.v2");
     for demand in [&mut allocated.demand, &mut queued.demand, &mut reserved.demand] {
         demand.gpu.as_mut().unwrap().tflops = Some(MilliTflops(1_500));

@@ -21,7 +21,7 @@ use super::process::exact;
 use super::{gpus, ledger, pods, pools, process, violations};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 22] = [
+const COUNTED: [Metric; 23] = [
     metric::POOL_DECISIONS,
     metric::VIOLATIONS,
     metric::VIOLATION_DURATION,
@@ -33,6 +33,7 @@ const COUNTED: [Metric; 22] = [
     metric::NVML_DISCARDED,
     metric::ADMISSIONS_REFUSED,
     metric::TENANT_REFUSED,
+    metric::STALE_TOKENS,
     metric::JOURNAL_CHECKPOINTS,
     metric::WITNESS_FAILURES,
     metric::JOURNAL_APPEND,

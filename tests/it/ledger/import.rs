@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{apply, manifest, node, shortages};
 
 /// What the samples come to; amounts are in thousandths of a core and in bytes.
-const TEAM_A: [u64; 4] = [20, 64_000, 128 << 30, 500 << 30];
-const TEAM_B: [u64; 4] = [50, 200_000, 200 << 30, 2_048 << 30];
+const TEAM_A: [u64; 4] = [10, 64_000, 128 << 30, 500 << 30];
+const TEAM_B: [u64; 4] = [25, 200_000, 200 << 30, 2_048 << 30];
 
 fn sample(form: &str) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../node/tests/import");
@@ -68,7 +68,7 @@ fn quotas_are_taken_over_from_every_form_of_the_table() {
         assert_eq!(requests["rates"]["create"], json!({ "count": 6, "per": "minute", "burst": null }));
         assert_eq!(requests["rates"]["any"], json!({ "count": 40, "per": "second", "burst": 80 }));
         let table = purserd.purser_ok(["get", "tenants"]);
-        let shows = |line: &str| line.split_whitespace().take(4).eq(["team-a", "own", "0/20", "0/64"]);
+        let shows = |line: &str| line.split_whitespace().take(4).eq(["team-a", "own", "0/10", "0/64"]);
         assert!(table.lines().any(shows), "{table}");
 
         assert_eq!(import(&purserd, form, &[]), all("unchanged"), "{form}");

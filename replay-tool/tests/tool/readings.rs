@@ -141,3 +141,42 @@ fn what_the_ledger_decides_about_a_pod_is_listed_with_it() {
     }
     assert!(of_ledger > 20, "{of_ledger}");
 }
+
+/// A copy that lost its end, or another journal that is not as long yet, is no reason to begin again.
+#[test]
+fn a_cursor_never_goes_back() {
+    let fixture = Fixture::new();
+    let (file, part) = (fixture.path("seen"), fixture.path("part"));
+    let log = |export: &str, args: &[&str]| {
+        tool(&[&["log", "-o", "oneline", "--cursor-file", &file, "--export", export], args].concat())
+    };
+    let whole = fixture.path("export");
+    assert_eq!(log(&whole, &[]).exit, Exit::Ok);
+    let seen = fs::read_to_string(&file).unwrap();
+    assert!(seen.starts_with("11:"), "{seen}");
+    // What is earlier can be looked at, and the place stays.
+    assert_eq!(log(&whole, &["--seq", "..4"]).exit, Exit::NothingMatched);
+    assert_eq!(fs::read_to_string(&file).unwrap(), seen);
+    // An export with an end mark of its own, of fewer records.
+    let records: Vec<StoredRecord> =
+        Source::from_export(fs::File::open(&whole).unwrap()).unwrap().map(Result::unwrap).collect();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, Head::GENESIS).unwrap();
+    records.iter().take(5).for_each(|record| writer.write(record).unwrap());
+    writer.finish().unwrap();
+    fs::write(&part, bytes).unwrap();
+    assert_eq!(tool(&["verify", "--export", &part]).exit, Exit::Ok, "by itself it is sound");
+    for args in [&[][..], &["--graph"], &["--seq", "3.."]] {
+        let args: Vec<&str> = if args == ["--graph"] {
+            ["log", "--graph", "--cursor-file", &file, "--export", &part].to_vec()
+        } else {
+            [&["log", "-o", "oneline", "--cursor-file", &file, "--export", &part], args].concat()
+        };
+        let told = tool(&args);
+        assert_eq!(told.exit, Exit::Integrity, "{args:?}: {}", told.notes);
+        assert!(told.notes.contains("ends with record 5") && told.notes.contains("record 11"), "{}", told.notes);
+        assert_eq!(fs::read_to_string(&file).unwrap(), seen);
+    }
+    let told = tool(&["log", "--after-cursor", seen.trim_end(), "--export", &part]);
+    assert_eq!((told.exit, told.out.as_str()), (Exit::Integrity, ""), "{}", told.notes);
+}

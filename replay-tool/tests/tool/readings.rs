@@ -2,16 +2,20 @@
 //! not there.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 use std::sync::OnceLock;
 
 use purser_events::{Event, StreamKind};
 use purser_replay::{Exit, Surroundings};
+use purser_storage::export::Writer;
+use purser_storage::offline::Source;
+use purser_storage::{Head, StoredRecord};
 use serde_json::json;
 
 use crate::answers::Lived;
-use crate::support::{Fixture, surroundings, tool_in};
+use crate::support::{Fixture, surroundings, tool, tool_in};
 
 /// The fixture's export as standard input, as if it came through a pipe.
 fn piped() -> Box<dyn Read> {
@@ -179,4 +183,42 @@ fn a_cursor_never_goes_back() {
     }
     let told = tool(&["log", "--after-cursor", seen.trim_end(), "--export", &part]);
     assert_eq!((told.exit, told.out.as_str()), (Exit::Integrity, ""), "{}", told.notes);
+}
+
+/// Takes nothing, as a pipe whose reader has gone: at once, or only once it is told to let go of what it holds.
+struct Gone {
+    holds: bool,
+}
+
+impl Write for Gone {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.holds { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_verdict_is_the_same_without_a_reader() {
+    let fixture = Fixture::new();
+    let path = fixture.path("changed");
+    let mut bytes = fs::read(fixture.path("export")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for (args, holds, wanted) in [
+        (&["verify", "--export", &path][..], true, Exit::Integrity),
+        (&["verify", "--export", &path], false, Exit::Integrity),
+        (&["verify", "--export", &fixture.path("export")], false, Exit::Ok),
+        (&["log", "--export", &path], true, Exit::Integrity),
+        (&["state", "--export", &fixture.path("export"), "--pod", "absent"], true, Exit::NothingMatched),
+        // A listing that nobody reads ends there, as before `head`.
+        (&["log", "--export", &path], false, Exit::Ok),
+    ] {
+        let args_os = ["purser-replay"].iter().chain(args).map(OsString::from);
+        let exit = purser_replay::run(args_os, &surroundings(), &mut Gone { holds }, &mut io::sink());
+        assert_eq!(exit, wanted, "{args:?}, holds: {holds}");
+    }
 }

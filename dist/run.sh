@@ -172,7 +172,7 @@ start() {
     launch
     "$bin/purser" apply -f examples/
     # One of them is enough to show that pods come up; what the others do on the way is for `purser get` to show.
-    "$bin/purser" wait ticker --for=condition=Ready --timeout 30s
+    "$bin/purser" wait ticker --for=condition=Ready --timeout 120s
     "$bin/purser" get pods
     show_pool
     if [ "${GPU-}" = fake ]; then "$bin/purser" get gpus; fi

@@ -93,7 +93,8 @@ macro_rules! layouts {
         $(, was $old:literal: $old_payload:ty)*;
     )* within {$(
         $in_number:literal $in_name:literal v $in_version:literal
-            => $in_entity:ident($in_event:ident::$part:ident($in_part:ident::$in_variant:ident($in_payload:ty)));
+            => $in_entity:ident($in_event:ident::$part:ident($in_part:ident::$in_variant:ident($in_payload:ty)))
+            $(, was $in_old:literal: $in_old_payload:ty)*;
     )*}) => {
         /// Every current layout.
         pub const LAYOUTS: &[Layout] = &[
@@ -103,7 +104,10 @@ macro_rules! layouts {
 
         /// Layouts of the past, which are still read: each by a function that makes today's payload of any of its
         /// payloads.
-        pub const PAST_LAYOUTS: &[Layout] = &[$($(Layout { number: $number, version: $old, name: $name },)*)*];
+        pub const PAST_LAYOUTS: &[Layout] = &[
+            $($(Layout { number: $number, version: $old, name: $name },)*)*
+            $($(Layout { number: $in_number, version: $in_old, name: $in_name },)*)*
+        ];
 
         impl Event {
             /// The layout in which this event is stored.
@@ -155,6 +159,10 @@ macro_rules! layouts {
                         .decode::<$in_payload>(bytes)
                         .map(|payload| Event::$in_entity($in_event::$part(payload.into())))
                         .map_err(|source| DecodeError::Malformed { name: $in_name, version, source }),)*
+                    $($(($in_number, $in_old) => decoder
+                        .decode::<$in_old_payload>(bytes)
+                        .map(|payload| Event::$in_entity($in_event::$part(<$in_payload>::from(payload).into())))
+                        .map_err(|source| DecodeError::Malformed { name: $in_name, version, source }),)*)*
                     $(($number, _) => Err(UnknownLayout::Version { name: $name, version }.into()),)*
                     $(($in_number, _) => Err(UnknownLayout::Version { name: $in_name, version }.into()),)*
                     _ => Err(UnknownLayout::Type { number }.into()),
@@ -285,14 +293,14 @@ layouts! {
         0x021f "pod.violation-escalated" v 1 => Pod(PodEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));
         0x0220 "pod.enforcement-requested" v 1 => Pod(PodEvent::Violation(ViolationEvent::EnforcementRequested(violation::event::EnforcementRequested)));
         0x0221 "pod.enforcement-ended" v 1 => Pod(PodEvent::Violation(ViolationEvent::EnforcementEnded(violation::event::EnforcementEnded)));
-        0x0222 "pod.violation-resolved" v 1 => Pod(PodEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved)));
+        0x0222 "pod.violation-resolved" v 2 => Pod(PodEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved))), was 1: violation::past::ResolvedV1;
         0x0223 "pod.enforcement-gap-opened" v 1 => Pod(PodEvent::Violation(ViolationEvent::GapOpened(violation::event::GapOpened)));
         0x0224 "pod.enforcement-gap-closed" v 1 => Pod(PodEvent::Violation(ViolationEvent::GapClosed(violation::event::GapClosed)));
         0x0520 "gpu.violation-detected" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Detected(violation::event::Detected)));
         0x0521 "gpu.violation-escalated" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Escalated(violation::event::Escalated)));
         0x0522 "gpu.enforcement-requested" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::EnforcementRequested(violation::event::EnforcementRequested)));
         0x0523 "gpu.enforcement-ended" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::EnforcementEnded(violation::event::EnforcementEnded)));
-        0x0524 "gpu.violation-resolved" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved)));
+        0x0524 "gpu.violation-resolved" v 2 => Gpu(GpuEvent::Violation(ViolationEvent::Resolved(violation::event::Resolved))), was 1: violation::past::ResolvedV1;
         0x0525 "gpu.enforcement-gap-opened" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::GapOpened(violation::event::GapOpened)));
         0x0526 "gpu.enforcement-gap-closed" v 1 => Gpu(GpuEvent::Violation(ViolationEvent::GapClosed(violation::event::GapClosed)));
     }

@@ -265,6 +265,17 @@ pub enum Failure {
         /// The record.
         seq: Seq,
     },
+    /// The journal ends before the record that a cursor means.
+    #[error(
+        "the journal ends with record {last}, and the cursor is of record {seq}: this is another journal, or its end is \
+         missing; see `purser-replay verify`"
+    )]
+    Shorter {
+        /// The record of the cursor.
+        seq: Seq,
+        /// The last record that there is.
+        last: Seq,
+    },
     /// A file that was kept elsewhere is not what it should be.
     #[error("`{path}` cannot be used")]
     Elsewhere {
@@ -341,9 +352,10 @@ impl Failure {
             | Failure::PartialProof { .. } => Exit::Usage,
             Failure::Spool(_) | Failure::CursorFile { .. } => Exit::Io,
             Failure::Elsewhere { .. } | Failure::Command { .. } | Failure::CommandFailed { .. } => Exit::Io,
-            Failure::NotProven { .. } | Failure::OtherJournal { .. } | Failure::LaterCause { .. } => {
-                Exit::Integrity
-            }
+            Failure::NotProven { .. }
+            | Failure::OtherJournal { .. }
+            | Failure::Shorter { .. }
+            | Failure::LaterCause { .. } => Exit::Integrity,
             Failure::NoRecord { .. }
             | Failure::NotSealed { .. }
             | Failure::NoPod { .. }

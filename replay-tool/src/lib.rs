@@ -111,10 +111,14 @@ pub fn run(
     let mut notes = Cleared { inner: notes, line: line.clone(), is_output: false };
     let (mut silence, is_quiet) = (io::sink(), cli.quiet);
     let beside: &mut dyn Write = if is_quiet { &mut silence } else { &mut notes };
-    let mut console = Console { out: &mut out, notes: beside };
+    let mut heard = Heard { inner: &mut out, goes_on: is_judged_by_exit(&cli.verb) };
+    let mut console = Console { out: &mut heard, notes: beside };
     let outcome = dispatch(cli, surroundings, &line, &mut console).and_then(|exit| {
-        console.out.flush().map_err(Failure::Output)?;
-        Ok(exit)
+        match console.out.flush() {
+            // What was found is what was found, whoever reads it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit),
+            flushed => flushed.map(|()| exit).map_err(Failure::Output),
+        }
     });
     match outcome {
         Ok(exit) => exit,
@@ -127,6 +131,38 @@ pub fn run(
             let _ = writeln!(notes, "purser-replay: {}", failure.told());
             failure.exit()
         }
+    }
+}
+
+/// Whether the exit code is the answer, so that it is waited for though nobody reads the text.
+fn is_judged_by_exit(verb: &Verb) -> bool {
+    matches!(verb, Verb::Verify(_) | Verb::ReplayCheck(_) | Verb::Proof(_) | Verb::Salvage(_))
+}
+
+/// The output; of what goes on without a reader, the rest is lost.
+struct Heard<'a> {
+    inner: &'a mut dyn Write,
+    goes_on: bool,
+}
+
+impl Heard<'_> {
+    fn unless_gone<T>(&self, written: io::Result<T>, lost: T) -> io::Result<T> {
+        match written {
+            Err(error) if self.goes_on && error.kind() == io::ErrorKind::BrokenPipe => Ok(lost),
+            written => written,
+        }
+    }
+}
+
+impl Write for Heard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes);
+        self.unless_gone(written, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.inner.flush();
+        self.unless_gone(flushed, ())
     }
 }
 

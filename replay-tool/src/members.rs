@@ -34,8 +34,8 @@ impl<'a> Members<'a> {
         let mut members = Members::of(pod);
         match incarnations(pod, None, place) {
             Ok(pods) => members.streams.extend(pods.iter().map(|pod| pod.stream())),
-            // That there is none is told where the records are listed.
-            Err(Failure::NoPod { .. }) => {}
+            // That there is none, and damage, is told where the records are listed.
+            Err(Failure::NoPod { .. } | Failure::Source(_)) => {}
             Err(failure) => return Err(failure),
         }
         Ok(members)
@@ -77,17 +77,18 @@ pub(crate) fn incarnations(pod: &PodName, at: Option<Until>, place: &Place) -> R
         if at.is_some_and(|at| at.is_before(&stored.header)) {
             break;
         }
-        // What cannot be read, and damage, is told of by the reading that shows something.
+        // What cannot be read is told of by the reading that shows something, and so is damage behind what was found.
         if let Ok(Event::Pod(PodEvent::Admitted(admitted))) = stored.event()
             && admitted.spec.id == *id
         {
             found.push(admitted.uid);
         }
     }
-    if found.is_empty() && reading.is_sound() {
-        Err(Failure::NoPod { pod: pod.to_string() })
-    } else {
-        Ok(found)
+    match reading.into_failure() {
+        _ if !found.is_empty() => Ok(found),
+        // It may be on record behind the damage.
+        Some(error) => Err(error.into()),
+        None => Err(Failure::NoPod { pod: pod.to_string() }),
     }
 }
 

@@ -93,6 +93,15 @@ impl Reading {
         }
     }
 
+    /// Checks, at its end, that it came as far as a record that was read before: a sound journal never gets shorter.
+    pub(crate) fn reached(&self, before: Option<Seq>) -> Result<(), Failure> {
+        let last = self.head().seq;
+        match before {
+            Some(seq) if self.is_sound() && last < seq => Err(Failure::Shorter { seq, last }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Whether nothing came in between.
     pub(crate) fn is_sound(&self) -> bool {
         self.failure.is_none()

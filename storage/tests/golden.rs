@@ -21,6 +21,7 @@ use purser_events::ledger::past_use::UseRecordedV1;
 use purser_events::node::event::past::{PolicySetV1 as NodePolicySetV1, StartedV1};
 use purser_events::pod::past::{AdmittedV1, AdmittedV2, StopRequestedV1};
 use purser_events::pool::past::TaskSubmittedV1;
+use purser_events::violation::past::ResolvedV1;
 use purser_events::{Decode, Encode, Event, Layout};
 use purser_storage::Codec;
 use serde::Serialize;
@@ -94,6 +95,7 @@ fn encode_past(layout: &Layout, samples: &[(serde_json::Value, Event)], shape: &
         (0x0101, 1) => each::<StartedV1>(samples, shape),
         (0x0105, 1) => each::<NodePolicySetV1>(samples, shape),
         (0x0213, 1) => each::<StopRequestedV1>(samples, shape),
+        (0x0222 | 0x0524, 1) => each::<ResolvedV1>(samples, shape),
         (0x0610, 1) => each::<TaskSubmittedV1>(samples, shape),
         (0x0201, 1) => each::<AdmittedV1>(samples, shape),
         (0x0201, 2) => each::<AdmittedV2>(samples, shape),

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 
 use purser_tests::bounded::PATIENCE;
 use purser_tests::http::{self, Answer};
+use purser_tests::ports::free_address;
 use purser_tests::promtool;
 use purser_tests::purserd::{Purserd, Setup};
 use serde_json::{Value, json};
@@ -183,7 +184,7 @@ fn tcp_needs_a_token_of_the_file() {
     let file = folder.path().join("tokens");
     std::fs::write(&file, "ci 0123456789abcdef0123\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let more = format!("[api.tcp]\naddress = \"{address}\"\ntoken-file = {file:?}\n");
     let purserd = Purserd::start(&Setup { more, ..Setup::default() });
     let ask = |token: &str| {

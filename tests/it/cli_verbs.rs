@@ -90,6 +90,7 @@ fn logs_go_on_until_the_container_ends() {
     purserd.apply(WEB);
     purserd.purser_ok(["wait", "web", "--for=condition=Ready"]);
     let follower = purserd.command().args(["logs", "web", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    bounded::until("it has said all", || purserd.purser_ok(["logs", "web"]) == "one\ntwo\n");
     assert_eq!(purserd.purser_ok(["logs", "web", "--tail", "1"]), "two\n");
     purserd.purser_ok(["stop", "web"]);
     let followed = follower.wait_with_output().unwrap();

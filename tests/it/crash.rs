@@ -22,7 +22,9 @@ const LOOK_EVERY: u32 = 20;
 const KILL_STARTS_EVERY: u32 = 4;
 /// Longest that such a start goes on.
 const START_MS_MAX: u64 = 60;
-/// Longest that a round loads the service before it is killed.
+/// Most acknowledgements that a round awaits before the service is killed.
+const ACKS_MAX: u64 = 3;
+/// Longest that a round loads the service after these.
 const LOAD_MS_MAX: u64 = 160;
 
 fn survive(setup: &Setup, manifests: &Manifests, rounds: u32) {
@@ -35,7 +37,8 @@ fn survive(setup: &Setup, manifests: &Manifests, rounds: u32) {
     let mut acknowledged = Vec::new();
     for round in 1..=rounds {
         let load = Load::begin(purserd.socket(), manifests.clone(), round, random.number());
-        load.wait(Duration::from_micros(random.below(LOAD_MS_MAX * 1_000)));
+        let awaited = random.below(ACKS_MAX + 1);
+        load.wait(awaited, Duration::from_micros(random.below(LOAD_MS_MAX * 1_000)));
         purserd.kill9();
         let acks = load.end();
         if round % KILL_STARTS_EVERY == 0 {

@@ -218,9 +218,9 @@ fn assert_examples_run(checkout: &Checkout) {
     names.retain(|name| !name.starts_with("shell-"));
     assert_eq!(names, PODS, "{list}");
     for line in [
-        "purser wait preflight --for condition=Ready --timeout 60s",
-        "purser wait falls-ill --for condition=Initialized --timeout 60s",
-        "purser wait count-primes --for phase=Stopped --timeout 60s",
+        "purser wait preflight --for condition=Ready --timeout 170s",
+        "purser wait falls-ill --for condition=Initialized --timeout 170s",
+        "purser wait count-primes --for phase=Stopped --timeout 170s",
         "until [ -n \"$(purser logs ticker --tail 1)\" ]; do :; done",
         "until purser logs back-off -c flaky --previous | grep -q 'it did not work'; do :; done 2>/dev/null",
         "purser logs count-primes | grep -q 'primes up to'",

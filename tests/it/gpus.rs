@@ -7,9 +7,11 @@ mod instances;
 mod kernel_log;
 mod leaving;
 mod owners;
+mod samples;
 mod service;
 mod xids;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,11 +26,12 @@ use purser_node::adapter::gpu::{Models, Pace, Sensor};
 use purser_tests::bounded::PATIENCE;
 use purser_tests::gpus::{FakeDriver, FakeProc, ToGiveOut};
 
-/// A pace at which a test does not wait; only a call that hangs takes as long as `patience`.
+/// A pace at which a test does not wait; only a call that hangs takes as long as `patience`, in which a thread of a busy
+/// machine gets its turn.
 const FAST: Pace = Pace {
     sample: Duration::from_millis(2),
     scan: Duration::from_millis(4),
-    patience: Duration::from_millis(300),
+    patience: Duration::from_secs(2),
 };
 
 /// The name of the GPU with this number.
@@ -96,12 +99,22 @@ impl Scene {
         Scene { driver, proc, sensor: Arc::new(sensor) }
     }
 
-    /// Waits until something is seen.
+    /// Waits until something is seen; gives what was seen then.
     #[track_caller]
     fn until(&self, what: &str, is_so: impl Fn(&SeenGpus) -> bool) -> SeenGpus {
-        let is_seen = self.sensor.wait_until(PATIENCE, is_so);
-        let seen = self.sensor.seen();
-        assert!(is_seen, "{what}: not seen, but {seen:#?}");
+        let met = RefCell::new(None);
+        let is_met = |seen: &SeenGpus| {
+            let is_so = is_so(seen);
+            if is_so {
+                met.replace(Some(seen.clone()));
+            }
+            is_so
+        };
+        let is_seen = self.sensor.wait_until(PATIENCE, is_met);
+        let Some(seen) = met.into_inner() else {
+            panic!("{what}: not seen, but {:#?}", self.sensor.seen());
+        };
+        assert!(is_seen, "{what}: {seen:#?}");
         seen
     }
 

@@ -43,8 +43,10 @@ impl Node {
             "{{apiVersion: v1, kind: Pod, metadata: {{name: {pod}}}, spec: {{restartPolicy: Never, containers: \
              [{{name: main, image: '{image}', imagePullPolicy: Never, command: [echo, it runs]}}]}}}}"
         ));
-        self.purserd.purser_ok(["wait", pod, "--for=phase=Stopped", "--timeout=60s"]);
-        self.purserd.purser_ok(["logs", pod])
+        self.purserd.purser_ok(["wait", pod, "--for=phase=Stopped"]);
+        let said = || self.purserd.purser_ok(["logs", pod]);
+        bounded::until("its output is there", || said().ends_with('\n'));
+        said()
     }
 
     /// Sees that what was refused left nothing in containerd.

@@ -265,7 +265,7 @@ fn nothing_acknowledged_is_lost(kind: Kind, points: usize) {
         keep(recording, &casualties);
         panic!("{failed} of {count} points failed:\n{}", show(&casualties));
     }
-    assert!(count / 4 < unsynced, "too few points at which a loss of power matters");
+    assert!(count / 8 < unsynced, "too few points at which a loss of power matters");
 }
 
 #[test]

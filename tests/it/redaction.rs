@@ -44,7 +44,9 @@ fn service() -> Purserd {
     let mut purserd = Purserd::start(&Setup { more, ..Setup::default() });
     purserd.apply(&pod("stays", &json!({ "name": "main", "command": ["/bin/sleep", "600"] })));
     purserd.apply(&telling());
-    purserd.await_event("pod.started");
+    for name in ["stays", WORD] {
+        purserd.purser_ok(["wait", name, "--for=condition=Ready"]);
+    }
     // A refusal that names it is remembered too.
     let conflict = telling().replace("SECRET", "OTHER");
     let path = purserd.folder().join("conflict.yaml");

@@ -28,6 +28,7 @@ fn a_folder_that_came_after_the_clean_up_goes_in_a_later_round() {
         service.shut_down("the test is over").await;
         service.journal().clone().close().unwrap();
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
     assert!(paths.root().is_dir(), "only folders of pods are removed");
 }
 

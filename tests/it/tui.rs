@@ -133,7 +133,10 @@ fn what_a_node_records_meanwhile_comes_to_the_screen() {
     // From the last record on it goes along.
     tmux.keys(&["G"]);
     run_failing_pod(&purserd);
-    tmux.await_screen(&["pod.container-exited"]);
+    // All of its end is there before anybody looks for more of it.
+    purserd.await_event("ledger.released");
+    purserd.await_event("pod.container-removed");
+    tmux.await_screen(&["pod.container-exited", "ledger.released", "pod.container-removed"]);
     tmux.keys(&["x"]);
     tmux.await_screen(&["there is no failure after this record"]);
     tmux.keys(&["X"]);

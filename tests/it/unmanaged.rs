@@ -118,7 +118,8 @@ fn folders_of_pods_that_the_journal_does_not_know_are_removed_at_the_start() {
         assert!(kept.exists(), "{}", kept.display());
     }
     purserd.purser_ok(["exec", "sleeper", "--", "/bin/true"]);
-    assert!(purserd.log().contains("removed the folder of a pod that the journal does not know"));
+    let told = "removed the folder of a pod that the journal does not know";
+    bounded::until("it is told", || purserd.log().contains(told));
 }
 
 /// The control group in which a process's pod has its own.

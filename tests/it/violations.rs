@@ -1,5 +1,6 @@
 //! Violations on a node: who breaks a limit is told of, answered and remembered, and nobody else.
 
+mod asked;
 mod driven;
 mod held;
 mod kills;
@@ -25,6 +26,10 @@ fn steps(episode: &PastEpisode) -> Vec<String> {
     episode.steps.iter().map(|step| format!("{} {}", step.level, word(step.what))).collect()
 }
 
+fn is_eviction_asked(node: &Node<'_>) -> bool {
+    node.history().iter().flat_map(steps).any(|step| step == "evict requested")
+}
+
 #[test]
 fn of_two_pods_on_a_gpu_the_one_over_its_memory_is_evicted_and_the_other_goes_on() {
     let ground = Ground::new();
@@ -35,9 +40,7 @@ fn of_two_pods_on_a_gpu_the_one_over_its_memory_is_evicted_and_the_other_goes_on
             gpu.busy_percent = 40;
             gpu.processes = vec![process(901, greedy, 50, 20), process(902, fair, 39, 20)];
         });
-        let is_asked =
-            |node: &Node<'_>| node.history().iter().flat_map(steps).any(|step| step == "evict requested");
-        node.until("the eviction is asked for", is_asked).await;
+        node.until("the eviction is asked for", is_eviction_asked).await;
         // A process takes its memory with it; how long it takes to end is no matter of the test's clock.
         ground.gpu.say(|gpu| gpu.processes.retain(|it| it.pid != 901));
         node.until_by_itself("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
@@ -81,7 +84,9 @@ fn a_start_in_the_middle_of_the_ladder_goes_on_where_it_was_and_evicts_nobody_tw
         let node = ground.node().await;
         assert_eq!((node.open().open, node.history()), before, "the same after a start");
         // Past the time in which nothing is judged, and up to the eviction.
-        node.until("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
+        node.until("the eviction is asked for", is_eviction_asked).await;
+        // How long it takes to end is no matter of the test's clock.
+        node.until_by_itself("the pod is evicted", |node| node.phase(greedy) == "Stopped").await;
         let at_evict = |node: &Node<'_>| node.open().open.values().any(|it| it.level == Level::Evict);
         assert!(at_evict(&node), "its memory did not come back yet: {:#?}", node.open());
         node.end().await;

@@ -39,7 +39,7 @@ pub fn request(
     // In one piece: a service that answers before it has read the body may hang up in between. What it answered is there
     // to be read also where it has.
     match stream.write_all(format!("{head}{body}").as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
         sent => sent?,
     }
     let mut reader = BufReader::new(stream);

@@ -116,8 +116,9 @@ fn own_control_groups(data_dir: &Path) -> Vec<PathBuf> {
     own.filter(|folder| folder.is_dir()).collect()
 }
 
-/// What a service calls itself on its host: the same data folder is the same node.
-fn node_name(data_dir: &Path) -> String {
+/// What a service calls itself on its host, and its control group: the same data folder is the same node.
+#[must_use]
+pub fn node_name(data_dir: &Path) -> String {
     let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
     let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("purser-{short}")

@@ -11,6 +11,7 @@ pub mod images;
 pub mod leftovers;
 pub mod no_pools;
 pub mod pools;
+pub mod ports;
 pub mod power;
 pub mod promtool;
 pub mod purserd;

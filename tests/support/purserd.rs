@@ -1,6 +1,6 @@
 //! A real purserd of its own for one test: own folder, own socket, and nothing left of it afterwards.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -19,6 +19,12 @@ use crate::leftovers;
 
 /// How often a start looks whether the service has ended while it waits for word from it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long `purser wait` waits where a test does not say: a little less than a test does, so that it says how the pod stands.
+const WAIT: &str = "--timeout=170s";
+
+/// Most tests are not about the room on a disk, and that of the machine may be rather full.
+const NO_RESERVE: &str = "[journal.reserve]\nwarn-percent = 100\nrefuse-percent = 100\nballast-bytes = 0\n\n";
 
 /// What a test may choose about its service. The default runs plain processes and waits little between tries.
 #[derive(Debug, Clone)]
@@ -203,9 +209,14 @@ impl Purserd {
         command
     }
 
-    /// Runs the operator's command line to its end.
+    /// Runs the operator's command line to its end. A `wait` that does not say for how long waits about as long as a test.
     #[must_use]
     pub fn purser(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        let mut args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let says_how_long = args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--timeout"));
+        if args.first().is_some_and(|verb| verb == "wait") && !says_how_long {
+            args.push(WAIT.into());
+        }
         bounded::output(self.command().args(args))
     }
 
@@ -277,7 +288,7 @@ impl Purserd {
         format!(
             "data-dir = {data:?}\n\n[api]\nsocket = {api:?}\n{api_more}\n\n[runtime]\ndefault = {default:?}\n{runtime}\n\n\
              [containerd]\nenabled = {enabled:?}\nsocket = {socket:?}\n{containerd}\n\n\
-             [gpu]\nnvml-library = {gpus:?}\n{gpu_more}\n\n[policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
+             [gpu]\nnvml-library = {gpus:?}\n{gpu_more}\n\n{reserve}[policy.back-off]\nfirst-ms = {first}\nmax-ms = {max}\nreset-after-ms = {reset}\n\n{more}\n",
             data = self.data_dir(),
             api = self.socket(),
             api_more = setup.api_more,
@@ -289,6 +300,7 @@ impl Purserd {
             containerd = setup.containerd_more,
             gpus = setup.gpu_library,
             more = setup.more,
+            reserve = if setup.more.contains("[journal.reserve]") { "" } else { NO_RESERVE },
         )
     }
 

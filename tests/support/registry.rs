@@ -1,7 +1,7 @@
 //! A real registry on loopback for one test.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::bounded::PATIENCE;
 use crate::images::{Images, must};
+use crate::ports;
 
 /// A running registry; stopped when it is dropped.
 pub struct Registry {
@@ -32,9 +33,7 @@ impl Registry {
         );
         let folder =
             tempfile::Builder::new().prefix("purser-registry-").tempdir().expect("a folder can be made");
-        let free = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let host = free.local_addr().expect("it is bound").to_string();
-        drop(free);
+        let host = ports::free_address().to_string();
         let data = folder.path().join("data");
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data:?}}}}}\n\

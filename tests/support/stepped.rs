@@ -131,12 +131,6 @@ impl Clock for SetAnew {
     }
 }
 
-/// The control group in which the pods of this process's nodes have theirs.
-#[must_use]
-pub fn cgroup_prefix() -> String {
-    format!("purser-stepped-{}", std::process::id())
-}
-
 /// What the node takes for the kernel's folder of devices: the real one, but for network interfaces, of which there are
 /// those that a test makes.
 fn sys(folder: &Path) -> PathBuf {
@@ -190,8 +184,9 @@ pub async fn node_with(
         move |record| replayed.replay(record),
         move |records| committed.commit(records),
     );
-    let settings =
-        Settings { cgroup_prefix: cgroup_prefix(), ..Settings::with_shim(Binaries::built().purserd.clone()) };
+    // Of its own: what another node's pods have in it would be a stranger's.
+    let cgroup_prefix = leftovers::node_name(folder);
+    let settings = Settings { cgroup_prefix, ..Settings::with_shim(Binaries::built().purserd.clone()) };
     let process = ProcessRuntime::new(paths.clone(), settings);
     let shell = Shell {
         journal: journal.expect("the journal opens"),
@@ -274,6 +269,12 @@ impl SteppedNode {
         self.folder.path().join("api.sock")
     }
 
+    /// What the control group is called, in each hierarchy, in which the pods have theirs.
+    #[must_use]
+    pub fn control_group(&self) -> String {
+        leftovers::node_name(self.folder.path())
+    }
+
     /// Moves the clock on.
     pub fn step_ms(&self, ms: u64) {
         self.moved.send_modify(|now| *now = now.plus_ms(ms));
@@ -298,6 +299,7 @@ impl Drop for SteppedNode {
         self.stop.send_replace(true);
         let ended = self.thread.take().map(JoinHandle::join);
         leftovers::end_processes(self.folder.path());
+        leftovers::end_control_groups(self.folder.path());
         // A test that failed already says more than this would.
         assert!(std::thread::panicking() || !matches!(ended, Some(Err(_))), "the node has panicked");
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::counter;
+use purser_events::ledger::event::StaleReason;
 use purser_events::ledger::{Amounts, HolderId, Ledger, LedgerEvent, LedgerRejection, ResourceKind};
 
 use crate::durations::{Durations, Took};
@@ -49,9 +50,14 @@ impl Counts {
         self.managers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one refusal, under each resource that there was too little of.
+    /// Counts one refusal, under each resource that there was too little of, or under what is wrong with a token. Of a token
+    /// for a reservation that is long gone, or never was, there is nothing else to see: it is not on record.
     pub(super) fn refused(&self, ledger: &Ledger, rejection: &LedgerRejection) {
-        let LedgerRejection::Insufficient { shortages, .. } = rejection else { return };
+        let shortages = match rejection {
+            LedgerRejection::Insufficient { shortages, .. } => shortages,
+            LedgerRejection::StaleToken { reason, .. } => return count_stale(*reason),
+            _ => return,
+        };
         let kinds = shortages.iter().map(|shortage| shortage.kind.clone()).collect();
         self.count(ledger, metric::ADMISSIONS_REFUSED, kinds, |done| done.refusals += 1);
     }
@@ -67,6 +73,10 @@ impl Counts {
                 E::Released(it) => (None, held(HolderId::Pod(it.pod))),
                 E::ReservationExpired(it) => (None, held(HolderId::Reservation(it.reservation))),
                 E::ReservationCancelled(it) => (None, held(HolderId::Reservation(it.reservation))),
+                E::StaleTokenRefused(it) => {
+                    count_stale(it.reason);
+                    (None, None)
+                }
                 // What a reservation had goes on to the pod: nothing is given anew.
                 _ => (None, None),
             };
@@ -95,6 +105,10 @@ impl Counts {
             }
         }
     }
+}
+
+fn count_stale(reason: StaleReason) {
+    counter!(metric::STALE_TOKENS.name, "reason" => reason.word()).increment(1);
 }
 
 /// A resource's name as a label. One that the node does not count is named by whoever asks: those are one series.

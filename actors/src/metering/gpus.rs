@@ -82,6 +82,7 @@ mod tests {
         let readings = GpuReadings {
             at: Timestamp(0),
             memory_used: Reading::Unsupported,
+            memory_reserved: Reading::Unsupported,
             utilization_percent: none(),
             memory_utilization_percent: none(),
             temperature_c: none(),

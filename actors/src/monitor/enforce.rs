@@ -19,7 +19,6 @@ use super::{Monitor, millis};
 use crate::directory::FindUid;
 use crate::entity::{By, CommandKey, Execute, Refusal};
 use crate::pod::PodActor;
-use crate::port::containers::Signal;
 use crate::port::{ContainerKey, GpuProcess, GpuState, ProcessOwner, SeenGpu, SeenGpus};
 
 /// How long a GPU's driver may need to take memory back once a process has ended, in milliseconds.
@@ -171,7 +170,7 @@ impl Monitor {
         let keys: BTreeSet<ContainerKey> = owners(task, seen).filter(|key| key.pod == pod).collect();
         for runtime in self.shell.runtimes.values() {
             for key in &keys {
-                if let Err(error) = runtime.signal(key, Signal::Kill).await {
+                if let Err(error) = runtime.end_rest(key).await {
                     tracing::debug!(%error, container = %key, "failed to end what is left of a pod");
                 }
             }

@@ -23,6 +23,8 @@ pub(super) struct Freshness {
     last: BTreeMap<GpuUuid, (Timestamp, Duration)>,
     /// Pods that use a GPU of which they were given nothing.
     guests: BTreeMap<GpuUuid, BTreeSet<PodUid>>,
+    /// GPUs that had nothing new to say at the last evaluation: what they say next counts as it.
+    owed: BTreeSet<GpuUuid>,
 }
 
 /// Whether figures are worth a look.
@@ -93,23 +95,30 @@ fn told_of(world: &World, gpu: &GpuUuid) -> impl Iterator<Item = PodUid> {
     open.filter(|episode| episode.kind != ViolationKind::ZombieGpuProcess).filter_map(|episode| episode.pod)
 }
 
-/// A sample of every GPU of which there is something new to say. `passed` only goes forward.
+/// A sample of every GPU of which there is something new to say, and whether it counts as an evaluation: `evaluates` says
+/// that it is time for one. `passed` only goes forward.
 pub(super) fn at_gpus(
     seen: &SeenGpus,
     world: &World,
     freshness: &mut Freshness,
-    passed: Duration,
-) -> Vec<GpuSample> {
+    (passed, evaluates): (Duration, bool),
+) -> Vec<(GpuSample, bool)> {
     let mut holders = holders(world);
     freshness.last.retain(|uuid, _| seen.gpus.iter().any(|gpu| gpu.uuid == *uuid));
     freshness.guests.retain(|uuid, _| world.gpus.contains_key(uuid));
+    freshness.owed.retain(|uuid| world.gpus.contains_key(uuid));
     let mut samples = vec![];
     // Nobody can look at a GPU that is only named, and what runs on a divided one runs on its instances.
     let is_looked_at = |gpu: &&SeenGpu| gpu.state != GpuState::Named && gpu.part != GpuPart::Divided;
     for gpu in seen.gpus.iter().filter(is_looked_at) {
         let mut held = holders.remove(&gpu.uuid).unwrap_or_default();
         let readings = match freshness.of(gpu, passed) {
-            Figures::Known => continue,
+            Figures::Known => {
+                if evaluates {
+                    freshness.owed.insert(gpu.uuid.clone());
+                }
+                continue;
+            }
             Figures::New(readings) => Some(readings),
             Figures::Missing => None,
         };
@@ -117,7 +126,7 @@ pub(super) fn at_gpus(
         let processes = processes.map(|processes| processes.iter().map(|process| used(process, world)));
         let processes: Option<Vec<ProcessUse>> = processes.map(Iterator::collect);
         freshness.add_guests(&gpu.uuid, processes.as_deref(), &mut held, world);
-        samples.push(GpuSample {
+        let sample = GpuSample {
             gpu: gpu.uuid.clone(),
             soundness: soundness(gpu, world),
             utilization: readings.and_then(|readings| readings.utilization_percent.value().copied()),
@@ -125,7 +134,9 @@ pub(super) fn at_gpus(
             slowed: readings.and_then(|readings| readings.slowed_by.value()).map(is_slowed),
             processes,
             holders: held,
-        });
+        };
+        let is_owed = freshness.owed.remove(&gpu.uuid);
+        samples.push((sample, evaluates || is_owed));
     }
     let listed: BTreeSet<&GpuUuid> = seen.gpus.iter().map(|gpu| &gpu.uuid).collect();
     for (gpu, state) in world.gpus.iter().filter(|(gpu, _)| !listed.contains(gpu)) {
@@ -135,7 +146,7 @@ pub(super) fn at_gpus(
         if held.is_empty() && state.known().is_none_or(|known| known.violations.open.is_empty()) {
             continue;
         }
-        samples.push(unlisted(gpu.clone(), &seen.driver, held));
+        samples.push((unlisted(gpu.clone(), &seen.driver, held), evaluates));
     }
     samples
 }

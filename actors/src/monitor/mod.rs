@@ -48,6 +48,8 @@ struct Monitor {
     freshness: Freshness,
     usage: Usage,
     evaluated: Duration,
+    /// Since when nobody has checked any limit, until that is on record.
+    absent_since: Option<Timestamp>,
     /// When this service began, or took up, what is being done about violations.
     begun: BTreeMap<(Uuid, Level), Duration>,
     holds: Holds,
@@ -71,14 +73,13 @@ pub(crate) fn begin(
         freshness: Freshness::default(),
         usage: Usage::default(),
         evaluated: started,
+        absent_since: stopped_at,
         begun: BTreeMap::new(),
         holds: Holds::default(),
         strangers: Strangers::default(),
     };
     actix::spawn(async move {
-        if let Some(since) = stopped_at {
-            monitor.note_absence(since).await;
-        }
+        monitor.note_absence().await;
         loop {
             monitor.shell.clock.sleep(LOOK).await;
             monitor.look().await;
@@ -88,16 +89,23 @@ pub(crate) fn begin(
 
 impl Monitor {
     /// Puts on record that limits were not checked while the service was away.
-    async fn note_absence(&self, since: Timestamp) {
+    async fn note_absence(&mut self) {
+        let Some(since) = self.absent_since else { return };
+        let mut is_told = true;
         for (gpu, holders) in self.shell.live.read(look::holders) {
             let pods = holders.into_keys().collect();
             let gap = ViolationCommand::OpenGap { since, cause: GapCause::ServiceDown, pods };
-            self.tell_gpu(&gpu, gap).await;
+            is_told &= self.tell_gpu(&gpu, gap).await;
         }
+        // Told late it ends late: that too little was checked is said rather than too much.
+        self.absent_since = Some(since).filter(|_| !is_told);
     }
 
     /// Looks once at the GPUs, and at the pods when it is time for an evaluation.
     async fn look(&mut self) {
+        if self.absent_since.is_some() {
+            self.note_absence().await;
+        }
         let began = self.shell.clock.passed();
         let policy = self.shell.live.read(policy);
         let interval = Duration::from_millis(policy.interval_ms);
@@ -122,8 +130,10 @@ impl Monitor {
 
     async fn look_at_gpus(&mut self, seen: &crate::port::SeenGpus, policy: &MonitorPolicy, moment: Moment) {
         let (shell, freshness) = (&self.shell, &mut self.freshness);
-        let samples = shell.live.read(|world| look::at_gpus(seen, world, freshness, shell.clock.passed()));
-        for sample in samples {
+        let now = (shell.clock.passed(), moment.evaluates);
+        let samples = shell.live.read(|world| look::at_gpus(seen, world, freshness, now));
+        for (sample, evaluates) in samples {
+            let moment = Moment { evaluates, ..moment };
             let known = self.shell.live.read(|world| of_gpu(world, &sample.gpu));
             // It is not on record yet, or its records cannot be followed.
             let Some(known) = known else { continue };
@@ -154,12 +164,14 @@ impl Monitor {
         failed
     }
 
-    /// Tells a GPU what was seen of its violations, or done about them. What is not recorded is seen again.
-    async fn tell_gpu(&self, gpu: &GpuUuid, command: ViolationCommand) {
-        let Some(actor) = self.gpus.find(gpu) else { return };
+    /// Tells a GPU what was seen of its violations, or done about them. What is not recorded is seen again: it says whether
+    /// another try may be of use.
+    async fn tell_gpu(&self, gpu: &GpuUuid, command: ViolationCommand) -> bool {
+        let Some(actor) = self.gpus.find(gpu) else { return true };
         let by = self.by(self.shell.live.head(gpu.stream()).map(|head| head.seq));
         match actor.send(Execute::<Gpu> { command: GpuCommand::Violation(command), by }).await {
-            Ok(Ok(_) | Err(Refusal::Busy { .. } | Refusal::NoRoom)) | Err(_) => {}
+            Ok(Err(Refusal::Busy { .. } | Refusal::NoRoom)) => return false,
+            Ok(Ok(_)) | Err(_) => {}
             Ok(Err(Refusal::Rejected(rejection))) => {
                 tracing::debug!(%gpu, %rejection, "what was seen of a violation was not recorded");
             }
@@ -167,6 +179,7 @@ impl Monitor {
                 tracing::error!(%gpu, %refusal, "failed to record what was seen of a violation");
             }
         }
+        true
     }
 
     async fn tell_pod(&self, pod: PodUid, command: ViolationCommand) {

@@ -38,7 +38,9 @@ impl Usage {
                 let before = self.before.get(&key);
                 sample.memory = greater(sample.memory, memory(spec, read));
                 sample.cpu = greater(sample.cpu, cpu(spec, read, before.copied(), passed));
-                now.extend(read.map(|read| (key, (read.cpu_us, passed))));
+                // What cannot be read now is compared, once it can be, with what it was before.
+                let kept = read.map(|read| (read.cpu_us, passed)).or(before.copied());
+                now.extend(kept.map(|kept| (key, kept)));
             }
             samples.push(sample);
         }
@@ -56,7 +58,7 @@ fn memory(spec: &ContainerSpec, read: Option<ContainerUse>) -> Use {
     }
 }
 
-/// Processor time since the last look; the first says nothing.
+/// Processor time since the last look; the first says nothing, also not that it is little.
 fn cpu(
     spec: &ContainerSpec,
     read: Option<ContainerUse>,
@@ -67,7 +69,7 @@ fn cpu(
     let (Some(limit), Some(read)) = (limit, read) else {
         return if limit.is_some() { Use::Unknown } else { Use::Unlimited };
     };
-    let Some((cpu_us, at)) = before else { return Use::Permille(0) };
+    let Some((cpu_us, at)) = before else { return Use::Unknown };
     let allowed_us = passed.saturating_sub(at).as_micros() * u128::from(limit.0) / 1_000;
     let used_us = u128::from(read.cpu_us.saturating_sub(cpu_us));
     permille((used_us * 1_000).checked_div(allowed_us).unwrap_or(0))

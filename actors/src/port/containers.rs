@@ -328,6 +328,13 @@ pub trait Containers: Send + Sync + 'static {
     /// The kernel cannot be asked.
     async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError>;
 
+    /// Kills what is left in the control group of a container that does not run any more. *Idempotent*; that nothing is
+    /// left, or was ever there, is fine.
+    ///
+    /// # Errors
+    /// The kernel failed.
+    async fn end_rest(&self, key: &ContainerKey) -> Result<(), RuntimeError>;
+
     /// Lets a pod have so much of the memory of the GPU at this address on the bus, or as much as there is. What it has
     /// already stays. *Idempotent*; a pod of which nothing runs is fine.
     ///

@@ -186,6 +186,8 @@ pub struct GpuReadings {
     pub at: Timestamp,
     /// Memory that is used, by whomever.
     pub memory_used: Reading<Bytes>,
+    /// Memory that the driver keeps for itself, and that nobody can use.
+    pub memory_reserved: Reading<Bytes>,
     /// Time that anything ran on it, 0 to 100 percent.
     pub utilization_percent: Reading<u32>,
     /// Time that its memory was read or written, 0 to 100 percent.

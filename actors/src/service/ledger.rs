@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{
     Bound, Demand, HolderId, Ledger, LedgerCommand, LedgerPolicy, LedgerRejection, Limits, ReservationRef,
     Reserve, ResourceKind, Shortage, Tenant, TenantId,
@@ -93,6 +94,14 @@ impl Service {
         by: Request,
     ) -> Result<LedgerChange, ServiceError> {
         self.ledger_command(LedgerCommand::SetPolicy(Box::new(policy)), by).await
+    }
+
+    /// Puts a named set of limits in force for processors, memory and disk; their hard limits stay.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub async fn set_preset(&self, preset: Preset, by: Request) -> Result<LedgerChange, ServiceError> {
+        self.ledger_command(LedgerCommand::SetPreset(preset), by).await
     }
 
     /// Says what a tenant may have.

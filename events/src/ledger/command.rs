@@ -9,7 +9,7 @@ use super::capacity::Capacity;
 use super::claims::{Demand, Port, ReservationRef, WhenFull};
 use super::event::{Drift, DriftFound, ReleaseReason, StaleReason, UseRecorded};
 use super::grant::Shortage;
-use super::policy::{LedgerPolicy, Limits, LimitsError};
+use super::policy::{LedgerPolicy, Limits, LimitsError, Preset};
 use super::queue::InFront;
 use super::resize::ResizeHolding;
 use super::resource::ResourceKind;
@@ -32,6 +32,8 @@ pub enum LedgerCommand {
         /// The limits.
         limits: Limits,
     },
+    /// Put a named set of limits in force for processors, memory and disk. Their hard limits stay.
+    SetPreset(Preset),
     /// Say what a tenant may have.
     SetTenant {
         /// Whose.
@@ -256,6 +258,12 @@ pub enum LedgerRejection {
         /// What was asked for.
         grace_s: u32,
     },
+    /// A bound of priorities that is none.
+    #[error("the bound of pods' priorities must be from 0 to 1000000000, is {most}")]
+    BadPriority {
+        /// What was asked for.
+        most: i32,
+    },
     /// Nothing gives out such a resource.
     #[error("this node has no {kind}")]
     NoSuchResource {
@@ -305,6 +313,7 @@ impl LedgerRejection {
             LedgerRejection::NamespaceTaken { .. } => "namespace-taken",
             LedgerRejection::NoSuchTenant { .. } => "no-such-tenant",
             LedgerRejection::BadGrace { .. } => "bad-grace",
+            LedgerRejection::BadPriority { .. } => "bad-priority",
             LedgerRejection::NoSuchResource { .. } => "no-such-resource",
             LedgerRejection::BadReason => "bad-reason",
             LedgerRejection::Uncountable { .. } => "uncountable",
@@ -322,6 +331,19 @@ pub enum Admission {
     Waiting,
     /// It does not get them.
     Refused(Box<LedgerRejection>),
+}
+
+impl StaleReason {
+    /// Its word, for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            StaleReason::Gone => "gone",
+            StaleReason::Token => "token",
+            StaleReason::Expired => "expired",
+            StaleReason::Owner => "owner",
+        }
+    }
 }
 
 impl Drift {

@@ -13,8 +13,8 @@ use super::event::{
 };
 use super::grant::{Bound, Grant, HolderId, Shortage};
 use super::kept::Kept;
-use super::manager::Terms;
-use super::policy::{LedgerPolicy, Limits};
+use super::manager::{Managers, Terms};
+use super::policy::{LedgerPolicy, Limits, LimitsError, Preset, is_priority_bound};
 use super::resize;
 use super::resource::ResourceKind;
 use super::state::{Ledger, Rank, Reservation};
@@ -51,6 +51,7 @@ pub(super) fn answer(ledger: &Ledger, command: &LedgerCommand, context: &Context
             Ok(vec![PolicySet { policy: (**policy).clone(), from_config: false }.into()])
         }
         C::SetLimits { kind, limits } => set_limits(ledger, kind, *limits),
+        C::SetPreset(preset) => set_preset(ledger, *preset),
         C::SetTenant { id, tenant } => set_tenant(ledger, id, tenant),
         C::RemoveTenant { id } if ledger.tenants.contains_key(id) => {
             Ok(vec![TenantRemoved { id: id.clone() }.into()])
@@ -125,11 +126,37 @@ fn check_policy(ledger: &Ledger, policy: &LedgerPolicy) -> Result<(), LedgerReje
     for (kind, limits) in &policy.limits {
         ledger.managers.check_limits(kind, *limits)?;
     }
+    check_gives(ledger, policy, |_| true)?;
     policy.default_requests.check("defaultRequests")?;
+    if let Some(most) = policy.default_priority_max.filter(|most| !is_priority_bound(*most)) {
+        return Err(LedgerRejection::BadPriority { most });
+    }
     match policy.preemption_grace_s {
         grace_s if GRACE_MAX_S < grace_s => Err(LedgerRejection::BadGrace { grace_s }),
         _ => Ok(()),
     }
+}
+
+/// Whether something can be given out under the limits of each of these resources, of those that the machine has. Who
+/// wants nothing given out stops the manager, and says why.
+fn check_gives(
+    ledger: &Ledger,
+    policy: &LedgerPolicy,
+    counts: impl Fn(&ResourceKind) -> bool,
+) -> Result<(), LimitsError> {
+    // Looked at on a machine of which nothing is given out yet.
+    let mut bare = Managers::default();
+    bare.set_capacity(&ledger.capacity, policy);
+    let usage = bare.usage(policy.strict);
+    let is_nothing = |kind: &ResourceKind| {
+        usage.get(kind).is_some_and(|usage| usage.capacity != 0 && usage.allocatable == 0)
+    };
+    let wrong = policy.limits.iter().find(|(kind, _)| counts(kind) && is_nothing(kind));
+    wrong.map_or(Ok(()), |(kind, limits)| {
+        // Without a hard limit there is always something: at most nine tenths are kept.
+        let hard = limits.hard.unwrap_or(0);
+        Err(LimitsError::NothingLeft { kind: kind.clone(), hard, percent: limits.reserve_percent })
+    })
 }
 
 fn set_limits(ledger: &Ledger, kind: &ResourceKind, limits: Limits) -> Answer {
@@ -144,6 +171,20 @@ fn set_limits(ledger: &Ledger, kind: &ResourceKind, limits: Limits) -> Answer {
     }
     let mut policy = LedgerPolicy::clone(&ledger.policy);
     policy.limits.insert(kind.clone(), limits);
+    check_gives(ledger, &policy, |it| it == kind)?;
+    Ok(vec![PolicySet { policy, from_config: false }.into()])
+}
+
+fn set_preset(ledger: &Ledger, preset: Preset) -> Answer {
+    let mut policy = LedgerPolicy::clone(&ledger.policy);
+    for (kind, limits) in preset.limits() {
+        let hard = policy.limits.get(&kind).and_then(|held| held.hard);
+        policy.limits.insert(kind, Limits { hard, ..limits });
+    }
+    if policy == *ledger.policy {
+        return Ok(vec![]);
+    }
+    check_policy(ledger, &policy)?;
     Ok(vec![PolicySet { policy, from_config: false }.into()])
 }
 

@@ -37,7 +37,7 @@ pub use environment::{environment, visible_gpus};
 pub use event::LedgerEvent;
 pub use grant::{Bound, GpuGrant, Grant, HolderId, Shortage};
 pub use kept::Kept;
-pub use manager::{Health, Managers, ResourceManager, Usage};
+pub use manager::{Figure, Health, ManagerMetrics, Managers, ResourceManager, Seen, Usage};
 pub use policy::{LedgerPolicy, Limits};
 pub use queue::{InFront, Place};
 pub use resize::{ResizeHolding, Resizing, Size};

@@ -125,6 +125,16 @@ pub enum LimitsError {
         /// Of what.
         kind: ResourceKind,
     },
+    /// All that the hard limit lets be used is kept for the system.
+    #[error("hard limit {} of {kind} leaves nothing to give out: {percent} % are kept for the system", kind.show(*hard))]
+    NothingLeft {
+        /// Of what.
+        kind: ResourceKind,
+        /// What was asked for.
+        hard: u64,
+        /// What is kept, in percent of what is there.
+        percent: u32,
+    },
 }
 
 impl LimitsError {
@@ -132,7 +142,9 @@ impl LimitsError {
     #[must_use]
     pub fn place(&self) -> (&ResourceKind, Option<&'static str>) {
         match self {
-            LimitsError::BeyondCapacity { kind, .. } => (kind, Some("hard")),
+            LimitsError::BeyondCapacity { kind, .. } | LimitsError::NothingLeft { kind, .. } => {
+                (kind, Some("hard"))
+            }
             LimitsError::SoftBeyondHard { kind, .. } => (kind, Some("soft")),
             LimitsError::Overcommit { kind, .. } | LimitsError::NotDivisible { kind } => {
                 (kind, Some("overcommitPercent"))
@@ -225,6 +237,15 @@ impl Limits {
     pub fn reserve(&self, capacity: u64) -> u64 {
         scaled(capacity, self.reserve_percent)
     }
+}
+
+/// The highest priority that may be a bound, as the highest that a pod may have.
+const PRIORITY_MAX: i32 = 1_000_000_000;
+
+/// Whether a priority may be the node's bound of those that pods have. One below 0 would refuse every pod that says none.
+#[must_use]
+pub fn is_priority_bound(most: i32) -> bool {
+    (0..=PRIORITY_MAX).contains(&most)
 }
 
 /// `percent` percent of an amount, rounded down; the largest number rather than wrap.

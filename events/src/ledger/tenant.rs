@@ -116,11 +116,11 @@ const BURST_MS_MAX: u64 = 100 * 365 * 24 * 3_600_000;
 pub enum Operation {
     /// Anything: holds beside the others.
     Any,
-    /// Run a pod, reserve.
+    /// Run a pod, reserve, set a pool, submit a task.
     Create,
-    /// Remove a pod, give up a reservation.
+    /// Remove a pod or pool, give up a reservation.
     Delete,
-    /// Stop, start, run a command.
+    /// Stop, start, resize, run a command; unfreeze a pool; confirm, discard or cancel a task.
     Change,
     /// Look.
     Read,

@@ -95,7 +95,8 @@ pub struct Load {
     /// Slots of all of them.
     pub slots: u32,
     /// Slots that somebody has, and those that nobody can have because of that; while tasks wait that any slot takes, those
-    /// too that nobody can have because the agent is not there, is leaving, or does not end what is to end.
+    /// too that nobody can have because the agent has gone, is leaving, or does not end what is to end. A pod whose agent
+    /// has not come yet has room.
     pub used: u32,
     /// Slots in which something runs.
     pub running: u32,

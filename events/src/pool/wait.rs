@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::freeze::LocalTime;
-use super::member::{Member, MemberPhase, Slot};
+use super::member::{Member, Slot};
 use super::names::{TaskId, Workspace};
 use super::queue::Rank;
 use super::scale::{Load, ScaleInputs};
@@ -151,15 +151,16 @@ impl Pool {
             load.away += u32::from(!member.is_connected());
             load.idle_members += u32::from(member.is_idle());
             load.slots += number(member.slots.len());
-            // What nobody can be given is as good as used, while somebody waits for it. A pod that is coming has room.
-            let is_closed = light != 0 && member.phase == MemberPhase::Up && !member.may_be_given();
-            load.used += number(if is_closed { member.slots.len() } else { rule.used(&member.slots) });
+            // One that is coming has room: else its own start would bring another pod beside it. How long that may take
+            // is the policy's word, and there is no wait in which an agent could come otherwise.
+            let is_closed = member.agent.is_some() && !member.may_be_given();
+            // What nobody can be given is as good as used, while somebody waits for it.
+            let is_of_no_use = light != 0 && is_closed;
+            load.used += number(if is_of_no_use { member.slots.len() } else { rule.used(&member.slots) });
             let count =
                 |fits: fn(&Slot) -> bool| number(member.slots.iter().filter(|slot| fits(slot)).count());
             load.running += count(|slot| matches!(slot, Slot::Running { .. }));
             load.reserved += count(|slot| matches!(slot, Slot::Reserved { .. }));
-            // One that is starting has room for it: there is no wait in which it could come.
-            let is_closed = member.agent.is_some() && !member.may_be_given();
             let takes_heavy = rule.pick(&member.slots, Weight::Heavy).is_some() && !is_closed;
             load.heavy += u32::from(!takes_heavy);
         }

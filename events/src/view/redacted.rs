@@ -45,7 +45,7 @@ impl World {
             "pod.terminated" => {
                 self.withheld.remove(&uid);
                 self.registry.bury(None, uid, 0, header);
-                self.keep_gaps();
+                self.keep_pods();
             }
             "pod.violation-detected" => self.violations.note_withheld(header.seq),
             _ => {}

@@ -12,7 +12,7 @@ use crate::units::Timestamp;
 use crate::violation::event::{Detected, GapCause, Outcome};
 use crate::violation::{Level, ViolationEvent, ViolationKind};
 
-/// Episodes that are remembered, oldest first to go.
+/// Episodes that are remembered: of those that have ended the oldest go first, and none that is open.
 const EPISODES_MAX: usize = 1_000;
 /// Gaps of one pod that are remembered one by one.
 const GAPS_MAX: usize = 16;
@@ -27,6 +27,18 @@ pub struct ViolationHistory {
     pub open: BTreeMap<Uuid, Seq>,
     /// Times in which the limits of a pod were not checked.
     pub gaps: BTreeMap<PodUid, PodGaps>,
+    /// What there was of each kind, by the pod: also of episodes that are not remembered any more.
+    pub sums: BTreeMap<PodUid, BTreeMap<ViolationKind, Sum>>,
+}
+
+/// The episodes of one kind of one pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sum {
+    /// How many have begun.
+    pub begun: u64,
+    /// How long those were open that have ended, in milliseconds.
+    pub ended_ms: u64,
 }
 
 /// One episode, open or ended.
@@ -55,7 +67,7 @@ pub struct PastEpisode {
     pub peak: u64,
     /// What is allowed.
     pub limit: u64,
-    /// Use over the limit, summed over seconds; none while it is open.
+    /// Use over the limit, summed over seconds; none while it is open, and if it was not watched as a whole.
     pub area: Option<u64>,
     /// What was seen when it began.
     pub evidence: String,
@@ -168,15 +180,16 @@ impl ViolationHistory {
             E::Resolved(it) => {
                 self.change(it.id, |episode| {
                     (episode.until, episode.duration_ms) = (Some(it.at), Some(it.duration_ms));
-                    (episode.peak, episode.area) = (it.peak, Some(it.area));
+                    (episode.peak, episode.area) = (it.peak, it.area);
                     episode.steps.push(step(episode.level, StepKind::Resolved, &it.reason));
                 });
+                self.sum_up(it.id, it.duration_ms);
                 self.open.remove(&it.id);
             }
             E::GapOpened(it) => {
-                let open = OpenGap { stream: header.stream, since: it.since, cause: it.cause };
                 for pod in &it.pods {
-                    self.gaps.entry(*pod).or_default().open.push(open.clone());
+                    let open = OpenGap { stream: header.stream, since: it.since, cause: it.cause };
+                    self.gaps.entry(*pod).or_default().begin(open);
                 }
             }
             E::GapClosed(it) => self.close_gaps(header, it.duration_ms),
@@ -203,6 +216,18 @@ impl ViolationHistory {
         };
         self.episodes.insert(header.seq, Some(episode));
         self.open.insert(detected.id, header.seq);
+        if let Some(pod) = detected.pod {
+            self.sums.entry(pod).or_default().entry(detected.kind).or_default().begun += 1;
+        }
+    }
+
+    fn sum_up(&mut self, id: Uuid, duration_ms: u64) {
+        let episode = self.open.get(&id).and_then(|seq| self.episodes.get(seq)).and_then(Option::as_ref);
+        let Some((pod, kind)) = episode.and_then(|episode| Some((episode.pod?, episode.kind))) else {
+            return;
+        };
+        let sum = self.sums.entry(pod).or_default().entry(kind).or_default();
+        sum.ended_ms = sum.ended_ms.saturating_add(duration_ms);
     }
 
     fn change(&mut self, id: Uuid, how: impl FnOnce(&mut PastEpisode)) {
@@ -248,24 +273,37 @@ impl ViolationHistory {
             }
         }
         self.gaps.remove(&pod);
+        self.sums.remove(&pod);
     }
 
-    /// Forgets the gaps of pods that are remembered nowhere else.
-    pub(super) fn keep_gaps(&mut self, is_known: impl Fn(PodUid) -> bool) {
+    /// Forgets the gaps and sums of pods that are remembered nowhere else.
+    pub(super) fn keep_pods(&mut self, is_known: impl Fn(PodUid) -> bool) {
         self.gaps.retain(|pod, _| is_known(*pod));
+        self.sums.retain(|pod, _| is_known(*pod));
     }
 
+    /// Open ones stay: there is one of a kind and a pod at most, so that they are bounded without it.
     fn make_room(&mut self) {
-        while EPISODES_MAX <= self.episodes.len() {
-            let Some((_, oldest)) = self.episodes.pop_first() else { return };
-            if let Some(oldest) = oldest {
-                self.open.remove(&oldest.id);
-            }
+        let is_over = |episode: &Option<PastEpisode>| episode.as_ref().is_none_or(|it| it.until.is_some());
+        while EPISODES_MAX <= self.episodes.len().saturating_sub(self.open.len()) {
+            let oldest = self.episodes.iter().find(|(_, episode)| is_over(episode)).map(|(seq, _)| *seq);
+            let Some(oldest) = oldest else { return };
+            self.episodes.remove(&oldest);
         }
     }
 }
 
 impl PodGaps {
+    /// One that begins where the last one ended goes on with it.
+    fn begin(&mut self, gap: OpenGap) {
+        let goes_on = |last: &&PastGap| self.open.is_empty() && gap.since <= last.until;
+        let Some(last) = self.recent.back().filter(goes_on) else { return self.open.push(gap) };
+        self.count = self.count.saturating_sub(1);
+        self.total_ms = self.total_ms.saturating_sub(last.until.ms_since(last.since));
+        self.open.push(OpenGap { since: last.since.min(gap.since), ..gap });
+        self.recent.pop_back();
+    }
+
     /// How long limits were not checked until `now`, in milliseconds.
     #[must_use]
     pub fn until(&self, now: Timestamp) -> u64 {

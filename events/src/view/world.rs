@@ -120,7 +120,7 @@ impl World {
             self.registry.notice(pod, &record.header);
             if pod.is_terminal() {
                 self.pods.remove(&uid);
-                self.keep_gaps();
+                self.keep_pods();
             }
         } else {
             let mut pod = Pod::Unknown;
@@ -152,9 +152,9 @@ impl World {
     }
 
     /// Gaps are remembered as long as the pods whose they are.
-    pub(super) fn keep_gaps(&mut self) {
+    pub(super) fn keep_pods(&mut self) {
         let World { pods, withheld, registry, violations, .. } = self;
-        violations.keep_gaps(|pod| {
+        violations.keep_pods(|pod| {
             let is_there = pods.contains_key(&pod) || withheld.contains(&pod);
             is_there || registry.recent.iter().any(|gone| gone.uid == pod)
         });

@@ -64,7 +64,7 @@ pub enum ViolationCommand {
         /// The most that was seen.
         peak: u64,
         /// Use over the limit, summed over time, see [`super::event::Resolved::area`].
-        area: u64,
+        area: Option<u64>,
         /// Why.
         reason: String,
     },

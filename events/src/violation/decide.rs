@@ -69,7 +69,7 @@ impl Violations {
     #[must_use]
     pub fn end(&self, reason: &str, now: Timestamp) -> Vec<ViolationEvent> {
         let resolved =
-            self.open.iter().flat_map(|(id, episode)| self.resolve(*id, episode.peak, 0, reason, now));
+            self.open.iter().flat_map(|(id, episode)| self.resolve(*id, episode.peak, None, reason, now));
         resolved.chain(self.close_gap(now)).collect()
     }
 
@@ -125,7 +125,14 @@ impl Violations {
         }
     }
 
-    fn resolve(&self, id: Uuid, peak: u64, area: u64, reason: &str, now: Timestamp) -> Vec<ViolationEvent> {
+    fn resolve(
+        &self,
+        id: Uuid,
+        peak: u64,
+        area: Option<u64>,
+        reason: &str,
+        now: Timestamp,
+    ) -> Vec<ViolationEvent> {
         let Some(episode) = self.open.get(&id) else { return vec![] };
         let given_up = episode.pending().map(|(level, _)| EnforcementEnded {
             id,

@@ -133,7 +133,7 @@ impl Outcome {
     }
 }
 
-/// `*.violation-resolved` version 1.
+/// `*.violation-resolved` version 2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
@@ -145,9 +145,9 @@ pub struct Resolved {
     pub duration_ms: u64,
     /// The most that was seen, in the unit of the kind.
     pub peak: u64,
-    /// What was used over the limit, summed over time: in the unit of the kind times seconds. What was used while the
-    /// service was down is not in it.
-    pub area: u64,
+    /// What was used over the limit, summed over time: in the unit of the kind times seconds. None if it was not watched
+    /// from its beginning to its end: the service was started again meanwhile, or the pod or the GPU is gone.
+    pub area: Option<u64>,
     /// Why; at most 512 bytes.
     pub reason: String,
 }

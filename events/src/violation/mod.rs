@@ -10,6 +10,7 @@ pub mod detector;
 pub mod event;
 pub mod hold;
 pub mod kind;
+pub mod past;
 pub mod policy;
 pub mod state;
 

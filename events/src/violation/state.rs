@@ -108,6 +108,14 @@ impl Violations {
             .map(|(id, episode)| (*id, episode))
     }
 
+    /// Whether an episode began so soon after the last of its kind ended. Who comes and goes is told of once in that time:
+    /// such an episode ends when the limit was kept for as long.
+    #[must_use]
+    pub fn comes_back(&self, episode: &Episode, within_ms: u64) -> bool {
+        let mut last = self.ended.iter().filter(|last| (last.kind, last.pod) == (episode.kind, episode.pod));
+        last.any(|last| episode.since.ms_since(last.at) < within_ms)
+    }
+
     /// The state after an event; none, and unchanged, if the event cannot follow.
     #[must_use]
     pub fn follow(&mut self, event: &ViolationEvent) -> Option<()> {

@@ -3,10 +3,11 @@
 use purser_events::Bytes;
 use purser_events::ledger::policy::{LimitsError, Preset};
 use purser_events::ledger::{
-    Capacity, Health, LedgerCommand, LedgerPolicy, LedgerRejection, Limits, ResourceKind,
+    Capacity, Demand, Figure, Health, LedgerCommand, LedgerPolicy, LedgerRejection, Limits, ResourceKind,
+    Seen,
 };
 
-use super::support::{Scene, admit, cpu, gpus, machine, memory};
+use super::support::{Scene, admit, cpu, gpu, gpus, machine, memory};
 
 fn preset(preset: Preset) -> LedgerPolicy {
     LedgerPolicy { limits: preset.limits(), ..LedgerPolicy::default() }
@@ -91,7 +92,7 @@ fn health_of_memory(limits: Limits, given: u64) -> Health {
     let policy = LedgerPolicy { limits: [(ResourceKind::Memory, limits)].into(), ..LedgerPolicy::default() };
     let mut scene = Scene::of(capacity, policy);
     scene.runs(1, memory(given));
-    scene.ledger.managers.of(&ResourceKind::Memory).expect("it has one").health(None, false)
+    scene.ledger.managers.of(&ResourceKind::Memory).expect("it has one").health(&Seen::default(), false)
 }
 
 #[test]
@@ -118,6 +119,44 @@ fn a_soft_limit_in_percent_is_1_to_100_and_the_only_one() {
     }
     let limits = Limits { soft: Some(1), soft_percent: Some(1), ..Limits::default() };
     refused(kind(), limits, LimitsError::TwoSofts { kind: kind() });
+}
+
+#[test]
+fn limits_that_leave_nothing_to_give_out_are_refused() {
+    let nothing = |kind: ResourceKind, hard, percent, limits: Limits| {
+        assert_eq!((limits.hard, limits.reserve_percent), (Some(hard), percent));
+        let error = LimitsError::NothingLeft { kind: kind.clone(), hard, percent };
+        assert_eq!(error.place(), (&kind, Some("hard")));
+        refused(kind, limits, error);
+    };
+    let limits = |hard, reserve_percent| Limits { hard: Some(hard), reserve_percent, ..Limits::default() };
+    for kind in [ResourceKind::Cpu, ResourceKind::Memory, ResourceKind::Ports, ResourceKind::GpuShare] {
+        nothing(kind, 0, 0, limits(0, 0));
+    }
+    // Of 100 on the disk, 50 are kept.
+    nothing(ResourceKind::Disk, 50, 50, limits(50, 50));
+    // Of each GPU's 80, 40 are.
+    nothing(ResourceKind::GpuMemory, 40, 50, limits(40, 50));
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    sets(&mut scene, ResourceKind::Disk, limits(51, 50)).unwrap();
+    // Given out twice it is more than what is kept, and a strict node gives nothing out twice.
+    let twice = Limits { overcommit_percent: 200, ..limits(50, 50) };
+    sets(&mut scene, ResourceKind::Disk, twice).unwrap();
+    let strict = LedgerPolicy { strict: true, ..LedgerPolicy::clone(&scene.ledger.policy) };
+    let error = LimitsError::NothingLeft { kind: ResourceKind::Disk, hard: 50, percent: 50 };
+    let answer = scene.asks(&LedgerCommand::SetPolicy(Box::new(strict)));
+    assert_eq!(answer, Err(LedgerRejection::Limits { error }));
+}
+
+#[test]
+fn the_nodes_bound_of_priorities_is_one_that_a_pod_can_have() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    for (most, is_fine) in [(-1, false), (0, true), (1_000_000_000, true), (1_000_000_001, false)] {
+        let policy = LedgerPolicy { default_priority_max: Some(most), ..LedgerPolicy::default() };
+        let answer = scene.asks(&LedgerCommand::SetPolicy(Box::new(policy))).map(drop);
+        let expected = if is_fine { Ok(()) } else { Err(LedgerRejection::BadPriority { most }) };
+        assert_eq!(answer, expected);
+    }
 }
 
 #[test]
@@ -178,7 +217,84 @@ fn a_hard_limit_of_gpu_memory_may_be_that_of_the_largest_device() {
 }
 
 fn health(scene: &Scene, kind: &ResourceKind, used: Option<u64>) -> Health {
-    scene.ledger.managers.of(kind).expect("what the test is made of").health(used, false)
+    let used_by_machine = used.map(|used| (kind.clone(), used)).into_iter().collect();
+    health_seeing(scene, kind, &Seen { used_by_machine, ..Seen::default() })
+}
+
+fn health_seeing(scene: &Scene, kind: &ResourceKind, seen: &Seen) -> Health {
+    scene.ledger.managers.of(kind).expect("what the test is made of").health(seen, false)
+}
+
+#[test]
+fn gpus_of_no_use_are_told_and_are_worse_if_somebody_has_them_or_none_is_left() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    let kind = ResourceKind::GpuShare;
+    let broken = |numbers: &[u32]| Seen {
+        gpus: 2,
+        broken_gpus: numbers.iter().map(|number| (gpu(*number), "is Lost".to_owned())).collect(),
+        ..Seen::default()
+    };
+    assert_eq!(health_seeing(&scene, &kind, &broken(&[])), Health::Healthy);
+    let told = "1 of 2 GPUs is of no use: GPU-1 is Lost".to_owned();
+    assert_eq!(health_seeing(&scene, &kind, &broken(&[1])), Health::Degraded(told.clone()));
+    let both = "2 of 2 GPUs are of no use: GPU-0 is Lost".to_owned();
+    assert_eq!(health_seeing(&scene, &kind, &broken(&[0, 1])), Health::Unhealthy(both));
+    scene.runs(1, gpus(2, Some(10)));
+    assert_eq!(health_seeing(&scene, &kind, &broken(&[1])), Health::Unhealthy(told));
+    // One that is busy does what it is there for.
+    assert_eq!(health(&scene, &kind, Some(200)), Health::Healthy);
+}
+
+#[test]
+fn ports_and_subnets_that_are_all_leased_are_unhealthy_if_the_policy_watches_them() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    scene.runs(1, Demand { ports: 11, ..cpu(1) });
+    let kind = ResourceKind::Ports;
+    assert_eq!(health(&scene, &kind, None), Health::Healthy);
+    let watched = Limits { soft_percent: Some(100), ..Limits::default() };
+    sets(&mut scene, kind.clone(), watched).unwrap();
+    let told = "all 11 ports that may be leased are".to_owned();
+    assert_eq!(health(&scene, &kind, None), Health::Unhealthy(told));
+    scene.ends(1);
+    scene.runs(2, Demand { ports: 10, ..cpu(1) });
+    assert_eq!(health(&scene, &kind, None), Health::Healthy);
+}
+
+#[test]
+fn a_manager_tells_of_what_is_there_given_kept_and_really_used() {
+    let mut scene = Scene::of(machine(), LedgerPolicy::default());
+    scene.runs(1, memory(32));
+    let (kind, used) = (ResourceKind::Memory, 8);
+    let seen = Seen {
+        used_by_pods: [(kind.clone(), used)].into(),
+        reserved: [(kind.clone(), 16)].into_iter().collect(),
+        ..Seen::default()
+    };
+    let mut figures = vec![];
+    let manager = scene.ledger.managers.of(&kind).expect("there is one");
+    manager.export_telemetry(&seen, false, &mut |of, figure| {
+        assert_eq!(*of, kind);
+        figures.push(format!("{figure:?}"));
+    });
+    let expected = [
+        Figure::Health(&Health::Healthy),
+        Figure::Capacity(64),
+        Figure::Allocatable(64),
+        Figure::Allocated(16),
+        Figure::Reserved(16),
+        Figure::AllocatedOfCapacity { part: 16, whole: 64 },
+        Figure::Used(8),
+        Figure::UsedOfAllocated { part: 8, whole: 16 },
+    ];
+    assert_eq!(figures, expected.map(|figure| format!("{figure:?}")));
+    let metrics = manager.metrics(&seen, false);
+    let memory = &metrics.resources[0];
+    assert_eq!((memory.allocated_percent(), memory.used_percent()), (Some(25), Some(50)));
+    // Of nothing there is no part, and what nobody measured is no figure.
+    scene.ends(1);
+    let idle = scene.ledger.managers.of(&kind).expect("there is one").metrics(&Seen::default(), false);
+    let memory = &idle.resources[0];
+    assert_eq!((memory.allocated_percent(), memory.used_percent()), (Some(0), None));
 }
 
 #[test]

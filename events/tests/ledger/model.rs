@@ -1,5 +1,7 @@
 //! A ledger beside its reference, and what either says to each operation.
 
+mod resizes;
+
 use std::collections::BTreeSet;
 
 use purser_events::decider::Decider;
@@ -7,7 +9,7 @@ use purser_events::ledger::event::{
     Allocated, Drift, DriftFound, LedgerEvent as E, ReleaseReason, StaleReason,
 };
 use purser_events::ledger::{
-    Admit, Demand, DriftReport, GpuGrant, HolderId, InFront, Ledger, LedgerCommand as C,
+    Admit, Demand, DriftReport, GpuGrant, HolderId, InFront, Ledger, LedgerCommand as C, LedgerPolicy,
     LedgerRejection as R, Port, ReservationRef, Reserve, ResourceKind, Shortage, WhenFull,
 };
 use purser_events::{Bytes, Context, MilliCpu, PodUid, Timestamp};
@@ -49,13 +51,14 @@ impl Life {
             self.ledger = self.ledger.evolve(event).unwrap_or_else(|error| panic!("{error}: {event:?}"));
             self.model.apply(event);
             let given = match event {
-                E::Allocated(it) => Some(&it.grant),
-                E::Reserved(it) => Some(&it.grant),
+                E::Allocated(it) => Some(it.grant.clone()),
+                E::Reserved(it) => Some(it.grant.clone()),
+                E::ResizeGranted(it) => Some(resizes::given(it.to, it.from)),
                 _ => None,
             };
             // Who runs already may have more than there is.
             if let Some(grant) = given.filter(|_| !is_adopted(index)) {
-                laws::within_bounds(&self.model, grant);
+                laws::within_bounds(&self.model, &grant);
             }
             laws::agree(&self.model, &self.ledger);
         }
@@ -84,22 +87,7 @@ impl Life {
             O::Capacity(capacity) => {
                 self.ask(&C::SetCapacity(capacity.clone())).expect("the machine is as it is");
             }
-            O::Policy(policy, from_config) => {
-                let policy = policy.clone();
-                // What is so already was fine when it came into force.
-                let held = if *from_config { self.model.config.as_ref() } else { Some(&self.model.policy) };
-                let is_new = held.is_none_or(|held| *held != *policy);
-                // Nobody counts it: there is nothing that its limits could be beyond.
-                let is_nobodys =
-                    |kind| matches!(kind, ResourceKind::Custom(_)) && !self.model.has_manager(&kind);
-                let bad = policy.limits.iter().any(|(kind, limits)| match is_nobodys(kind.clone()) {
-                    true => limits.check(kind).is_err(),
-                    false => !self.model.are_fine(kind, *limits),
-                });
-                let is_bad = is_new && (bad || 3_600 < policy.preemption_grace_s);
-                let command = if *from_config { C::Configure(policy) } else { C::SetPolicy(policy) };
-                assert_eq!(self.ask(&command).is_err(), is_bad, "{command:?}");
-            }
+            O::Policy(policy, from_config) => self.set_policy(policy.clone(), *from_config),
             O::Limits(index, limits) => self.set_limits(kinds()[*index].clone(), *limits),
             O::Tenant(index, it) => {
                 // What is refused, and why, the scenarios say; that it leaves nothing behind the laws do.
@@ -143,6 +131,9 @@ impl Life {
                 assert_eq!(self.ask(&C::StartManager { kind }).is_ok(), there);
             }
             O::Drift(found) => self.see(found),
+            O::Resize(asked) => self.resize(asked),
+            O::SettleResize(which, off, done) => self.settle_resize(*which, *off, *done),
+            O::Use(used) => self.record_use(*used),
             O::Cordon(true) => self.context.cordoned = Some("repair".to_owned()),
             O::Cordon(false) => {
                 self.context.cordoned = None;
@@ -150,6 +141,24 @@ impl Life {
                 self.ask(&C::CheckTime).expect("a look is never refused");
             }
         }
+    }
+
+    fn set_policy(&mut self, policy: Box<LedgerPolicy>, from_config: bool) {
+        // What is so already was fine when it came into force.
+        let held = if from_config { self.model.config.as_ref() } else { Some(&self.model.policy) };
+        let is_new = held.is_none_or(|held| *held != *policy);
+        // Nobody counts it: there is nothing that its limits could be beyond.
+        let is_nobodys = |kind| matches!(kind, ResourceKind::Custom(_)) && !self.model.has_manager(&kind);
+        let bad = policy.limits.iter().any(|(kind, limits)| match is_nobodys(kind.clone()) {
+            true => limits.check(kind).is_err(),
+            false => !self.model.are_fine(kind, *limits),
+        });
+        let gives = |(kind, limits): (&ResourceKind, &_)| self.model.gives(kind, *limits, policy.strict);
+        let nothing = !policy.limits.iter().all(gives);
+        let jumps = policy.default_priority_max.is_some_and(|most| most < 0);
+        let is_bad = is_new && (bad || nothing || jumps || 3_600 < policy.preemption_grace_s);
+        let command = if from_config { C::Configure(policy) } else { C::SetPolicy(policy) };
+        assert_eq!(self.ask(&command).is_err(), is_bad, "{command:?}");
     }
 
     /// Tells of ports on which somebody listens.
@@ -181,7 +190,9 @@ impl Life {
     }
 
     fn set_limits(&mut self, kind: ResourceKind, limits: purser_events::ledger::Limits) {
-        let is_fine = self.model.are_fine(&kind, limits);
+        let is_fine = self.model.are_fine(&kind, limits)
+            && (self.model.limits(&kind) == limits
+                || self.model.gives(&kind, limits, self.model.policy.strict));
         let answer = self.ask(&C::SetLimits { kind: kind.clone(), limits });
         assert_eq!(answer.is_ok(), is_fine, "{kind} {limits:?}: {answer:?}");
         assert!(!is_fine || self.model.limits(&kind) == limits);

@@ -45,6 +45,20 @@ pub(crate) enum Operation {
     Start(usize),
     Drift(Vec<u8>),
     Cordon(bool),
+    Resize(Resize),
+    /// Which, how far the generation is off, and whether it was done.
+    SettleResize(usize, u32, bool),
+    /// So much of everything was used by each pod.
+    Use(u64),
+}
+
+/// Other amounts that a pod is to have.
+#[derive(Debug, Clone)]
+pub(crate) struct Resize {
+    pub(crate) which: usize,
+    pub(crate) generation: u32,
+    pub(crate) cpu: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// What somebody asks for.
@@ -270,6 +284,13 @@ fn wish() -> impl Strategy<Value = Wish> {
     )
 }
 
+fn resize() -> impl Strategy<Value = Resize> {
+    let size = |most: u64| prop_oneof![1 => Just(0), 40 => 1..most, 1 => Just(u64::MAX)];
+    let (cpu, memory) = (prop::option::of(size(3_500)), prop::option::of(size(25)));
+    (any::<usize>(), 1..9_u32, cpu, memory)
+        .prop_map(|(which, generation, cpu, memory)| Resize { which, generation, cpu, memory })
+}
+
 /// One operation.
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
@@ -296,5 +317,9 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         4 => any::<usize>().prop_map(O::Start),
         1 => prop::collection::vec(0..6_u8, 0..4).prop_map(O::Drift),
         1 => any::<bool>().prop_map(O::Cordon),
+        12 => resize().prop_map(O::Resize),
+        14 => (any::<usize>(), prop_oneof![9 => Just(0_u32), 1 => 1..3_u32], any::<bool>())
+            .prop_map(|(which, off, done)| O::SettleResize(which, off, done)),
+        1 => any::<u64>().prop_map(O::Use),
     ]
 }

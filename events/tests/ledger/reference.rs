@@ -272,6 +272,30 @@ impl Reference {
             && limits.soft.is_none_or(|soft| soft <= limits.hard.unwrap_or(there))
     }
 
+    /// Whether something can be given out under these limits, or there is nothing on this machine.
+    pub(crate) fn gives(&self, kind: &ResourceKind, limits: Limits, strict: bool) -> bool {
+        let percent = if strict { 100 } else { u64::from(limits.overcommit_percent) };
+        let left = |there: u64| {
+            let used = limits.hard.map_or(there, |hard| hard.min(there));
+            let kept = there * u64::from(limits.reserve_percent) / 100;
+            // Processors that are kept are not given out twice either.
+            (*kind != ResourceKind::Cpu || kept <= used) && kept < used * percent / 100
+        };
+        match kind {
+            ResourceKind::GpuShare => self.capacity.gpus.is_empty() || left(100),
+            ResourceKind::GpuMemory => {
+                let there = |memory: u64| memory != 0;
+                let mut memories = self.capacity.gpus.iter().map(|device| device.memory.0);
+                !memories.clone().any(there) || memories.any(left)
+            }
+            ResourceKind::Cpu => {
+                let there = self.capacity.cpus.cpus.len() as u64 * 1_000;
+                there == 0 || left(there)
+            }
+            _ => self.there(kind) == 0 || left(self.there(kind)),
+        }
+    }
+
     /// Whether something gives out a kind.
     pub(crate) fn has_manager(&self, kind: &ResourceKind) -> bool {
         match kind {

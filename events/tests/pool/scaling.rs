@@ -101,8 +101,7 @@ type Closed = fn(&mut Lived);
 
 #[test]
 fn tasks_that_idle_slots_are_of_no_use_to_bring_another_pod() {
-    let closed: [(&str, Closed); 4] = [
-        ("it did not come", |_| ()),
+    let closed: [(&str, Closed); 3] = [
         ("it went away", |lived| {
             lived.connect(1, session(1), true, &[]).unwrap();
             lived.ask(PoolCommand::Disconnect { member: 1, session: session(1), left: false }).unwrap();
@@ -143,6 +142,21 @@ fn tasks_that_idle_slots_are_of_no_use_to_bring_another_pod() {
         lived.tick();
         assert_eq!(lived.pool.last_member, 2, "{why}: it was enough");
     }
+}
+
+#[test]
+fn a_pod_that_is_coming_has_room_and_brings_no_other_beside_it() {
+    let mut lived = Lived::new(spec(SlotRule::Seed, 3));
+    lived.submit(task(1, TaskKind::Plan));
+    lived.tick();
+    lived.admit(1);
+    for _ in 0..30 {
+        lived.pass_ms(10_000);
+        lived.tick();
+        assert_eq!(lived.pool.last_member, 1, "its own start is no use of slots");
+    }
+    lived.connect(1, session(1), true, &[]).unwrap();
+    assert_eq!(lived.place(1).map(|(member, _)| member), Some(1));
 }
 
 #[test]

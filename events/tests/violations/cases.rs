@@ -93,7 +93,7 @@ fn memory_over_the_limit_climbs_rung_by_rung_to_the_eviction() {
         panic!("{:?}", scene.told())
     };
     // 10 GiB over its limit for as long as it was looked at.
-    assert!(30 * (10 << 30) <= resolved.area, "{resolved:?}");
+    assert!(Some(30 * (10 << 30)) <= resolved.area, "{resolved:?}");
     assert_eq!(resolved.peak, 50 << 30);
 }
 
@@ -136,9 +136,9 @@ fn a_process_whose_memory_cannot_be_told_accuses_nobody_and_clears_nobody() {
         process.memory = None;
     }
     scene.seconds(120, &unknown);
-    assert_eq!(scene.told(), ["gpu_memory_over_quota of 1 at record"]);
+    assert_eq!(scene.told(), ["gpu_memory_over_quota of 1 at record", "gap: no_figures"]);
     scene.seconds(120, &GpuSample { processes: None, ..unknown });
-    assert_eq!(scene.told()[1..], ["gap: no_figures".to_owned()]);
+    assert_eq!(scene.told().len(), 2, "it is one gap");
     scene.seconds(3, &two(10, 30, 40));
     assert_eq!(scene.told()[2..], ["gap over".to_owned(), "resolved".to_owned()]);
 }

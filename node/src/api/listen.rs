@@ -235,6 +235,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("purser.sock");
         drop(UnixListener::bind(&path).unwrap());
+        // What another test starts has it open as well, until it runs its program.
+        let is_left = async { while UnixStream::connect(&path).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), is_left).await.unwrap();
         let live = bind_socket(&path, None).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(matches!(bind_socket(&path, None).await, Err(ListenError::InUse { .. })));

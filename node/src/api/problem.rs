@@ -147,6 +147,7 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "bad-limits" => "The limits cannot be put in force",
         "bad-tenant" => "The tenant cannot be taken",
         "bad-grace" => "The grace is out of range",
+        "bad-priority" => "The bound of priorities is out of range",
         "bad-reason" => "The reason cannot be taken",
         "bad-namespace" => "The namespace is no tenant's name",
         "uncountable" => "More is asked for than can be counted",

@@ -71,6 +71,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(resources::stop))
         .routes(routes!(resources::start))
         .routes(routes!(resources::policy, resources::set_policy))
+        .routes(routes!(limits::set_preset))
         .routes(routes!(tenants::list))
         .routes(routes!(tenants::show, tenants::set, tenants::remove))
         .routes(routes!(reservations::reserve, reservations::list))

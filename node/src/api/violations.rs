@@ -275,6 +275,7 @@ pub(super) async fn list(
     let now = api.service.now();
     let found = api.service.world(|world| {
         let pod = params.pod.as_deref().map(|text| pod_of(&world.registry, text)).transpose()?;
+        params.gpu.as_deref().map_or(Ok(()), |gpu| known_gpu(world, gpu))?;
         let all = world.violations.all().rev().filter(|it| {
             kind.is_none_or(|kind| it.kind == kind)
                 && pod.is_none_or(|pod| it.pod == Some(pod))
@@ -291,6 +292,16 @@ pub(super) async fn list(
         Ok(ViolationList { as_of: world.head.0, items, enforcement, held })
     });
     found.map(Json)
+}
+
+/// A name that no GPU has, or had when something was told of it, is a mistake.
+fn known_gpu(world: &World, gpu: &str) -> Result<(), Problem> {
+    let is_told_of = || world.violations.all().any(|it| it.gpu.as_ref().is_some_and(|it| it.as_str() == gpu));
+    if world.gpus.keys().any(|known| known.as_str() == gpu) || is_told_of() {
+        return Ok(());
+    }
+    let detail = format!("no GPU is called `{gpu}`");
+    Err(Problem::new(axum::http::StatusCode::NOT_FOUND, "gpu-not-found", detail))
 }
 
 fn pod_of(registry: &Registry, text: &str) -> Result<PodUid, Problem> {

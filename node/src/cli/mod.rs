@@ -72,6 +72,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Verb::Advise { output } => verb::advise::run(&client, output).await,
         Verb::Projections(projections) => verb::projections::run(&client, projections).await,
         Verb::Set { verb: SetVerb::Limits(set) } => verb::resources::set_limits(&client, set).await,
+        Verb::Set { verb: SetVerb::Preset(set) } => verb::resources::set_preset(&client, set).await,
         Verb::Set { verb: SetVerb::Monitor(set) } => verb::violations::set(&client, set).await,
         Verb::Set { verb: SetVerb::Tenant(set) } => verb::tenant::set(&client, set).await,
         Verb::Resources(resources) => verb::resources::run(&client, resources).await,

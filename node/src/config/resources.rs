@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use purser_events::Bytes;
 use purser_events::ledger::capacity::{PortRange, SubnetRange};
-use purser_events::ledger::policy::{CpuPlacement, GpuPlacement, LimitsError, Preemption, Preset};
+use purser_events::ledger::policy::{
+    CpuPlacement, GpuPlacement, LimitsError, Preemption, Preset, is_priority_bound,
+};
 use purser_events::ledger::tenant::{Operation, Period, Rate, RequestLimits};
 use purser_events::ledger::{Amounts, CustomName, GpuDevice, GpuUuid, LedgerPolicy, ResourceKind};
 use serde::{Deserialize, Serialize};
@@ -13,9 +15,6 @@ use super::ConfigError;
 use super::tiers::{Tier, built_in};
 use crate::amount;
 use crate::limits::Written;
-
-/// The highest priority that a pod's manifest may ask for.
-const PRIORITY_MAX: i32 = 1_000_000_000;
 
 /// What the machine has that nothing measures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,9 +260,9 @@ impl ResourcePolicy {
                 amount::read(&kind, text).map_err(|error| ConfigError::value(at, error.to_string()))?;
             Ok((kind, amount))
         });
-        if !(0..=PRIORITY_MAX).contains(&self.default_priority_max) {
+        if !is_priority_bound(self.default_priority_max) {
             let at = "policy.resources.default-priority-max";
-            return Err(ConfigError::value(at, format!("must be from 0 to {PRIORITY_MAX}")));
+            return Err(ConfigError::value(at, "must be from 0 to 1000000000"));
         }
         Ok(LedgerPolicy {
             limits,

@@ -1,6 +1,6 @@
 //! What an import would change of what the service has, field by field.
 
-use purser_events::ledger::Tenant;
+use purser_events::ledger::{ResourceKind, Tenant};
 use purser_events::ledger::tenant::{Operation, Period, Rate};
 use serde::Serialize;
 
@@ -67,6 +67,7 @@ fn found(tenant: &Tenant, place: &Place) -> Option<String> {
     let requests = &tenant.requests;
     match place {
         Place::Quota(kind, _) => tenant.quota.as_ref()?.bound(kind).map(|amount| kind.show(amount)),
+        Place::PodsOfNode => found(tenant, &Place::Quota(ResourceKind::Pods, 1)),
         Place::Rate(operation, _) => requests.rates.get(operation).map(|rate| shown_rate(*operation, *rate)),
         Place::Burst => requests.rates.get(&Operation::Any)?.burst.map(|burst| burst.to_string()),
         Place::Concurrent => requests.concurrent.map(|most| most.to_string()),

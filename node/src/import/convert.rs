@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::compare::{Compared, shown_rate};
-use super::field::{ENABLED, GROUPS, LegacyField, Place, TENANT_ID, legacy_fields};
+use super::field::{ENABLED, GROUPS, LegacyField, MAX_PODS, MAX_PODS_OF_NODE, Place, TENANT_ID, legacy_fields};
 use super::read::Quota;
 use crate::manifest::shown_key;
 
@@ -175,6 +175,7 @@ impl Draft {
             // Checked all the same: a wrong value may stand beside a wrong switch.
             place if self.is_off => number(&value, limit_of(place)).map(|_| None),
             Place::Quota(kind, unit) => self.bound(kind, *unit, &value).map(Some),
+            Place::PodsOfNode => self.pods_of_node(&value).map(Some),
             Place::Rate(operation, period) => self.rate(*operation, *period, &value).map(Some),
             Place::Burst => self.burst(&value).map(Some),
             Place::Concurrent => at_least_one(&value).map(|count| {
@@ -219,6 +220,31 @@ impl Draft {
         // Put in as it is: 0 is a bound too, and no entry is none.
         self.quota.insert(kind.clone(), amount);
         Ok((kind.show(amount), note))
+    }
+
+    /// This node is all there is: whatever bounds the pods of a tenant on each node bounds all that it has here.
+    fn pods_of_node(&mut self, value: &Value) -> Placed {
+        let kind = ResourceKind::Pods;
+        let all = self.quota.get(&kind).copied();
+        let (most, _) = self.bound(&kind, 1, value)?;
+        let of_node = self.quota.get(&kind).copied();
+        match all.filter(|all| of_node.is_some_and(|of_node| *all <= of_node)) {
+            Some(all) => {
+                self.quota.insert(kind.clone(), all);
+                let note = (Some(all) != of_node).then(|| format!("{MAX_PODS} is the tighter bound"));
+                Ok((kind.show(all), note))
+            }
+            None => {
+                for finding in self.findings.iter_mut().filter(|finding| finding.field == MAX_PODS) {
+                    if finding.verdict != Verdict::Refused {
+                        finding.verdict = Verdict::Changed;
+                        finding.new = Some(most.clone());
+                        finding.note = Some(format!("{MAX_PODS_OF_NODE} is the tighter bound"));
+                    }
+                }
+                Ok((most, None))
+            }
+        }
     }
 
     fn rate(&mut self, operation: Operation, per: Period, value: &Value) -> Placed {
@@ -282,7 +308,7 @@ fn flag(value: &Value) -> Option<bool> {
 }
 
 fn limit_of(place: &Place) -> u64 {
-    if matches!(place, Place::Quota(..)) { u64::MAX } else { u64::from(u32::MAX) }
+    if matches!(place, Place::Quota(..) | Place::PodsOfNode) { u64::MAX } else { u64::from(u32::MAX) }
 }
 
 fn number(value: &Value, max: u64) -> Result<u64, String> {

@@ -8,6 +8,8 @@ use purser_events::ledger::tenant::{Operation, Period};
 pub(super) enum Place {
     /// A bound of what the tenant's pods have together: of this kind, so many of its units each.
     Quota(ResourceKind, u64),
+    /// A second bound of the tenant's pods: the tighter of both holds.
+    PodsOfNode,
     /// How often an operation may be asked for.
     Rate(Operation, Period),
     /// How many requests at once after a pause.
@@ -44,6 +46,10 @@ const fn nowhere(path: &'static str, default: Option<&'static str>, note: &'stat
 pub(super) const TENANT_ID: &str = "tenant_id";
 /// The field that says whether there are bounds at all.
 pub(super) const ENABLED: &str = "enabled";
+/// The bound of pods in the whole cluster.
+pub(super) const MAX_PODS: &str = "vm_limits.max_vms";
+/// The bound of pods on each node.
+pub(super) const MAX_PODS_OF_NODE: &str = "vm_limits.max_vms_per_node";
 /// Maps in which further fields are.
 pub(super) const GROUPS: [&str; 4] =
     ["vm_limits", "api_limits", "api_limits.operation_limits", "storage_limits"];
@@ -58,7 +64,7 @@ static FIELDS: [LegacyField; 23] = [
         Place::Enabled,
         "if false, the tenant has no bounds, not even the node's default ones",
     ),
-    field("vm_limits.max_vms", "50", Place::Quota(ResourceKind::Pods, 1), "quota of pods"),
+    field(MAX_PODS, "50", Place::Quota(ResourceKind::Pods, 1), "quota of pods"),
     field(
         "vm_limits.max_vcpus",
         "200",
@@ -77,10 +83,11 @@ static FIELDS: [LegacyField; 23] = [
         Place::Quota(ResourceKind::Disk, GIBIBYTE),
         "quota of disk; a GB counted as 1024 MiB",
     ),
-    nowhere(
-        "vm_limits.max_vms_per_node",
-        Some("25"),
-        "a quota holds on one node already: if this is the tighter bound, set the quota of pods to it",
+    field(
+        MAX_PODS_OF_NODE,
+        "25",
+        Place::PodsOfNode,
+        "on this node a bound of pods like max_vms: the tighter of the two is the quota of pods",
     ),
     nowhere(
         "vm_limits.overcommit_ratio",

@@ -49,6 +49,7 @@ fn record_gpu(gpu: &SeenGpu, driver: &str) {
         ("gpu", gpu.index.map(|index| index.to_string()).unwrap_or_default()),
         ("model", gpu.model.clone().unwrap_or_default()),
         ("driver", driver.to_owned()),
+        ("pci_bus", gpu.bus.clone().unwrap_or_default()),
     ];
     gauge!(metric::GPU_INFO.name, &labels).set(1.0);
     let is_up = gpu.state == GpuState::Ready;
@@ -66,6 +67,7 @@ fn record_gpu(gpu: &SeenGpu, driver: &str) {
     let GpuReadings {
         at: _,
         memory_used,
+        memory_reserved,
         utilization_percent,
         memory_utilization_percent,
         temperature_c,
@@ -85,7 +87,10 @@ fn record_gpu(gpu: &SeenGpu, driver: &str) {
     show(metric::GPU_UTILIZATION, utilization_percent.value().map(ratio));
     show(metric::GPU_MEMORY_UTILIZATION, memory_utilization_percent.value().map(ratio));
     show(metric::GPU_MEMORY_USED, memory_used.value().map(|bytes| exact(bytes.0)));
-    show(metric::GPU_TEMPERATURE, temperature_c.value().map(|degrees| f64::from(*degrees)));
+    show(metric::GPU_MEMORY_RESERVED, memory_reserved.value().map(|bytes| exact(bytes.0)));
+    if let Reading::Value(degrees) = temperature_c {
+        gauge!(metric::GPU_TEMPERATURE.name, "uuid" => uuid(), "sensor" => "gpu").set(f64::from(*degrees));
+    }
     show(metric::GPU_POWER, power_mw.value().map(watts));
     show(metric::GPU_POWER_LIMIT, power_limit_mw.value().map(watts));
     show(metric::GPU_PROCESSES, processes.value().map(|processes| exact(processes.len() as u64)));

@@ -17,6 +17,8 @@ use super::process::exact;
 struct Pod {
     id: PodId,
     containers: Vec<String>,
+    /// Containers of which a process runs.
+    running: usize,
     ready: usize,
     gpus: Vec<GpuGrant>,
 }
@@ -65,6 +67,7 @@ fn pods(world: &World) -> BTreeMap<PodUid, Pod> {
         let pod = Pod {
             id: pod.spec.id.clone(),
             containers: pod.containers.iter().map(|container| container.name.to_string()).collect(),
+            running: pod.containers.iter().filter(|container| container.attempt().is_some()).count(),
             ready: pod.containers.iter().filter(|container| container.is_ready()).count(),
             gpus: holding.map(|holding| holding.grant.gpus.clone()).unwrap_or_default(),
         };
@@ -117,10 +120,10 @@ fn record_gpu(pods: &BTreeMap<PodUid, Pod>, gpu: &SeenGpu, processes: &[GpuProce
 /// The same under the names that dashboards of an older system ask for.
 fn record_seed(pods: &BTreeMap<PodUid, Pod>, measured: &Latest, seen: &SeenGpus) {
     gauge!(metric::SEED_PODS.name).set(exact(pods.len() as u64));
-    let ready: usize = pods.values().map(|pod| pod.ready).sum();
-    gauge!(metric::SEED_HEALTHY_WORKERS.name).set(exact(ready as u64));
     for (uid, pod) in pods {
         let labels = || [("pod_id", pod.id.to_string()), ("namespace", pod.id.namespace().to_owned())];
+        gauge!(metric::SEED_WORKERS.name, &labels()).set(exact(pod.running as u64));
+        gauge!(metric::SEED_HEALTHY_WORKERS.name, &labels()).set(exact(pod.ready as u64));
         if let Some(sample) = measured.pods.get(uid) {
             gauge!(metric::SEED_MEMORY_USED.name, &labels()).set(exact(sample.memory.0));
             if let Some(cpu) = sample.cpu {

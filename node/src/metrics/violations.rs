@@ -33,14 +33,20 @@ impl Figures {
         let names: BTreeMap<PodUid, &PodId> =
             world.registry.entries.iter().map(|(id, entry)| (entry.uid, id)).collect();
         let mut pods: BTreeMap<(PodId, ViolationKind), OfPod> = BTreeMap::new();
-        for episode in world.violations.all() {
-            if episode.until.is_none() {
-                *active.entry(episode.kind).or_default() += 1;
+        // What was, as it is summed up: it does not go back when episodes are forgotten.
+        for (pod, kinds) in &world.violations.sums {
+            let Some(id) = names.get(pod) else { continue };
+            for (kind, sum) in kinds {
+                let of_pod = pods.entry((PodId::clone(id), *kind)).or_default();
+                of_pod.count = of_pod.count.saturating_add(sum.begun);
+                of_pod.lasted_ms = of_pod.lasted_ms.saturating_add(sum.ended_ms);
             }
+        }
+        for episode in world.violations.all().filter(|episode| episode.until.is_none()) {
+            *active.entry(episode.kind).or_default() += 1;
             let Some(id) = episode.pod.and_then(|pod| names.get(&pod)) else { continue };
             let of_pod = pods.entry((PodId::clone(id), episode.kind)).or_default();
-            of_pod.count += 1;
-            of_pod.lasted_ms += episode.duration_ms.unwrap_or_else(|| now.ms_since(episode.since));
+            of_pod.lasted_ms = of_pod.lasted_ms.saturating_add(now.ms_since(episode.since));
         }
         let held = |((pod, held), _)| Some((PodId::clone(names.get(&pod)?), Held::word(&held)));
         let held = holds(world).into_iter().filter_map(held).collect();

@@ -21,7 +21,7 @@ use super::process::exact;
 use super::{gpus, ledger, pods, pools, process, violations};
 
 /// The metrics that are kept by the process' own recorder instead.
-const COUNTED: [Metric; 22] = [
+const COUNTED: [Metric; 23] = [
     metric::POOL_DECISIONS,
     metric::VIOLATIONS,
     metric::VIOLATION_DURATION,
@@ -33,6 +33,7 @@ const COUNTED: [Metric; 22] = [
     metric::NVML_DISCARDED,
     metric::ADMISSIONS_REFUSED,
     metric::TENANT_REFUSED,
+    metric::STALE_TOKENS,
     metric::JOURNAL_CHECKPOINTS,
     metric::WITNESS_FAILURES,
     metric::JOURNAL_APPEND,
@@ -144,8 +145,6 @@ impl Figures {
         for (state, count) in &self.workers {
             gauge!(metric::WORKERS.name, "state" => *state).set(exact(*count));
         }
-        let running = self.workers.get("Running").copied().unwrap_or_default();
-        gauge!(metric::SEED_WORKERS.name).set(exact(running));
         for (runtime, up) in &self.runtimes {
             gauge!(metric::RUNTIME_UP.name, "runtime" => *runtime).set(f64::from(u8::from(*up)));
         }

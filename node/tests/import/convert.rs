@@ -57,7 +57,7 @@ fn every_form_of_a_file_means_the_same() {
         (
             "team-a".to_owned(),
             Tenant {
-                quota: quota([20, 64_000, 128 << 30, 500 << 30]),
+                quota: quota([10, 64_000, 128 << 30, 500 << 30]),
                 requests: requests([40, 6, 12, 5, 25], 80, 8),
                 ..Tenant::default()
             },
@@ -65,7 +65,7 @@ fn every_form_of_a_file_means_the_same() {
         (
             "team-b".to_owned(),
             Tenant {
-                quota: quota([50, 200_000, 200 << 30, 2_048 << 30]),
+                quota: quota([25, 200_000, 200 << 30, 2_048 << 30]),
                 requests: requests([100, 10, 20, 10, 50], 200, 50),
                 ..Tenant::default()
             },
@@ -84,11 +84,11 @@ fn every_form_of_a_file_means_the_same() {
 fn every_field_is_told_of_with_what_became_of_it() {
     let imported = of_sample("legacy.json");
     for (field, verdict, old, new) in [
-        ("vm_limits.max_vms", Verdict::Taken, "20", Some("20")),
+        ("vm_limits.max_vms", Verdict::Changed, "20", Some("10")),
         ("vm_limits.max_vcpus", Verdict::Taken, "64", Some("64")),
         ("vm_limits.max_memory_mb", Verdict::Changed, "131072", Some("128Gi")),
         ("vm_limits.max_disk_gb", Verdict::Changed, "500", Some("500Gi")),
-        ("vm_limits.max_vms_per_node", Verdict::Refused, "10", None),
+        ("vm_limits.max_vms_per_node", Verdict::Taken, "10", Some("10")),
         ("vm_limits.overcommit_ratio", Verdict::Refused, "1.5", None),
         ("vm_limits.priority", Verdict::Refused, "200", None),
         ("api_limits.requests_per_second", Verdict::Taken, "40", Some("any 40 per second")),
@@ -116,12 +116,31 @@ fn every_field_is_told_of_with_what_became_of_it() {
     let hourly = finding(&imported, "team-a", "api_limits.operation_limits.config_change_per_hour");
     assert!(hourly.note.as_ref().is_some_and(|note| note.contains("0 a minute")), "{hourly:?}");
     let default = finding(&imported, "team-b", "vm_limits.max_vms_per_node");
-    assert!(default.is_default && default.old == "25" && default.verdict == Verdict::Refused, "{default:?}");
+    assert!(default.is_default && default.old == "25" && default.verdict == Verdict::Taken, "{default:?}");
     let off = finding(&imported, "lab", "vm_limits.max_vms");
     assert!(off.verdict == Verdict::Refused && off.old == "3", "{off:?}");
     let fields = purser_node::import::legacy_fields();
     let told: Vec<&str> = imported[0].findings.iter().map(|finding| finding.field.as_str()).collect();
     assert_eq!(told, fields.iter().map(|field| field.path).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_two_bounds_of_pods_the_tighter_holds_and_the_other_says_so() {
+    for (all, of_node, holds) in [(3, 9, 3), (9, 3, 3), (4, 4, 4), (30, 0, 0)] {
+        let text = format!(
+            "{{\"tenant_id\": \"a\", \"vm_limits\": {{\"max_vms\": {all}, \"max_vms_per_node\": {of_node}}}}}"
+        );
+        let imported = imported(text.as_bytes(), Format::Yaml);
+        let tenant = &tenants(&imported)["a"];
+        assert_eq!(tenant.quota.as_ref().and_then(|quota| quota.bound(&ResourceKind::Pods)), Some(holds));
+        for (field, given) in [("vm_limits.max_vms", all), ("vm_limits.max_vms_per_node", of_node)] {
+            let found = finding(&imported, "a", field);
+            let is_it = given == holds;
+            let verdict = if is_it { Verdict::Taken } else { Verdict::Changed };
+            assert_eq!((found.verdict, found.new.clone()), (verdict, Some(holds.to_string())), "{field}");
+            assert_eq!(found.note.is_none(), is_it, "{found:?}");
+        }
+    }
 }
 
 #[test]
@@ -172,7 +191,7 @@ fn what_a_quota_does_not_speak_of_stays() {
     held.quota.as_mut().expect("it was given").0.insert(gpus.0.clone(), gpus.1);
     let merged = Imported::onto(imported, Some(&held));
     assert_eq!((&merged.namespaces, merged.alert_percent), (&held.namespaces, Some(80)));
-    let mut expected = quota([20, 64_000, 128 << 30, 500 << 30]).expect("it was given");
+    let mut expected = quota([10, 64_000, 128 << 30, 500 << 30]).expect("it was given");
     expected.0.insert(gpus.0, gpus.1);
     assert_eq!(merged.quota, Some(expected));
     assert_eq!(merged.requests, imported.requests);

@@ -49,13 +49,14 @@ fn tenants_are_sent_once_and_kept_as_they_were_given() {
         row(&out, "team-a", "vm_limits.max_memory_mb")[2..],
         ["changed", "131072", "128Gi", "created"]
     );
-    assert_eq!(row(&out, "team-b", "vm_limits.max_vms")[2..], ["taken", "50 (default)", "50", "created"]);
+    let pods = row(&out, "team-b", "vm_limits.max_vms");
+    assert_eq!(pods[2..6], ["changed", "50 (default)", "25", "created"]);
     assert!(out.ends_with("tenant/team-a created\ntenant/team-b created\ntenant/lab created\n"), "{out}");
     let sent = ["GET team-a", "PUT team-a", "GET team-b", "PUT team-b", "GET lab", "PUT lab"];
     assert_eq!(service.requests(), sent);
     let kept = service.tenants();
     let team: Tenant = serde_json::from_value(kept["team-a"].clone()).expect("a tenant was sent");
-    assert_eq!(team.quota, quota([20, 64_000, 128 << 30, 500 << 30]));
+    assert_eq!(team.quota, quota([10, 64_000, 128 << 30, 500 << 30]));
     assert_eq!(
         kept["team-a"]["requests"]["rates"]["change"],
         json!({ "count": 5, "per": "hour", "burst": null })
@@ -78,7 +79,7 @@ fn tenants_are_sent_once_and_kept_as_they_were_given() {
     assert!(out.ends_with("tenant/team-a unchanged\ntenant/team-b changed\ntenant/lab unchanged\n"), "{out}");
     let kept = service.tenants();
     assert_eq!((&kept["team-a"]["alertPercent"], &kept["team-b"]["quota"]["gpus"]), (&json!(90), &json!(1)));
-    assert_eq!(kept["team-b"]["quota"]["pods"], 50);
+    assert_eq!(kept["team-b"]["quota"]["pods"], 25);
 }
 
 #[test]
@@ -112,7 +113,8 @@ fn a_dry_run_compares_with_what_the_service_has_and_sends_nothing() {
     assert!(service.requests().iter().all(|it| it.starts_with("GET ")));
     let (out, _) = run(&service, &[&path("legacy.yaml"), "--dry-run"], 0);
     let cells = row(&out, "team-a", "vm_limits.max_vms");
-    assert_eq!(cells[2..], ["taken", "20", "20", "changed from 21"]);
+    assert_eq!(cells[2..6], ["changed", "20", "10", "changed from 21"]);
+    assert_eq!(cells[6], "vm_limits.max_vms_per_node is the tighter bound");
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Limits: what the kernel was told, and what it does about it.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
+use nix::sys::signal::{Signal as HostSignal, kill};
+use nix::unistd::Pid;
 use purser_actors::port::{Containers, Notice, Signal};
 use purser_events::pod::event::{ExitReason, FailureClass};
 use purser_events::pod::spec::Resources;
 use purser_events::{Bytes, MilliCpu};
 
-use super::scene::{Scene, container, lives, script};
+use super::scene::{PATIENCE, Scene, container, lives, script};
 
 fn held(scene: &Scene, controller: &str, files: [&str; 2]) -> String {
     let group = scene.cgroup(controller);
@@ -106,4 +110,22 @@ async fn groups_are_gone_after_the_pod() {
     assert!(!group.parent().unwrap().exists());
     assert!(!scene.paths.pod(scene.pod).exists());
     scene.runtime.clean_up(scene.pod).await.expect("once more is fine");
+}
+
+#[tokio::test]
+async fn what_is_left_in_the_groups_of_a_container_that_has_ended_is_killed() {
+    let scene = Scene::new();
+    scene.run(script("true")).await;
+    // As a process that the driver held fast while all the others were killed.
+    let mut left = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    let pid = left.id();
+    fs::write(scene.cgroup("pids").join("cgroup.procs"), pid.to_string()).unwrap();
+    scene.runtime.end_rest(&scene.key(1)).await.unwrap();
+    let ended = tokio::task::spawn_blocking(move || left.wait().unwrap());
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    if ended.is_err() {
+        let _ = kill(Pid::from_raw(pid.cast_signed()), HostSignal::SIGKILL);
+    }
+    assert_eq!(ended.expect("it was not killed").unwrap().signal(), Some(9));
+    scene.runtime.end_rest(&scene.key(1)).await.expect("that nothing is left is fine");
 }

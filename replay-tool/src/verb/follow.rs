@@ -40,7 +40,8 @@ pub(crate) fn run(
     let after = args.cursor_file.as_deref().map(cursor::read).transpose()?.flatten();
     let filter = Filter::new(&args.filter, place, now)?;
     let listing = Listing::new(args.output.into());
-    let mut following = Following { args, place, filter, listing, last: None, is_over: false };
+    let kept = after.as_ref().map_or(Seq::ZERO, |cursor| cursor.seq);
+    let mut following = Following { args, place, filter, listing, last: None, kept, is_over: false };
     following.begin(after.as_ref(), console)?;
     let mut wait = Duration::ZERO;
     while !following.is_over {
@@ -85,6 +86,8 @@ struct Following<'a> {
     listing: Listing,
     /// The last record that was looked at.
     last: Option<Head>,
+    /// The record that the cursor's file names.
+    kept: Seq,
     /// Whether no later record can match.
     is_over: bool,
 }
@@ -116,6 +119,9 @@ impl Following<'_> {
                 Some(_) | None => {}
             }
         }
+        if !self.is_over {
+            reading.reached(after.map(|cursor| cursor.seq))?;
+        }
         if let Some(error) = reading.into_failure() {
             return Err(error.into());
         }
@@ -136,11 +142,15 @@ impl Following<'_> {
     }
 
     /// All that was to be shown is out, and the next call goes on behind it.
-    fn keep(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+    fn keep(&mut self, console: &mut Console<'_>) -> Result<(), Failure> {
         console.out.flush().map_err(Failure::Output)?;
         match (&self.args.cursor_file, &self.last) {
-            (Some(path), Some(last)) => cursor::write(&Cursor::of(last.seq, &last.hash), path),
-            (Some(_), None) | (None, _) => Ok(()),
+            // What was shown once is not shown again.
+            (Some(path), Some(last)) if self.kept < last.seq => {
+                self.kept = last.seq;
+                cursor::write(&Cursor::of(last.seq, &last.hash), path)
+            }
+            (Some(_), Some(_) | None) | (None, _) => Ok(()),
         }
     }
 

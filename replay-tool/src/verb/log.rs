@@ -97,7 +97,7 @@ impl<'a> Matches<'a> {
             let event = stored.event();
             let wanted = self.filter.wants(&stored, &event);
             if self.filter.is_past(seq) {
-                break;
+                return Ok(None);
             }
             self.last = Some(Head { seq, hash: stored.hash });
             match &self.after {
@@ -109,6 +109,7 @@ impl<'a> Matches<'a> {
                 Some(_) | None => {}
             }
         }
+        self.reading.reached(self.after.as_ref().map(|cursor| cursor.seq))?;
         Ok(None)
     }
 
@@ -116,7 +117,11 @@ impl<'a> Matches<'a> {
     fn keep(&self, args: &LogArgs, console: &mut Console<'_>) -> Result<(), Failure> {
         let (Some(path), Some(last)) = (&args.cursor_file, &self.last) else { return Ok(()) };
         console.out.flush().map_err(Failure::Output)?;
-        cursor::write(&Cursor::of(last.seq, &last.hash), path)
+        // What was shown once is not shown again: a look at earlier records does not take the place back.
+        match &self.after {
+            Some(cursor) if last.seq <= cursor.seq => Ok(()),
+            Some(_) | None => cursor::write(&Cursor::of(last.seq, &last.hash), path),
+        }
     }
 
     /// Says what must be known beside what was shown, and how the verb ends then.

@@ -391,3 +391,26 @@ fn of_what_is_sealed_only_type_and_place_are_told() {
     assert!(!blind(&["log", "--where", "attempt = 1", "-o", "oneline"]).out.contains(" pod/"));
     assert!(blind(&["log", "--where", "@type = 'pod.admitted'", "-o", "oneline"]).out.contains(" pod/"));
 }
+
+/// Behind the damage the pod may have been admitted: nobody knows that it never was.
+#[test]
+fn of_a_pod_that_is_not_on_record_before_the_damage_nobody_says_that_there_is_none() {
+    let lived = Lived::new(3, 60);
+    let export = lived.path("export");
+    assert_eq!(lived.tool(&["export", &export]).exit, Exit::Ok);
+    let mut bytes = std::fs::read(&export).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&export, bytes).unwrap();
+    for verb in [
+        &["blame", "red/web-0"][..],
+        &["timeline", "red/web-0"],
+        &["why", "red/web-0"],
+        &["log", "--pod", "red/web-0"],
+        &["blackbox", "red/web-0", "-"],
+    ] {
+        let told = tool(&[verb, &["--export", &export]].concat());
+        assert_eq!(told.exit, Exit::Integrity, "{verb:?}: {}", told.notes);
+        assert!(told.notes.contains("is damaged"), "{verb:?}: {}", told.notes);
+        assert!(!told.notes.contains("there is no pod"), "{verb:?}: {}", told.notes);
+    }
+}

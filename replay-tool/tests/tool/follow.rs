@@ -122,3 +122,20 @@ fn a_run_is_followed_as_on_file() {
     server.join().unwrap();
     golden("run-follow.txt", &Told { notes: told.notes.replace(&socket, "SOCKET"), ..told });
 }
+
+#[test]
+fn a_node_whose_journal_is_shorter_than_what_was_seen_is_another_one() {
+    let fixture = Fixture::new();
+    let (socket, cursor) = (fixture.path("purser.sock"), fixture.path("seen"));
+    let seen = fixture.tool(&["log", "--cursor-file", &cursor]);
+    assert_eq!(seen.exit, Exit::Ok);
+    let before = fs::read_to_string(&cursor).unwrap();
+    let bytes = part(Path::new(&fixture.path("journal")), 1, 6);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let server = std::thread::spawn(move || serve(&listener, EXPORT, &bytes));
+    let told = tool(&["follow", "--socket", &socket, "--cursor-file", &cursor]);
+    server.join().unwrap();
+    assert_eq!((told.exit, told.out.as_str()), (Exit::Integrity, ""), "{}", told.notes);
+    assert!(told.notes.contains("ends with record 6"), "{}", told.notes);
+    assert_eq!(fs::read_to_string(&cursor).unwrap(), before);
+}

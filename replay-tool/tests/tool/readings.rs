@@ -2,16 +2,20 @@
 //! not there.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Write};
 use std::sync::OnceLock;
 
 use purser_events::{Event, StreamKind};
 use purser_replay::{Exit, Surroundings};
+use purser_storage::export::Writer;
+use purser_storage::offline::Source;
+use purser_storage::{Head, StoredRecord};
 use serde_json::json;
 
 use crate::answers::Lived;
-use crate::support::{Fixture, surroundings, tool_in};
+use crate::support::{Fixture, surroundings, tool, tool_in};
 
 /// The fixture's export as standard input, as if it came through a pipe.
 fn piped() -> Box<dyn Read> {
@@ -140,4 +144,81 @@ fn what_the_ledger_decides_about_a_pod_is_listed_with_it() {
         assert_eq!(named.as_array().unwrap().len(), admitted.as_array().unwrap().len(), "seed {seed}");
     }
     assert!(of_ledger > 20, "{of_ledger}");
+}
+
+/// A copy that lost its end, or another journal that is not as long yet, is no reason to begin again.
+#[test]
+fn a_cursor_never_goes_back() {
+    let fixture = Fixture::new();
+    let (file, part) = (fixture.path("seen"), fixture.path("part"));
+    let log = |export: &str, args: &[&str]| {
+        tool(&[&["log", "-o", "oneline", "--cursor-file", &file, "--export", export], args].concat())
+    };
+    let whole = fixture.path("export");
+    assert_eq!(log(&whole, &[]).exit, Exit::Ok);
+    let seen = fs::read_to_string(&file).unwrap();
+    assert!(seen.starts_with("11:"), "{seen}");
+    // What is earlier can be looked at, and the place stays.
+    assert_eq!(log(&whole, &["--seq", "..4"]).exit, Exit::NothingMatched);
+    assert_eq!(fs::read_to_string(&file).unwrap(), seen);
+    // An export with an end mark of its own, of fewer records.
+    let records: Vec<StoredRecord> =
+        Source::from_export(fs::File::open(&whole).unwrap()).unwrap().map(Result::unwrap).collect();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, Head::GENESIS).unwrap();
+    records.iter().take(5).for_each(|record| writer.write(record).unwrap());
+    writer.finish().unwrap();
+    fs::write(&part, bytes).unwrap();
+    assert_eq!(tool(&["verify", "--export", &part]).exit, Exit::Ok, "by itself it is sound");
+    for args in [&[][..], &["--graph"], &["--seq", "3.."]] {
+        let args: Vec<&str> = if args == ["--graph"] {
+            ["log", "--graph", "--cursor-file", &file, "--export", &part].to_vec()
+        } else {
+            [&["log", "-o", "oneline", "--cursor-file", &file, "--export", &part], args].concat()
+        };
+        let told = tool(&args);
+        assert_eq!(told.exit, Exit::Integrity, "{args:?}: {}", told.notes);
+        assert!(told.notes.contains("ends with record 5") && told.notes.contains("record 11"), "{}", told.notes);
+        assert_eq!(fs::read_to_string(&file).unwrap(), seen);
+    }
+    let told = tool(&["log", "--after-cursor", seen.trim_end(), "--export", &part]);
+    assert_eq!((told.exit, told.out.as_str()), (Exit::Integrity, ""), "{}", told.notes);
+}
+
+/// Takes nothing, as a pipe whose reader has gone: at once, or only once it is told to let go of what it holds.
+struct Gone {
+    holds: bool,
+}
+
+impl Write for Gone {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.holds { Ok(bytes.len()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn a_verdict_is_the_same_without_a_reader() {
+    let fixture = Fixture::new();
+    let path = fixture.path("changed");
+    let mut bytes = fs::read(fixture.path("export")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for (args, holds, wanted) in [
+        (&["verify", "--export", &path][..], true, Exit::Integrity),
+        (&["verify", "--export", &path], false, Exit::Integrity),
+        (&["verify", "--export", &fixture.path("export")], false, Exit::Ok),
+        (&["log", "--export", &path], true, Exit::Integrity),
+        (&["state", "--export", &fixture.path("export"), "--pod", "absent"], true, Exit::NothingMatched),
+        // A listing that nobody reads ends there, as before `head`.
+        (&["log", "--export", &path], false, Exit::Ok),
+    ] {
+        let args_os = ["purser-replay"].iter().chain(args).map(OsString::from);
+        let exit = purser_replay::run(args_os, &surroundings(), &mut Gone { holds }, &mut io::sink());
+        assert_eq!(exit, wanted, "{args:?}, holds: {holds}");
+    }
 }

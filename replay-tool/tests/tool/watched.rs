@@ -63,7 +63,7 @@ fn of_gpu(first: usize) -> Vec<Event> {
     let reason = "the limiter holds it".to_owned();
     let ended = EnforcementEnded { id, level: Level::Throttle, outcome: Outcome::Completed, reason };
     let reason = "it kept to its share for 30 s".to_owned();
-    let resolved = Resolved { id, at: at(first + 6), duration_ms: 5_000, peak: 97, area: 210, reason };
+    let resolved = Resolved { id, at: at(first + 6), duration_ms: 5_000, peak: 97, area: Some(210), reason };
     let health = |health| HealthChanged { health, evidence: evidence(), at: at(first + 7) };
     let lost = Health::Unresponsive { call: "nvmlDeviceGetUtilizationRates".to_owned() };
     let violations = [

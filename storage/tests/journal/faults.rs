@@ -39,7 +39,10 @@ fn open_on(
     dir: &Path,
     replayed: &mut Vec<Record>,
 ) -> Result<Journal, JournalError> {
-    let config = JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, ..JournalConfig::new(dir) };
+    // What the store has does not hang on how fast the machine is.
+    let store_behind_ms = 3_600_000;
+    let config =
+        JournalConfig { segment_bytes: SEGMENT_BYTES_MIN, store_behind_ms, ..JournalConfig::new(dir) };
     let replay = |found| match found {
         Replayed::Record(record) => replayed.push(record),
         Replayed::Unreadable { seq, reason, .. } => panic!("record {seq}: {reason}"),

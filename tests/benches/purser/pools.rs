@@ -65,6 +65,7 @@ pub(crate) fn run() {
         }
         service.delete_pool(&name, true, pools::request()).await.expect("the pool goes");
     });
+    purser_tests::leftovers::end_control_groups(&folder.path().join("node"));
     let ratio = assigned.median() / appended.median();
     println!(
         "pools: {CALLERS} callers hand tasks in to one pool and end them, {} slots",

@@ -161,7 +161,7 @@ extern "C" fn memory_info(device: usize, to: Option<&mut Memory>) -> Code {
         if to.version != MEMORY_VERSION {
             return Err(answer::VERSION_MISMATCH);
         }
-        (to.total, to.reserved) = (turn.device.memory_total, 0);
+        (to.total, to.reserved) = (turn.device.memory_total, turn.device.memory_reserved);
         to.used = turn.device.memory_used.at(turn.number);
         if turn.garbled {
             to.used = NOT_AVAILABLE - 1;
@@ -249,10 +249,14 @@ extern "C" fn process_utilization(
         if turn.board.is_some() || turn.device.mig.is_some() {
             return Err(answer::NOT_SUPPORTED);
         }
+        let sampled_us = turn.device.sampled_us.unwrap_or(last_seen.saturating_add(1));
+        if sampled_us <= last_seen {
+            return Err(answer::NOT_FOUND);
+        }
         let busy = turn.device.processes.iter().filter_map(|process| Some((process.pid, process.sm?)));
         let sample = |(pid, sm): (u32, u32)| UtilizationSample {
             pid,
-            timestamp: last_seen.saturating_add(1),
+            timestamp: sampled_us,
             sm: if turn.garbled { ABSURD } else { sm },
             memory: 0,
             encoder: 0,

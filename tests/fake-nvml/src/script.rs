@@ -47,6 +47,8 @@ pub struct Device {
     pub slot: u8,
     /// Its memory, in bytes.
     pub memory_total: u64,
+    /// What of it the driver keeps for itself, in bytes.
+    pub memory_reserved: u64,
     /// What of it is used, in bytes.
     pub memory_used: Steps<u64>,
     /// Time that it was busy, in percent.
@@ -78,6 +80,8 @@ pub struct Device {
     pub xids: Vec<u32>,
     /// Its instances, if it is divided. Of an instance, name, memory and processes are asked for.
     pub mig: Option<Vec<Device>>,
+    /// When its processes were sampled last, in microseconds since 1970; just before whoever asks, if absent.
+    pub sampled_us: Option<u64>,
     /// Processes that use it.
     pub processes: Vec<Process>,
     /// What goes wrong in calls that are about this device.
@@ -152,6 +156,7 @@ impl Default for Device {
             model: "Fake GPU 80GB".to_owned(),
             slot: 1,
             memory_total: 80 << 30,
+            memory_reserved: 1 << 30,
             memory_used: Steps::Same(0),
             utilization: Steps::Same(0),
             memory_utilization: Steps::Same(0),
@@ -167,6 +172,7 @@ impl Default for Device {
             pcie_replays: Steps::Same(0),
             xids: vec![],
             mig: None,
+            sampled_us: None,
             processes: vec![],
             faults: Faults::default(),
         }

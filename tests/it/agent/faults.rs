@@ -40,13 +40,17 @@ fn an_end_that_was_not_heard_is_told_by_the_next_agent() {
     let place = Place::new();
     let script = place.script();
     let agent = place.start();
-    script.assign(shell(1, 7, "echo done; exit 4"));
-    script.assign(with(shell(2, 8, "exit 2"), json!({"slot": 1, "phase": "plan", "kind": "plan_and_apply"})));
+    // They end once nobody hears of it any more, and not before.
+    let waits = format!("until [ -e {} ]; do sleep 0.02; done", place.path("go").display());
+    script.assign(shell(1, 7, &format!("{waits}; echo done; exit 4")));
+    let plan = json!({"slot": 1, "phase": "plan", "kind": "plan_and_apply"});
+    script.assign(with(shell(2, 8, &format!("{waits}; exit 2")), plan));
     for number in 1..=2 {
         script.report(&task(number), "started");
     }
     // From here on nobody hears how things end.
     script.fail("reports", std::iter::repeat_n(Fault::HangUp, 10_000));
+    std::fs::write(place.path("go"), "").unwrap();
     bounded::until("both ends are on file", || {
         let files = std::fs::read_dir(place.path("work/has")).unwrap().map_while(Result::ok);
         let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());

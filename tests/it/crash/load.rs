@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use purser_tests::bounded::PATIENCE;
 use purser_tests::http::{self, Answer};
 use purser_tests::random::Random;
 use serde_json::{Value, json};
@@ -83,7 +84,7 @@ pub(super) struct Ack {
 /// A load that is on.
 pub(super) struct Load {
     over: Arc<AtomicBool>,
-    gone: mpsc::Receiver<()>,
+    acknowledged: mpsc::Receiver<()>,
     callers: Vec<JoinHandle<Vec<Ack>>>,
 }
 
@@ -91,26 +92,37 @@ impl Load {
     /// Begins to ask.
     pub(super) fn begin(socket: PathBuf, manifests: Manifests, round: u32, seed: u64) -> Load {
         let over = Arc::new(AtomicBool::new(false));
-        let (sender, gone) = mpsc::channel();
+        let (sender, acknowledged) = mpsc::channel();
         let callers = (0..CALLERS)
             .map(|caller| {
                 let (socket, manifests, over, sender) =
                     (socket.clone(), manifests.clone(), over.clone(), sender.clone());
                 let random = Random(seed.wrapping_add(u64::from(caller)));
                 std::thread::spawn(move || {
-                    // Dropped when this caller ends: it keeps the load's channel open until then.
-                    let _alive = sender;
-                    ask(&socket, &manifests, &format!("{round}-{caller}"), random, &over)
+                    // The sender is dropped when this caller ends: it keeps the load's channel open until then.
+                    ask(&socket, &manifests, &format!("{round}-{caller}"), random, &over, &sender)
                 })
             })
             .collect();
-        Load { over, gone, callers }
+        Load { over, acknowledged, callers }
     }
 
-    /// Lets the load go on for a while.
-    pub(super) fn wait(&self, time: Duration) {
-        let ended = self.gone.recv_timeout(time);
-        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Timeout), "every caller gave up while the service ran");
+    /// Waits until so many requests are acknowledged, and then lets the load go on for a while.
+    pub(super) fn wait(&self, acks: u64, time: Duration) {
+        for _ in 0..acks {
+            self.acknowledged.recv_timeout(PATIENCE).expect("requests are acknowledged");
+        }
+        let moment = Instant::now() + time;
+        let mut left = time;
+        while !left.is_zero() {
+            let heard = self.acknowledged.recv_timeout(left);
+            assert_ne!(
+                heard,
+                Err(mpsc::RecvTimeoutError::Disconnected),
+                "every caller gave up while the service ran"
+            );
+            left = moment.saturating_duration_since(Instant::now());
+        }
     }
 
     /// What was acknowledged until the service went away.
@@ -126,6 +138,7 @@ fn ask(
     id: &str,
     mut random: Random,
     over: &AtomicBool,
+    acknowledged: &mpsc::Sender<()>,
 ) -> Vec<Ack> {
     let mut acks = vec![];
     for number in 0.. {
@@ -145,6 +158,8 @@ fn ask(
         let Ok(answer) = http::request(socket, method, &path, Some(&key), &body) else { break };
         if (200..300).contains(&answer.status) {
             acks.push(Ack { key, method, path, body, answer });
+            // Nobody counts any more once the service is to be killed.
+            let _ = acknowledged.send(());
         } else {
             let known = [404, 409, 429, 503].contains(&answer.status);
             assert!(known, "{method} {path}: {} {}", answer.status, answer.body);

@@ -1,6 +1,7 @@
 //! Pods of containerd that are held back by the kernel while they break a limit: real containers in the control groups that
 //! containerd's runtime made for them, behind a stand-in driver.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,11 @@ use super::stage::{Runtime, Stage, pid_of, read, script, status_of};
 const GPU: &str = "GPU-00000000-0000-0000-0000-000000000000";
 /// The ladder as fast as the policy allows: a rung a second.
 const FAST: &str = "[policy.monitor]\ninterval-ms = 1000\nviolations-max = 1\nraise-ms = 0\nclear-ms = 0\n\
-                    warm-up-ms = 0\neviction-gap-ms = 0\neviction-grace-s = 1\n";
+                    cool-down-ms = 1000\nwarm-up-ms = 0\neviction-gap-ms = 0\neviction-grace-s = 1\n";
 const KIND: &str = "gpu_over_quota";
+/// The call that lists processes, and the code of a failure that says nothing more.
+const PROCESSES: &str = "nvmlDeviceGetComputeRunningProcesses_v3";
+const UNKNOWN: u32 = 999;
 
 /// The control group in which a process is, in the hierarchy that has processor time, as the kernel says.
 fn group(pid: i32) -> PathBuf {
@@ -138,9 +142,13 @@ fn of_two_containers_on_a_gpu_the_one_over_its_share_has_less_processor_time_unt
     set_quota(greedy, 40_000);
     scene.stage.purserd.restart();
     bounded::until("it is held again", || quota(greedy) == "10000");
+    // Until the driver lists its next process nothing is seen of it: of none of its processes it would be said to be within.
+    let failing = BTreeMap::from([(PROCESSES.to_owned(), UNKNOWN)]);
+    scene.driver.change(|script| script.devices[0].faults.fail = failing);
     kill(Pid::from_raw(greedy), Signal::SIGKILL).expect("it runs");
     let again = pid_of(&scene.stage.until_restarted("greedy", "main", 1), "main");
     scene.say(100, &[(again, 60), (fair, 40)]);
+    scene.driver.change(|script| script.devices[0].faults.fail.clear());
     bounded::until("its next container is held as well", || quota(again) == "10000");
 
     // The end comes while nobody looks: the next start gives it back.

@@ -69,7 +69,8 @@ fn the_processes_of_a_gpu_are_their_pods(stage: &mut Stage) {
         format!("purser_pod_gpu_utilization_limit_ratio{limits} 1"),
         format!("purser_pod_gpu_memory_limit_bytes{limits} {}", 80_u64 << 30),
         "pod_management_pods_total 1".to_owned(),
-        "pod_management_healthy_workers 1".to_owned(),
+        "pod_management_workers_total{pod_id=\"default/train\",namespace=\"default\"} 1".to_owned(),
+        "pod_management_healthy_workers{pod_id=\"default/train\",namespace=\"default\"} 1".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
     }

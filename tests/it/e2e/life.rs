@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use serde_json::json;
+use purser_tests::bounded;
+use serde_json::{Value, json};
 
 use super::stage::{Stage, alone, on_both, pid_of, read, script, status_of};
 
@@ -80,8 +81,15 @@ fn commands_run_in_its_containers(stage: &mut Stage) {
     assert_eq!(stage.pod("web")["status"]["purser"]["limitsEnforced"], true);
 }
 
+/// A pod with it that has all the time that it takes to end.
+fn server() -> Value {
+    let mut spec = alone(SERVER);
+    spec["terminationGracePeriodSeconds"] = json!(600);
+    spec
+}
+
 fn its_output_is_kept_and_followed(stage: &mut Stage) {
-    stage.apply("web", &alone(SERVER));
+    stage.apply("web", &server());
     stage.until_up("web");
     let follower = stage.purserd.command().args(["logs", "web", "-f"]).stdout(Stdio::piped()).spawn();
     let mut follower = follower.expect("purser can be started");
@@ -95,7 +103,7 @@ fn its_output_is_kept_and_followed(stage: &mut Stage) {
     std::io::Read::read_to_string(&mut output, &mut rest).expect("the output ends");
     assert_eq!(rest, "bye\n");
     assert!(follower.wait().expect("a child can be waited for").success());
-    assert_eq!(stage.purser("logs web --tail 1"), "bye\n");
+    bounded::until("its last words are kept", || stage.purser("logs web --tail 1") == "bye\n");
     stage.until_phase("web", "Stopped");
     stage.purser("start web");
     stage.until_up("web");
@@ -105,14 +113,14 @@ fn its_output_is_kept_and_followed(stage: &mut Stage) {
 }
 
 fn it_stops_and_starts_again(stage: &mut Stage) {
-    stage.apply("web", &alone(SERVER));
+    stage.apply("web", &server());
     let before = stage.until_up("web");
     stage.purser("stop web");
     let stopped = stage.until_phase("web", "Stopped");
     assert_eq!(stopped["status"]["reason"], "Requested");
     assert_eq!(status_of(&stopped, "main")["state"]["terminated"]["exitCode"], 0);
     assert!(!std::path::Path::new(&format!("/proc/{}", pid_of(&before, "main"))).exists());
-    assert_eq!(stage.events("web", "pod.container-kill-requested"), Vec::<serde_json::Value>::new());
+    assert_eq!(stage.events("web", "pod.container-kill-requested"), Vec::<Value>::new());
     stage.purser("start web");
     let again = stage.until_up("web");
     assert_ne!(pid_of(&again, "main"), pid_of(&before, "main"));
@@ -148,7 +156,8 @@ fn a_wait_ends_in_time(stage: &mut Stage) {
     stage.purser("wait web --for=phase=Running");
     let late = stage.purserd.purser(["wait", "web", "--for=delete", "--timeout", "50ms"]);
     assert_eq!(late.status.code(), Some(4));
-    let waiting = stage.purserd.command().args(["wait", "web", "--for=delete"]).spawn();
+    let mut waiting = stage.purserd.command();
+    let waiting = waiting.args(["wait", "web", "--for=delete", "--timeout=170s"]).spawn();
     stage.purser("delete web");
     assert!(waiting.expect("purser can be started").wait().expect("a child can be waited for").success());
     let absent = stage.purserd.purser(["wait", "web", "--for=condition=Ready", "--timeout", "5s"]);

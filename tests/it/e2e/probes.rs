@@ -1,5 +1,6 @@
 //! Probes of a pod: what they see becomes its readiness, or its restart.
 
+use purser_tests::bounded;
 use serde_json::{Value, json};
 
 use super::listener::Listener;
@@ -13,9 +14,9 @@ on_both!(
     a_startup_probe_that_never_succeeds_restarts_the_container,
 );
 
-/// Waits to be ended, and is then no longer dead.
-const MORTAL: &str = "echo x >> /mnt/runs; echo run $(wc -l < /mnt/runs); \
-                      trap 'rm -f /mnt/dead; exit 5' TERM; while :; do sleep 600 & wait $!; done";
+/// Waits to be ended, and is then no longer dead. Once it says which run it is, it hears that it is to end.
+const MORTAL: &str = "trap 'rm -f /mnt/dead; exit 5' TERM; echo x >> /mnt/runs; \
+                      echo run $(wc -l < /mnt/runs); while :; do sleep 600 & wait $!; done";
 
 /// A specification of one container `main` with a folder at `/mnt` and these probes.
 fn probed(text: &str, probes: &Value) -> Value {
@@ -29,9 +30,15 @@ fn probed(text: &str, probes: &Value) -> Value {
 
 fn a_failing_liveness_probe_restarts_the_container(stage: &mut Stage) {
     let check = json!(["/bin/sh", "-c", "test ! -e /mnt/dead"]);
-    let liveness = json!({ "exec": { "command": check }, "periodSeconds": 1, "failureThreshold": 1 });
-    stage.apply("web", &probed(MORTAL, &json!({ "livenessProbe": liveness })));
+    let liveness = json!({
+        "exec": { "command": check }, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60,
+    });
+    let mut spec = probed(MORTAL, &json!({ "livenessProbe": liveness }));
+    // That it ends by itself is what is looked at.
+    spec["terminationGracePeriodSeconds"] = json!(600);
+    stage.apply("web", &spec);
     stage.until_ready("web");
+    bounded::until("its first run is up", || stage.purser("logs web") == "run 1\n");
     stage.shell("web", "main", "touch /mnt/dead");
     let pod = stage.until_restarted("web", "main", 1);
     let last = &status_of(&pod, "main")["lastState"]["terminated"];
@@ -42,6 +49,7 @@ fn a_failing_liveness_probe_restarts_the_container(stage: &mut Stage) {
     assert_eq!(stage.events("web", "pod.container-exited")[0]["attempt"], 1);
     assert_eq!(stage.purser("logs web --previous"), "run 1\n");
     stage.until_ready("web");
+    bounded::until("its second run is up", || stage.purser("logs web") == "run 2\n");
     let table = stage.purser("get pods");
     assert_eq!(table.lines().nth(1).and_then(|row| row.split_whitespace().nth(3)), Some("1"), "{table}");
 }
@@ -50,7 +58,8 @@ fn readiness_by_http_comes_and_goes(stage: &mut Stage) {
     let listener = Listener::start();
     let headers = json!([{ "name": "X-Probe", "value": "of the pod" }]);
     let get = json!({ "path": "/ready", "port": listener.port, "httpHeaders": headers });
-    let readiness = json!({ "httpGet": get, "periodSeconds": 1, "failureThreshold": 1 });
+    let readiness =
+        json!({ "httpGet": get, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60 });
     stage.apply("web", &probed(MORTAL, &json!({ "readinessProbe": readiness })));
     let head = listener.next_request();
     assert!(head.starts_with("GET /ready ") && head.contains("of the pod"), "{head}");
@@ -70,7 +79,9 @@ fn readiness_by_http_comes_and_goes(stage: &mut Stage) {
 fn readiness_by_tcp_comes_and_goes(stage: &mut Stage) {
     // A port that somebody listens on already is given to no pod.
     let port = Listener::start().port;
-    let probe = json!({ "tcpSocket": { "port": "web" }, "periodSeconds": 1, "failureThreshold": 1 });
+    let socket = json!({ "port": "web" });
+    let probe =
+        json!({ "tcpSocket": socket, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60 });
     let mut spec = probed(MORTAL, &json!({ "readinessProbe": probe }));
     spec["containers"][0]["ports"] = json!([{ "name": "web", "containerPort": port }]);
     stage.apply("web", &spec);
@@ -86,7 +97,7 @@ fn other_probes_wait_for_the_startup_probe(stage: &mut Stage) {
     let listener = Listener::start();
     let probe = |path: &str, failures: u32| {
         let get = json!({ "path": path, "port": listener.port });
-        json!({ "httpGet": get, "periodSeconds": 1, "failureThreshold": failures })
+        json!({ "httpGet": get, "periodSeconds": 1, "failureThreshold": failures, "timeoutSeconds": 60 })
     };
     let probes = json!({ "startupProbe": probe("/startup", 600), "livenessProbe": probe("/live", 1) });
     stage.apply("web", &probed(MORTAL, &probes));

@@ -49,7 +49,8 @@ fn a_pod_gets_other_limits_and_does_not_notice(stage: &mut Stage) {
     assert!(said.ends_with("pod/web resized\n") && said.contains("main: cpu 200m to 400m"), "{said}");
     assert_eq!(held(pid), as_held("40000", 96));
     let shares = limit(pid, "cpu", "cpu.shares", "cpu.weight");
-    assert!(["409", "16"].contains(&&*shares), "{shares}: weighed by the new request");
+    // Version 2 has a weight, which runc derives in another way since 1.3.2.
+    assert!(["409", "16", "49"].contains(&&*shares), "{shares}: weighed by the new request");
     let pod = stage.until("web", |pod| granted(pod) == ("400m", "48Mi"));
     assert_eq!((&pod["metadata"]["generation"], pid_of(&pod, "main")), (&json!(2), pid));
     let status = status_of(&pod, "main");
@@ -132,7 +133,9 @@ fn a_resize_is_taken_up_by_the_next_start(stage: &mut Stage) {
         stage.purserd.restart();
         let (cpu_text, memory_text) = (format!("{cpu}m"), format!("{memory}Mi"));
         stage.until("web", |pod| granted(pod) == (&*cpu_text, &*memory_text));
-        assert_eq!(held(pid), as_held(&(cpu * 100).to_string(), memory));
+        // A start takes it up beside all else that it does.
+        let wanted = as_held(&(cpu * 100).to_string(), memory);
+        bounded::until("the kernel holds it", || held(pid) == wanted);
         stage.audit();
     }
     assert_eq!(pid_of(&stage.until_ready("web"), "main"), pid);

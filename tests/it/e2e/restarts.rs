@@ -188,8 +188,9 @@ fn pods_do_not_notice_that_containerd_is_killed() {
         stage.apply("db", &alone(MORTAL));
         let before = [stage.until_up("web"), stage.until_up("db")];
         for kill9 in [true, false] {
+            let mut feed = Feed::live(&stage.purserd);
             stop_containerd(stage, kill9);
-            stage.until_event("node.runtime-lost", |_| true);
+            feed.until(|event| event.kind == "node.runtime-lost");
             assert!(is_running(pid_of(&before[1], "main")));
             assert_eq!(stage.purserd.purser(["exec", "db", "--", "/bin/true"]).status.code(), Some(126));
             start_containerd(stage);

@@ -197,7 +197,7 @@ impl Stage {
     /// Waits until every container of a pod can serve; gives it back.
     #[track_caller]
     pub(super) fn until_ready(&self, name: &str) -> Value {
-        self.purser(&format!("wait {name} --for=condition=Ready --timeout 60s"));
+        self.purser(&format!("wait {name} --for=condition=Ready --timeout 170s"));
         self.pod(name)
     }
 
@@ -259,7 +259,7 @@ impl Stage {
     #[track_caller]
     pub(super) fn clear(&self) {
         self.purser("uncordon");
-        self.purser("delete --all --wait --timeout 60s");
+        self.purser("delete --all --wait --timeout 170s");
         self.assert_nothing_left();
     }
 

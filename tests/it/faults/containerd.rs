@@ -29,7 +29,7 @@ impl Scene {
 
     /// Deletes every pod and waits until they are gone.
     fn clear(&self) {
-        self.purserd.purser_ok(["delete", "--all", "--grace-period", "0", "--wait", "--timeout", "60s"]);
+        self.purserd.purser_ok(["delete", "--all", "--grace-period", "0", "--wait", "--timeout", "170s"]);
         assert_no_panic(&self.purserd.log());
     }
 }
@@ -71,7 +71,7 @@ fn a_pod_that_was_asked_for_while_containerd_was_away_comes_up() {
     assert!(described.contains("containerd"), "{described}");
     assert_eq!(get(&scene.purserd, "/healthz"), Value::Null);
     scene.containerd.restart();
-    scene.purserd.purser_ok(["wait", "web", "--for=condition=Ready", "--timeout=60s"]);
+    scene.purserd.purser_ok(["wait", "web", "--for=condition=Ready", "--timeout=170s"]);
     scene.clear();
 }
 
@@ -90,7 +90,7 @@ fn pods_recover_when_containerd_is_killed_while_they_are_created() {
         feed.until(|event| event.kind == kind);
         scene.containerd.kill9();
         scene.containerd.restart();
-        scene.purserd.purser_ok(["wait", &name, "--for=condition=Ready", "--timeout=60s"]);
+        scene.purserd.purser_ok(["wait", &name, "--for=condition=Ready", "--timeout=170s"]);
     }
     let tasks = scene.containerd.ctr(&["tasks", "ls", "-q"]);
     assert_eq!(tasks.lines().count(), 4, "one task a pod, none doubled: {tasks}");

@@ -5,12 +5,13 @@ use std::net::TcpStream;
 
 use purser_tests::bounded::PATIENCE;
 use purser_tests::http::Answer;
+use purser_tests::ports::free_address;
 use purser_tests::purserd::{Purserd, Setup};
 use purser_tests::{http, journal};
 use serde_json::json;
 
 use super::client::{apply, ask, converse, sleeper};
-use super::tcp::{TOKEN, free_address, token_file};
+use super::tcp::{TOKEN, token_file};
 
 const VALUE: &str = "swordfish-in-a-variable";
 const ARGUMENT: &str = "swordfish-in-an-argument";

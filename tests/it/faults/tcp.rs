@@ -1,12 +1,13 @@
 //! Over TCP nobody gets in without a token, and the service does not listen there without tokens.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use purser_tests::bounded::PATIENCE;
 use purser_tests::http::Answer;
 use purser_tests::journal;
+use purser_tests::ports::free_address;
 use purser_tests::purserd::{Purserd, Setup};
 
 use super::client::{assert_problem, converse, sleeper};
@@ -20,11 +21,6 @@ pub(super) fn token_file(folder: &Path, text: &str) -> std::path::PathBuf {
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
-}
-
-/// An address that nobody listens on now.
-pub(super) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn ask_over_tcp(address: SocketAddr, line: &str, headers: &str, body: &[u8]) -> Answer {

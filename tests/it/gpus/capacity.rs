@@ -89,4 +89,5 @@ fn gpus_that_come_and_go_are_recorded_and_no_others() {
         node.service.shut_down("the test is over").await;
         node.service.journal().clone().close().unwrap();
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
 }

@@ -52,6 +52,7 @@ fn what_is_seen_is_what_the_driver_says() {
     let expected = GpuReadings {
         at: readings(first).at,
         memory_used: Reading::Value(Bytes(9 << 30)),
+        memory_reserved: Reading::Value(Bytes(1 << 30)),
         utilization_percent: Reading::Value(93),
         memory_utilization_percent: Reading::Value(41),
         temperature_c: Reading::Value(61),
@@ -126,6 +127,7 @@ fn figures_that_cannot_be_are_left_out() {
         let GpuReadings {
             at: _,
             memory_used,
+            memory_reserved,
             utilization_percent,
             memory_utilization_percent,
             temperature_c,
@@ -150,7 +152,7 @@ fn figures_that_cannot_be_are_left_out() {
             memory_clock_mhz,
         ];
         let long = [energy_mj, ecc_corrected, ecc_uncorrected, pcie_replays];
-        matches!(memory_used, Reading::Failed(_))
+        [memory_used, memory_reserved].into_iter().all(|reading| matches!(reading, Reading::Failed(_)))
             && short.iter().all(|reading| matches!(reading, Reading::Failed(_)))
             && long.iter().all(|reading| matches!(reading, Reading::Failed(_)))
             && matches!(slowed_by, Reading::Failed(_))

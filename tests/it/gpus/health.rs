@@ -145,6 +145,7 @@ fn a_fatal_fault_takes_a_gpu_out_at_once_and_a_restart_begins_its_probation_anew
         assert!(matches!(unknown, Err(ServiceError::Gpu(GpuRejection::NotFound))), "{unknown:?}");
         node.stop().await;
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
 }
 
 #[test]
@@ -170,6 +171,7 @@ fn a_gpu_that_a_start_cannot_look_at_takes_no_pods_on_what_was_known_before() {
         assert_eq!((node.word(), node.given_out()), ("Healthy", vec![first, second]));
         node.stop().await;
     });
+    purser_tests::leftovers::end_control_groups(folder.path());
 }
 
 fn node(driver: &FakeDriver) -> Purserd {
@@ -209,11 +211,23 @@ fn a_gpu_that_hung_is_shown_and_takes_pods_after_its_probation() {
         serde_json::from_str::<Value>(&text).unwrap()["managers"][0]["resources"][0]["capacity"].clone()
     };
     bounded::until("the ledger follows", || capacity() == 0);
+    let manager = || {
+        let text = purserd.purser_ok(["get", "resources", "gpus", "-o", "json"]);
+        serde_json::from_str::<Value>(&text).unwrap()["managers"][0].clone()
+    };
+    // It is the only one.
+    let told = manager();
+    let reason = told["reason"].as_str().unwrap_or_default();
+    let expected = format!("1 of 1 GPUs is of no use: {} is Unresponsive (", uuid(0));
+    assert!(told["health"] == "Unhealthy" && reason.starts_with(&expected), "{told}");
+    let unhealthy = "purser_resource_health{resource=\"gpu-share\",state=\"Unhealthy\"} 1\n";
+    assert!(purserd.metrics().contains(unhealthy), "{}", purserd.metrics());
     let series = format!("purser_gpu_health{{uuid=\"{}\",health=\"Unresponsive\"}} 1\n", uuid(0));
     assert!(purserd.metrics().contains(&series), "no {series} in {}", purserd.metrics());
     driver.change(|script| script.devices[0].faults = Faults::default());
     bounded::until("it is healthy again", || health(&purserd) == "Healthy");
     bounded::until("the ledger follows", || capacity() == 1);
+    assert_eq!((&manager()["health"], &manager()["reason"]), (&Value::from("Healthy"), &Value::Null));
     assert_eq!(healths(&purserd), ["healthy", "unresponsive", "probation", "healthy"]);
     let shown = purserd.purser_ok(["describe", "gpu", uuid(0).as_str()]);
     for part in ["Healthy (takes pods)", "Bindings: none", "gpu.health-changed", "Fake GPU 80GB"] {

@@ -20,7 +20,7 @@ fn json(purserd: &Purserd, args: &[&str]) -> Value {
 fn run(purserd: &Purserd, name: &str, gpu: u32, ends: bool) {
     let command = match ends {
         true => serde_json::json!(["/bin/sleep", "600"]),
-        false => serde_json::json!(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 600; done"]),
+        false => serde_json::json!(["/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 600; done"]),
     };
     let manifest = serde_json::json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -35,6 +35,9 @@ fn run(purserd: &Purserd, name: &str, gpu: u32, ends: bool) {
     });
     purserd.apply(&manifest.to_string());
     bounded::until("the pod runs", || phase(purserd, name) == "Running");
+    if !ends {
+        bounded::until("it is deaf", || purserd.purser_ok(["logs", name]) == "up\n");
+    }
 }
 
 fn phase(purserd: &Purserd, name: &str) -> String {

@@ -32,6 +32,7 @@ fn a_pod_beyond_its_quota_is_told_of_everything_at_once() {
         "purser_admissions_refused_total{resource=\"memory\"} 1",
         "purser_tenant_quota{tenant=\"default\",resource=\"cpu\"} 100",
         "purser_tenant_used{tenant=\"default\",resource=\"pods\"} 1",
+        "purser_tenant_alert{tenant=\"default\",resource=\"memory\"} 1",
     ] {
         assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
     }
@@ -41,6 +42,7 @@ fn a_pod_beyond_its_quota_is_told_of_everything_at_once() {
     assert_eq!(ask(&purserd, "DELETE", "/v1/tenants/default", &Value::Null).status, 200);
     let gone = ask(&purserd, "DELETE", "/v1/tenants/default", &Value::Null);
     assert_eq!((gone.status, &gone.body["code"]), (404, &json!("no-such-tenant")));
+    assert!(!purserd.metrics().contains("purser_tenant_alert{"), "the alert went with its bound");
     let left = get(&purserd, "/v1/tenants");
     assert_eq!((&left["items"][0]["id"], &left["items"][0]["isDefault"]), (&json!("default"), &json!(true)));
     taken(&purserd, &manifest("default", "second", "200m", "128Mi"));

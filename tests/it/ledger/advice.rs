@@ -4,13 +4,11 @@
 use purser_actors::port::Clock;
 use purser_events::ledger::LedgerEvent;
 use purser_events::ledger::event::{GpuUsed, NodeUse, PodUse, UseRecorded};
-use purser_events::{
-    Bytes, Cause, Event, MilliCpu, Origin, PodUid, Principal, StreamId, StreamKind, StreamVersion, Timestamp,
-};
+use purser_events::{Bytes, Cause, Event, MilliCpu, Origin, PodUid, Principal, Seq, StreamKind, Timestamp};
 use purser_node::adapter::clock::SystemClock;
 use purser_storage::{Append, Journal, JournalConfig, StreamWrite};
+use purser_tests::bounded;
 use purser_tests::purserd::Purserd;
-use purser_tests::{bounded, journal};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -72,20 +70,20 @@ fn record(purserd: &mut Purserd, used: &[(PodUid, Use)]) {
 
 /// Has this have happened to the ledger of a service while it did not run.
 pub(super) fn happened(purserd: &mut Purserd, events: Vec<Event>) {
-    let records = journal::records(purserd);
-    let of_ledger = |stream: StreamId| stream.kind == StreamKind::Ledger;
-    let last = records.iter().rev().map(|record| &record.header).find(|it| of_ledger(it.stream)).unwrap();
     assert!(purserd.stop().success());
-    write(purserd, last.stream, last.version, events);
+    write(purserd, events);
     purserd.restart();
 }
 
 /// Writes events into the ledger's stream of a service that does not run.
-fn write(purserd: &Purserd, stream: StreamId, expected: StreamVersion, events: Vec<Event>) {
+fn write(purserd: &Purserd, events: Vec<Event>) {
     let config = JournalConfig::new(purserd.data_dir().join("journal"));
     let journal = Journal::open(config, || SystemClock.now(), |_| {}, |_| {}).unwrap();
+    let headers = journal.records(Seq(1)).unwrap().map(|record| record.unwrap().header);
+    let last = headers.filter(|header| header.stream.kind == StreamKind::Ledger).last().unwrap();
     let origin = Origin { cause: Cause::Node, correlation: Uuid::from_u128(1), principal: Principal::node() };
-    let append = Append { writes: vec![StreamWrite { stream, expected, events }], origin, command: None };
+    let write = StreamWrite { stream: last.stream, expected: last.version, events };
+    let append = Append { writes: vec![write], origin, command: None };
     tokio::runtime::Runtime::new().unwrap().block_on(journal.append(append)).unwrap();
     journal.close().unwrap();
 }

@@ -30,6 +30,7 @@ struct Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         leftovers::end_processes(self.folder.path());
+        leftovers::end_control_groups(self.folder.path());
     }
 }
 

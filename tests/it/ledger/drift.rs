@@ -8,10 +8,11 @@ use std::process::Command;
 
 use purser_events::ledger::Capacity;
 use purser_events::ledger::capacity::PortRange;
-use purser_events::{Bytes, Cpu, CpuTopology};
+use purser_events::{Bytes, Cpu, CpuSet, CpuTopology};
+use purser_node::adapter::topology;
 use purser_tests::bounded;
 use purser_tests::http::{self, Answer};
-use purser_tests::stepped::{SteppedNode, cgroup_prefix};
+use purser_tests::stepped::SteppedNode;
 use serde_json::{Value, json};
 
 use super::manifest;
@@ -33,12 +34,18 @@ fn two_ports() -> (u16, u16) {
     (first, first + 1)
 }
 
-/// A node that has these ports to give out.
+/// Two processors on which this process may run.
+fn two_cpus() -> [u16; 2] {
+    let own = topology::read_own(Path::new("/sys")).expect("the kernel tells of processors");
+    let [first, second, ..] = own.cpus[..] else { panic!("this test needs two processors") };
+    [first.id, second.id]
+}
+
+/// A node that has these ports to give out, and two processors.
 fn node(first: u16, last: u16) -> SteppedNode {
+    let cpu = |id| Cpu { id, core: u32::from(id), package: 0, node: 0 };
     SteppedNode::start(Capacity {
-        cpus: CpuTopology {
-            cpus: (0..2).map(|id| Cpu { id, core: u32::from(id), package: 0, node: 0 }).collect(),
-        },
+        cpus: CpuTopology { cpus: two_cpus().map(cpu).to_vec() },
         memory: Bytes(1 << 30),
         ports: PortRange { first, last },
         ..Capacity::default()
@@ -163,18 +170,24 @@ fn end(node: &SteppedNode, name: &str) {
     });
 }
 
-/// The places in which pods have control groups, one for each hierarchy of the machine.
-fn group_folders() -> Vec<PathBuf> {
+/// The places in which pods of a node have control groups, one for each hierarchy of the machine that has one name.
+fn group_folders(node: &SteppedNode) -> Vec<PathBuf> {
     let mount = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(mount).expect("the machine has control groups").flatten();
-    let all = hierarchies.map(|entry| entry.path()).chain([mount.to_path_buf()]);
-    let found: Vec<_> = all.map(|folder| folder.join(cgroup_prefix())).filter(|path| path.is_dir()).collect();
+    let entries = fs::read_dir(mount).expect("the machine has control groups").flatten();
+    // Where `cpu` leads to `cpu,cpuacct`, the node tells of a group by either.
+    let has_one_name = |entry: &fs::DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && !entry.file_name().to_string_lossy().contains(',')
+    };
+    let hierarchies = entries.filter(has_one_name).map(|entry| entry.path());
+    let all = hierarchies.chain([mount.to_path_buf()]).map(|folder| folder.join(node.control_group()));
+    let found: Vec<_> = all.filter(|path| path.is_dir()).collect();
     assert!(!found.is_empty(), "this test needs control groups that it may write");
     found
 }
 
 fn a_group_is_nobodys(node: &SteppedNode) {
-    let groups = group_folders();
+    let groups = group_folders(node);
     let stray = groups[0].join("0199a1b2-0000-7000-8000-000000000001");
     fs::create_dir(&stray).expect("a group can be made");
     look_until(node, &json!([{ "kind": "stray-cgroup", "subject": stray.display().to_string() }]));
@@ -200,6 +213,10 @@ fn an_interface_is_nobodys(node: &SteppedNode) {
     assert_eq!(metric(node, "stray-interface"), "0");
 }
 
+fn both_cpus() -> CpuSet {
+    two_cpus().into_iter().collect()
+}
+
 /// Lets a process run on both processors, whatever group held it to one.
 fn let_out(pid: u64) {
     for group in ["/sys/fs/cgroup/cpuset/cgroup.procs", "/sys/fs/cgroup/cgroup.procs"] {
@@ -208,7 +225,7 @@ fn let_out(pid: u64) {
         }
     }
     let mut command = Command::new("taskset");
-    let output = bounded::output(command.args(["-apc", "0-1", &pid.to_string()]));
+    let output = bounded::output(command.args(["-apc", &both_cpus().to_string(), &pid.to_string()]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -230,7 +247,7 @@ fn a_pod_leaves_its_processors(node: &SteppedNode) {
     });
     let found = events(node, "ledger.drift-found");
     let detail = found.last().expect("it is recorded")["detail"].as_str().unwrap();
-    assert!(detail.contains("may run on processors 0-1"), "{detail}");
+    assert!(detail.contains(&format!("may run on processors {}, ", both_cpus())), "{detail}");
     assert_eq!(metric(node, "wrong-cpus"), "1");
     assert_eq!(
         ask(node, "DELETE", "/v1/namespaces/default/pods/runaway?gracePeriodSeconds=0", "").status,

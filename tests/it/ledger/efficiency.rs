@@ -1,9 +1,10 @@
 //! How well what is given out is used: shown from what pods really use, and not from what they asked for.
 
 use purser_tests::bounded;
+use purser_tests::purserd::Purserd;
 use serde_json::{Value, json};
 
-use super::{get, manifest, node, taken};
+use super::{get, manifest, node, resource, taken};
 
 const MIB: u64 = 1 << 20;
 /// What the pod was given, and the least of it that its program holds.
@@ -38,4 +39,47 @@ fn what_is_used_of_what_was_given_is_measured_and_not_asked_for() {
     assert!(shown["usedAsOf"].is_string() && used < of(&shown, "usedByMachine"), "{shown}");
     let told = purserd.purser_ok(["get", "resources", "memory"]);
     assert!(told.contains("128Mi (") && told.contains("Healthy"), "{told}");
+    let value = |name: &str, resource: &str| {
+        let (metrics, begin) = (purserd.metrics(), format!("purser_resource_{name}{{resource=\"{resource}\"}} "));
+        metrics.lines().find_map(|line| line.strip_prefix(&begin)?.parse::<f64>().ok())
+    };
+    let (used, ratio) = (value("used", "memory").unwrap(), value("used_ratio", "memory").unwrap());
+    assert!(amount(HELD) <= used && 0.0 < ratio && ratio < 1.0, "{used} {ratio}");
+    let part = value("allocated", "memory").unwrap() / value("capacity", "memory").unwrap();
+    assert!((value("allocated_ratio", "memory").unwrap() - part).abs() < 1e-9, "{part}");
+    assert!(used < value("used_by_machine", "memory").unwrap(), "other programs use some too");
+    // Nobody measures what an operator counts, and nobody has any of it.
+    assert_eq!(value("capacity", "example.com/dongle"), Some(4.0));
+    assert_eq!(["used", "used_ratio"].map(|name| value(name, "example.com/dongle")), [None, None]);
+}
+
+fn amount(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes).unwrap())
+}
+
+/// What is measured of a resource of the node, once it is so.
+fn measured(purserd: &Purserd, kind: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    bounded::until("it is measured", || is_so(&resource(purserd, kind)));
+    resource(purserd, kind)
+}
+
+#[test]
+fn processor_time_disk_and_ports_are_measured_of_the_pods_that_have_them() {
+    let purserd = node("1Gi", "wait");
+    let mut pod: Value = serde_json::from_str(&manifest("default", "busy", "1", "64Mi")).unwrap();
+    pod["metadata"]["annotations"] = json!({ "purser.dev/ports": "2" });
+    let container = &mut pod["spec"]["containers"][0];
+    container["resources"]["requests"]["ephemeral-storage"] = json!("64Mi");
+    // It writes 16 MiB where its disk is counted, listens on one of two ports, and is never idle.
+    let script = "head -c 16777216 /dev/zero > held; busybox nc -l -p $PURSER_PORT_0 & while :; do :; done";
+    container["command"] = json!(["/bin/sh", "-c", script]);
+    taken(&purserd, &pod.to_string());
+    let used = |shown: &Value| shown["usedByPods"].as_u64().unwrap_or_default();
+    let cpu = measured(&purserd, "cpu", |shown| 100 <= used(shown));
+    assert_eq!((&cpu["allocated"], &cpu["usedPercent"]), (&json!(1_000), &json!(used(&cpu) / 10)), "{cpu}");
+    let disk = measured(&purserd, "disk", |shown| 16 * MIB <= used(shown));
+    assert_eq!(disk["allocated"], 64 * MIB, "{disk}");
+    assert_eq!(disk["usedPercent"], used(&disk) * 100 / (64 * MIB), "{disk}");
+    let ports = measured(&purserd, "ports", |shown| used(shown) == 1);
+    assert_eq!((&ports["allocated"], &ports["usedPercent"]), (&json!(2), &json!(50)), "{ports}");
 }

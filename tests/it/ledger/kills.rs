@@ -45,7 +45,7 @@ fn ledger_and_pods_agree_after_kills_amid_admissions() {
     let pods = get(&purserd, "/v1/pods")["items"].as_array().map_or(0, Vec::len);
     println!("{pods} pods at the end");
     // One that was being deleted when the service was killed may be gone before it is its turn: that is told, and fine.
-    drop(purserd.purser(["delete", "--all", "--wait", "--timeout", "60s"]));
+    drop(purserd.purser(["delete", "--all", "--wait", "--timeout", "170s"]));
     let is_empty = |world: &World| world.ledger.holdings.is_empty() && world.ledger.waiting.is_empty();
     folded.until_agreed(&purserd, is_empty, |_, _| {});
     assert_eq!(resource(&purserd, "memory")["allocated"], 0);

@@ -194,7 +194,7 @@ fn kill_often(rounds: u64, mut random: Random) -> Leases {
         folded.follow(&purserd, |world, record| leases.look(world, record));
     }
     // One that was being deleted when the service was killed may be gone before it is its turn: that is told, and fine.
-    drop(purserd.purser(["delete", "--all", "--wait", "--grace-period", "0", "--timeout", "60s"]));
+    drop(purserd.purser(["delete", "--all", "--wait", "--grace-period", "0", "--timeout", "170s"]));
     folded.until_agreed(
         &purserd,
         |world| world.ledger.holdings.is_empty(),

@@ -41,6 +41,38 @@ fn limits_hold_from_the_next_decision_on() {
 }
 
 #[test]
+fn a_preset_is_put_in_force_by_its_name_and_leaves_hard_limits_as_they_are() {
+    let purserd = node("1Gi", "wait");
+    let limits = |kind: &str| {
+        let shown = resource(&purserd, kind)["limits"].clone();
+        ["overcommitPercent", "reservePercent", "softPercent"].map(|field| shown[field].as_u64().unwrap())
+    };
+    let presets = [
+        ("conservative", [[100, 10, 80]; 3]),
+        ("moderate", [[200, 15, 90], [120, 15, 90], [110, 15, 90]]),
+        ("aggressive", [[400, 5, 100], [150, 5, 100], [130, 5, 100]]),
+    ];
+    for (name, expected) in presets {
+        // Of the machine's memory more may be kept than the hard limit lets be used.
+        let kept = resource(&purserd, "memory")["capacity"].as_u64().unwrap() / 100 * expected[1][1];
+        let hard = (kept * 2).to_string();
+        fine(&purserd, "PUT", "/v1/resources/memory/limits", &json!({ "hard": hard }));
+        let put = json!({ "preset": name });
+        assert_eq!(fine(&purserd, "PUT", "/v1/policy/resources/preset", &put)["changed"], true);
+        assert_eq!(["cpu", "memory", "disk"].map(limits), expected, "{name}");
+        assert_eq!(resource(&purserd, "memory")["limits"]["hard"].to_string(), hard);
+        assert_eq!(purserd.purser_ok(["set", "preset", name]), format!("preset {name} unchanged\n"));
+    }
+    let refused = ask(&purserd, "PUT", "/v1/policy/resources/preset", &json!({ "preset": "bold" }));
+    assert_eq!((refused.status, &refused.body["code"]), (400, &json!("malformed-body")));
+    fine(&purserd, "PUT", "/v1/resources/memory/limits", &json!({ "hard": "1Mi" }));
+    let refused = ask(&purserd, "PUT", "/v1/policy/resources/preset", &json!({ "preset": "moderate" }));
+    assert_eq!(refused.body["errors"][0]["path"], "limits.memory.hard", "{}", refused.body);
+    let put = ask(&purserd, "PUT", "/v1/policy/resources/preset", &json!({ "preset": "conservative" }));
+    assert_eq!(put.status, 422, "{}", put.body);
+}
+
+#[test]
 fn what_operators_count_has_a_slash_in_its_name_and_limits_all_the_same() {
     let purserd = node("1Gi", "wait");
     fine(&purserd, "PUT", "/v1/resources/example.com%2Fdongle/limits", &json!({ "hard": "1" }));

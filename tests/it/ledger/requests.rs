@@ -76,6 +76,101 @@ fn speaking_for_a_reservation_that_is_not_there_counts_too() {
     assert_eq!(code(&purserd, "DELETE", &path(3)), limited());
 }
 
+/// What operators alone change is on no tenant's account: no tenant is to keep it from being changed. Each caller's own
+/// limit holds for it.
+const OPERATORS: [&str; 17] = [
+    "delete /v1/tenants/{tenant}",
+    "post /v1/gpus/{uuid}/cordon",
+    "post /v1/gpus/{uuid}/drain",
+    "post /v1/gpus/{uuid}/forget",
+    "post /v1/gpus/{uuid}/uncordon",
+    "post /v1/images",
+    "post /v1/node/cordon",
+    "post /v1/node/uncordon",
+    "post /v1/projections/{name}/rebuild",
+    "post /v1/resources/{kind}/start",
+    "post /v1/resources/{kind}/stop",
+    "put /v1/policy/gpus",
+    "put /v1/policy/monitor",
+    "put /v1/policy/resources",
+    "put /v1/policy/resources/preset",
+    "put /v1/resources/{kind}/limits",
+    "put /v1/tenants/{tenant}",
+];
+
+/// A pool that has no pods of its own accord.
+fn pool(namespace: &str) -> Value {
+    let agent = &Binaries::built().purser_agent;
+    json!({
+        "apiVersion": "purser.dev/v1", "kind": "Pool",
+        "metadata": { "name": "empty", "namespace": namespace },
+        "spec": {
+            "replicas": { "min": 0, "max": 1 },
+            "template": { "spec": {
+                "runtimeClassName": "process", "restartPolicy": "Never",
+                "containers": [{ "name": "agent", "command": [agent] }],
+            } },
+        },
+    })
+}
+
+#[test]
+fn every_route_that_changes_something_counts_or_is_an_operators() {
+    let purserd = node("{ rates = { any = { count = 1, per = \"hour\" } } }");
+    get(&purserd, "/v1/pods");
+    let routes = get(&purserd, "/openapi.json")["paths"].clone();
+    let mut operators = vec![];
+    for (path, methods) in routes.as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys().filter(|method| *method != "get") {
+            let route = format!("{method} {path}");
+            let body = match &*route {
+                "post /v1/pods" => serde_json::from_str(&manifest("default", "a", "1m", "1Mi")).unwrap(),
+                "post /v1/reservations" => json!({ "ttlMs": 1, "resources": { "cpu": "1m" } }),
+                "put /v1/pools/{name}" => pool("default"),
+                "post /v1/pools/{name}/tasks" => json!({ "argv": ["true"] }),
+                _ => json!({}),
+            };
+            let id = Uuid::from_u128(1).to_string();
+            let path = path.replace("{namespace}", "default").replace("{id}", &id).replace("{name}", "empty");
+            let path = if path.ends_with(&id) { format!("{path}?token=1") } else { path };
+            let method = method.to_uppercase();
+            let is_operators = OPERATORS.contains(&&*route);
+            // Nothing is asked of the others: they would do it.
+            if is_operators {
+                operators.push(route);
+                continue;
+            }
+            let answer = ask(&purserd, &method, &path, &body);
+            assert_eq!((answer.status, &answer.body["code"]), (429, &json!("tenant-rate-limited")), "{route}");
+        }
+    }
+    operators.sort();
+    assert_eq!(operators, OPERATORS);
+}
+
+#[test]
+fn what_is_done_to_a_pool_and_its_tasks_counts_against_its_own_tenant() {
+    let purserd = node("{ rates = { change = { count = 2, per = \"hour\" } } }");
+    fine(&purserd, "PUT", "/v1/pools/empty", &pool("red"));
+    let task = fine(&purserd, "POST", "/v1/pools/empty/tasks", &json!({ "argv": ["true"] }))["task"].clone();
+    let task = format!("/v1/tasks/{}", task.as_str().unwrap());
+    let unfreeze = json!({ "forMs": 1_000 });
+    fine(&purserd, "POST", "/v1/pools/empty/unfreeze", &unfreeze);
+    // A plan is none of this task's: that is asked for all the same.
+    assert_eq!(code(&purserd, "POST", &format!("{task}/confirm")).0, 409);
+    assert_eq!(ask(&purserd, "POST", "/v1/pools/empty/unfreeze", &unfreeze).status, 429);
+    for verb in ["confirm", "discard", "cancel"] {
+        assert_eq!(code(&purserd, "POST", &format!("{task}/{verb}")), limited(), "{verb}");
+    }
+    // Others have used nothing.
+    assert_eq!(code(&purserd, "POST", &format!("/v1/tasks/{}/cancel", Uuid::from_u128(1))).0, 404);
+    let rates = json!({ "delete": { "count": 1, "per": "hour" } });
+    fine(&purserd, "PUT", "/v1/tenants/red", &json!({ "requests": { "rates": rates } }));
+    assert_eq!(code(&purserd, "DELETE", "/v1/namespaces/red/pods/none").0, 404);
+    assert_eq!(code(&purserd, "DELETE", "/v1/pools/empty"), limited());
+    assert_eq!(get(&purserd, "/v1/pools/empty")["metadata"]["name"], "empty");
+}
+
 #[test]
 fn what_the_ledger_has_done_since_the_start_is_shown_by_manager() {
     let mut purserd = node("{ rates = {} }");
@@ -121,8 +216,27 @@ fn limits_beyond_the_machine_are_refused_wherever_they_are_written() {
     let refused = ask(&purserd, "PUT", "/v1/policy/resources", &policy);
     assert_eq!((refused.status, &refused.body["code"]), (422, &json!("bad-limits")));
     assert_eq!(refused.body["errors"][0]["path"], "limits.memory.hard");
-    let refused = ask(&purserd, "PUT", "/v1/resources/memory/limits", &json!({ "hard": "1Ei" }));
-    assert_eq!(refused.body["errors"][0]["path"], "hard");
+    for hard in ["1Ei", "0"] {
+        let refused = ask(&purserd, "PUT", "/v1/resources/memory/limits", &json!({ "hard": hard }));
+        assert_eq!((refused.status, &refused.body["code"]), (422, &json!("bad-limits")), "{hard}");
+        assert_eq!(refused.body["errors"][0]["path"], "hard");
+    }
+    policy["limits"]["memory"]["hard"] = json!(0);
+    let refused = ask(&purserd, "PUT", "/v1/policy/resources", &policy);
+    assert_eq!((refused.status, &refused.body["errors"][0]["path"]), (422, &json!("limits.memory.hard")));
+    policy["limits"] = json!({});
+    let numbers = [
+        ("defaultPriorityMax", json!(-1), "bad-priority"),
+        ("defaultPriorityMax", json!(1_000_000_001), "bad-priority"),
+        ("preemptionGraceS", json!(3_601), "bad-grace"),
+    ];
+    for (field, value, code) in numbers {
+        let mut wrong = policy.clone();
+        wrong[field] = value;
+        let refused = ask(&purserd, "PUT", "/v1/policy/resources", &wrong);
+        assert_eq!((refused.status, &refused.body["code"]), (422, &json!(code)), "{}", refused.body);
+        assert_eq!(refused.body["errors"][0]["path"], field);
+    }
     assert!(purserd.stop().success());
     let mut config = std::fs::read_to_string(purserd.config()).unwrap();
     config.push_str("\n[policy.resources.limits.memory]\nhard = \"1Ei\"\n");

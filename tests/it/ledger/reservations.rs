@@ -33,6 +33,16 @@ fn a_reservation_holds_what_it_keeps_until_it_is_given_up() {
     assert_eq!(said, format!("reservation/{id} cancelled\n"));
     let again = ask(&purserd, "DELETE", &format!("/v1/reservations/{id}?token={token}"), &Value::Null);
     assert_eq!(again.body["code"], "stale-token", "{}", again.body);
+    // Of one that nobody knows nothing is on record: whoever makes ids up would fill the journal. It is counted.
+    let seq = || get(&purserd, "/v1/status")["seq"].clone();
+    let before = seq();
+    let unknown = "/v1/reservations/00000000-0000-4000-8000-000000000001?token=1";
+    assert_eq!(ask(&purserd, "DELETE", unknown, &Value::Null).body["code"], "stale-token");
+    assert_eq!(seq(), before);
+    let metrics = purserd.metrics();
+    for line in ["{reason=\"token\"} 1\n", "{reason=\"gone\"} 2\n"] {
+        assert!(metrics.contains(&format!("purser_stale_tokens_refused_total{line}")), "{line}: {metrics}");
+    }
     assert_eq!(ask(&purserd, "GET", &format!("/v1/reservations/{id}"), &Value::Null).status, 404);
     taken(&purserd, &pod);
 }
@@ -81,7 +91,7 @@ fn a_pod_that_took_up_a_reservation_can_be_started_again() {
 #[test]
 fn a_reservation_is_over_when_its_time_is_up() {
     let purserd = node("256Mi", "refuse");
-    let line = ["reserve", "--ttl", "50ms", "--memory", "200Mi", "--port", "8080/TCP", "-o", "json"];
+    let line = ["reserve", "--ttl", "50ms", "--memory", "200Mi", "--port", "9124/TCP", "-o", "json"];
     let made: Value = serde_json::from_str(&purserd.purser_ok(line)).unwrap();
     let ports = resource(&purserd, "ports");
     assert_eq!(

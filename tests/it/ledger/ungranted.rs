@@ -27,6 +27,7 @@ struct Ground(TempDir);
 impl Drop for Ground {
     fn drop(&mut self) {
         leftovers::end_processes(self.0.path());
+        leftovers::end_control_groups(self.0.path());
     }
 }
 

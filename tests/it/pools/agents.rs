@@ -117,8 +117,8 @@ fn an_agent_that_is_leaving_gets_nothing_and_what_it_was_given_was_no_try() {
     assert_eq!(say(&folder, &token, "POST", &heartbeat, &beat).0, 200);
     let waiting = stage.task(&given);
     assert_eq!((&waiting["state"], &waiting["attempts"]), (&"pending".into(), &0.into()), "{waiting}");
-    // The pod ends with its real agent, whose place was taken, and the next has it.
-    kill(agent, Signal::SIGCONT).unwrap();
+    // The pod ends with its real agent, whose place was taken, and the next has it. It may have been ended already.
+    let _ = kill(agent, Signal::SIGCONT);
     assert_eq!(stage.await_state(&given, "success")["attempts"], 1);
 }
 

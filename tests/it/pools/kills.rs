@@ -162,15 +162,16 @@ fn who_waits_for_a_task_waits_on_while_the_service_is_killed() {
     let script = format!("echo one; {}", waits("begun", "gate", 7));
     let mut submit = stage.purserd.command();
     submit.args(["submit", POOL, "--wait", "-e", &ground, "--", "sh", "-c", &script]);
-    let mut submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let aside = fs::File::create(stage.ground("aside")).unwrap();
+    let mut submit = submit.stdout(Stdio::piped()).stderr(aside).spawn().unwrap();
     stage.await_file("begun");
     stage.purserd.kill9();
+    let told = || fs::read_to_string(stage.ground("aside")).unwrap();
+    bounded::until("it says that it waits", || told().contains("until it is back"));
     stage.open("gate");
     stage.purserd.restart();
     bounded::wait(&mut submit, "purser submit");
     let ended = submit.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stdout).unwrap();
     assert_eq!((ended.status.code(), said.matches("one\n").count()), (Some(7), 1), "{said}");
-    let aside = String::from_utf8(ended.stderr).unwrap();
-    assert!(aside.contains("until it is back"), "{aside}");
 }

@@ -35,6 +35,7 @@ fn play<F: Future<Output = ()>>(slots: u8, scenario: impl FnOnce(Service, PoolNa
         service.delete_pool(&name, true, request()).await.unwrap();
     });
     purser_tests::leftovers::end_processes(folder.path());
+    purser_tests::leftovers::end_control_groups(folder.path());
 }
 
 /// Hands these in at once; gives the answers.

@@ -61,7 +61,9 @@ fn of_a_pod_that_was_refused_no_folder_stays() {
     bounded::until("strays are gone", || !folders(&stage).contains(&format!("{POOL}-9999")));
     let described = stage.purserd.purser_ok(["describe", "pool", POOL]);
     assert!(described.contains("no room for another pod") && described.contains("new disks"), "{described}");
-    assert!(stage.task(&task)["waitsBecause"].as_str().unwrap().contains("no room"), "{}", stage.task(&task));
+    bounded::until("it waits for room", || {
+        stage.task(&task)["waitsBecause"].as_str().is_some_and(|why| why.contains("no room"))
+    });
     stage.purserd.purser_ok(["uncordon"]);
     stage.await_state(&task, "success");
     assert_eq!(stage.pool()["status"]["message"], serde_json::Value::Null);

@@ -15,7 +15,7 @@ use super::scene::tell;
 
 /// The ladder as fast as the policy allows: a rung a second.
 pub(super) const FAST: &str = "[policy.monitor]\ninterval-ms = 1000\nviolations-max = 1\nraise-ms = 0\nclear-ms = 0\n\
-                               warm-up-ms = 0\neviction-gap-ms = 0\neviction-grace-s = 1\n";
+                               cool-down-ms = 1000\nwarm-up-ms = 0\neviction-gap-ms = 0\neviction-grace-s = 1\n";
 
 /// The names that dashboards of other tools know, as they were asked for.
 const SEED_METRICS: [&str; 10] = [

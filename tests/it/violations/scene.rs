@@ -60,6 +60,7 @@ impl Gpus for Scripted {
         let readings = GpuReadings {
             at: *self.now.borrow(),
             memory_used: Reading::Value(Bytes(held)),
+            memory_reserved: Reading::Unsupported,
             utilization_percent: Reading::Value(busy_percent),
             memory_utilization_percent: figure(()),
             temperature_c: figure(()),
@@ -128,6 +129,7 @@ pub(super) struct Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         leftovers::end_processes(self.folder.path());
+        leftovers::end_control_groups(self.folder.path());
     }
 }
 

@@ -334,6 +334,10 @@ impl Containers for Machine {
         Ok(self.state().limits.get(key).copied())
     }
 
+    async fn end_rest(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.signal(key, Signal::Kill).await
+    }
+
     async fn set_gpu_memory_limit(&self, _: PodUid, _: &str, _: Option<Bytes>) -> Result<(), RuntimeError> {
         self.begin("set a limit of a GPU's memory").await?;
         Err(RuntimeError::new(FailureClass::Invalid, "the simulated kernel has no such limit"))

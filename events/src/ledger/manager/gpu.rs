@@ -7,7 +7,7 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::gpu_short::{Lacks, Part};
-use super::{Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, percent_of, plus};
+use super::{Conflict, Health, ManagerState, ResourceManager, Seen, Terms, Usage, conflict, percent_of, plus};
 use crate::ledger::capacity::{Capacity, GpuDevice, GpuUuid};
 use crate::ledger::claims::{Demand, GpuClaim};
 use crate::ledger::grant::{GpuGrant, Grant, HolderId, Shortage};
@@ -364,6 +364,22 @@ impl ResourceManager for GpuManager {
 
     fn state_mut(&mut self) -> &mut ManagerState {
         &mut self.state
+    }
+
+    /// A GPU that is busy all the time does what it is there for.
+    fn worn(&self, _: &Seen) -> Option<u64> {
+        None
+    }
+
+    /// GPUs that are of no use. It is worse if pods have something of one, or if none is left.
+    fn trouble(&self, seen: &Seen, _: bool) -> Option<Health> {
+        let broken = &seen.broken_gpus;
+        let (first, how) = broken.first_key_value()?;
+        let (count, verb) = (broken.len(), if broken.len() == 1 { "is" } else { "are" });
+        let reason = format!("{count} of {} GPUs {verb} of no use: {first} {how}", seen.gpus);
+        let is_held = |uuid: &GpuUuid| self.devices.get(uuid).is_some_and(|it| !it.holders.is_empty());
+        let is_grave = seen.gpus <= broken.len() || broken.keys().any(is_held);
+        Some(if is_grave { Health::Unhealthy(reason) } else { Health::Degraded(reason) })
     }
 
     /// Of the device of which most is given out.

@@ -7,6 +7,7 @@ mod cpu;
 mod gpu;
 mod gpu_short;
 mod network;
+mod telemetry;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ pub use counted::CountedManager;
 pub use cpu::CpuManager;
 pub use gpu::{GpuManager, GpuStanding};
 pub use network::NetworkManager;
+pub use telemetry::{Figure, ManagerMetrics, ResourceMetrics, Seen};
 
 use super::capacity::Capacity;
 use super::claims::Demand;
@@ -98,11 +100,32 @@ pub trait ResourceManager {
         None
     }
 
-    /// How it stands, given how much of its resource is really used, if that is known.
-    fn health(&self, used: Option<u64>, strict: bool) -> Health {
+    /// How much of its resource is really used, if that is known and says how it stands.
+    fn worn(&self, seen: &Seen) -> Option<u64> {
+        self.kinds().first().and_then(|kind| seen.used_by_machine.get(kind).copied())
+    }
+
+    /// What is wrong with it besides use and limits, if anything is.
+    fn trouble(&self, _seen: &Seen, _strict: bool) -> Option<Health> {
+        None
+    }
+
+    /// How it stands, given what was seen outside.
+    fn health(&self, seen: &Seen, strict: bool) -> Health {
         if let Some(reason) = self.stopped() {
             return Health::Stopped(reason.to_owned());
         }
+        let trouble = self.trouble(seen, strict);
+        match (trouble, self.health_of_use(self.worn(seen), strict)) {
+            (Some(trouble @ Health::Unhealthy(_)), _) => trouble,
+            (_, unhealthy @ Health::Unhealthy(_)) => unhealthy,
+            (Some(trouble), _) => trouble,
+            (None, by_use) => by_use,
+        }
+    }
+
+    /// How it stands by what is given out, and by how much is really used, if that is known.
+    fn health_of_use(&self, used: Option<u64>, strict: bool) -> Health {
         let kinds = self.usage(strict);
         let overdrawn = kinds.iter().find(|(_, usage)| usage.allocatable < usage.allocated);
         let Some((kind, usage)) = kinds.first() else { return Health::Healthy };
@@ -123,6 +146,31 @@ pub trait ResourceManager {
                 Health::Degraded(format!("{given} of {kind} is given out, beyond the soft limit of {soft}"))
             }),
         }
+    }
+
+    /// What it tells of itself, given what was seen outside: efficiency is of what is really used.
+    fn metrics(&self, seen: &Seen, strict: bool) -> ManagerMetrics {
+        let of = |(kind, usage): (ResourceKind, Usage)| ResourceMetrics {
+            usage,
+            limits: self.limits(&kind),
+            reserved: seen.reserved.get(&kind),
+            used_by_pods: seen.used_by_pods.get(&kind).copied(),
+            used_by_machine: seen.used_by_machine.get(&kind).copied(),
+            fragmentation_percent: self.fragmentation(&kind),
+            kind,
+        };
+        let resources = self.usage(strict).into_iter().map(of).collect();
+        ManagerMetrics { health: self.health(seen, strict), tally: self.tally(), resources }
+    }
+
+    /// Exports every figure of it, each with the resource that it is of.
+    fn export_telemetry(
+        &self,
+        seen: &Seen,
+        strict: bool,
+        tell: &mut dyn FnMut(&ResourceKind, Figure<'_>),
+    ) {
+        self.metrics(seen, strict).each(|kind, figure| tell(kind, figure));
     }
 
     /// Of what more is given out than its soft limit: the kind, what is given out, and the limit.

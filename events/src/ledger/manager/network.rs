@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
-use super::{Book, Conflict, ManagerState, ResourceManager, Terms, Usage, conflict, shortage};
+use super::{Book, Conflict, Health, ManagerState, ResourceManager, Seen, Terms, Usage, conflict, shortage};
 use crate::ledger::capacity::{Capacity, PortRange, SubnetRange};
 use crate::ledger::claims::{Demand, Port};
 use crate::ledger::grant::{Bound, Grant, HolderId, Shortage};
@@ -283,6 +283,17 @@ impl ResourceManager for NetworkManager {
     fn update_limits(&mut self, kind: &ResourceKind, limits: Limits) -> Result<(), LimitsError> {
         let book = if *kind == ResourceKind::Subnets { &mut self.subnets } else { &mut self.ports };
         book.update_limits(kind, limits)
+    }
+
+    /// What has a soft limit is watched: once all of it is leased, the next pod that needs one has none.
+    fn trouble(&self, _: &Seen, strict: bool) -> Option<Health> {
+        let kinds = self.usage(strict).into_iter();
+        let mut spent = kinds.filter(|(kind, usage)| {
+            let is_watched = self.limits(kind).soft_of(usage.capacity).is_some();
+            is_watched && usage.allocated != 0 && usage.free() == 0
+        });
+        let (kind, usage) = spent.next()?;
+        Some(Health::Unhealthy(format!("all {} {kind} that may be leased are", usage.allocatable)))
     }
 
     fn state(&self) -> &ManagerState {

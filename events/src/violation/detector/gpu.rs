@@ -23,6 +23,8 @@ const SATURATED_HYSTERESIS: u64 = 50;
 /// Memory that no process has: from which on it is orphaned, and below which it is no longer.
 const ORPHAN_RAISE: u64 = 512 << 20;
 const ORPHAN_CLEAR: u64 = 256 << 20;
+/// Percent of a GPU's processors that are all of them.
+const WHOLE_SHARE: u32 = 100;
 /// Processes that evidence names.
 const NAMED_MAX: usize = 8;
 
@@ -106,14 +108,24 @@ pub enum Owner {
 }
 
 impl GpuSample {
-    /// Why limits cannot be checked on it, if they cannot, and whose.
-    pub(super) fn missing(&self) -> Option<(GapCause, Vec<PodUid>)> {
-        let lacks_figures = self.processes.is_none() || self.utilization.is_none() || self.hides_owners();
+    /// Whose limits cannot be checked on it, and why.
+    pub(super) fn missing(&self) -> (GapCause, BTreeSet<PodUid>) {
         let cause = match self.soundness {
             Soundness::Faulty(_) => GapCause::DriverAway,
             Soundness::Sound | Soundness::Untold => GapCause::NoFigures,
         };
-        lacks_figures.then(|| (cause, self.holders.keys().copied().collect()))
+        let unchecked = self.holders.iter().filter(|(pod, holder)| !self.tells_of(**pod, holder));
+        (cause, unchecked.map(|(pod, _)| *pod).collect())
+    }
+
+    /// Whether it has the figures that a pod's limits are checked with.
+    fn tells_of(&self, pod: PodUid, holder: &Holder) -> bool {
+        let Some(mut processes) = self.of(pod).filter(|_| !self.hides_owners()) else { return false };
+        // Whoever was given all of the processors cannot use too much of them: an instance tells of no use.
+        let is_bounded = holder.share < WHOLE_SHARE;
+        let has_figures =
+            |process: &ProcessUse| process.memory.is_some() && (!is_bounded || process.sm_percent.is_some());
+        (!is_bounded || self.utilization.is_some()) && processes.all(has_figures)
     }
 
     fn of(&self, pod: PodUid) -> Option<impl Iterator<Item = &ProcessUse>> {

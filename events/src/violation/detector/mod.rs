@@ -15,7 +15,7 @@ pub use pod::{PodSample, Use};
 use uuid::Uuid;
 
 use self::look::{Condition, Seen};
-use self::watch::{Smoothed, Watch};
+use self::watch::{Hold, Smoothed, Watch};
 use super::command::ViolationCommand;
 use super::event::{GapCause, Outcome};
 use super::kind::{Level, ViolationKind};
@@ -78,8 +78,8 @@ pub enum Proposal {
         id: Uuid,
         /// The most that was seen.
         peak: u64,
-        /// Use over the limit, summed over seconds.
-        area: u64,
+        /// Use over the limit, summed over seconds; none if a part of it was not seen, as over a restart.
+        area: Option<u64>,
         /// Why.
         reason: String,
     },
@@ -108,7 +108,8 @@ pub struct Detector {
 struct Watched {
     conditions: BTreeMap<(ViolationKind, Option<PodUid>), Watch>,
     smoothed: BTreeMap<PodUid, Smoothed>,
-    missing_since_ms: Option<u64>,
+    /// Since when a pod's limits cannot be checked.
+    missing_since_ms: BTreeMap<PodUid, u64>,
 }
 
 impl Proposal {
@@ -217,14 +218,14 @@ impl Watched {
             if moment.evaluates && open.is_some_and(|(_, episode)| episode.pending().is_none()) {
                 watch.evaluate();
             }
-            proposals.extend(step(watch, seen, open, policy));
+            proposals.extend(step(watch, seen, open, known, policy));
         }
         let is_seen = |kind, pod| seen.iter().any(|seen| (seen.kind, seen.pod) == (kind, pod));
         let gone = known.open.iter().filter(|(_, episode)| !is_seen(episode.kind, episode.pod));
         let over = gone.filter(|(_, episode)| episode.pending().is_none());
         proposals.extend(over.map(|(id, episode)| {
             let watch = self.conditions.get(&(episode.kind, episode.pod));
-            let (peak, area) = watch.map_or((0, 0), Watch::figures);
+            let (peak, area) = watch.map_or((0, None), Watch::figures);
             let reason = "the pod has nothing here any more".to_owned();
             Proposal::Resolve { id: *id, peak: peak.max(episode.peak), area, reason }
         }));
@@ -235,22 +236,35 @@ impl Watched {
         proposals
     }
 
-    /// Whether limits have begun, or ceased, to be checked.
+    /// Whether limits have begun, or ceased, to be checked, and whose. A gap is of the same pods from its beginning to its
+    /// end: where others come to be in it, another follows it.
     fn gap(
         &mut self,
-        missing: Option<(GapCause, Vec<PodUid>)>,
+        (cause, missing): (GapCause, BTreeSet<PodUid>),
         known: &Violations,
         policy: &MonitorPolicy,
         moment: Moment,
-    ) -> Option<Proposal> {
-        let Some((cause, pods)) = missing else {
-            self.missing_since_ms = None;
-            return known.gap.as_ref().map(|_| Proposal::CloseGap);
+    ) -> Vec<Proposal> {
+        self.missing_since_ms.retain(|pod, _| missing.contains(pod));
+        for pod in missing {
+            self.missing_since_ms.entry(pod).or_insert(moment.now_ms);
+        }
+        let told: BTreeSet<PodUid> = known.gap.iter().flat_map(|gap| gap.pods.iter().copied()).collect();
+        let lasted = |since: u64| moment.now_ms.saturating_sub(since);
+        let is_due = |(pod, since): &(&PodUid, &u64)| {
+            told.contains(pod) || MISSED_MAX * policy.interval_ms <= lasted(**since)
         };
-        let since = *self.missing_since_ms.get_or_insert(moment.now_ms);
-        let lasted_ms = moment.now_ms.saturating_sub(since);
-        let is_due = MISSED_MAX * policy.interval_ms <= lasted_ms && !pods.is_empty();
-        (is_due && known.gap.is_none()).then_some(Proposal::OpenGap { lasted_ms, cause, pods })
+        let due: BTreeMap<PodUid, u64> =
+            self.missing_since_ms.iter().filter(is_due).map(|(pod, since)| (*pod, lasted(*since))).collect();
+        let pods: Vec<PodUid> = due.keys().copied().collect();
+        let open = |lasted_ms| {
+            (!pods.is_empty()).then(|| Proposal::OpenGap { lasted_ms, cause, pods: pods.clone() })
+        };
+        match &known.gap {
+            None => open(due.values().copied().min().unwrap_or(0)).into_iter().collect(),
+            Some(_) if due.keys().eq(&told) => vec![],
+            Some(_) => [Proposal::CloseGap].into_iter().chain(open(0)).collect(),
+        }
     }
 }
 
@@ -259,6 +273,7 @@ fn step(
     watch: &mut Watch,
     seen: &Seen,
     open: Option<(Uuid, &Episode)>,
+    known: &Violations,
     policy: &MonitorPolicy,
 ) -> Option<Proposal> {
     let Condition { raise, clear } = seen.condition;
@@ -267,16 +282,15 @@ fn step(
             let (kind, pod, value, limit) = (seen.kind, seen.pod, seen.value, seen.limit);
             return Some(Proposal::Open { kind, pod, value, limit, evidence: seen.evidence.clone() });
         }
-        if !watch.is_seen_over() {
-            watch.forget_figures();
-        }
+        watch.stand_by();
         return None;
     };
     let (peak, area) = watch.figures();
     if episode.pending().is_some() {
         return None;
     }
-    if watch.has_cleared(clear) {
+    let clear_ms = if known.comes_back(episode, policy.cool_down_ms) { policy.cool_down_ms } else { 0 };
+    if watch.has_cleared(Hold { ms: clear.ms.max(clear_ms), ..clear }) {
         let reason = format!("back within the limit: {}", seen.kind.unit().show(seen.value));
         return Some(Proposal::Resolve { id, peak, area, reason });
     }

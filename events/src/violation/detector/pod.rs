@@ -1,5 +1,7 @@
 //! What a sample of a pod says: processor time and memory against its own limits.
 
+use std::collections::BTreeSet;
+
 use super::super::event::GapCause;
 use super::super::kind::ViolationKind;
 use super::super::policy::MonitorPolicy;
@@ -33,9 +35,9 @@ pub enum Use {
 }
 
 impl PodSample {
-    /// Why its limits cannot be checked, if they cannot.
-    pub(super) fn missing(&self) -> Option<(GapCause, Vec<PodUid>)> {
-        self.is_missing().then(|| (GapCause::NoFigures, vec![self.pod]))
+    /// Whose limits cannot be checked, and why.
+    pub(super) fn missing(&self) -> (GapCause, BTreeSet<PodUid>) {
+        (GapCause::NoFigures, self.is_missing().then_some(self.pod).into_iter().collect())
     }
 
     /// Whether something that has a limit could not be read.

@@ -49,6 +49,8 @@ pub(super) struct Watch {
     peak: u64,
     /// In the unit of the kind times milliseconds.
     area: u128,
+    /// Whether it is watched since before the episode began.
+    is_whole: bool,
 }
 
 impl Watch {
@@ -81,8 +83,8 @@ impl Watch {
     /// What is watched is not there: should it come again, it begins anew. The figures are those of an episode until its
     /// end is on record.
     pub(super) fn leave(&mut self) {
-        let Watch { limit, level, peak, area, .. } = *self;
-        *self = Watch { limit, level, peak, area, ..Watch::default() };
+        let Watch { limit, level, peak, area, is_whole, .. } = *self;
+        *self = Watch { limit, level, peak, area, is_whole, ..Watch::default() };
     }
 
     /// Counts an evaluation.
@@ -99,9 +101,12 @@ impl Watch {
         }
     }
 
-    /// Forgets the figures of an episode that is over, or has not begun.
-    pub(super) fn forget_figures(&mut self) {
-        (self.peak, self.area) = (0, 0);
+    /// No episode is open: what is seen from here on is all of the next one.
+    pub(super) fn stand_by(&mut self) {
+        self.is_whole = true;
+        if !self.is_seen_over() {
+            (self.peak, self.area) = (0, 0);
+        }
     }
 
     /// Whether the last look found it over, and nothing was missing since.
@@ -125,9 +130,10 @@ impl Watch {
         self.strikes
     }
 
-    /// The most that was seen, and what was over the limit, summed over seconds.
-    pub(super) fn figures(&self) -> (u64, u64) {
-        (self.peak, u64::try_from(self.area / 1_000).unwrap_or(u64::MAX))
+    /// The most that was seen, and what was over the limit, summed over seconds: none if only a part of it was seen.
+    pub(super) fn figures(&self) -> (u64, Option<u64>) {
+        let area = u64::try_from(self.area / 1_000).unwrap_or(u64::MAX);
+        (self.peak, self.is_whole.then_some(area))
     }
 }
 

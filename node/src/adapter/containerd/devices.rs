@@ -107,7 +107,10 @@ pub(super) fn add(mut spec: Spec, devices: &Devices) -> Result<Spec, OciSpecErro
         let mut resources = linux.resources().clone().unwrap_or_default();
         let mut rules = resources.devices().clone().unwrap_or_default();
         for node in &devices.nodes {
-            rules.push(rule(node)?);
+            // A pipe is no device, and no rule of a control group is about it.
+            if node.kind != LinuxDeviceType::P {
+                rules.push(rule(node)?);
+            }
         }
         resources.set_devices(Some(rules));
         linux.set_resources(Some(resources));

@@ -209,6 +209,10 @@ impl Containers for ContainerdRuntime {
         Ok(read.await.expect("reading a cgroup does not panic"))
     }
 
+    async fn end_rest(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        self.end_cgroup(key).await
+    }
+
     async fn set_gpu_memory_limit(
         &self,
         pod: PodUid,

@@ -56,7 +56,7 @@ impl Figures {
         device: &Device<'_>,
         processes: Reading<Vec<GpuProcess>>,
     ) -> Result<(Bytes, GpuReadings), End> {
-        let (memory, memory_used) = self.memory(caller, device)?;
+        let (memory, [memory_used, memory_reserved]) = self.memory(caller, device)?;
         let (utilization_percent, memory_utilization_percent) = utilization(caller, device)?;
         let call = "nvmlDeviceGetTemperature";
         let temperature_c = caller.ask(call, || device.temperature(TemperatureSensor::Gpu))?;
@@ -69,6 +69,7 @@ impl Figures {
         let readings = GpuReadings {
             at: caller.board.now(),
             memory_used,
+            memory_reserved,
             utilization_percent,
             memory_utilization_percent,
             temperature_c: within(call, temperature_c, TEMPERATURE_C_MAX),
@@ -86,26 +87,35 @@ impl Figures {
         Ok((memory, readings))
     }
 
-    /// All of its memory, and what of it is used.
-    fn memory(&mut self, caller: &mut Caller, device: &Device<'_>) -> Result<(Bytes, Reading<Bytes>), End> {
+    /// All of its memory, and what of it is used, and what the driver keeps for itself.
+    fn memory(
+        &mut self,
+        caller: &mut Caller,
+        device: &Device<'_>,
+    ) -> Result<(Bytes, [Reading<Bytes>; 2]), End> {
         let call = "nvmlDeviceGetMemoryInfo_v2";
         let read = caller.ask(call, || device.memory_info())?;
-        let used = match read {
-            Reading::Value(MemoryInfo { total, used, .. }) if 0 < total && used <= total => {
+        let figures = match read {
+            Reading::Value(MemoryInfo { total, used, reserved, .. })
+                if 0 < total && used <= total && reserved <= total =>
+            {
                 self.memory = Some(Bytes(total));
-                Reading::Value(Bytes(used))
+                [used, reserved].map(|bytes| Reading::Value(Bytes(bytes)))
             }
-            Reading::Value(MemoryInfo { total, used, .. }) => {
+            Reading::Value(MemoryInfo { total, used, reserved, .. }) => {
                 count_discarded(call);
-                Reading::Failed(format!("{used} of {total} bytes are said to be used"))
+                let reason = format!("{used} of {total} bytes are said to be used, and {reserved} reserved");
+                [reason.clone(), reason].map(Reading::Failed)
             }
-            Reading::Unsupported => Reading::Unsupported,
-            Reading::Failed(reason) => Reading::Failed(reason),
+            Reading::Unsupported => [Reading::Unsupported, Reading::Unsupported],
+            Reading::Failed(reason) => [reason.clone(), reason].map(Reading::Failed),
         };
-        match (self.memory, &used) {
-            (Some(memory), _) => Ok((memory, used)),
+        match (self.memory, &figures) {
+            (Some(memory), _) => Ok((memory, figures)),
             // What has no size can be given to nobody.
-            (None, Reading::Failed(reason)) => Err(End::Lost(format!("its memory is not known: {reason}"))),
+            (None, [Reading::Failed(reason), _]) => {
+                Err(End::Lost(format!("its memory is not known: {reason}")))
+            }
             (None, _) => Err(End::Lost("the driver does not say how much memory it has".to_owned())),
         }
     }

@@ -26,6 +26,9 @@ const LIST_TRIES: usize = 3;
 /// Lists in a row that must have a pid which no process has, for it to be unknown: in one or two it has just ended.
 const ABSENT_LISTS: u32 = 3;
 
+/// Why processes cannot be told where the driver's ids are another namespace's.
+const FOREIGN: &str = "the driver's process ids are those of another namespace";
+
 /// Time that a GPU was busy for each process, in percent; none where what was said cannot be.
 type Busy = BTreeMap<u32, Option<u32>>;
 
@@ -78,7 +81,9 @@ impl Processes {
             sm_percent: busy.value().and_then(|busy| busy.get(&pid).copied().unwrap_or(Some(0))),
         };
         let found: Vec<GpuProcess> = found.into_iter().take(PROCESSES_MAX).map(process).collect();
-        Ok(Reading::Value(self.judge(&caller.uuid, found, owners.sees_a_part())))
+        let judged = self.judge(&caller.uuid, found, owners.sees_a_part());
+        // Whose they are cannot be told, and that a pod has none there is no evidence.
+        Ok(if self.is_foreign { Reading::Failed(FOREIGN.to_owned()) } else { Reading::Value(judged) })
     }
 
     /// The processes with their owners as far as those can be told. `sees_a_part` is whether this service does not see every
@@ -114,7 +119,9 @@ impl Processes {
         let call = "nvmlDeviceGetProcessUtilization";
         let window_us = u64::try_from(caller.board.pace.sample.as_micros()).unwrap_or(u64::MAX);
         let now_us = u64::try_from(caller.board.now().0).unwrap_or(0);
-        let since = self.newest_us.max(now_us.saturating_sub(window_us));
+        // A sample of the future was made before the clock was set back: what comes now is older, and would not be told.
+        let last_us = Some(self.newest_us).filter(|newest| *newest <= now_us.saturating_add(window_us));
+        let since = last_us.unwrap_or(0).max(now_us.saturating_sub(window_us));
         let read = caller.ask(call, || match device.process_utilization_stats(since) {
             // Nobody was busy.
             Err(NvmlError::NotFound) => Ok(vec![]),

@@ -76,13 +76,24 @@ impl Faults {
         let xid = told.xid;
         self.told += 1;
         if self.newest.len() == XIDS_MAX {
-            self.newest.pop_front();
+            self.forget_one(xid);
         }
         self.newest.push_back(SeenXid { number: self.told, xid, at });
         if self.counts.len() < XID_KINDS_MAX || self.counts.contains_key(&xid) {
             *self.counts.entry(xid).or_default() += 1;
         }
         true
+    }
+}
+
+impl Faults {
+    /// Makes room: the oldest goes of which a newer one of its kind is, or comes, so that a storm of one kind hides no other.
+    fn forget_one(&mut self, coming: u32) {
+        let comes_again = |place: usize, xid: u32| {
+            xid == coming || self.newest.iter().skip(place + 1).any(|newer| newer.xid == xid)
+        };
+        let old = self.newest.iter().enumerate().position(|(place, fault)| comes_again(place, fault.xid));
+        self.newest.remove(old.unwrap_or(0));
     }
 }
 
@@ -157,6 +168,15 @@ mod tests {
         let counted: Vec<bool> = told.map(|by| add(&mut faults, by, 13, 0)).to_vec();
         assert_eq!(counted, [true, true, false, false, true, false]);
         assert_eq!(faults.newest.iter().map(|it| it.number).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_storm_of_one_kind_hides_no_other() {
+        let mut faults = Faults::default();
+        add(&mut faults, Teller::Library, 79, 0);
+        assert!((0..1_000).all(|_| add(&mut faults, Teller::Library, 13, 0)));
+        assert_eq!(faults.newest.front().map(|it| (it.number, it.xid)), Some((1, 79)));
+        assert_eq!((faults.newest.len(), faults.newest.back().map(|it| it.number)), (XIDS_MAX, Some(1_001)));
     }
 
     #[test]

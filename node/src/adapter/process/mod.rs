@@ -228,13 +228,23 @@ impl Core {
             let message = "the container does not end, although it was killed";
             return Err(Failure::runtime(message).into());
         }
+        cgroup::remove(&self.groups(key)).map_err(failed)?;
+        self.told.forget(key);
+        folder.remove().map_err(failed)
+    }
+
+    /// Kills what is in the groups of a container, whatever is known of it: its main process may be long gone.
+    fn end_rest(&self, key: &ContainerKey) {
+        cgroup::kill_all(&self.groups(key));
+    }
+
+    /// The control groups of a container.
+    fn groups(&self, key: &ContainerKey) -> Vec<PathBuf> {
         let (pod, container) = planning::group_names(key);
         let mut groups = self.cgroups.folders(&pod, &container);
         // They have other names if the node was set up otherwise then.
-        groups.extend(folder.plan().ok().flatten().into_iter().flat_map(|plan| plan.cgroups));
-        cgroup::remove(&groups).map_err(failed)?;
-        self.told.forget(key);
-        folder.remove().map_err(failed)
+        groups.extend(self.folder(key).plan().ok().flatten().into_iter().flat_map(|plan| plan.cgroups));
+        groups
     }
 
     fn keys(&self) -> std::io::Result<Vec<ContainerKey>> {
@@ -390,6 +400,12 @@ impl Containers for ProcessRuntime {
     async fn limits(&self, key: &ContainerKey) -> Result<Option<LimitsInForce>, RuntimeError> {
         let key = key.clone();
         Ok(self.off(move |core| core.limits(&key)).await)
+    }
+
+    async fn end_rest(&self, key: &ContainerKey) -> Result<(), RuntimeError> {
+        let key = key.clone();
+        self.off(move |core| core.end_rest(&key)).await;
+        Ok(())
     }
 
     async fn set_gpu_memory_limit(

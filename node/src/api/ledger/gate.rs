@@ -1,6 +1,9 @@
 //! The limits of tenants before the routes: a request whose path names a namespace counts against its tenant, and so does
-//! one that looks at the pods of the namespace in its query. One that looks and names none counts against the tenant of
-//! the namespace `default`. Those that name it in their body come to the same limits in their handlers.
+//! one that looks at the pods of the namespace in its query, or that changes a pool or a task by its name. One that looks
+//! and names none counts against the tenant of the namespace `default`, as does one that names a pool or task that is not
+//! there. Those that name it in their body, or by a reservation, come to the same limits in their handlers. What operators
+//! alone change, as limits and whether the node takes pods, is on no tenant's account: none of them is to keep it from
+//! being changed.
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Query, RawPathParams, Request, State};
@@ -12,7 +15,9 @@ use metrics::counter;
 use purser_actors::metric;
 use purser_events::ledger::TenantId;
 use purser_events::ledger::tenant::Operation;
+use purser_events::pool::{PoolName, TaskId};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::allowance::{InForce, Permit, Refused};
 use crate::api::admission::{Held, drain};
@@ -43,7 +48,7 @@ const ALWAYS: [&str; 8] = [
 /// Lets a request in or refuses it. To be layered around every route.
 pub(in crate::api) async fn limit(State(api): State<Api>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let namespace = account(&mut parts).await;
+    let namespace = account(&api, &mut parts).await;
     let request = Request::from_parts(parts, body);
     let Some(namespace) = namespace else { return next.run(request).await };
     match api.enter(&namespace, operation(request.method())) {
@@ -62,21 +67,48 @@ struct Named {
 }
 
 /// The namespace on whose account a request is, if that is told by its head.
-async fn account(parts: &mut Parts) -> Option<String> {
+async fn account(api: &Api, parts: &mut Parts) -> Option<String> {
     // A path that leads nowhere has none.
     let params = RawPathParams::from_request_parts(parts, &()).await.ok();
-    let in_path = params.as_ref().and_then(|params| params.iter().find(|(name, _)| *name == "namespace"));
-    if let Some((_, namespace)) = in_path {
-        return Some(namespace.to_owned());
+    let named = |wanted: &str| {
+        let mut all = params.as_ref()?.iter();
+        all.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
+    };
+    if let Some(namespace) = named("namespace") {
+        return Some(namespace);
     }
     let route = parts.extensions.get::<MatchedPath>()?;
-    if operation(&parts.method) != Operation::Read || ALWAYS.contains(&route.as_str()) {
-        return None;
+    let or_default = |found: Option<String>| Some(found.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()));
+    match (operation(&parts.method), route.as_str()) {
+        (_, route) if ALWAYS.contains(&route) => None,
+        (Operation::Read, _) => {
+            // A query that cannot be read is refused by what reads it.
+            let query = Query::<Named>::from_request_parts(parts, &()).await.ok();
+            or_default(query.and_then(|Query(named)| named.namespace))
+        }
+        (Operation::Delete, "/v1/pools/{name}") | (_, "/v1/pools/{name}/unfreeze") => {
+            or_default(named("name").and_then(|name| of_pool(api, &name)))
+        }
+        (_, "/v1/tasks/{id}/confirm" | "/v1/tasks/{id}/discard" | "/v1/tasks/{id}/cancel") => {
+            or_default(named("id").and_then(|id| of_task(api, &id)))
+        }
+        _ => None,
     }
-    // A query that cannot be read is refused by what reads it.
-    let query = Query::<Named>::from_request_parts(parts, &()).await.ok();
-    let in_query = query.and_then(|Query(named)| named.namespace);
-    Some(in_query.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()))
+}
+
+/// The namespace of a pool, if there is one of that name.
+fn of_pool(api: &Api, name: &str) -> Option<String> {
+    let name = PoolName::new(name).ok()?;
+    api.service.world(|world| Some(world.pools.get(&name)?.spec.as_ref()?.namespace.clone()))
+}
+
+/// The namespace of the pool that has a task, if there is one.
+fn of_task(api: &Api, id: &str) -> Option<String> {
+    let id = TaskId(Uuid::try_parse(id).ok()?);
+    api.service.world(|world| {
+        let pool = world.pools.values().find(|pool| pool.task(id).is_some())?;
+        Some(pool.spec.as_ref()?.namespace.clone())
+    })
 }
 
 fn operation(method: &Method) -> Operation {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use purser_actors::service::ServiceError;
-use purser_events::ledger::policy::LimitsError;
+use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{LedgerRejection, Limits, ResourceKind, Usage};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -96,26 +96,53 @@ pub(in crate::api) async fn set_limits(
     Ok(Json(done.map_err(|error| problem(error, |_, field| field.to_owned()))?.into()))
 }
 
+/// A named set of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresetRequest {
+    /// `conservative`, `moderate` or `aggressive`.
+    #[schema(value_type = String)]
+    pub preset: Preset,
+}
+
+/// Puts a named set of limits in force for processors, memory and disk. Their hard limits stay, and so does what is given
+/// out.
+#[utoipa::path(
+    put, path = "/v1/policy/resources/preset", tag = "resources", request_body = PresetRequest,
+    responses(
+        (status = 200, description = "so it is", body = LedgerAccepted),
+        (status = 422, description = "it cannot be", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn set_preset(
+    State(api): State<Api>,
+    change: Change,
+) -> Result<Json<LedgerAccepted>, Problem> {
+    let PresetRequest { preset } = change.required()?;
+    let done = api.service.set_preset(preset, change.by).await;
+    Ok(Json(done.map_err(|error| problem(error, |kind, field| format!("limits.{kind}.{field}")))?.into()))
+}
+
 fn read(request: &LimitsRequest, kind: &ResourceKind) -> Result<Limits, Problem> {
     let read = Written::from(request).read(kind);
     read.map_err(|errors| Problem::invalid(errors.all().map(|(field, error)| wrong(field, error))))
 }
 
-/// The answer to a change that was refused; limits that cannot be are named by their field, which `path` makes of the
-/// resource and the field of its limits.
+/// The answer to a change that was refused, with the field that is wrong; of limits `path` makes it of the resource and
+/// the field of its limits.
 pub(super) fn problem(error: ServiceError, path: impl Fn(&ResourceKind, &str) -> String) -> Problem {
-    let of_limits = match &error {
-        ServiceError::Ledger(LedgerRejection::Limits { error }) => Some(error.clone()),
+    let field = match &error {
+        ServiceError::Ledger(LedgerRejection::Limits { error }) => {
+            let (kind, field) = error.place();
+            Some(path(kind, field.unwrap_or_default()))
+        }
+        ServiceError::Ledger(LedgerRejection::BadPriority { .. }) => Some("defaultPriorityMax".to_owned()),
+        ServiceError::Ledger(LedgerRejection::BadGrace { .. }) => Some("preemptionGraceS".to_owned()),
         _ => None,
     };
     let problem = Problem::from(error);
-    let named = of_limits.as_ref().map(LimitsError::place);
-    match named {
-        Some((kind, field)) => {
-            let detail = problem.detail.clone();
-            let errors = [wrong(path(kind, field.unwrap_or_default()), detail)];
-            Problem { errors: errors.into(), ..problem }
-        }
+    match field {
+        Some(field) => Problem { errors: [wrong(field, problem.detail.clone())].into(), ..problem },
         None => problem,
     }
 }

@@ -10,7 +10,7 @@ pub mod reservations;
 pub mod resources;
 pub mod shortage;
 pub mod tenants;
-mod used;
+pub(crate) mod used;
 pub mod wish;
 
 use purser_actors::service::ledger::LedgerChange;

@@ -12,8 +12,8 @@ use purser_actors::metering::Latest;
 use purser_actors::service::Service;
 use purser_actors::service::ledger::{HOLDERS_TOLD_MAX, largest_holders};
 use purser_events::ledger::event::Drift;
-use purser_events::ledger::manager::percent_of;
-use purser_events::ledger::{Amounts, HolderId, LedgerPolicy, ResourceKind, ResourceManager, Usage};
+use purser_events::ledger::manager::{ManagerMetrics, ResourceMetrics};
+use purser_events::ledger::{Amounts, HolderId, LedgerPolicy, ResourceKind};
 use purser_events::{Timestamp, World};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use super::LedgerAccepted;
 use super::body::strict;
 use super::limits::{LimitsView, problem};
-use super::used::{used_by_machine, used_by_pods};
+use super::used::{seen, used_by_pods};
 use crate::api::problem::Problem;
 use crate::api::state::{Api, Change, path};
 
@@ -184,26 +184,18 @@ impl ResourcesView {
     pub fn of(world: &World, service: &Service) -> ResourcesView {
         let (measured, counts) = (&service.measured(), service.ledger_counts());
         let ledger = &world.ledger;
-        let reserved = reserved(world);
-        let strict = ledger.policy.strict;
+        let seen = seen(world, measured);
         let managers = ledger.managers.all().map(|manager| {
-            let kinds = manager.kinds();
-            // A GPU that is busy all the time does what it is there for.
-            let wears = kinds.first().filter(|kind| **kind != ResourceKind::GpuShare);
-            let health = manager.health(wears.and_then(|kind| used_by_machine(measured, kind)), strict);
-            let resources = manager.usage(strict);
-            let resources = resources.into_iter().map(|(kind, usage)| {
-                let row = Row { world, manager, reserved: reserved.get(&kind), measured };
-                row.view(&kind, usage)
-            });
+            let ManagerMetrics { health, tally, resources } = manager.metrics(&seen, ledger.policy.strict);
+            let first = resources.first().map(|resource| resource.kind.clone());
             ManagerView {
-                name: kinds.first().map(ToString::to_string).unwrap_or_default(),
+                name: first.as_ref().map(ToString::to_string).unwrap_or_default(),
                 health: health.word().to_owned(),
                 reason: health.reason().map(str::to_owned),
-                allocations: manager.tally().allocations,
-                releases: manager.tally().releases,
-                since_start: kinds.first().map(|kind| counts.of(kind)).unwrap_or_default().into(),
-                resources: resources.collect(),
+                allocations: tally.allocations,
+                releases: tally.releases,
+                since_start: first.map(|kind| counts.of(&kind)).unwrap_or_default().into(),
+                resources: resources.iter().map(|it| ResourceView::of(world, measured, it)).collect(),
             }
         });
         let alerts = ledger
@@ -229,33 +221,24 @@ impl ResourcesView {
     }
 }
 
-/// What one resource is shown from.
-struct Row<'a> {
-    world: &'a World,
-    manager: &'a dyn ResourceManager,
-    reserved: u64,
-    measured: &'a Latest,
-}
-
-impl Row<'_> {
-    fn view(&self, kind: &ResourceKind, usage: Usage) -> ResourceView {
-        let allocated = usage.allocated.saturating_sub(self.reserved);
-        let used = used_by_pods(self.measured, kind);
+impl ResourceView {
+    fn of(world: &World, measured: &Latest, metrics: &ResourceMetrics) -> ResourceView {
+        let ResourceMetrics { kind, usage, limits, reserved, .. } = metrics;
         ResourceView {
             kind: kind.to_string(),
             capacity: usage.capacity,
             allocatable: usage.allocatable,
-            allocated,
-            reserved: self.reserved,
+            allocated: metrics.allocated(),
+            reserved: *reserved,
             free: usage.free(),
-            limits: LimitsView::of(self.manager.limits(kind), usage),
-            allocated_percent: percent_of(allocated, usage.capacity),
-            fragmentation_percent: self.manager.fragmentation(kind),
-            used_by_pods: used.amount,
-            used_percent: used.amount.and_then(|used| percent_of(used, allocated)),
-            used_as_of: used.as_of,
-            used_by_machine: used_by_machine(self.measured, kind),
-            holders: largest_holders(self.world, kind, HOLDERS_TOLD_MAX),
+            limits: LimitsView::of(*limits, *usage),
+            allocated_percent: metrics.allocated_percent(),
+            fragmentation_percent: metrics.fragmentation_percent,
+            used_by_pods: metrics.used_by_pods,
+            used_percent: metrics.used_percent(),
+            used_as_of: used_by_pods(measured, kind).as_of,
+            used_by_machine: metrics.used_by_machine,
+            holders: largest_holders(world, kind, HOLDERS_TOLD_MAX),
         }
     }
 }

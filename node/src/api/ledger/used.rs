@@ -1,8 +1,42 @@
-//! What is really used of a resource: by the pods themselves, and by everything on the machine.
+//! What is seen of resources beside what is given out: what pods themselves and everything on the machine really use, and
+//! which GPUs are of no use.
+
+use std::collections::BTreeMap;
 
 use purser_actors::metering::{Latest, PodSample};
-use purser_events::Timestamp;
-use purser_events::ledger::ResourceKind;
+use purser_events::gpu::{Gpu, Health};
+use purser_events::ledger::{ResourceKind, Seen};
+use purser_events::{Timestamp, World};
+
+use super::resources::reserved;
+
+/// All that is seen from outside the managers.
+pub(crate) fn seen(world: &World, measured: &Latest) -> Seen {
+    let broken = world.gpus.iter().filter_map(|(uuid, gpu)| Some((uuid.clone(), broken(gpu)?)));
+    Seen {
+        used_by_pods: measured_of(|kind| used_by_pods(measured, kind).amount),
+        used_by_machine: measured_of(|kind| used_by_machine(measured, kind)),
+        reserved: reserved(world),
+        gpus: world.gpus.len(),
+        broken_gpus: broken.collect(),
+    }
+}
+
+fn measured_of(of: impl Fn(&ResourceKind) -> Option<u64>) -> BTreeMap<ResourceKind, u64> {
+    ResourceKind::KNOWN.into_iter().filter_map(|kind| of(&kind).map(|amount| (kind, amount))).collect()
+}
+
+/// In what way a GPU is of no use, if it is.
+fn broken(gpu: &Gpu) -> Option<String> {
+    let health = &gpu.known()?.health;
+    match health {
+        Health::Healthy | Health::Degraded { .. } | Health::Probation => None,
+        Health::Unresponsive { .. } | Health::Lost { .. } | Health::Faulty { .. } => {
+            let detail = health.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            Some(format!("is {}{detail}", health.word()))
+        }
+    }
+}
 
 /// What pods use of a resource together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use super::routes::PoolPath;
 use super::task_view::{TaskList, TaskView, find};
 use crate::adapter::clock::UuidV7;
 use crate::api::feed;
+use crate::api::ledger::gate::DEFAULT_NAMESPACE;
 use crate::api::problem::{Problem, WrongField};
 use crate::api::state::{Api, Change, Params, path};
 
@@ -146,7 +147,9 @@ pub(in crate::api) async fn submit(
         let pool = world.pools.get(&pool)?;
         pool.spec.as_ref().map(|spec| spec.namespace.clone())
     });
-    let _permit = namespace.map(|namespace| api.enter(&namespace, Operation::Create)).transpose()?;
+    // Whoever names a pool that is not there counts as one who names no namespace.
+    let namespace = namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let _permit = api.enter(namespace, Operation::Create)?;
     api.check_disk()?;
     let done = api.service.submit_task(&pool, spec, change.by).await?;
     let is_new = done.of.outcome != Outcome::Unchanged;

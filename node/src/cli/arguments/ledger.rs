@@ -12,6 +12,8 @@ use super::{Output, duration};
 pub enum SetVerb {
     /// Puts limits of a resource in force; what is not named stays as it is
     Limits(SetLimits),
+    /// Puts a named set of limits of cpu, memory and disk in force; hard limits stay
+    Preset(SetPreset),
     /// Says what a tenant may have, all of it at once
     Tenant(SetTenant),
     /// Says how violations are seen and answered; what is not named stays as it is
@@ -54,6 +56,17 @@ pub struct SetLimits {
     /// What is kept for the system, 0 to 90
     #[arg(long, value_name = "PERCENT")]
     pub reserve: Option<u32>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `purser set preset`.
+#[derive(Debug, Args)]
+pub struct SetPreset {
+    /// Its name
+    #[arg(value_parser = ["conservative", "moderate", "aggressive"])]
+    pub name: String,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,

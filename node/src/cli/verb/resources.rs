@@ -1,4 +1,4 @@
-//! `purser get resources`, `purser set limits` and `purser resources`.
+//! `purser get resources`, `purser set limits`, `purser set preset` and `purser resources`.
 
 use purser_events::ledger::ResourceKind;
 use purser_events::ledger::event::Drift;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::api::ledger::LedgerAccepted;
 use crate::api::ledger::limits::LimitsRequest;
 use crate::api::ledger::resources::{ManagerView, ResourceView, ResourcesView};
-use crate::cli::arguments::ledger::{Resources, ResourcesVerb, SetLimits};
+use crate::cli::arguments::ledger::{Resources, ResourcesVerb, SetLimits, SetPreset};
 use crate::cli::arguments::{Get, Output};
 use crate::cli::client::{Call, Client, encoded};
 use crate::cli::failure::Failure;
@@ -203,6 +203,13 @@ pub(in crate::cli) async fn set_limits(client: &Client, set: SetLimits) -> Resul
     let call = Call::put(format!("/v1/resources/{}/limits", encoded(&set.kind)));
     let done: LedgerAccepted = client.change(&call.json(&json!(request))).await?;
     accepted(&done, set.output, &format!("limits of {}", set.kind))
+}
+
+/// Puts a named set of limits in force.
+pub(in crate::cli) async fn set_preset(client: &Client, set: SetPreset) -> Result<u8, Failure> {
+    let call = Call::put("/v1/policy/resources/preset".to_owned());
+    let done: LedgerAccepted = client.change(&call.json(&json!({ "preset": set.name }))).await?;
+    accepted(&done, set.output, &format!("preset {}", set.name))
 }
 
 /// Says what became of a change.

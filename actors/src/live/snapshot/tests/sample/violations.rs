@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use purser_events::node::MonitorPolicies;
 use purser_events::node::event::MonitorPolicySet;
 use purser_events::view::ViolationHistory;
-use purser_events::view::violations::{EpisodeStep, OpenGap, PastEpisode, PastGap, PodGaps, StepKind};
+use purser_events::view::violations::{EpisodeStep, OpenGap, PastEpisode, PastGap, PodGaps, StepKind, Sum};
 use purser_events::violation::event::{GapCause, Outcome};
 use purser_events::violation::state::{EndedEpisode, Gap};
 use purser_events::violation::{Episode, Level, Measure, ViolationKind, Violations};
@@ -84,9 +84,11 @@ pub(super) fn history() -> ViolationHistory {
         open: causes.map(|cause| OpenGap { stream: pod().stream(), since: AT, cause }).to_vec(),
         recent: causes.map(|cause| PastGap { since: AT, until: AT, cause }).into(),
     };
+    let sum = Sum { begun: 3, ended_ms: 9 };
     ViolationHistory {
         episodes: BTreeMap::from([(Seq(33), Some(episode)), (Seq(34), None)]),
         open: BTreeMap::from([(Uuid::from_u128(301), Seq(36))]),
         gaps: BTreeMap::from([(pod(), gaps)]),
+        sums: BTreeMap::from([(pod(), BTreeMap::from([(ViolationKind::CpuUsage, sum)]))]),
     }
 }

@@ -45,11 +45,8 @@ fn a_pod_of_a_pool_makes_way_for_nobody_while_others_do() {
     policy["preemptionGraceS"] = json!(1);
     policy["limits"]["memory"] = json!({ "hard": 256 * MIB, "overcommitPercent": 100, "reservePercent": 0 });
     stage.ask("PUT", "/v1/policy/resources", &policy.to_string());
-    // It matters more than the pool's, is younger, and the pool's alone would be enough. That it says to be of the pool
-    // does not make it so.
-    let mut plain: Value = serde_json::from_str(&pod("plain", 5, "100Mi")).unwrap();
-    plain["metadata"]["labels"] = json!({ "purser.dev/pool": POOL, "purser.dev/pool-member": "1" });
-    stage.purserd.apply(&plain.to_string());
+    // It matters more than the pool's, is younger, and the pool's alone would be enough.
+    stage.purserd.apply(&pod("plain", 5, "100Mi"));
     bounded::until("it runs", || phase(&stage, "plain") == "Running");
     let mut feed = Feed::live(&stage.purserd);
     stage.purserd.apply(&pod("high", 100, "120Mi"));

@@ -335,7 +335,7 @@ fn soft_limits_of_gpus_and_subnets_are_looked_at_too() {
     scene.runs(2, gpus(1, Some(30)));
     let soft = "90% of gpu-share is given out, beyond the soft limit of 80%";
     assert_eq!(health(&scene, &ResourceKind::GpuShare, None), Health::Degraded(soft.to_owned()));
-    scene.runs(3, purser_events::ledger::Demand { subnet: true, ..cpu(1) });
+    scene.runs(3, Demand { subnet: true, ..cpu(1) });
     assert_eq!(health(&scene, &ResourceKind::Ports, None).word(), "Degraded");
 }
 

@@ -287,8 +287,12 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn resize() -> impl Strategy<Value = Resize> {
     let size = |most: u64| prop_oneof![1 => Just(0), 40 => 1..most, 1 => Just(u64::MAX)];
     let (cpu, memory) = (prop::option::of(size(3_500)), prop::option::of(size(25)));
-    (any::<usize>(), 1..9_u32, cpu, memory)
-        .prop_map(|(which, generation, cpu, memory)| Resize { which, generation, cpu, memory })
+    (any::<usize>(), 1..9_u32, cpu, memory).prop_map(|(which, generation, cpu, memory)| Resize {
+        which,
+        generation,
+        cpu,
+        memory,
+    })
 }
 
 /// One operation.

@@ -321,9 +321,8 @@ fn status_of(code: &str) -> StatusCode {
         "ambiguous-container" | "empty-command" | "reason-too-long" => StatusCode::BAD_REQUEST,
         "too-many-execs" | "queue-full" | "too-many-reservations" => StatusCode::TOO_MANY_REQUESTS,
         "bad-ttl" | "bad-limits" | "bad-tenant" | "bad-grace" | "bad-priority" | "bad-reason"
-        | "bad-namespace"
-        | "bad-resize" | "uncountable" | "bad-gpu-policy" | "bad-pool" | "bad-task" | "bad-until"
-        | "bad-digest" => StatusCode::UNPROCESSABLE_ENTITY,
+        | "bad-namespace" | "bad-resize" | "uncountable" | "bad-gpu-policy" | "bad-pool" | "bad-task"
+        | "bad-until" | "bad-digest" => StatusCode::UNPROCESSABLE_ENTITY,
         "node-not-started" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::CONFLICT,
     }

@@ -1,7 +1,7 @@
 //! What an import would change of what the service has, field by field.
 
-use purser_events::ledger::{ResourceKind, Tenant};
 use purser_events::ledger::tenant::{Operation, Period, Rate};
+use purser_events::ledger::{ResourceKind, Tenant};
 use serde::Serialize;
 
 use super::convert::Finding;

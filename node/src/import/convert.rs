@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::compare::{Compared, shown_rate};
-use super::field::{ENABLED, GROUPS, LegacyField, MAX_PODS, MAX_PODS_OF_NODE, Place, TENANT_ID, legacy_fields};
+use super::field::{
+    ENABLED, GROUPS, LegacyField, MAX_PODS, MAX_PODS_OF_NODE, Place, TENANT_ID, legacy_fields,
+};
 use super::read::Quota;
 use crate::manifest::shown_key;
 

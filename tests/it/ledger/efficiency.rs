@@ -40,7 +40,8 @@ fn what_is_used_of_what_was_given_is_measured_and_not_asked_for() {
     let told = purserd.purser_ok(["get", "resources", "memory"]);
     assert!(told.contains("128Mi (") && told.contains("Healthy"), "{told}");
     let value = |name: &str, resource: &str| {
-        let (metrics, begin) = (purserd.metrics(), format!("purser_resource_{name}{{resource=\"{resource}\"}} "));
+        let (metrics, begin) =
+            (purserd.metrics(), format!("purser_resource_{name}{{resource=\"{resource}\"}} "));
         metrics.lines().find_map(|line| line.strip_prefix(&begin)?.parse::<f64>().ok())
     };
     let (used, ratio) = (value("used", "memory").unwrap(), value("used_ratio", "memory").unwrap());

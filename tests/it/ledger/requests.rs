@@ -141,7 +141,11 @@ fn every_route_that_changes_something_counts_or_is_an_operators() {
                 continue;
             }
             let answer = ask(&purserd, &method, &path, &body);
-            assert_eq!((answer.status, &answer.body["code"]), (429, &json!("tenant-rate-limited")), "{route}");
+            assert_eq!(
+                (answer.status, &answer.body["code"]),
+                (429, &json!("tenant-rate-limited")),
+                "{route}"
+            );
         }
     }
     operators.sort();

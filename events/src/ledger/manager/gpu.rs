@@ -7,7 +7,9 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 
 use super::gpu_short::{Lacks, Part};
-use super::{Conflict, Health, ManagerState, ResourceManager, Seen, Terms, Usage, conflict, percent_of, plus};
+use super::{
+    Conflict, Health, ManagerState, ResourceManager, Seen, Terms, Usage, conflict, percent_of, plus,
+};
 use crate::ledger::capacity::{Capacity, GpuDevice, GpuUuid};
 use crate::ledger::claims::{Demand, GpuClaim};
 use crate::ledger::grant::{GpuGrant, Grant, HolderId, Shortage};

@@ -78,7 +78,8 @@ impl Life {
         // It is no pod more, and what one pod may have is of all that it is to have.
         let is_of_more = |bound: &Bound| !matches!(bound, Bound::PodMax { .. } | Bound::Unstated);
         let lacks = short.iter().any(|it| it.kind != ResourceKind::Pods && is_of_more(&it.bound));
-        let sizes = [(ResourceKind::Cpu, to.cpu.0, more.cpu.0), (ResourceKind::Memory, to.memory.0, more.memory.0)];
+        let sizes =
+            [(ResourceKind::Cpu, to.cpu.0, more.cpu.0), (ResourceKind::Memory, to.memory.0, more.memory.0)];
         let mut each = sizes.iter();
         let is_barred = each.any(|(kind, to, more)| {
             let most = bounds.and_then(|bounds| bounds.pod_max.bound(kind));
@@ -94,7 +95,8 @@ impl Life {
         let events = self.ask(&C::SettleResize { pod, generation, done }).expect("what is done is done");
         let Some(open) = open.filter(|_| off == 0) else { return assert_eq!(events, []) };
         let size = if done { open.to } else { open.from };
-        let settled = |it: &E| matches!(it, E::ResizeSettled(it) if (it.pod, it.size, it.done) == (pod, size, done));
+        let settled =
+            |it: &E| matches!(it, E::ResizeSettled(it) if (it.pod, it.size, it.done) == (pod, size, done));
         assert!(events.first().is_some_and(settled), "{events:?}");
     }
 

@@ -241,6 +241,14 @@ impl Place {
         }
     }
 
+    /// Whether there are files in which records behind damage can be looked for.
+    pub(crate) fn is_of_files(&self) -> bool {
+        match &self.way {
+            Way::Export(_) | Way::Folder(..) | Way::Segments(_) => true,
+            Way::Input(_) | Way::Socket(_) => false,
+        }
+    }
+
     /// The files that records are in, in their order; none of what is no file.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Failure> {
         let folders: Vec<PathBuf> = match &self.way {

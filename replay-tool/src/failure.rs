@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use purser_events::{Seq, causes};
+use purser_events::{IllegalTransition, Seq, causes};
 use purser_storage::export::ExportError;
 use purser_storage::offline::{SourceError, SourceFailure};
 use purser_storage::{FolderError, PayloadError};
@@ -226,6 +226,12 @@ pub enum Failure {
         /// The first moment.
         seq: Seq,
     },
+    /// There is no moment to look at.
+    #[error("no record is after --good and not after --bad, up to record {last}: give an earlier --good")]
+    NothingBetween {
+        /// The last record that may be looked at.
+        last: Seq,
+    },
     /// A command that was to be asked cannot be run.
     #[error("failed to run `{program}`")]
     Command {
@@ -264,6 +270,14 @@ pub enum Failure {
     OtherJournal {
         /// The record.
         seq: Seq,
+    },
+    /// A record says what cannot have happened after those before it.
+    #[error("record {seq} does not follow from what is before it: see `purser-replay replay-check`")]
+    Illegal {
+        /// The record.
+        seq: Seq,
+        /// What is impossible.
+        source: IllegalTransition,
     },
     /// The journal ends before the record that a cursor means.
     #[error(
@@ -338,6 +352,7 @@ impl Failure {
             | Failure::SpoolFull { .. }
             | Failure::OneQuestion
             | Failure::HoldsAlready { .. }
+            | Failure::NothingBetween { .. }
             | Failure::SnapshotsAlone
             | Failure::SnapshotsUnused
             | Failure::NotWith { .. }
@@ -355,6 +370,7 @@ impl Failure {
             Failure::NotProven { .. }
             | Failure::OtherJournal { .. }
             | Failure::Shorter { .. }
+            | Failure::Illegal { .. }
             | Failure::LaterCause { .. } => Exit::Integrity,
             Failure::NoRecord { .. }
             | Failure::NotSealed { .. }

@@ -178,7 +178,11 @@ fn a_cursor_never_goes_back() {
         };
         let told = tool(&args);
         assert_eq!(told.exit, Exit::Integrity, "{args:?}: {}", told.notes);
-        assert!(told.notes.contains("ends with record 5") && told.notes.contains("record 11"), "{}", told.notes);
+        assert!(
+            told.notes.contains("ends with record 5") && told.notes.contains("record 11"),
+            "{}",
+            told.notes
+        );
         assert_eq!(fs::read_to_string(&file).unwrap(), seen);
     }
     let told = tool(&["log", "--after-cursor", seen.trim_end(), "--export", &part]);

@@ -117,6 +117,9 @@ pub enum Failure {
     /// Worlds are to be put away of what cannot be read from the middle on.
     #[error("--snapshots needs --dir: only a folder can be read from the middle on")]
     SnapshotsAlone,
+    /// Worlds are to be put away in what is read.
+    #[error("--snapshots must lie outside of the folder that is read: nothing is ever written into that")]
+    SnapshotsInside,
     /// Worlds are named to what does not use them.
     #[error("--snapshots is for `state`, which begins with them, and `verify`, which compares them")]
     SnapshotsUnused,
@@ -131,6 +134,14 @@ pub enum Failure {
     /// What was written would be said in between what is written.
     #[error("-o json says on standard output what was written: write it to a file")]
     SaidInBetween,
+    /// A policy file makes no sense.
+    #[error("`{path}` cannot be used")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Samples are to be taken without end.
     #[error("--step must be longer than nothing, as in 1m")]
     NoStep,
@@ -354,12 +365,14 @@ impl Failure {
             | Failure::HoldsAlready { .. }
             | Failure::NothingBetween { .. }
             | Failure::SnapshotsAlone
+            | Failure::SnapshotsInside
             | Failure::SnapshotsUnused
             | Failure::NotWith { .. }
             | Failure::SaidInBetween
             | Failure::NoStep
             | Failure::ManySteps { .. }
             | Failure::Prices { .. }
+            | Failure::Policy { .. }
             | Failure::Overflow
             | Failure::BillTooLong { .. }
             | Failure::PoolTooLong { .. }

@@ -231,3 +231,20 @@ fn what_was_not_looked_at_is_told() {
     assert_eq!(told.exit, Exit::Integrity, "{}", told.notes);
     assert!(told.out.contains("unread    what is behind the damage of the live node"), "{}", told.out);
 }
+
+#[test]
+fn a_data_folder_is_read_and_nothing_is_put_into_it() {
+    let lived = Lived::new(3, 20);
+    let (journal, data) = (lived.path("journal"), lived.path(""));
+    let wanted = lived.tool(&["log", "-o", "jsonl"]);
+    assert_eq!(wanted.exit, Exit::Ok);
+    let told = crate::support::tool(&["log", "-o", "jsonl", "--dir", &data]);
+    assert_eq!((told.exit, told.out), (Exit::Ok, wanted.out), "the journal is in it: {}", told.notes);
+    for inside in [format!("{journal}/kept"), journal.clone(), format!("{journal}/../journal/a/b")] {
+        let told = crate::support::tool(&["state", "--dir", &journal, "--snapshots", &inside]);
+        assert_eq!(told.exit, Exit::Usage, "{inside}: {}", told.notes);
+        assert!(told.notes.contains("must lie outside"), "{}", told.notes);
+    }
+    let beside = lived.path("kept");
+    assert_eq!(crate::support::tool(&["state", "--dir", &journal, "--snapshots", &beside]).exit, Exit::Ok);
+}

@@ -18,7 +18,7 @@ use purser_events::view::World;
 use purser_events::{Event, Header, Seq};
 use purser_storage::Hash;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::fold::{self, Until};
 use crate::progress::Line;
 use crate::source::{Opened, Place};
@@ -43,6 +43,18 @@ pub struct Audited {
     pub hash: Hash,
 }
 
+/// What was true at a moment.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct State {
+    /// All of it.
+    pub world: World,
+    /// [`Exit::Ok`] if every record could be read and followed from those before it; else how `state` would end.
+    pub exit: Exit,
+    /// What could not be folded, in words.
+    pub untold: Vec<String>,
+}
+
 /// A journal's records in order. After an error, nothing follows: what came before it is sound.
 pub struct Records(Opened);
 
@@ -62,6 +74,18 @@ impl Journal {
         Journal { place: Place::of_socket(path.into(), Line::default()) }
     }
 
+    /// The same with the archive of what was trimmed from its folder.
+    #[must_use]
+    pub fn with_archive(self, archive: impl Into<PathBuf>) -> Journal {
+        Journal { place: self.place.with_archive(archive.into()) }
+    }
+
+    /// The same with the folder of the keys that pods' payloads are sealed with.
+    #[must_use]
+    pub fn with_keys(self, keys: impl Into<PathBuf>) -> Journal {
+        Journal { place: self.place.with_keys(keys.into()) }
+    }
+
     /// Where it is.
     pub(crate) fn into_place(self) -> Place {
         self.place
@@ -72,18 +96,37 @@ impl Journal {
     /// # Errors
     /// It cannot be read, or is not a journal that this release knows.
     pub fn records(&self) -> Result<Records, Failure> {
-        self.place.open(Seq(1)).map(Records)
+        self.records_from(Seq(1))
     }
 
-    /// All that was true right after a record; after the last one, if none is named.
+    /// Its records from one on; those before it may be among them, for they are what it is checked against.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a journal that this release knows.
+    pub fn records_from(&self, from: Seq) -> Result<Records, Failure> {
+        self.place.open(from).map(Records)
+    }
+
+    /// All that was true right after a record, or after the last one, and how whole that is.
+    ///
+    /// # Errors
+    /// It cannot be read up to there, does not begin with its first record, or has no such record.
+    pub fn state(&self, at: Option<Seq>) -> Result<State, Failure> {
+        let (mut out, mut notes) = (std::io::sink(), Vec::new());
+        let mut console = Console { out: &mut out, notes: &mut notes };
+        let folded = fold::fold(at.map(Until::Seq), &self.place, &mut console)?;
+        let untold = String::from_utf8_lossy(&notes).lines().map(str::to_owned).collect();
+        Ok(State { world: folded.world, exit: folded.exit, untold })
+    }
+
+    /// All that was true right after a record; after the last one, if none is named. Whether all of it could be folded
+    /// is told by [`Journal::state`].
     ///
     /// # Errors
     /// It cannot be read up to there, does not begin with its first record, or has no such record.
     pub fn world(&self, at: Option<Seq>) -> Result<World, Failure> {
         // What cannot be folded is in the world as well: see `World::quarantined`.
-        let (mut out, mut notes) = (std::io::sink(), std::io::sink());
-        let mut console = Console { out: &mut out, notes: &mut notes };
-        fold::fold(at.map(Until::Seq), &self.place, &mut console).map(|folded| folded.world)
+        self.state(at).map(|state| state.world)
     }
 }
 

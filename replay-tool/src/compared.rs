@@ -64,15 +64,20 @@ impl Fate {
             }
             LedgerEvent::Allocated(it) => {
                 self.allocated += 1;
-                if let Some(since) = self.waiting.remove(&it.pod) {
-                    self.waited.note(u64::try_from(it.at.0.saturating_sub(since.0)).unwrap_or_default());
-                }
+                self.waits_no_more(it.pod, it.at);
             }
+            LedgerEvent::ReservationActivated(it) => self.waits_no_more(it.pod, it.at),
             LedgerEvent::Withdrawn(it) => {
                 self.waiting.remove(&it.pod);
             }
             LedgerEvent::PreemptionRequested(it) => self.preempted += it.victims.len() as u64,
             _ => {}
+        }
+    }
+
+    fn waits_no_more(&mut self, pod: PodUid, at: Timestamp) {
+        if let Some(since) = self.waiting.remove(&pod) {
+            self.waited.note(u64::try_from(at.0.saturating_sub(since.0)).unwrap_or_default());
         }
     }
 

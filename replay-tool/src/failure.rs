@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use purser_events::{Seq, causes};
+use purser_events::{IllegalTransition, Seq, causes};
 use purser_storage::export::ExportError;
 use purser_storage::offline::{SourceError, SourceFailure};
 use purser_storage::{FolderError, PayloadError};
@@ -117,6 +117,9 @@ pub enum Failure {
     /// Worlds are to be put away of what cannot be read from the middle on.
     #[error("--snapshots needs --dir: only a folder can be read from the middle on")]
     SnapshotsAlone,
+    /// Worlds are to be put away in what is read.
+    #[error("--snapshots must lie outside of the folder that is read: nothing is ever written into that")]
+    SnapshotsInside,
     /// Worlds are named to what does not use them.
     #[error("--snapshots is for `state`, which begins with them, and `verify`, which compares them")]
     SnapshotsUnused,
@@ -131,6 +134,14 @@ pub enum Failure {
     /// What was written would be said in between what is written.
     #[error("-o json says on standard output what was written: write it to a file")]
     SaidInBetween,
+    /// A policy file makes no sense.
+    #[error("`{path}` cannot be used")]
+    Policy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Samples are to be taken without end.
     #[error("--step must be longer than nothing, as in 1m")]
     NoStep,
@@ -226,6 +237,12 @@ pub enum Failure {
         /// The first moment.
         seq: Seq,
     },
+    /// There is no moment to look at.
+    #[error("no record is after --good and not after --bad, up to record {last}: give an earlier --good")]
+    NothingBetween {
+        /// The last record that may be looked at.
+        last: Seq,
+    },
     /// A command that was to be asked cannot be run.
     #[error("failed to run `{program}`")]
     Command {
@@ -264,6 +281,14 @@ pub enum Failure {
     OtherJournal {
         /// The record.
         seq: Seq,
+    },
+    /// A record says what cannot have happened after those before it.
+    #[error("record {seq} does not follow from what is before it: see `purser-replay replay-check`")]
+    Illegal {
+        /// The record.
+        seq: Seq,
+        /// What is impossible.
+        source: IllegalTransition,
     },
     /// The journal ends before the record that a cursor means.
     #[error(
@@ -338,13 +363,16 @@ impl Failure {
             | Failure::SpoolFull { .. }
             | Failure::OneQuestion
             | Failure::HoldsAlready { .. }
+            | Failure::NothingBetween { .. }
             | Failure::SnapshotsAlone
+            | Failure::SnapshotsInside
             | Failure::SnapshotsUnused
             | Failure::NotWith { .. }
             | Failure::SaidInBetween
             | Failure::NoStep
             | Failure::ManySteps { .. }
             | Failure::Prices { .. }
+            | Failure::Policy { .. }
             | Failure::Overflow
             | Failure::BillTooLong { .. }
             | Failure::PoolTooLong { .. }
@@ -355,6 +383,7 @@ impl Failure {
             Failure::NotProven { .. }
             | Failure::OtherJournal { .. }
             | Failure::Shorter { .. }
+            | Failure::Illegal { .. }
             | Failure::LaterCause { .. } => Exit::Integrity,
             Failure::NoRecord { .. }
             | Failure::NotSealed { .. }

@@ -125,8 +125,8 @@ impl<'a> Filter<'a> {
         if let Some(event) = event {
             members.learn(stream, event);
         }
-        let of_ledger = matches!(event, Some(Event::Ledger(event)) if members.are_in(event));
-        let belongs = of_ledger || members.has(stream);
+        let of_others = event.is_some_and(|event| members.are_in(stream, event));
+        let belongs = of_others || members.has(stream);
         self.met_pod |= belongs;
         belongs
     }

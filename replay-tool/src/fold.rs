@@ -39,6 +39,14 @@ impl Until {
             Until::Time(last) => header.time > last,
         }
     }
+
+    /// Checks that a journal with these first and last records holds it. Of a time nobody can tell that it is not reached.
+    pub(crate) fn is_reached(self, first: Seq, last: Seq) -> Result<(), Failure> {
+        match self {
+            Until::Seq(asked) if asked > last => Err(Failure::NoRecord { first, last, asked }),
+            Until::Seq(_) | Until::Time(_) => Ok(()),
+        }
+    }
 }
 
 /// A world, and how it came about.
@@ -47,12 +55,16 @@ pub(crate) struct Folded {
     pub(crate) world: World,
     /// When its last record was written.
     pub(crate) time: Option<Timestamp>,
+    /// The moment from which it is looked at, if that is later.
+    pub(crate) seen_at: Option<Timestamp>,
     pub(crate) exit: Exit,
+    /// The same for payloads alone that could not be read.
+    pub(crate) unread: Exit,
 }
 
 impl Default for Folded {
     fn default() -> Folded {
-        Folded { world: World::default(), time: None, exit: Exit::Ok }
+        Folded { world: World::default(), time: None, seen_at: None, exit: Exit::Ok, unread: Exit::Ok }
     }
 }
 
@@ -60,6 +72,12 @@ impl Folded {
     /// The moment, for programs.
     pub(crate) fn place(&self) -> Value {
         json!({ "seq": self.world.head, "time": self.time })
+    }
+
+    /// The moment from which what waits is judged: a time that was asked for, now of a node that lives, else that of the
+    /// last record.
+    pub(crate) fn now(&self) -> Option<Timestamp> {
+        self.seen_at.max(self.time)
     }
 
     /// When its last record was written, for people.
@@ -74,6 +92,8 @@ impl Folded {
             Ok(event) => {
                 let record = Record { header: stored.header, event };
                 if let Err(illegal) = self.world.apply(&record) {
+                    // Each record is whole, and yet they are no history: what follows is not what was.
+                    self.exit = self.exit.or_worse(Exit::Integrity);
                     console.note(format_args!(
                         "record {seq} of {stream}: {illegal}; the stream is no longer folded"
                     ));
@@ -83,7 +103,8 @@ impl Folded {
                 self.world.apply_withheld(&stored.header, stored.layout_number);
             }
             Err(error) => {
-                self.exit = self.exit.or_worse(Exit::of_payload(&error));
+                self.unread = self.unread.or_worse(Exit::of_payload(&error));
+                self.exit = self.exit.or_worse(self.unread);
                 let reason = render::payload_error(&error);
                 console
                     .note(format_args!("record {seq} of {stream}: {reason}; the stream is no longer folded"));
@@ -144,11 +165,6 @@ fn go_on(
 impl Folded {
     /// Checks that a journal that ended here holds a moment that was asked for.
     pub(crate) fn reaches(&self, at: Option<Until>) -> Result<(), Failure> {
-        match at {
-            Some(Until::Seq(asked)) if asked > self.world.head => {
-                Err(Failure::NoRecord { first: Seq(1), last: self.world.head, asked })
-            }
-            Some(Until::Seq(_) | Until::Time(_)) | None => Ok(()),
-        }
+        at.map_or(Ok(()), |at| at.is_reached(Seq(1), self.world.head))
     }
 }

@@ -207,7 +207,8 @@ fn tell_violations(world: &World, now: Timestamp, told: &mut Told<'_>) {
         let Some(id) = episode.pod.and_then(|pod| names.get(&pod)) else { continue };
         let (count, lasted_ms) = pods.entry((id, episode.kind)).or_default();
         *count += 1;
-        *lasted_ms += episode.duration_ms.unwrap_or_else(|| now.ms_since(episode.since));
+        let lasted = episode.duration_ms.unwrap_or_else(|| now.ms_since(episode.since));
+        *lasted_ms = lasted_ms.saturating_add(lasted);
     }
     active.into_iter().for_each(|(kind, count)| told(VIOLATIONS_ACTIVE, &[("kind", kind.word())], count));
     for (pod, held) in holds(world).into_keys() {

@@ -36,6 +36,7 @@ mod progress;
 mod put_away;
 mod reading;
 mod redactions;
+mod rejudged;
 mod render;
 mod report;
 mod rows;

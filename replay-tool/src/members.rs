@@ -1,12 +1,14 @@
 //! Which streams belong to a pod, learnt from records as they pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use purser_events::ledger::LedgerEvent;
+use purser_events::gpu::GpuEvent;
 use purser_events::pod::PodEvent;
+use purser_events::violation::ViolationEvent;
 use purser_events::worker::WorkerEvent;
 use purser_events::{Event, PodUid, Seq, StreamId};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::cli::PodName;
 use crate::failure::Failure;
@@ -18,6 +20,7 @@ use crate::source::Place;
 pub(crate) struct Members<'a> {
     pod: &'a PodName,
     streams: BTreeSet<StreamId>,
+    on_gpus: OnGpus,
 }
 
 impl<'a> Members<'a> {
@@ -26,7 +29,7 @@ impl<'a> Members<'a> {
             PodName::Incarnation(uid) => BTreeSet::from([uid.stream()]),
             PodName::Name(_) => BTreeSet::new(),
         };
-        Members { pod, streams }
+        Members { pod, streams, on_gpus: OnGpus::default() }
     }
 
     /// With every incarnation that the journal has: the ledger decides about a pod before the pod is on record.
@@ -41,9 +44,15 @@ impl<'a> Members<'a> {
         Ok(members)
     }
 
-    /// Whether something happens to one of the pods by a decision of the ledger.
-    pub(crate) fn are_in(&self, event: &LedgerEvent) -> bool {
-        event.pods().iter().any(|pod| self.has(pod.stream()))
+    /// Whether the ledger decides about one of the pods, or a GPU has one of them on record. To be asked of each record, in
+    /// order.
+    pub(crate) fn are_in(&mut self, stream: StreamId, event: &Event) -> bool {
+        let Members { streams, on_gpus, .. } = self;
+        let is_meant = |pod: &PodUid| streams.contains(&pod.stream());
+        match event {
+            Event::Ledger(event) => event.pods().iter().any(is_meant),
+            event => on_gpus.pod_of(stream, event, is_meant).is_some(),
+        }
     }
 
     /// Whether a stream belongs to the pod, as far as the records told so far.
@@ -60,6 +69,45 @@ impl<'a> Members<'a> {
         };
         if belongs {
             self.streams.insert(stream);
+        }
+    }
+}
+
+/// What GPUs have on record about pods that are meant, learnt from records as they pass.
+#[derive(Default)]
+pub(crate) struct OnGpus {
+    violations: BTreeMap<Uuid, PodUid>,
+    /// GPUs on which nobody looks whether one of them keeps to its limits.
+    gaps: BTreeMap<StreamId, PodUid>,
+}
+
+impl OnGpus {
+    /// The pod that a GPU's record is about, if it is one that is meant.
+    pub(crate) fn pod_of(
+        &mut self,
+        stream: StreamId,
+        event: &Event,
+        is_meant: impl Fn(&PodUid) -> bool,
+    ) -> Option<PodUid> {
+        use ViolationEvent as V;
+        let Event::Gpu(GpuEvent::Violation(event)) = event else { return None };
+        match event {
+            V::Detected(it) => {
+                let pod = it.pod.filter(is_meant)?;
+                self.violations.insert(it.id, pod);
+                Some(pod)
+            }
+            V::Escalated(it) => self.violations.get(&it.id).copied(),
+            V::EnforcementRequested(it) => self.violations.get(&it.id).copied(),
+            // It may come after the end of the violation.
+            V::EnforcementEnded(it) => self.violations.get(&it.id).copied(),
+            V::Resolved(it) => self.violations.get(&it.id).copied(),
+            V::GapOpened(it) => {
+                let pod = it.pods.iter().copied().find(is_meant)?;
+                self.gaps.insert(stream, pod);
+                Some(pod)
+            }
+            V::GapClosed(_) => self.gaps.remove(&stream),
         }
     }
 }

@@ -7,7 +7,11 @@ use std::path::Path;
 use purser_events::causes;
 use purser_events::ledger::policy::Preset;
 use purser_events::ledger::{LedgerPolicy, Limits, Tenant, TenantId};
-use purser_events::pool::{PoolName, PoolSpec, ScalingPolicy};
+use purser_events::pool::simulate::Instead;
+use purser_events::pool::{PoolName, PoolSpec, ScalingPolicy, SlotPolicy, TaskPolicy};
+use purser_events::violation::MonitorPolicy;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -23,9 +27,23 @@ pub(crate) struct Overlay {
     policy: Map<String, Value>,
     /// By tenant.
     pub(crate) tenants: BTreeMap<TenantId, Map<String, Value>>,
-    /// How pools are to be scaled.
-    pub(crate) pools: BTreeMap<PoolName, Map<String, Value>>,
+    /// What is to differ of pools.
+    pub(crate) pools: BTreeMap<PoolName, OfPool>,
+    /// How violations are to be seen and answered.
+    pub(crate) monitor: Map<String, Value>,
 }
+
+/// What is to differ of a pool.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct OfPool {
+    scaling: Map<String, Value>,
+    slots: Map<String, Value>,
+    tasks: Map<String, Value>,
+}
+
+/// What of the monitor's policy can be judged by what is on record of violations.
+const ASKABLE: [&str; 7] =
+    ["cpuPercent", "memoryPercent", "gpuPercent", "raiseMs", "strict", "exclusiveNode", "maxActions"];
 
 /// How a policy file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +89,14 @@ pub(crate) enum OverlayError {
     NoPool { name: String, known: String },
     #[error("`pools.{name}.scaling.timeZone` cannot be another one: what its clock said is not on record")]
     Zone { name: String },
-    #[error("`pools.{name}.scaling` makes no sense")]
-    Scaling { name: String, source: purser_events::pool::PoolSpecError },
+    #[error("`pools.{name}` makes no sense")]
+    Pools { name: String, source: purser_events::pool::PoolSpecError },
+    #[error("`monitor` makes no sense")]
+    Monitor(#[from] purser_events::violation::policy::MonitorPolicyError),
+    #[error(
+        "`monitor.{field}` cannot be asked about: samples are not on record, only what came of them; here are {known}"
+    )]
+    NotAskable { field: String, known: String },
     #[error("the node would have refused it")]
     Refused(#[from] purser_events::ledger::LedgerRejection),
 }
@@ -88,7 +112,10 @@ impl Overlay {
         let open = |source| Failure::Open { path: path.to_owned(), source };
         let len = fs::metadata(path).map_err(open)?.len();
         if FILE_LEN_MAX < len {
-            return Err(Failure::not_one(path, OverlayError::TooLong { len }));
+            return Err(Failure::Policy {
+                path: path.to_owned(),
+                source: Box::new(OverlayError::TooLong { len }),
+            });
         }
         let text = fs::read_to_string(path).map_err(open)?;
         let form = match path.extension().and_then(|extension| extension.to_str()) {
@@ -96,7 +123,8 @@ impl Overlay {
             Some("yaml" | "yml") => Form::Yaml,
             Some(_) | None => Form::Toml,
         };
-        Overlay::parse(&text, form).map_err(|error| Failure::not_one(path, error))
+        let wrong = |error: OverlayError| Failure::Policy { path: path.to_owned(), source: Box::new(error) };
+        Overlay::parse(&text, form).map_err(wrong)
     }
 
     fn parse(text: &str, form: Form) -> Result<Overlay, OverlayError> {
@@ -124,12 +152,12 @@ impl Overlay {
                     for (id, pool) in table(part, "pools")? {
                         let name = PoolName::new(&id);
                         let name = name.map_err(|source| OverlayError::Pool { id: id.clone(), source })?;
-                        let scaling = scaling_of(pool, &format!("pools.{id}"))?;
-                        overlay.pools.insert(name, scaling);
+                        overlay.pools.insert(name, OfPool::of(pool, &format!("pools.{id}"))?);
                     }
                 }
+                "monitor" => overlay.monitor = table(camel(part), "monitor")?,
                 _ => {
-                    let known = "policy, tenants and pools".to_owned();
+                    let known = "policy, tenants, pools and monitor".to_owned();
                     return Err(OverlayError::Unknown { at: name, known });
                 }
             }
@@ -137,8 +165,13 @@ impl Overlay {
         // What makes no sense is told before anything is read.
         overlay.policy(&LedgerPolicy::default())?;
         overlay.tenants.keys().try_for_each(|id| overlay.tenant(id, &Tenant::default()).map(drop))?;
-        let default = ScalingPolicy::default();
-        overlay.pools.keys().try_for_each(|name| overlay.overlaid(name, &default).map(drop))?;
+        let (scaling, slots, tasks) = <(ScalingPolicy, SlotPolicy, TaskPolicy)>::default();
+        for (name, of) in &overlay.pools {
+            overlaid(&of.scaling, &scaling, &format!("pools.{name}.scaling"))?;
+            overlaid(&of.slots, &slots, &format!("pools.{name}.slots"))?;
+            overlaid(&of.tasks, &tasks, &format!("pools.{name}.tasks"))?;
+        }
+        overlay.monitor(&MonitorPolicy::default())?;
         Ok(overlay)
     }
 
@@ -174,25 +207,38 @@ impl Overlay {
         serde_json::from_value(base).map_err(|source| OverlayError::Bad { at: "policy".to_owned(), source })
     }
 
-    /// How a pool is to be scaled that is otherwise as it was last.
-    pub(crate) fn scaling(&self, name: &PoolName, spec: &PoolSpec) -> Result<ScalingPolicy, OverlayError> {
-        let scaling = self.overlaid(name, &spec.scaling)?;
+    /// What is to hold of a pool that is otherwise as it was last.
+    pub(crate) fn pool(&self, name: &PoolName, spec: &PoolSpec) -> Result<Instead, OverlayError> {
+        let of = self.pools.get(name).cloned().unwrap_or_default();
+        let at = |part: &str| format!("pools.{name}.{part}");
+        let scaling = overlaid(&of.scaling, &spec.scaling, &at("scaling"))?;
         if scaling.time_zone != spec.scaling.time_zone {
             return Err(OverlayError::Zone { name: name.to_string() });
         }
-        let other = PoolSpec { scaling, ..spec.clone() };
-        other.check().map_err(|source| OverlayError::Scaling { name: name.to_string(), source })?;
-        Ok(other.scaling)
+        let slots = overlaid(&of.slots, &spec.slots, &at("slots"))?;
+        let tasks = overlaid(&of.tasks, &spec.tasks, &at("tasks"))?;
+        let instead = Instead {
+            scaling: Some(scaling),
+            slots: (!of.slots.is_empty()).then_some(slots),
+            tasks: (!of.tasks.is_empty()).then_some(tasks),
+        };
+        let checked = instead.overlaid(spec).check();
+        checked.map_err(|source| OverlayError::Pools { name: name.to_string(), source })?;
+        Ok(instead)
     }
 
-    fn overlaid(&self, name: &PoolName, recorded: &ScalingPolicy) -> Result<ScalingPolicy, OverlayError> {
-        let mut base = json!(recorded);
-        for (field, part) in self.pools.get(name).into_iter().flatten() {
-            known(&base, field, &format!("pools.{name}.scaling.{field}"))?;
-            base[field.as_str()] = part.clone();
+    /// How violations are to be seen and answered that were by a recorded policy.
+    pub(crate) fn monitor(&self, recorded: &MonitorPolicy) -> Result<MonitorPolicy, OverlayError> {
+        let base = json!(recorded);
+        for field in self.monitor.keys() {
+            known(&base, field, &format!("monitor.{field}"))?;
+            if !ASKABLE.contains(&field.as_str()) {
+                return Err(OverlayError::NotAskable { field: field.clone(), known: ASKABLE.join(", ") });
+            }
         }
-        let bad = |source| OverlayError::Bad { at: format!("pools.{name}.scaling"), source };
-        serde_json::from_value(base).map_err(bad)
+        let other: MonitorPolicy = overlaid(&self.monitor, recorded, "monitor")?;
+        other.check()?;
+        Ok(other)
     }
 
     /// A tenant's bounds with what is to be different in them.
@@ -207,16 +253,38 @@ impl Overlay {
     }
 }
 
-/// What is said of a pool: of its scaling alone.
-fn scaling_of(pool: Value, at: &str) -> Result<Map<String, Value>, OverlayError> {
-    let mut parts = table(camel(pool), at)?;
-    let scaling = parts.remove("scaling").unwrap_or(json!({}));
-    match parts.keys().next() {
-        Some(other) => {
-            Err(OverlayError::Unknown { at: format!("{at}.{other}"), known: "scaling".to_owned() })
+impl OfPool {
+    fn of(pool: Value, at: &str) -> Result<OfPool, OverlayError> {
+        let mut of = OfPool::default();
+        for (name, part) in table(camel(pool), at)? {
+            let place = format!("{at}.{name}");
+            let into = match name.as_str() {
+                "scaling" => &mut of.scaling,
+                "slots" => &mut of.slots,
+                "tasks" => &mut of.tasks,
+                _ => {
+                    let known = "scaling, slots and tasks".to_owned();
+                    return Err(OverlayError::Unknown { at: place, known });
+                }
+            };
+            *into = table(part, &place)?;
         }
-        None => table(scaling, &format!("{at}.scaling")),
+        Ok(of)
     }
+}
+
+/// A part of what is on record, with what is to be different in it.
+fn overlaid<T: Serialize + DeserializeOwned>(
+    other: &Map<String, Value>,
+    recorded: &T,
+    at: &str,
+) -> Result<T, OverlayError> {
+    let mut base = json!(recorded);
+    for (field, part) in other {
+        known(&base, field, &format!("{at}.{field}"))?;
+        base[field.as_str()] = part.clone();
+    }
+    serde_json::from_value(base).map_err(|source| OverlayError::Bad { at: at.to_owned(), source })
 }
 
 fn table(value: Value, at: &str) -> Result<Map<String, Value>, OverlayError> {
@@ -254,7 +322,7 @@ fn camel(value: Value) -> Value {
             ("limits", Value::Object(kinds)) => {
                 Value::Object(kinds.into_iter().map(|(kind, limits)| (kind, camel(limits))).collect())
             }
-            ("defaultQuota" | "quota" | "podMax" | "podDefault", part) => part,
+            ("defaultQuota" | "quota" | "podMax" | "podDefault" | "maxActions", part) => part,
             (_, part) => camel(part),
         };
         (name, part)
@@ -326,7 +394,13 @@ mod tests {
         assert!(told("[tenants.red]\nweather = 1").contains("`tenants.red.weather`"));
         assert!(told("[policy").contains("TOML parse error"));
         assert!(told("[pools.\"no name\"]").contains("no pool's name"));
-        assert!(told("[pools.ci]\nslots = 3").contains("no field `pools.ci.slots`"));
+        assert!(told("[pools.ci]\nagents = 3").contains("no field `pools.ci.agents`"));
+        assert!(told("[pools.ci]\nslots = 3").contains("`pools.ci.slots` must be a table"));
+        assert!(told("[pools.ci.slots]\nsize = 3").contains("no field `pools.ci.slots.size`"));
+        assert!(told("[pools.ci.tasks]\non-lost = 'weep'").contains("`pools.ci.tasks` makes no sense"));
+        assert!(told("[monitor]\ncpu = 3").contains("no field `monitor.cpu`"));
+        assert!(told("[monitor]\ncpu-percent = 300").contains("it must be 1 to 100"));
+        assert!(told("[monitor]\ninterval-ms = 1000").contains("`monitor.intervalMs` cannot be asked about"));
         assert!(told("[pools.ci.scaling]\nmax = 3").contains("`pools.ci.scaling.max`"));
         assert!(told("[pools.ci.scaling]\nmax-replicas = 'x'").contains("`pools.ci.scaling` makes no sense"));
     }

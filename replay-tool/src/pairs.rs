@@ -53,7 +53,8 @@ pairs! {
     intent "gpu.enforcement-requested" ["id", "level"] => ["gpu.enforcement-ended"], &[];
     intent "pod.enforcement-requested" ["id", "level"] => ["pod.enforcement-ended"], TERMINATED;
     intent "node.redaction-requested" ["redaction"] => ["node.redaction-completed"], &[];
-    intent "ledger.preemption-requested" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
+    intent "ledger.preemption-requested" ["pod"]
+        => ["ledger.allocated", "ledger.reservation-activated"], &["ledger.withdrawn"];
     intent "pool.removal-requested" [] => ["pool.removed"], &[];
     intent "pool.member-requested" ["member"]
         => ["pool.member-admitted", "pool.member-request-failed", "pool.member-no-room"], &["pool.member-lost"];
@@ -69,7 +70,7 @@ pairs! {
     span "gpu.enforcement-gap-opened" [] => ["gpu.enforcement-gap-closed"], &[];
     span "pod.violation-detected" ["id"] => ["pod.violation-resolved"], TERMINATED;
     span "pod.enforcement-gap-opened" [] => ["pod.enforcement-gap-closed"], TERMINATED;
-    span "ledger.queued" ["pod"] => ["ledger.allocated"], &["ledger.withdrawn"];
+    span "ledger.queued" ["pod"] => ["ledger.allocated", "ledger.reservation-activated"], &["ledger.withdrawn"];
     span "ledger.resize-granted" ["pod"] => ["ledger.resize-settled"], &["ledger.released"];
     span "ledger.reserved" ["reservation"]
         => ["ledger.reservation-activated"], &["ledger.reservation-expired", "ledger.reservation-cancelled"];

@@ -5,6 +5,7 @@ use purser_storage::offline::{Item, SourceError};
 use purser_storage::{Head, PayloadError, StoredRecord};
 
 use crate::failure::{Exit, Failure};
+use crate::fold::Until;
 use crate::source::{Opened, Place};
 use crate::{Console, render};
 
@@ -100,6 +101,12 @@ impl Reading {
             Some(seq) if self.is_sound() && last < seq => Err(Failure::Shorter { seq, last }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Checks, at its end, that a moment that was asked for is in it. Damage before it is told by [`Reading::end`].
+    pub(crate) fn holds(&self, at: Option<Until>) -> Result<(), Failure> {
+        let at = at.filter(|_| self.is_sound());
+        at.map_or(Ok(()), |at| at.is_reached(self.before().next(), self.head().seq))
     }
 
     /// Whether nothing came in between.

@@ -1,9 +1,11 @@
-//! Pools by another scaling policy: what is on record of a pool is lived through again by its own decider.
+//! Pools by other rules of scaling, slots and tasks: what is on record of a pool is lived through again by its own decider.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use purser_events::pool::event::Scaled;
-use purser_events::pool::simulate::{Difference, Figures, Happened, SimulateError, Simulated, simulate};
+use purser_events::pool::simulate::{
+    Difference, Figures, Happened, SimulateError, Simulated, simulate_instead,
+};
 use purser_events::pool::{LocalTime, PoolEvent, PoolName, PoolSpec, Weekday};
 use purser_events::{Event, Header, StreamId, Timestamp};
 use serde_json::{Value, json};
@@ -115,14 +117,14 @@ impl Past {
             let known = known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(OverlayError::NoPool { name: name.to_string(), known });
         };
-        let other = overlay.scaling(&name, spec)?;
+        let other = overlay.pool(&name, spec)?;
         if self.has_gap {
             let came = Err("some of its records cannot be read: it cannot be told how it stood".to_owned());
             return Ok(Outcome { name, came });
         }
         let since = self.happened.first().map_or(until, |first| first.at);
         let clock = |zone: &str, at: Timestamp| self.local_time(zone, at);
-        let came = simulate(&self.happened, &other, since, until, &clock);
+        let came = simulate_instead(&self.happened, &other, since, until, &clock);
         let came = came.map_err(|error| match error {
             SimulateError::Zone { zone } => {
                 format!("no decision on record says what the clock shows in the zone {zone}")
@@ -154,9 +156,9 @@ fn local_time(at: Timestamp, offset_s: i32) -> LocalTime {
 }
 
 impl Outcome {
-    /// Whether another number of pods would have been wanted at some time.
+    /// Whether another number of pods would have been wanted at some time, or tasks would have fared otherwise.
     pub(crate) fn differs(&self) -> bool {
-        self.came.as_ref().is_ok_and(|came| came.first_difference.is_some())
+        self.came.as_ref().is_ok_and(|came| came.first_difference.is_some() || came.held != came.other)
     }
 
     /// For people.

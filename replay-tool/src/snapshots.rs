@@ -160,7 +160,7 @@ impl Snapshots {
                 self.latest = front.latest;
                 let trimmed = front.segments.iter().filter(|made| made.first < present.begins);
                 self.trimmed = trimmed.cloned().collect();
-                let folded = Folded { world, time: front.time, exit: Exit::Ok };
+                let folded = Folded { world, time: front.time, ..Folded::default() };
                 return Ok(Some(Begin { folded, first, source, present }));
             }
         }

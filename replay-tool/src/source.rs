@@ -50,6 +50,10 @@ enum Way {
 impl Way {
     /// A journal's folder, or one with nothing but segments in it.
     fn of_folder(dir: PathBuf, archive: Option<PathBuf>) -> Way {
+        // A service's data folder has the journal in it.
+        let inside = dir.join("journal");
+        let dir =
+            if !dir.join("segments").is_dir() && inside.join("segments").is_dir() { inside } else { dir };
         // One that cannot be read is told of when it is opened.
         let is_of_segments = archive.is_none() && offline::is_of_segments(&dir).unwrap_or_default();
         if is_of_segments { Way::Segments(dir) } else { Way::Folder(dir, archive) }
@@ -64,6 +68,19 @@ impl SourceArgs {
         }
         if self.snapshots.is_some() && self.dir.is_none() {
             return Err(Failure::SnapshotsAlone);
+        }
+        if let (Some(snapshots), Some(dir)) = (&self.snapshots, &self.dir) {
+            // Nothing is ever written into what is read, by whatever path.
+            let is_inside = |path: &Path| {
+                let real = path.ancestors().find_map(|known| {
+                    let known = if known.as_os_str().is_empty() { Path::new(".") } else { known };
+                    known.canonicalize().ok()
+                });
+                real.zip(dir.canonicalize().ok()).is_some_and(|(real, dir)| real.starts_with(dir))
+            };
+            if is_inside(snapshots) {
+                return Err(Failure::SnapshotsInside);
+            }
         }
         let way = self.way(surroundings)?;
         let (subject_keys, snapshots) = (self.subject_keys.clone(), self.snapshots.clone());
@@ -140,6 +157,20 @@ impl Place {
 
     fn of(way: Way, line: Line) -> Place {
         Place { way, subject_keys: None, snapshots: None, line }
+    }
+
+    /// The same folder with the archive of what was trimmed from it; what is no journal's folder has none.
+    pub(crate) fn with_archive(self, archive: PathBuf) -> Place {
+        let way = match self.way {
+            Way::Folder(dir, _) => Way::Folder(dir, Some(archive)),
+            way @ (Way::Export(_) | Way::Input(_) | Way::Segments(_) | Way::Socket(_)) => way,
+        };
+        Place { way, ..self }
+    }
+
+    /// The same with the keys of pods.
+    pub(crate) fn with_keys(self, keys: PathBuf) -> Place {
+        Place { subject_keys: Some(keys), ..self }
     }
 
     /// The folder in which worlds are put away.
@@ -238,6 +269,14 @@ impl Place {
         match &self.way {
             Way::Input(spool) => spool.keep(),
             Way::Export(_) | Way::Folder(..) | Way::Segments(_) | Way::Socket(_) => Ok(()),
+        }
+    }
+
+    /// Whether there are files in which records behind damage can be looked for.
+    pub(crate) fn is_of_files(&self) -> bool {
+        match &self.way {
+            Way::Export(_) | Way::Folder(..) | Way::Segments(_) => true,
+            Way::Input(_) | Way::Socket(_) => false,
         }
     }
 

@@ -141,7 +141,7 @@ fn task_items(folded: &Folded) -> Vec<Value> {
     for (name, pool) in &folded.world.pools {
         items.extend(pool.tasks.values().map(|task| {
             let id = task.spec.id;
-            let wait = folded.time.and_then(|now| pool.why_waits(id, now)).map(|wait| wait.to_string());
+            let wait = folded.now().and_then(|now| pool.why_waits(id, now)).map(|wait| wait.to_string());
             json!({
                 "pool": name, "task": id, "kind": task.spec.kind, "state": task.word(), "since": task.since,
                 "attempts": task.attempts, "slot": task.slot().map(|(slot, _)| slot), "waitsBecause": wait,
@@ -193,7 +193,7 @@ fn tasks(folded: &Folded) -> Vec<String> {
             let (id, kind) = (task.spec.id, task.spec.kind);
             let mut line =
                 format!("{name} {id}  {kind}  {} since {}, {} tries", task.word(), task.since, task.attempts);
-            if let Some(wait) = folded.time.and_then(|now| pool.why_waits(id, now)) {
+            if let Some(wait) = folded.now().and_then(|now| pool.why_waits(id, now)) {
                 let _ = write!(line, ": {}", render::safe(&wait.to_string()));
             }
             line

@@ -148,6 +148,9 @@ fn reserve(ledger: &mut Ledger, reserved: &Reserved) -> Result<(), IllegalTransi
     if reserved.token <= ledger.last_token {
         return Err(illegal("ledger.reserved with a token that was given before"));
     }
+    if reserved.token == u64::MAX {
+        return Err(illegal("ledger.reserved with the last token of all: none could follow"));
+    }
     let holding = Holding {
         tenant: reserved.tenant.clone(),
         priority: 0,

@@ -13,8 +13,11 @@ use crate::context::Context;
 use crate::decider::Decider;
 use crate::ids::WorkerUid;
 
-/// Most events that one decision may add by itself: far more than any pod can need.
+/// Most events that one decision may add by itself, besides those of each container and of each command that runs in the
+/// pod: far more than any pod can need.
 const STEPS_MAX: usize = 1_024;
+/// Most that it may add for each container.
+const CONTAINER_STEPS_MAX: usize = 16;
 
 /// The events of an answer and all that follow from them now.
 pub(super) fn complete(pod: &Pod, mut events: Vec<PodEvent>, context: &Context) -> Vec<PodEvent> {
@@ -22,7 +25,7 @@ pub(super) fn complete(pod: &Pod, mut events: Vec<PodEvent>, context: &Context) 
         pod.evolve(event).expect("a decider only emits events that its state can follow")
     };
     let mut next = events.iter().fold(pod.clone(), evolved);
-    for _ in 0..STEPS_MAX {
+    for _ in 0..steps_max(&next) {
         let Some(event) = next.live().and_then(|pod| step(pod, context)) else { return events };
         for event in with_violations(&next, event, context) {
             next = evolved(next, &event);
@@ -30,6 +33,12 @@ pub(super) fn complete(pod: &Pod, mut events: Vec<PodEvent>, context: &Context) 
         }
     }
     unreachable!("a pod does a bounded number of things by itself")
+}
+
+/// How many events a pod can add by itself. A journal from elsewhere has pods with any number of containers.
+fn steps_max(pod: &Pod) -> usize {
+    let of = |pod: &PodState| pod.execs.len() + pod.containers.len() * CONTAINER_STEPS_MAX;
+    STEPS_MAX + pod.live().map_or(0, of)
 }
 
 /// An event, and before it the ends of what ends with it: once nothing of the pod runs it violates nothing.

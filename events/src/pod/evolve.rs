@@ -24,7 +24,9 @@ const START_ERROR_CODE: u8 = 128;
 /// Makes `pod` what it is after `event`; it stays what it was if the event cannot happen to it.
 pub(super) fn follow(pod: &mut Pod, event: &PodEvent) -> Result<(), IllegalTransition> {
     let next = match (event, &mut *pod) {
-        (PodEvent::Admitted(admitted), Pod::Unknown) => Some(Pod::Live(Box::new(admit(admitted)))),
+        (PodEvent::Admitted(admitted), Pod::Unknown) => {
+            admit(admitted).map(|admitted| Pod::Live(Box::new(admitted)))
+        }
         (PodEvent::Terminated(gone), Pod::Live(live)) => match live.phase {
             Phase::Terminating { cleaning: true, .. } => Some(Pod::Terminated {
                 id: live.spec.id.clone(),
@@ -46,10 +48,13 @@ pub(super) fn follow(pod: &mut Pod, event: &PodEvent) -> Result<(), IllegalTrans
     Ok(())
 }
 
-fn admit(admitted: &Admitted) -> PodState {
+/// What is admitted; none if two of its containers have one name, so that nothing said of it says of which.
+fn admit(admitted: &Admitted) -> Option<PodState> {
     let spec = Arc::new(admitted.spec.clone());
+    let mut names = BTreeSet::new();
+    spec.all_containers().all(|(_, container)| names.insert(&container.name)).then_some(())?;
     let containers = spec.all_containers().map(|(role, container)| new_container(role, container)).collect();
-    PodState {
+    Some(PodState {
         uid: admitted.uid,
         spec,
         supersedes: admitted.supersedes,
@@ -63,7 +68,7 @@ fn admit(admitted: &Admitted) -> PodState {
         stop_why: StopWhy::Asked,
         violations: Violations::default(),
         resize: None,
-    }
+    })
 }
 
 fn new_container(role: Role, spec: &ContainerSpec) -> Container {

@@ -160,7 +160,8 @@ fn remove(pool: &mut Pool) {
 }
 
 fn request_member(pool: &mut Pool, requested: &MemberRequested) -> Result<(), IllegalTransition> {
-    if requested.member <= pool.last_member || !pool.exists() {
+    // After the last number of all none could follow.
+    if requested.member <= pool.last_member || requested.member == u64::MAX || !pool.exists() {
         return Err(illegal(pool, "pool.member-requested"));
     }
     pool.last_member = requested.member;

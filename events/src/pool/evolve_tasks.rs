@@ -58,7 +58,7 @@ pub(super) fn assign(pool: &mut Pool, assigned: &TaskAssigned) -> Outcome {
     const EVENT: &str = "pool.task-assigned";
     let task = known(pool, assigned.task, EVENT)?;
     let weight = weight(pool, &task.spec);
-    let is_new = pool.last_token < assigned.token;
+    let is_new = next_token(pool, assigned.token, EVENT).is_ok();
     if !is_new || !pool.queue.has(&task, Pool::rank(&task), weight) {
         return Err(illegal(pool, EVENT));
     }
@@ -278,9 +278,9 @@ fn fill(pool: &mut Pool, key: SlotKey, event: &str, slot: Slot, fits: impl Fn(&S
     })
 }
 
-/// A token, if it is newer than all before.
+/// A token, if it is newer than all before, and another can follow.
 fn next_token(pool: &Pool, token: Token, event: &str) -> Result<Token, IllegalTransition> {
-    if token <= pool.last_token { Err(illegal(pool, event)) } else { Ok(token) }
+    if token <= pool.last_token || token == token.next() { Err(illegal(pool, event)) } else { Ok(token) }
 }
 
 fn known(pool: &Pool, task: TaskId, event: &str) -> Result<Arc<Task>, IllegalTransition> {

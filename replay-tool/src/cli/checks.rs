@@ -41,7 +41,13 @@ called *.json:
   memory = 68719476736
   [pools.ci.scaling]
   max-replicas = 8
-  up-stable-ms = 5000")]
+  up-stable-ms = 5000
+  [pools.ci.slots]
+  rule = \"flexible\"
+  [pools.ci.tasks]
+  attempts-max = 1
+  [monitor]
+  memory-percent = 95")]
 pub struct WhatifArgs {
     /// The other rules: what is not in it is as recorded
     #[arg(long, value_name = "FILE", required_unless_present = "preset")]

@@ -37,10 +37,12 @@ impl Redecided for Ledger {
                 Some(_) | None => C::CheckTime,
             },
             E::ReservationCancelled(it) => match self.reservations.get(&it.reservation) {
-                Some(held) => C::Cancel {
-                    reservation: ReservationRef { id: it.reservation, token: held.token },
-                    owner: held.owner.clone(),
-                },
+                Some(held) => {
+                    let reservation = ReservationRef { id: it.reservation, token: held.token };
+                    let cancel = C::Cancel { reservation, owner: held.owner.clone() };
+                    // An operator gives up also what its owner could not any more.
+                    return vec![cancel, C::Revoke { reservation: it.reservation }];
+                }
                 None => C::CheckTime,
             },
             E::StaleTokenRefused(it) => stale(self, it),

@@ -84,6 +84,8 @@ pub(crate) fn again<D: Redecided>(
     about: About,
     circumstances: &Circumstances,
 ) -> Option<Outcome<D>> {
+    // What cannot follow was not decided: a decider that is asked for it would be taken for a defect of its own.
+    state.evolve(events.first()?).ok()?;
     let commands = state.commands(events, about);
     let mut deadlines: Option<Vec<Timestamp>> = None;
     for context in &circumstances.contexts {

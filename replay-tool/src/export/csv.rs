@@ -57,15 +57,9 @@ impl Sink for Csv<'_> {
             return Ok(());
         }
         let payload = event.as_ref().map(|event| self.shown.payload(event)).unwrap_or_default();
-        let kind = render::type_name(stored);
+        let (kind, header) = (render::type_name(stored), self.shown.header(&stored.header));
         let mut cells = Vec::with_capacity(self.fields.len() + 1);
-        for field in &self.fields {
-            let value = match field.text() {
-                "@principal" => self.shown.principal(&stored.header).into(),
-                _ => field.value(&stored.header, &kind, &payload),
-            };
-            cells.push(cell(&text(&value)));
-        }
+        cells.extend(self.fields.iter().map(|field| cell(&text(&field.value(&header, &kind, &payload)))));
         if self.with_payload {
             cells.push(cell(&text(&payload)));
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use purser_events::Event;
 use purser_storage::{PayloadError, StoredRecord};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Shown, Sink};
 use crate::failure::Failure;
@@ -34,7 +34,7 @@ impl Sink for Jsonl<'_> {
         }
         let mut record = render::record_json(stored, event);
         if self.shown.is_redacted() {
-            record["header"]["origin"]["principal"] = self.shown.principal(&stored.header).into();
+            record["header"] = json!(self.shown.header(&stored.header));
             if let Ok(event) = event {
                 record["event"]["payload"] = self.shown.payload(event);
             }

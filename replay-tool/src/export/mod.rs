@@ -9,7 +9,7 @@ pub(crate) mod perfetto;
 mod redactor;
 mod thrift;
 
-use purser_events::{Event, Header};
+use purser_events::{Cause, Event, Header, Principal};
 use purser_storage::{PayloadError, StoredRecord};
 use serde_json::Value;
 
@@ -51,13 +51,20 @@ impl Shown {
         self.redactor.as_mut().map_or_else(|| text.to_owned(), |redactor| redactor.text(text))
     }
 
-    /// Who asked.
-    pub(crate) fn principal(&mut self, header: &Header) -> String {
-        let principal = &header.origin.principal;
-        if *principal == purser_events::Principal::node() {
-            return principal.as_str().to_owned();
+    /// A record's place, cause and principal.
+    pub(crate) fn header(&mut self, header: &Header) -> Header {
+        let mut shown = header.clone();
+        let Some(redactor) = &mut self.redactor else { return shown };
+        let origin = &mut shown.origin;
+        if origin.principal != Principal::node() {
+            origin.principal = Principal::new(&redactor.text(origin.principal.as_str()));
         }
-        self.text(principal.as_str())
+        origin.correlation = redactor.uuid(origin.correlation);
+        if let Cause::Command(id) = &mut origin.cause {
+            id.0 = redactor.uuid(id.0);
+        }
+        shown.stream.id = redactor.uuid(shown.stream.id);
+        shown
     }
 
     /// What a record says.

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use purser_events::gpu::GpuEvent;
+use purser_events::pod::PodEvent;
+use purser_events::pool::{PoolEvent, TaskResult};
 use purser_events::{Event, Seq, Timestamp};
 use purser_storage::{PayloadError, StoredRecord};
 use serde_json::{Value, json};
@@ -105,14 +108,14 @@ impl<'a> Otlp<'a> {
         event: &Result<Event, PayloadError>,
         parent: Option<Seq>,
     ) -> Value {
-        let header = &stored.header;
         let said = match event {
             Ok(event) => self.shown.payload(event).to_string(),
             Err(error) => render::payload_error(error),
         };
+        let header = &self.shown.header(&stored.header);
         let attributes = [
             ("purser.stream", header.stream.to_string()),
-            ("purser.principal", self.shown.principal(header)),
+            ("purser.principal", header.origin.principal.to_string()),
             ("purser.cause", header.origin.cause.to_string()),
             ("purser.payload", said),
         ];
@@ -133,12 +136,18 @@ impl<'a> Otlp<'a> {
     }
 
     /// Ends the span that something was requested with, unless it waits for more.
-    fn end_span(&mut self, end: &Ended, kind: &str, time: Timestamp) -> Result<(), Failure> {
+    fn end_span(
+        &mut self,
+        end: &Ended,
+        kind: &str,
+        event: Option<&Event>,
+        time: Timestamp,
+    ) -> Result<(), Failure> {
         let Some(begun) = self.begun.get_mut(&end.open.seq) else { return Ok(()) };
         begun.waits_for -= 1;
         let time = nanos(time.max(end.open.time));
         begun.span["endTimeUnixNano"] = time.into();
-        let failed = end.is_given_up || kind.ends_with("failed");
+        let failed = end.is_given_up || kind.ends_with("failed") || event.is_some_and(tells_of_failure);
         begun.span["status"] = if failed {
             json!({ "code": STATUS_ERROR, "message": kind })
         } else {
@@ -167,7 +176,7 @@ impl Sink for Otlp<'_> {
         self.now = self.now.max(header.time);
         let kind = render::type_name(stored);
         for end in self.pending.note(header, &kind, event.as_ref().ok()) {
-            self.end_span(&end, &kind, header.time)?;
+            self.end_span(&end, &kind, event.as_ref().ok(), header.time)?;
         }
         let span = self.span(stored, event, parent);
         match self.pending.begun_by(header, &kind).len() {
@@ -189,6 +198,19 @@ impl Sink for Otlp<'_> {
             self.put(begun.span)?;
         }
         self.flush()
+    }
+}
+
+/// Whether what ended did not end as it was meant to, which the type does not say.
+fn tells_of_failure(event: &Event) -> bool {
+    use purser_events::violation::{ViolationEvent, event::Outcome};
+    match event {
+        Event::Pool(PoolEvent::TaskEnded(it)) => it.result == TaskResult::Failed,
+        Event::Gpu(GpuEvent::Violation(ViolationEvent::EnforcementEnded(it)))
+        | Event::Pod(PodEvent::Violation(ViolationEvent::EnforcementEnded(it))) => {
+            it.outcome == Outcome::Failed
+        }
+        _ => false,
     }
 }
 

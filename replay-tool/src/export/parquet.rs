@@ -240,8 +240,8 @@ impl Sink for Parquet<'_> {
         if !wanted {
             return Ok(());
         }
-        let (header, origin) = (&stored.header, &stored.header.origin);
-        let (kind, principal) = (render::type_name(stored), self.shown.principal(header));
+        let header = self.shown.header(&stored.header);
+        let (kind, origin) = (render::type_name(stored), &header.origin);
         let payload = event.as_ref().ok().map(|event| self.shown.payload(event).to_string());
         // That of the payload that is shown: of an older one, what today's is made of it.
         let version = event.as_ref().map_or(stored.layout_version, |event| event.layout().version);
@@ -271,7 +271,7 @@ impl Sink for Parquet<'_> {
                     None => column.note(false),
                 },
                 "correlation" => column.text(&correlation),
-                "principal" => column.text(&principal),
+                "principal" => column.text(origin.principal.as_str()),
                 name => {
                     let text = match name {
                         "cause_command" => &command,

@@ -147,7 +147,7 @@ impl<'a> Perfetto<'a> {
             }
             _ => None,
         };
-        let name = said.unwrap_or_else(|| stream.to_string());
+        let name = said.unwrap_or_else(|| self.shown.header(header).stream.to_string());
         self.tracks_made += 1;
         let tid = self.tracks_made;
         self.put(&json!({
@@ -208,12 +208,12 @@ impl<'a> Perfetto<'a> {
             Ok(event) => self.shown.payload(event),
             Err(error) => render::payload_error(error).into(),
         };
-        let principal = self.shown.principal(header);
         let kind = render::type_name(stored);
+        let shown = self.shown.header(header);
         let args = json!({
-            "seq": header.seq, "stream": header.stream.to_string(), "time": header.time,
-            "cause": header.origin.cause.to_string(), "principal": principal,
-            "correlation": header.origin.correlation, "payload": said,
+            "seq": shown.seq, "stream": shown.stream.to_string(), "time": shown.time,
+            "cause": shown.origin.cause.to_string(), "principal": shown.origin.principal,
+            "correlation": shown.origin.correlation, "payload": said,
         });
         let ts = self.now;
         self.put(&json!({

@@ -16,6 +16,10 @@ use crate::verb::schema::SHAPES;
 /// Bytes of a text's hash by which it is known again: two texts that share them are not to be had.
 const KNOWN_BY_LEN: usize = 16;
 
+/// The version of uuids that are hashes of names, as those of pools, GPUs, workers and keys of requests are: whoever tries
+/// names finds which.
+const VERSION_OF_NAMES: usize = 8;
+
 /// Numbers of texts so far: about 50 bytes a text.
 pub(super) struct Redactor {
     words: BTreeSet<String>,
@@ -68,21 +72,35 @@ impl Redactor {
         }
     }
 
+    /// What stands for a uuid: of one that was made of names one that says no more than a number does.
+    pub(super) fn uuid(&mut self, uuid: Uuid) -> Uuid {
+        if uuid.get_version_num() != VERSION_OF_NAMES {
+            return uuid;
+        }
+        let number = self.number(&uuid.to_string());
+        uuid::Builder::from_custom_bytes(u128::from(number).to_be_bytes()).into_uuid()
+    }
+
     /// What stands for a text.
     pub(super) fn text(&mut self, text: &str) -> String {
+        format!("redacted-{}", self.number(text))
+    }
+
+    fn number(&mut self, text: &str) -> u64 {
         let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         let mut known_by = [0; KNOWN_BY_LEN];
         known_by.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
         let next = self.numbers.len() as u64 + 1;
-        format!("redacted-{}", self.numbers.entry(known_by).or_insert(next))
+        *self.numbers.entry(known_by).or_insert(next)
     }
 
     fn unless_plain(&mut self, text: String) -> String {
-        let is_plain = text.is_empty()
-            || self.words.contains(&text)
-            || Uuid::try_parse(&text).is_ok()
-            || text.parse::<Timestamp>().is_ok();
-        if is_plain { text } else { self.text(&text) }
+        let is_plain = text.is_empty() || self.words.contains(&text) || text.parse::<Timestamp>().is_ok();
+        match Uuid::try_parse(&text) {
+            _ if is_plain => text,
+            Ok(uuid) => self.uuid(uuid).to_string(),
+            Err(_) => self.text(&text),
+        }
     }
 }
 
@@ -108,5 +126,10 @@ mod tests {
         });
         assert_eq!(redactor.value(before), after);
         assert_eq!(redactor.text("web"), "redacted-2");
+        let derived = purser_events::pool::PoolName::new("prod").unwrap().stream().id;
+        let shown = redactor.value(json!([derived, derived, uid]));
+        let stands_for = "00000000-0000-8000-8000-000000000006";
+        assert_eq!(shown, json!([stands_for, stands_for, uid]), "names can be tried");
+        assert_eq!(redactor.uuid(derived).to_string(), stands_for);
     }
 }

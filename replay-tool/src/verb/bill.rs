@@ -69,7 +69,8 @@ pub(crate) fn run(
         if let Some(Event::Ledger(event)) = reading.event(&stored) {
             match holdings::follow(&mut bill.ledger, &event) {
                 Ok(changes) => bill.note(&event, changes)?,
-                Err(illegal) => console.note(format_args!("record {}: {illegal}", stored.header.seq)),
+                // A bill of what the ledger gave before it would look like one of all.
+                Err(source) => return Err(Failure::Illegal { seq: stored.header.seq, source }),
             }
         }
     }

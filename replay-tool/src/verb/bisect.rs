@@ -139,7 +139,7 @@ impl Search<'_> {
         self.exit = self.exit.or_worse(folded.exit);
         reading.end(Exit::Ok, console)?;
         folded.reaches(bad)?;
-        Ok(None)
+        if begun { Ok(None) } else { Err(nothing_between(good, bad, &folded)) }
     }
 
     /// Looks at the middle of what is left.
@@ -234,12 +234,12 @@ fn ends(
     let (mut low, mut folded) = (None, Folded::default());
     let mut at_end = true;
     while let Some(stored) = reading.next() {
-        if low.is_none() && good.is_before(&stored.header) {
-            low = Some(folded.clone());
-        }
         if bad.is_some_and(|bad| bad.is_before(&stored.header)) {
             at_end = false;
             break;
+        }
+        if low.is_none() && good.is_before(&stored.header) {
+            low = Some(folded.clone());
         }
         folded.apply(stored, console);
     }
@@ -247,7 +247,17 @@ fn ends(
         reading.end(Exit::Ok, console)?;
         folded.reaches(bad)?;
     }
-    Ok((low.unwrap_or_else(|| folded.clone()), folded))
+    match low {
+        Some(low) => Ok((low, folded)),
+        None => Err(nothing_between(good, bad, &folded)),
+    }
+}
+
+/// Why there is nothing to look at, up to the last moment that was reached.
+fn nothing_between(good: Until, bad: Option<Until>, folded: &Folded) -> Failure {
+    let last = folded.world.head;
+    let beyond = if bad.is_none() { good.is_reached(Seq(1), last).err() } else { None };
+    beyond.unwrap_or(Failure::NothingBetween { last })
 }
 
 /// Worlds at even distances between one and a later record, from one reading.

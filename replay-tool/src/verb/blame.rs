@@ -57,6 +57,7 @@ pub(crate) fn run(
             folded.apply(stored, console);
         }
     }
+    reading.holds(at)?;
     let shown: Vec<(&String, &Value, &Setter)> = blame
         .setters
         .iter()

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::cli::IntentsArgs;
 use crate::failure::{Exit, Failure};
+use crate::fold::Until;
 use crate::pairs::Pending;
 use crate::reading::Reading;
 use crate::rows::Rows;
@@ -29,10 +30,18 @@ pub(crate) fn run(
         pending.note(&stored.header, &render::type_name(&stored), event.as_ref());
         last = Some(stored.header.time);
     }
+    reading.holds(at)?;
+    // A node that hangs records nothing: how long something is open is told as of the moment that was asked for.
+    let asked = match at {
+        Some(Until::Time(at)) => Some(at),
+        Some(Until::Seq(_)) => None,
+        None => place.is_live().then_some(now),
+    };
+    let seen_at = asked.max(last);
     let mut rows = Rows::new(args.output);
     let older_than_us = args.older_than.map_or(0, |span| span.0);
     for (stream, pair, open) in pending.all() {
-        let us = last.map_or(0, |last| open.us_until(last));
+        let us = seen_at.map_or(0, |moment| open.us_until(moment));
         if !(pair.is_intent || args.all) || us < older_than_us {
             continue;
         }

@@ -31,6 +31,8 @@ pub(crate) fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
+    // Series that are not gathered at once need another reading.
+    place.again()?;
     let mut series = Series::first();
     let (mut written, mut found) = (None, Exit::NothingMatched);
     loop {
@@ -56,7 +58,6 @@ pub(crate) fn run(
             Some(next) => series = next,
             None => break,
         }
-        place.again()?;
     }
     console.line(format_args!("# EOF"))?;
     Ok(found)

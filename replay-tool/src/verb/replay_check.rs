@@ -10,7 +10,9 @@ use purser_events::pod::Pod;
 use purser_events::pool::Pool;
 use purser_events::view::World;
 use purser_events::worker::Worker;
-use purser_events::{Context, Event, Header, PodUid, Seq, StreamKind, Timestamp, WorkerUid};
+use purser_events::{
+    Context, Event, Header, IllegalTransition, PodUid, Seq, StreamKind, Timestamp, WorkerUid,
+};
 use purser_storage::StoredRecord;
 use serde_json::{Value, json};
 
@@ -57,6 +59,23 @@ struct Difference {
     decided: Result<Vec<Value>, String>,
 }
 
+impl Difference {
+    /// A record that cannot have come after those before it.
+    fn impossible(
+        header: &Header,
+        recorded: Option<&(impl Clone + Into<Event>)>,
+        illegal: &IllegalTransition,
+    ) -> Difference {
+        Difference {
+            seq: header.seq,
+            place: format!("{}@{}", header.stream, header.version),
+            command: "none can have led to it".to_owned(),
+            recorded: recorded.map(|event| json!(Into::<Event>::into(event.clone()))).into_iter().collect(),
+            decided: Err(illegal.to_string()),
+        }
+    }
+}
+
 struct Check {
     folded: Folded,
     slack_us: i64,
@@ -85,8 +104,9 @@ pub(crate) fn run(args: &ReplayCheckArgs, place: &Place, console: &mut Console<'
     check.decide(group, console);
     check.tell(args.output, console)?;
     let differs = check.counts.values().any(|count| count.other > 0);
-    let found = if differs { Exit::Determinism } else { Exit::Ok };
-    reading.end(found.or_worse(check.folded.exit), console)
+    // What is impossible is a difference here, and is told as one.
+    let found = if differs { Exit::Determinism.or_worse(check.folded.unread) } else { check.folded.exit };
+    reading.end(found, console)
 }
 
 /// Whether two records can be of one decision: one command's records stand together, and have one origin.
@@ -130,6 +150,14 @@ impl Check {
             return 1;
         }
         let state = D::in_world(world, &header);
+        if let Some(Err(illegal)) = own.first().map(|first| state.evolve(first)) {
+            // Nobody can have decided it, and a decider that is asked for it may not be told from a defect.
+            count.other += 1;
+            if self.differences.len() < TOLD_MAX {
+                self.differences.push(Difference::impossible(&header, own.first(), &illegal));
+            }
+            return 1;
+        }
         let mut contexts = vec![decisions::context(world, header.time)];
         let recent = |at: &Timestamp| header.time.0.abs_diff(at.0) <= self.slack_us.unsigned_abs();
         contexts

@@ -60,8 +60,6 @@ struct Salvage<'a> {
 }
 
 pub(crate) fn run(args: &SalvageArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
-    let made = |source| Failure::Open { path: args.to.clone(), source };
-    fs::create_dir(&args.to).map_err(made)?;
     let mut salvage = rebuild(args, place)?;
     if salvage.failure.is_some() {
         salvage.look_behind(place)?;
@@ -85,6 +83,8 @@ fn rebuild<'a>(args: &'a SalvageArgs, place: &Place) -> Result<Salvage<'a>, Fail
         Err(Failure::Source(error)) if error.failure() == SourceFailure::Integrity => (None, Some(error)),
         Err(failure) => return Err(failure),
     };
+    // What cannot be opened leaves nothing behind.
+    fs::create_dir(&args.to).map_err(|source| Failure::Open { path: args.to.clone(), source })?;
     let before = source.as_ref().map_or(Head::GENESIS, Opened::before);
     let mut rebuilt = Rebuilt::begin(&args.to.join("journal"), before).map_err(of_folder)?;
     while let Some(item) = source.as_mut().and_then(Opened::next_item) {
@@ -122,6 +122,10 @@ fn of_folder(error: FolderError) -> Failure {
 impl Salvage<'_> {
     /// Looks for records behind the new journal's last.
     fn look_behind(&mut self, place: &Place) -> Result<(), Failure> {
+        if !place.is_of_files() {
+            self.unlooked
+                .push(format!("what is behind the damage of the {}: save it as a file", place.words()));
+        }
         for path in place.files()? {
             let survivors = Survivors::of(&path);
             let Ok(mut survivors) = survivors else {

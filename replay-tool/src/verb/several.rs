@@ -118,6 +118,7 @@ pub(crate) fn timeline(
     }
     tell_skew(&merge, console);
     let found = if rows.is_empty() { Exit::NothingMatched } else { Exit::Ok };
+    let found = lines.iter().flatten().fold(found, |found, timeline| found.or_worse(timeline.exit));
     merge.end(found, console)
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::{Output, StateArgs, View};
 use crate::entity::Entity;
 use crate::failure::{Exit, Failure};
-use crate::fold::{Folded, fold};
+use crate::fold::{Folded, Until, fold};
 use crate::source::Place;
 use crate::{Console, render};
 
@@ -18,7 +18,13 @@ pub(crate) fn run(
     now: Timestamp,
     console: &mut Console<'_>,
 ) -> Result<Exit, Failure> {
-    let folded = fold(args.at.map(|at| at.seen_from(now)), place, console)?;
+    let at = args.at.map(|at| at.seen_from(now));
+    let mut folded = fold(at, place, console)?;
+    folded.seen_at = match at {
+        Some(Until::Time(at)) => Some(at),
+        Some(Until::Seq(_)) => None,
+        None => place.is_live().then_some(now),
+    };
     let world = &folded.world;
     if args.digest {
         console.line(format_args!("{} {}", world.head, render::hex(&world.digest())))?;
@@ -89,7 +95,7 @@ fn tell_pools(folded: &Folded, console: &mut Console<'_>) -> Result<(), Failure>
             pool.queue.waiting,
         ))?;
         for task in pool.tasks.keys() {
-            if let Some(wait) = folded.time.and_then(|now| pool.why_waits(*task, now)) {
+            if let Some(wait) = folded.now().and_then(|now| pool.why_waits(*task, now)) {
                 console.line(format_args!("  task {task} waits: {}", render::safe(&wait.to_string())))?;
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Output, PodName, TimelineArgs};
 use crate::failure::{Exit, Failure};
-use crate::members::incarnations;
+use crate::members::{OnGpus, incarnations};
 use crate::pairs::{Ended, Pending};
 use crate::reading::Reading;
 use crate::rows::Rows;
@@ -31,6 +31,7 @@ pub(crate) struct Timeline {
     lives: BTreeMap<PodUid, Life>,
     /// The pod of each worker.
     workers: BTreeMap<StreamId, PodUid>,
+    on_gpus: OnGpus,
     pending: Pending,
     took: BTreeMap<&'static str, Spans>,
     /// What the pod is called, if that was said.
@@ -39,6 +40,8 @@ pub(crate) struct Timeline {
     node: Option<String>,
     /// The incarnation that the last line is of.
     shown: Option<PodUid>,
+    /// How it ends: a pod's records that do not follow from each other are no history.
+    pub(crate) exit: Exit,
 }
 
 pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>) -> Result<Exit, Failure> {
@@ -60,19 +63,19 @@ pub(crate) fn run(args: &TimelineArgs, place: &Place, console: &mut Console<'_>)
         console.note(format_args!("purser-replay: there is no pod `{}` in the journal", args.pod));
     }
     let found = if rows.is_empty() { Exit::NothingMatched } else { Exit::Ok };
-    reading.end(found, console)
+    reading.end(found.or_worse(timeline.exit), console)
 }
 
 impl Timeline {
     /// Nothing yet of a pod, of a node if there are several.
     pub(crate) fn of(pod: &PodName, place: &Place, node: Option<String>) -> Result<Timeline, Failure> {
         let pods = incarnations(pod, None, place)?;
-        let (lives, workers, pending, took, shown) = <_>::default();
+        let (lives, workers, on_gpus, pending, took, shown) = <_>::default();
         let name = match pod {
             PodName::Name(id) => format!(" {id}"),
             PodName::Incarnation(_) => String::new(),
         };
-        Ok(Timeline { pods, lives, workers, pending, took, name, node, shown })
+        Ok(Timeline { pods, lives, workers, on_gpus, pending, took, name, node, shown, exit: Exit::Ok })
     }
 
     /// Has the next line say whose it is.
@@ -103,6 +106,7 @@ impl Timeline {
                 Some(worker.pod)
             }
             (_, Some(Event::Ledger(event))) => event.pods().into_iter().find(meant),
+            (StreamKind::Gpu, Some(event)) => self.on_gpus.pod_of(stream, event, meant),
             _ => self.workers.get(&stream).copied(),
         }
     }
@@ -124,6 +128,7 @@ impl Timeline {
         if let Some(Event::Pod(event)) = event
             && let Err(illegal) = life.pod.follow(event)
         {
+            self.exit = Exit::Integrity;
             console.note(format_args!("record {}: {illegal}", header.seq));
         }
         let (offset, delta) =

@@ -1,8 +1,8 @@
 //! `whatif`: what the ledger would have decided by other rules about what was asked of it, and how pools would have fared
-//! that are scaled in another way.
+//! by other rules, and which violations there would have been.
 //!
 //! For the ledger the loop is open: when pods came, what they asked for and when they went is taken as recorded. For pools
-//! it is closed, see [`crate::scaling`].
+//! it is closed, see [`crate::scaling`]. Violations are judged by what is on record of them, see [`crate::rejudged`].
 
 use std::path::Path;
 
@@ -19,6 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::fold::Folded;
 use crate::overlay::{Overlay, OverlayError};
 use crate::reading::Reading;
+use crate::rejudged::Rejudged;
 use crate::scaling::Pools;
 use crate::source::Place;
 use crate::{Console, render, scaling};
@@ -59,8 +60,9 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
         untold: 0,
     };
     let named = args.policy.as_deref().unwrap_or(Path::new("--preset"));
-    let refused = |error: OverlayError| Failure::not_one(named, error);
+    let refused = |error: OverlayError| Failure::Policy { path: named.to_owned(), source: Box::new(error) };
     let mut pools = Pools::of(&overlay);
+    let mut rejudged = Rejudged::new(&overlay);
     let mut group: Vec<StoredRecord> = Vec::new();
     while let Some(stored) = reading.next() {
         let is_ledgers = stored.header.stream.kind == StreamKind::Ledger;
@@ -78,6 +80,9 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
             // Only whether the node takes pods concerns the ledger: nobody else need be folded.
             let event = reading.event(&stored);
             pools.note(&stored.header, event.as_ref())?;
+            if let Some(event) = &event {
+                rejudged.note(&stored.header, event).map_err(refused)?;
+            }
             whatif.pass(stored, event, console);
         }
     }
@@ -86,8 +91,9 @@ pub(crate) fn run(args: &WhatifArgs, place: &Place, console: &mut Console<'_>) -
     // Of a part of the journal, nothing can be said about how pools fared.
     let outcomes =
         if reading.is_sound() { pools.decide_again(&overlay).map_err(refused)? } else { Vec::new() };
-    whatif.tell(args.output, &outcomes, console)?;
+    whatif.tell(args.output, &outcomes, &rejudged, console)?;
     let is_same = whatif.compared.is_same() && !outcomes.iter().any(scaling::Outcome::differs);
+    let is_same = is_same && rejudged.is_same();
     let found = if is_same { Exit::NothingMatched } else { Exit::Ok };
     reading.end(found.or_worse(whatif.folded.exit), console)
 }
@@ -230,6 +236,7 @@ impl Whatif<'_> {
         &self,
         output: Output,
         pools: &[scaling::Outcome],
+        rejudged: &Rejudged<'_>,
         console: &mut Console<'_>,
     ) -> Result<(), Failure> {
         if output == Output::Json {
@@ -240,6 +247,9 @@ impl Whatif<'_> {
             if !self.overlay.pools.is_empty() {
                 value["pools"] = pools.iter().map(scaling::Outcome::json).collect();
             }
+            if rejudged.is_asked() {
+                value["violations"] = rejudged.json();
+            }
             return console.line(format_args!("{}", render::pretty(&value)));
         }
         console.line(format_args!("{OPEN_LOOP}"))?;
@@ -248,6 +258,7 @@ impl Whatif<'_> {
             console.line(format_args!("untold     {} records do not say what led to them", self.untold))?;
         }
         self.compared.tell(console)?;
-        pools.iter().try_for_each(|pool| pool.tell(console))
+        pools.iter().try_for_each(|pool| pool.tell(console))?;
+        rejudged.tell(console)
     }
 }

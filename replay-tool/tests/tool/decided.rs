@@ -216,7 +216,7 @@ fn rules_that_make_no_sense_are_refused() {
     ] {
         fs::write(&policy, text).unwrap();
         let told = lived.tool(&["whatif", "--policy", &policy]);
-        assert_eq!((told.exit, told.out.as_str()), (Exit::Io, ""), "{text}: {}", told.notes);
+        assert_eq!((told.exit, told.out.as_str()), (Exit::Usage, ""), "{text}: {}", told.notes);
         assert!(told.notes.contains(wanted), "{text}: {}", told.notes);
     }
     assert_eq!(lived.tool(&["whatif", "--policy", "/nonexistent"]).exit, Exit::Io);

@@ -38,6 +38,20 @@ fn an_audit_of_ones_own_counts_what_is_there() {
         assert_eq!(journal.world(Some(Seq(20))).unwrap(), worlds[20]);
         assert_eq!(journal.records().unwrap().count(), lived.steps.len());
     }
+    // What could not be followed is told, and not only left out.
+    let mut steps = crate::life::life(3, 60);
+    let at = steps.iter().position(|step| step.event.layout().name == "pod.container-started").unwrap();
+    let (stream, time) = (steps[at].stream, steps[at].time);
+    let (event, origin) = (steps[at].event.clone(), steps[at].origin.clone());
+    steps.insert(at + 1, crate::life::Step { stream, event, origin, time });
+    let lived = Lived::of(steps);
+    let forged = Journal::folder(lived.path("journal"));
+    let state = forged.state(None).unwrap();
+    assert_eq!((state.exit, state.untold.len()), (Exit::Integrity, 1), "{:?}", state.untold);
+    assert_eq!(state.world.quarantined.len(), 1);
+    let before = forged.state(Some(Seq(at as u64 + 1))).unwrap();
+    assert_eq!((before.exit, before.untold), (Exit::Ok, vec![]));
+    assert_eq!(forged.records_from(Seq(5)).unwrap().last().unwrap().unwrap().header.seq, state.world.head);
     let none = Journal::export("/nonexistent").records().err().unwrap();
     assert_eq!(none.exit(), Exit::Io);
 }

@@ -124,10 +124,26 @@ fn exports_of_a_run_are_as_on_file() {
     let told = run(&["whatif", "--policy", &path("wider"), "-o", "json"]);
     let told: Value = serde_json::from_str(&told.out).unwrap();
     assert_eq!((&told["pools"][0]["pool"], &told["pools"][0]["loop"]), (&"ci".into(), &"closed".into()));
+    // Other slots, and other rules for tasks, lead to other waits and ends.
+    let figures = |rules: &str| -> Value {
+        fs::write(path("rules"), rules).unwrap();
+        let told = run(&["whatif", "--policy", &path("rules"), "-o", "json"]);
+        let value: Value = serde_json::from_str(&told.out).unwrap();
+        let pool = value["pools"][0].clone();
+        assert_eq!(told.exit == Exit::Ok, pool["held"] != pool["other"], "{rules}: {pool}");
+        pool
+    };
+    let same = figures("[pools.ci]");
+    assert_eq!(same["held"], same["other"]);
+    let few = figures("[pools.ci.slots]\nrule = 'exclusive'\ncount = 1");
+    assert_eq!((&few["held"], &few["recorded"]), (&same["held"], &same["recorded"]));
+    assert!(few["other"]["waitMaxMs"].as_u64() > few["held"]["waitMaxMs"].as_u64(), "{few}");
+    let short = figures("[pools.ci.tasks]\nqueue-max = 1");
+    assert!(short["other"]["ended"].as_u64() < short["held"]["ended"].as_u64(), "{short}");
     fs::write(path("none"), "[pools.cd.scaling]\nmax-replicas = 4\n").unwrap();
     let told = run(&["whatif", "--policy", &path("none")]);
     assert!(
-        told.exit == Exit::Io && told.notes.contains("no pool `cd` in the journal: here are ci"),
+        told.exit == Exit::Usage && told.notes.contains("no pool `cd` in the journal: here are ci"),
         "{}",
         told.notes
     );

@@ -191,3 +191,47 @@ fn several_journals_are_as_on_file() {
     golden("several-stats.txt", &tool_of(&lives, &["stats"]));
     golden("several-timeline.txt", &tool_of(&lives, &["timeline", "web"]));
 }
+
+#[test]
+fn violations_are_judged_by_another_policy_as_far_as_they_are_on_record() {
+    let lived = lived();
+    let policy = lived.path("other.toml");
+    let judged = |text: &str| -> (Exit, Value) {
+        std::fs::write(&policy, text).unwrap();
+        let told = lived.tool(&["whatif", "-o", "json", "--policy", &policy]);
+        let value: Value = serde_json::from_str(&told.out).unwrap();
+        (told.exit, value["violations"].clone())
+    };
+    let fates = |text: &str| -> Vec<(String, String)> {
+        let (exit, told) = judged(text);
+        let rows = told["differences"].as_array().unwrap();
+        assert_eq!(exit == Exit::Ok, !rows.is_empty(), "{told}");
+        assert_eq!((told["judged"].as_u64(), told["same"].as_u64()), (Some(4), Some(4 - rows.len() as u64)));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        rows.iter().map(|row| (text(&row["kind"]), text(&row["fate"]))).collect()
+    };
+    let of = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
+        rows.iter().map(|(kind, fate)| ((*kind).to_owned(), (*fate).to_owned())).collect()
+    };
+    // What was in force by default, once more.
+    assert_eq!(fates("[monitor]\nmemory-percent = 85"), []);
+    // At most 92 thousandths were seen.
+    assert_eq!(fates("[monitor]\nmemory-percent = 95"), of(&[("memory_usage", "below")]));
+    assert_eq!(fates("[monitor]\nmemory-percent = 9\nraise-ms = 5000"), []);
+    // It lasted 5 s, and what ended it had to last as long as what began it.
+    assert_eq!(
+        fates("[monitor]\nraise-ms = 60000"),
+        of(&[("gpu_over_quota", "short"), ("memory_usage", "short")])
+    );
+    let lower = "[monitor.max-actions]\ngpu_over_quota = 'warn'";
+    assert_eq!(fates(lower), of(&[("gpu_over_quota", "lower")]));
+    assert_eq!(fates("[monitor]\nstrict = true"), of(&[("gpu_over_quota", "higher")]));
+    std::fs::write(&policy, "[monitor]\nmemory-percent = 95").unwrap();
+    let told = lived.tool(&["whatif", "--policy", &policy]);
+    assert!(told.out.contains("would not have begun: at most 92 was seen, of 950"), "{}", told.out);
+    // What needs samples is refused.
+    std::fs::write(&policy, "[monitor]\nviolations-max = 9").unwrap();
+    let told = lived.tool(&["whatif", "--policy", &policy]);
+    assert_eq!((told.exit, told.out.as_str()), (Exit::Usage, ""), "{}", told.notes);
+    assert!(told.notes.contains("cannot be asked about: samples are not on record"), "{}", told.notes);
+}

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::event::Scaled;
-use super::{LocalTime, Pool, PoolEvent, ScalingPolicy};
+use super::{LocalTime, Pool, PoolEvent, PoolSpec, ScalingPolicy, SlotPolicy, TaskPolicy};
 use crate::decider::{Decider, IllegalTransition};
 use crate::units::Timestamp;
 use demand::Demand;
@@ -51,6 +51,31 @@ pub enum SimulateError {
         /// Which.
         zone: String,
     },
+}
+
+/// What is to hold in place of what is on record; what is none stays as it was set, each time that it was.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Instead {
+    /// How many pods there are.
+    pub scaling: Option<ScalingPolicy>,
+    /// The slots of each pod.
+    pub slots: Option<SlotPolicy>,
+    /// What holds for tasks.
+    pub tasks: Option<TaskPolicy>,
+}
+
+impl Instead {
+    /// A specification with that in it.
+    #[must_use]
+    pub fn overlaid(&self, spec: &PoolSpec) -> PoolSpec {
+        let Instead { scaling, slots, tasks } = self;
+        PoolSpec {
+            scaling: scaling.as_ref().unwrap_or(&spec.scaling).clone(),
+            slots: slots.unwrap_or(spec.slots),
+            tasks: tasks.as_ref().unwrap_or(&spec.tasks).clone(),
+            ..spec.clone()
+        }
+    }
 }
 
 /// What came of it; `D` is a decision as it is shown.
@@ -100,13 +125,28 @@ impl Simulated {
     }
 }
 
-/// Runs another policy over what is on record of a pool, oldest first, from its beginning.
+/// Runs another scaling policy over what is on record of a pool, oldest first, from its beginning.
 ///
 /// # Errors
 /// See [`SimulateError`].
 pub fn simulate(
     past: &[Happened],
     other: &ScalingPolicy,
+    since: Timestamp,
+    until: Timestamp,
+    clock: WallClock<'_>,
+) -> Result<Simulated, SimulateError> {
+    let instead = Instead { scaling: Some(other.clone()), ..Instead::default() };
+    simulate_instead(past, &instead, since, until, clock)
+}
+
+/// Runs other rules over what is on record of a pool, oldest first, from its beginning.
+///
+/// # Errors
+/// See [`SimulateError`].
+pub fn simulate_instead(
+    past: &[Happened],
+    other: &Instead,
     since: Timestamp,
     until: Timestamp,
     clock: WallClock<'_>,

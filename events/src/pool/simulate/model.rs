@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::pool::{
-    MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, ScalingPolicy, TaskExit, TaskId, TaskReport,
-    TaskSpec, TaskState, Token,
+    MemberPhase, Phase, Pool, PoolCommand, PoolEvent, PoolSpec, TaskExit, TaskId, TaskReport, TaskSpec,
+    TaskState, Token,
 };
 use crate::{Context, Decider, PodUid, Policy, Timestamp};
 use uuid::Uuid;
 
 use super::demand::{Answer, Demand};
 use super::figures::Counting;
-use super::{Happened, SimulateError, WallClock};
+use super::{Happened, Instead, SimulateError, WallClock};
 
 /// Time between two looks at what is due, in milliseconds.
 const TICK_MS: u64 = 5_000;
@@ -36,8 +36,8 @@ enum Due {
 pub(super) struct Model<'a> {
     pool: Pool,
     demand: &'a Demand,
-    /// The policy that holds in place of the recorded one.
-    policy: Option<&'a ScalingPolicy>,
+    /// What holds in place of what is on record.
+    instead: Option<&'a Instead>,
     clock: WallClock<'a>,
     agenda: BTreeMap<(Timestamp, u64), Due>,
     planned: u64,
@@ -47,10 +47,10 @@ impl<'a> Model<'a> {
     pub(super) fn new(
         pool: Pool,
         demand: &'a Demand,
-        policy: Option<&'a ScalingPolicy>,
+        instead: Option<&'a Instead>,
         clock: WallClock<'a>,
     ) -> Model<'a> {
-        Model { pool, demand, policy, clock, agenda: BTreeMap::new(), planned: 0 }
+        Model { pool, demand, instead, clock, agenda: BTreeMap::new(), planned: 0 }
     }
 
     /// Lives through a time in which this was wanted.
@@ -62,7 +62,7 @@ impl<'a> Model<'a> {
     ) -> Result<Counting, SimulateError> {
         let mut counting = Counting::new(&self.pool, since);
         self.take_over(since);
-        if let (Some(_), Some(name), Some(spec)) = (self.policy, &self.pool.name, &self.pool.spec) {
+        if let (Some(_), Some(name), Some(spec)) = (self.instead, &self.pool.name, &self.pool.spec) {
             let command = PoolCommand::SetSpec { name: name.clone(), spec: Box::new(self.overlaid(spec)) };
             self.plan(since, Due::Command(Box::new(command)));
         }
@@ -147,8 +147,7 @@ impl<'a> Model<'a> {
     }
 
     fn overlaid(&self, spec: &PoolSpec) -> PoolSpec {
-        let scaling = self.policy.unwrap_or(&spec.scaling).clone();
-        PoolSpec { scaling, ..spec.clone() }
+        self.instead.map_or_else(|| spec.clone(), |instead| instead.overlaid(spec))
     }
 
     /// What is said to a plan, if anything was by the record.

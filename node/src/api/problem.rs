@@ -151,19 +151,14 @@ fn title_of(code: &str, status: StatusCode) -> Box<str> {
         "bad-reason" => "The reason cannot be taken",
         "bad-namespace" => "The namespace is no tenant's name",
         "uncountable" => "More is asked for than can be counted",
-        "namespace-taken" => "The namespace is another tenant's",
-        "no-such-tenant" => "Nothing was set for the tenant",
-        "no-such-resource" => "The node has no such resource",
-        "no-such-reservation" => "There is no such reservation",
-        "tenant-rate-limited" => "The tenant makes too many requests",
-        "tenant-too-many-requests" => "The tenant has too many requests under way",
         "no-images" => "The node has no runtime with images",
         "unusable-archive" => "The archive cannot be used",
         "runtime-unavailable" => "The runtime does not answer",
         "runtime-failed" => "The runtime failed",
         "spec-too-large" => "The specification is too large",
         _ => {
-            let other = title_of_pools(code).or_else(|| title_of_gpus(code));
+            let other =
+                title_of_pools(code).or_else(|| title_of_gpus(code)).or_else(|| title_of_tenants(code));
             other.or(status.canonical_reason()).unwrap_or("The request failed")
         }
     };
@@ -183,6 +178,19 @@ fn title_of_gpus(code: &str) -> Option<&'static str> {
 }
 
 /// The title that goes with a code of pools and tasks.
+fn title_of_tenants(code: &str) -> Option<&'static str> {
+    let title = match code {
+        "namespace-taken" => "The namespace is another tenant's",
+        "no-such-tenant" => "Nothing was set for the tenant",
+        "no-such-resource" => "The node has no such resource",
+        "no-such-reservation" => "There is no such reservation",
+        "tenant-rate-limited" => "The tenant makes too many requests",
+        "tenant-too-many-requests" => "The tenant has too many requests under way",
+        _ => return None,
+    };
+    Some(title)
+}
+
 fn title_of_pools(code: &str) -> Option<&'static str> {
     Some(match code {
         "no-such-pool" => "There is no such pool",

@@ -42,16 +42,21 @@ pub(super) fn record_health(world: &World) {
     }
 }
 
-fn record_gpu(gpu: &SeenGpu, driver: &str) {
-    let uuid = || gpu.uuid.to_string();
+/// What it is.
+fn record_info(gpu: &SeenGpu, driver: &str) {
     let labels = [
-        ("uuid", uuid()),
+        ("uuid", gpu.uuid.to_string()),
         ("gpu", gpu.index.map(|index| index.to_string()).unwrap_or_default()),
         ("model", gpu.model.clone().unwrap_or_default()),
         ("driver", driver.to_owned()),
         ("pci_bus", gpu.bus.clone().unwrap_or_default()),
     ];
     gauge!(metric::GPU_INFO.name, &labels).set(1.0);
+}
+
+fn record_gpu(gpu: &SeenGpu, driver: &str) {
+    let uuid = || gpu.uuid.to_string();
+    record_info(gpu, driver);
     let is_up = gpu.state == GpuState::Ready;
     gauge!(metric::GPU_UP.name, "uuid" => uuid()).set(f64::from(u8::from(is_up)));
     let show = |metric: Metric, value: Option<f64>| {

@@ -23,6 +23,8 @@ struct Life {
     pod: Pod,
     first: Timestamp,
     last: Timestamp,
+    /// Whether every record of its stream could be read so far.
+    is_followed: bool,
 }
 
 /// What is kept while the records pass.
@@ -124,12 +126,18 @@ impl Timeline {
             pod: Pod::Unknown,
             first: header.time,
             last: header.time,
+            is_followed: true,
         });
-        if let Some(Event::Pod(event)) = event
-            && let Err(illegal) = life.pod.follow(event)
-        {
-            self.exit = Exit::Integrity;
-            console.note(format_args!("record {}: {illegal}", header.seq));
+        match event {
+            // What comes after it may well follow from what cannot be read.
+            None if header.stream == uid.stream() => life.is_followed = false,
+            Some(Event::Pod(event)) if life.is_followed => {
+                if let Err(illegal) = life.pod.follow(event) {
+                    self.exit = Exit::Integrity;
+                    console.note(format_args!("record {}: {illegal}", header.seq));
+                }
+            }
+            Some(_) | None => {}
         }
         let (offset, delta) =
             (header.time.0.saturating_sub(life.first.0), header.time.0.saturating_sub(life.last.0));

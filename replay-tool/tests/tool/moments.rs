@@ -80,6 +80,7 @@ fn admit() -> LedgerCommand {
         reservation,
         adopt,
         waited,
+        stays: false,
     }))
 }
 

@@ -1,6 +1,6 @@
 //! Whose the processes of a GPU are: by the control groups that the node chose, and never by a guess.
 
-use purser_actors::port::{Gpus, ProcessOwner, SeenGpu};
+use purser_actors::port::{Gpus, ProcessOwner, Reading, SeenGpu};
 use purser_events::{ContainerName, PodUid};
 use purser_fake_nvml::script::{Process, Script};
 use purser_tests::gpus::FakeProc;
@@ -85,6 +85,10 @@ fn in_a_namespace_of_its_own_the_service_blames_no_pod_for_another_ones_pid() {
     let scene = Scene::seen_by(&used_by(&[4_201]), folder);
     scene.until_gpu(0, "what there is may be its own", |it| owners(it) == [of_pod("main", 1, 1)]);
     scene.driver.change(|script| *script = used_by(&[4_201, 90_001]));
-    let nobody = ProcessOwner::Unknown { name: None };
-    scene.until_gpu(0, "the ids are others'", |it| owners(it) == [nobody.clone(), nobody.clone()]);
+    // Nor is it evidence that the pod uses nothing.
+    let is_untold = |it: &SeenGpu| matches!(readings(it).processes, Reading::Failed(_));
+    scene.until_gpu(0, "the ids are others'", is_untold);
+    scene.driver.change(|script| *script = used_by(&[4_201]));
+    let at = scene.sensor.seen().gpus[0].readings.as_ref().map(|it| it.at);
+    scene.until_gpu(0, "from now on", |it| is_untold(it) && at < it.readings.as_ref().map(|it| it.at));
 }

@@ -165,7 +165,7 @@ pub trait ResourceManager {
 
     /// Exports every figure of it, each with the resource that it is of.
     fn export_telemetry(&self, seen: &Seen, strict: bool, tell: &mut dyn FnMut(&ResourceKind, Figure<'_>)) {
-        self.metrics(seen, strict).each(|kind, figure| tell(kind, figure));
+        self.metrics(seen, strict).each(tell);
     }
 
     /// Of what more is given out than its soft limit: the kind, what is given out, and the limit.

@@ -34,8 +34,12 @@ pub(super) fn complete(
     }
     // A node that takes no pods begins none that wait, and makes nobody leave for them.
     if !next.waiting.is_empty() && context.cordoned.is_none() {
-        // Who came to wait takes nothing, and what is kept for him is nothing that others could have.
-        if looks_again || !events.iter().all(|event| matches!(event, LedgerEvent::Queued(_))) {
+        // Who came to wait takes nothing, and behind all others he changes nothing for them. In front of others he may: what
+        // is kept for one of them then is not what it was, and the next one may have what it was.
+        let last = next.waiting.last().map(|(_, waiting)| waiting.pod);
+        let only_waits =
+            |event: &LedgerEvent| matches!(event, LedgerEvent::Queued(it) if Some(it.pod) == last);
+        if looks_again || !events.iter().all(only_waits) {
             next = serve(next, &mut events, context);
         }
         next = make_way(next, &mut events, context);

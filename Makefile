@@ -48,7 +48,7 @@ test: ## Checks everything; as root it first installs what the tests need.
 	@.ci/pyarrow.sh
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory deny
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 bench: ## Prints figures of the service, the journal, the ledger and the auditor's tool beside their references; ONLY=append is one of them.
 	@.ci/packages.sh test

@@ -233,9 +233,11 @@ impl Core {
         folder.remove().map_err(failed)
     }
 
-    /// Kills what is in the groups of a container, whatever is known of it: its main process may be long gone.
+    /// Kills what is in any of the groups of a container, whatever is known of it: its main process may be long gone.
     fn end_rest(&self, key: &ContainerKey) {
-        cgroup::kill_all(&self.groups(key));
+        for group in self.groups(key) {
+            cgroup::kill_all(&[group]);
+        }
     }
 
     /// The control groups of a container.

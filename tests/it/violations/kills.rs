@@ -102,7 +102,10 @@ fn a_node_for_pods_alone_ends_processes_of_nobody_and_leaves_those_that_are_allo
     scene.purserd.kill9();
     scene.purserd.restart();
     assert_eq!(soft.ended_by(), Some(Signal::SIGTERM as i32));
+    // A driver that goes on to list what is gone has strangers for as long.
+    scene.say(50, &[(of_pod, 5, 1), (second, 5, 1), (third, 5, 1)]);
     assert_eq!(hard.ended_by(), Some(Signal::SIGKILL as i32));
+    scene.say(50, &[(of_pod, 5, 1), (third, 5, 1)]);
     scene.until_step("unknown_process", "evict completed");
     scene.until_step("unknown_process", "evict resolved");
     let asked = scene.steps("unknown_process").iter().filter(|it| *it == "evict requested").count();

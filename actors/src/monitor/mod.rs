@@ -48,8 +48,8 @@ struct Monitor {
     freshness: Freshness,
     usage: Usage,
     evaluated: Duration,
-    /// Since when nobody has checked any limit, until that is on record.
-    absent_since: Option<Timestamp>,
+    /// What is to be told of the time in which nobody checked any limit, by GPU, until it is on record.
+    absences: BTreeMap<GpuUuid, ViolationCommand>,
     /// When this service began, or took up, what is being done about violations.
     begun: BTreeMap<(Uuid, Level), Duration>,
     holds: Holds,
@@ -73,13 +73,13 @@ pub(crate) fn begin(
         freshness: Freshness::default(),
         usage: Usage::default(),
         evaluated: started,
-        absent_since: stopped_at,
+        absences: stopped_at.map(|since| shell.live.read(|world| absences(world, since))).unwrap_or_default(),
         begun: BTreeMap::new(),
         holds: Holds::default(),
         strangers: Strangers::default(),
     };
     actix::spawn(async move {
-        monitor.note_absence().await;
+        monitor.tell_absences().await;
         loop {
             monitor.shell.clock.sleep(LOOK).await;
             monitor.look().await;
@@ -88,24 +88,19 @@ pub(crate) fn begin(
 }
 
 impl Monitor {
-    /// Puts on record that limits were not checked while the service was away.
-    async fn note_absence(&mut self) {
-        let Some(since) = self.absent_since else { return };
-        let mut is_told = true;
-        for (gpu, holders) in self.shell.live.read(look::holders) {
-            let pods = holders.into_keys().collect();
-            let gap = ViolationCommand::OpenGap { since, cause: GapCause::ServiceDown, pods };
-            is_told &= self.tell_gpu(&gpu, gap).await;
+    /// Puts on record that limits were not checked while the service was away. What is told late ends late: that too little
+    /// was checked is said rather than too much.
+    async fn tell_absences(&mut self) {
+        for (gpu, gap) in std::mem::take(&mut self.absences) {
+            if !self.tell_gpu(&gpu, gap.clone()).await {
+                self.absences.insert(gpu, gap);
+            }
         }
-        // Told late it ends late: that too little was checked is said rather than too much.
-        self.absent_since = Some(since).filter(|_| !is_told);
     }
 
     /// Looks once at the GPUs, and at the pods when it is time for an evaluation.
     async fn look(&mut self) {
-        if self.absent_since.is_some() {
-            self.note_absence().await;
-        }
+        self.tell_absences().await;
         let began = self.shell.clock.passed();
         let policy = self.shell.live.read(policy);
         let interval = Duration::from_millis(policy.interval_ms);
@@ -152,9 +147,8 @@ impl Monitor {
             self.shell.live.read(|world| world.gpus.keys().cloned().map(Scope::Gpu).collect::<Vec<_>>()),
         );
         self.detector.keep(&kept);
-        let mut failed = 0;
-        for sample in self.usage.sample(&self.shell, &running).await {
-            failed += u64::from(sample.is_missing());
+        let (samples, failed) = self.usage.sample(&self.shell, &running).await;
+        for sample in samples {
             let Some(pod) = running.iter().find(|pod| pod.uid == sample.pod) else { continue };
             for proposal in self.detector.pod(&sample, &pod.violations, policy, moment) {
                 let command = proposal.command(self.shell.ids.uuid(), self.shell.clock.now(), policy);
@@ -191,6 +185,13 @@ impl Monitor {
     fn by(&self, last: Option<purser_events::Seq>) -> By {
         By::node(last.map_or(Cause::Node, Cause::Observation), self.shell.ids.uuid())
     }
+}
+
+/// That nobody checked the limits of those who have something of a GPU since that moment.
+fn absences(world: &World, since: Timestamp) -> BTreeMap<GpuUuid, ViolationCommand> {
+    let gap = |pods| ViolationCommand::OpenGap { since, cause: GapCause::ServiceDown, pods };
+    let held = look::holders(world).into_iter();
+    held.map(|(gpu, holders)| (gpu, gap(holders.into_keys().collect()))).collect()
 }
 
 /// The policy in force.

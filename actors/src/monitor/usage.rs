@@ -16,12 +16,14 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    /// What each of these pods uses. Containers that are not among theirs are forgotten.
-    pub(super) async fn sample(&mut self, shell: &Shell, pods: &[PodState]) -> Vec<PodSample> {
-        let mut samples = vec![];
+    /// What each of these pods uses, and how many of them could not be measured. Containers that are not among theirs are
+    /// forgotten.
+    pub(super) async fn sample(&mut self, shell: &Shell, pods: &[PodState]) -> (Vec<PodSample>, u64) {
+        let (mut samples, mut failed) = (vec![], 0);
         let mut now = BTreeMap::new();
         for pod in pods {
             let Some(runtime) = shell.runtime(pod.spec.runtime) else { continue };
+            let mut is_whole = true;
             let mut sample = PodSample { pod: pod.uid, cpu: Use::Unlimited, memory: Use::Unlimited };
             for key in ContainerKey::running(pod) {
                 let Some(spec) = pod.spec.container(&key.container) else { continue };
@@ -31,6 +33,7 @@ impl Usage {
                     Ok(None) => continue,
                     Err(error) => {
                         tracing::debug!(%error, container = %key, "failed to measure a container");
+                        is_whole = false;
                         None
                     }
                 };
@@ -43,9 +46,10 @@ impl Usage {
                 now.extend(kept.map(|kept| (key, kept)));
             }
             samples.push(sample);
+            failed += u64::from(!is_whole);
         }
         self.before = now;
-        samples
+        (samples, failed)
     }
 }
 

@@ -259,7 +259,7 @@ pub enum LedgerRejection {
         grace_s: u32,
     },
     /// A bound of priorities that is none.
-    #[error("the bound of pods' priorities must be from 0 to 1000000000, is {most}")]
+    #[error("the bound of pods' priorities must be from 0 to {}, is {most}", super::policy::PRIORITY_MAX)]
     BadPriority {
         /// What was asked for.
         most: i32,

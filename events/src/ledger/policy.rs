@@ -239,8 +239,9 @@ impl Limits {
     }
 }
 
-/// The highest priority that may be a bound, as the highest that a pod may have.
-const PRIORITY_MAX: i32 = 1_000_000_000;
+/// The highest priority that a pod may have, and that may be a bound of those of pods: as in Kubernetes, which keeps what is
+/// above for itself.
+pub const PRIORITY_MAX: i32 = 1_000_000_000;
 
 /// Whether a priority may be the node's bound of those that pods have. One below 0 would refuse every pod that says none.
 #[must_use]

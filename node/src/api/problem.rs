@@ -177,9 +177,9 @@ fn title_of_gpus(code: &str) -> Option<&'static str> {
     })
 }
 
-/// The title that goes with a code of pools and tasks.
+/// The title that goes with a code of tenants, resources and reservations.
 fn title_of_tenants(code: &str) -> Option<&'static str> {
-    let title = match code {
+    Some(match code {
         "namespace-taken" => "The namespace is another tenant's",
         "no-such-tenant" => "Nothing was set for the tenant",
         "no-such-resource" => "The node has no such resource",
@@ -187,10 +187,10 @@ fn title_of_tenants(code: &str) -> Option<&'static str> {
         "tenant-rate-limited" => "The tenant makes too many requests",
         "tenant-too-many-requests" => "The tenant has too many requests under way",
         _ => return None,
-    };
-    Some(title)
+    })
 }
 
+/// The title that goes with a code of pools and tasks.
 fn title_of_pools(code: &str) -> Option<&'static str> {
     Some(match code {
         "no-such-pool" => "There is no such pool",

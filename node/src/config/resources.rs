@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use purser_events::Bytes;
 use purser_events::ledger::capacity::{PortRange, SubnetRange};
 use purser_events::ledger::policy::{
-    CpuPlacement, GpuPlacement, LimitsError, Preemption, Preset, is_priority_bound,
+    CpuPlacement, GpuPlacement, LimitsError, PRIORITY_MAX, Preemption, Preset, is_priority_bound,
 };
 use purser_events::ledger::tenant::{Operation, Period, Rate, RequestLimits};
 use purser_events::ledger::{Amounts, CustomName, GpuDevice, GpuUuid, LedgerPolicy, ResourceKind};
@@ -262,7 +262,7 @@ impl ResourcePolicy {
         });
         if !is_priority_bound(self.default_priority_max) {
             let at = "policy.resources.default-priority-max";
-            return Err(ConfigError::value(at, "must be from 0 to 1000000000"));
+            return Err(ConfigError::value(at, format!("must be from 0 to {PRIORITY_MAX}")));
         }
         Ok(LedgerPolicy {
             limits,

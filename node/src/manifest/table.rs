@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use purser_events::ledger::policy::PRIORITY_MAX;
+
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -43,8 +45,6 @@ const SECONDS: Kind = Kind::Whole(0, i32::MAX as i64);
 const COUNT: Kind = Kind::Whole(0, i32::MAX as i64);
 /// As in Kubernetes, whose ids end where a signed 32-bit number does.
 const ID: Kind = Kind::Whole(0, i32::MAX as i64);
-/// As in Kubernetes, which keeps what is above for itself.
-const PRIORITY_MAX: i64 = 1_000_000_000;
 const PORT_NUMBER: Kind = Kind::Whole(1, 65_535);
 
 pub(super) const fn field(pattern: &'static str, kind: Kind, note: &'static str) -> Field {
@@ -67,7 +67,7 @@ pub(super) const POD_FIELDS: &[Field] = &[
     field("spec.restartPolicy", Kind::Word(&["Always", "OnFailure", "Never"]), "`Always` if absent"),
     field(
         "spec.priority",
-        Kind::Whole(i32::MIN as i64, PRIORITY_MAX),
+        Kind::Whole(i32::MIN as i64, PRIORITY_MAX as i64),
         "who comes first where not all find room: more before less; 0 if absent",
     ),
     field("spec.terminationGracePeriodSeconds", SECONDS, "from SIGTERM to SIGKILL; 30 if absent"),

@@ -164,7 +164,7 @@ extern "C" fn memory_info(device: usize, to: Option<&mut Memory>) -> Code {
         (to.total, to.reserved) = (turn.device.memory_total, turn.device.memory_reserved);
         to.used = turn.device.memory_used.at(turn.number);
         if turn.garbled {
-            to.used = NOT_AVAILABLE - 1;
+            (to.used, to.reserved) = (NOT_AVAILABLE - 1, NOT_AVAILABLE - 1);
         }
         to.free = to.total.saturating_sub(to.used);
         Ok(())

@@ -55,6 +55,12 @@ fn thresholds_hold_from_the_moment_on_that_they_are_set() {
         "in thousandths of the pod's own"
     );
     assert!(200 < memory["peak"].as_u64().unwrap() && memory["peak"].as_u64().unwrap() <= 1_000, "{memory}");
+    let metrics = scene.purserd.metrics();
+    let none_failed = "pod_management_monitoring_errors_total 0";
+    assert!(
+        metrics.lines().any(|line| line == none_failed),
+        "that a first look says little is no error: {metrics}"
+    );
     // What cannot be is refused by its name, and changes nothing.
     let refused = scene.purserd.purser(["set", "monitor", "cpu-percent=101"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();

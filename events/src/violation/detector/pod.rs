@@ -28,7 +28,7 @@ pub struct PodSample {
 pub enum Use {
     /// There is no limit.
     Unlimited,
-    /// It could not be read.
+    /// It could not be read, or was read for the first time and says nothing yet.
     Unknown,
     /// So many thousandths.
     Permille(u64),
@@ -37,13 +37,8 @@ pub enum Use {
 impl PodSample {
     /// Whose limits cannot be checked, and why.
     pub(super) fn missing(&self) -> (GapCause, BTreeSet<PodUid>) {
-        (GapCause::NoFigures, self.is_missing().then_some(self.pod).into_iter().collect())
-    }
-
-    /// Whether something that has a limit could not be read.
-    #[must_use]
-    pub fn is_missing(&self) -> bool {
-        [self.cpu, self.memory].contains(&Use::Unknown)
+        let is_missing = [self.cpu, self.memory].contains(&Use::Unknown);
+        (GapCause::NoFigures, is_missing.then_some(self.pod).into_iter().collect())
     }
 }
 

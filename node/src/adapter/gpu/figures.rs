@@ -96,16 +96,20 @@ impl Figures {
         let call = "nvmlDeviceGetMemoryInfo_v2";
         let read = caller.ask(call, || device.memory_info())?;
         let figures = match read {
-            Reading::Value(MemoryInfo { total, used, reserved, .. })
-                if 0 < total && used <= total && reserved <= total =>
-            {
-                self.memory = Some(Bytes(total));
-                [used, reserved].map(|bytes| Reading::Value(Bytes(bytes)))
-            }
             Reading::Value(MemoryInfo { total, used, reserved, .. }) => {
-                count_discarded(call);
-                let reason = format!("{used} of {total} bytes are said to be used, and {reserved} reserved");
-                [reason.clone(), reason].map(Reading::Failed)
+                // Each by itself: that one figure cannot be hides no other.
+                let part = |bytes: u64, what: &str| {
+                    if 0 < total && bytes <= total {
+                        return Reading::Value(Bytes(bytes));
+                    }
+                    count_discarded(call);
+                    Reading::Failed(format!("{bytes} of {total} bytes are said to be {what}"))
+                };
+                let figures = [part(used, "used"), part(reserved, "reserved")];
+                if figures[0].value().is_some() {
+                    self.memory = Some(Bytes(total));
+                }
+                figures
             }
             Reading::Unsupported => [Reading::Unsupported, Reading::Unsupported],
             Reading::Failed(reason) => [reason.clone(), reason].map(Reading::Failed),
